@@ -1,0 +1,39 @@
+# make demo   the main job on the embedded default: sweep, results table, figures
+# make test   all tests but the slow ones
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+# One thread a process: tests and jobs run side by side, one a core.
+export OMP_NUM_THREADS := 1
+
+.PHONY: env demo test test-slow lint types clean
+
+env: $(VENV)/installed
+
+# The stamp is newer than what it depends on: a second make installs nothing.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "atbptt needs Python 3.11 to 3.13; choose one with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: env
+	$(RUN) launch.py -m truncation=adaptive lr=1,10
+	$(RUN) -m analysis table outputs/copy_fixed
+	$(RUN) -m analysis figures outputs/copy_fixed
+
+test: env
+	$(RUN) -m pytest -n 2 -m "not slow"
+
+test-slow: env
+	$(RUN) -m pytest -n 2 -m slow
+
+lint: env
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+types: env
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,53 @@
+"""Messages for bad input: the name, the value, the rule and the choices."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that breaks a rule; `str(error)` names the setting, its value and the rule.
+
+    Arguments:
+        name: the setting, as its owner knows it (`tau`).
+        rule: the rest of the sentence, with the value (`(=90) must be smaller than ...`).
+    """
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(f"{name} {rule}")
+        self.name = name
+        self.rule = rule
+
+    def within(self, group: str) -> ConfigError:
+        """The same error, with the setting's full name (`truncation.delta`)."""
+        return ConfigError(f"{group}.{self.name}", self.rule)
+
+
+def require(condition: bool, name: str, value: Any, rule: str) -> None:
+    """Raise `ConfigError("name (=value) rule")` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(name, f"(={show(value)}) {rule}")
+
+
+def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise a `ConfigError` that lists the choices unless `value` is one of them."""
+    choices = list(choices)
+    require(value in choices, name, value, f"must be one of {listed(choices)}{did_you_mean(value, choices)}")
+
+
+def did_you_mean(name: Any, choices: Iterable[str]) -> str:
+    """`; did you mean x?` with the nearest of `choices`, or nothing if none is near."""
+    close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names, comma separated, in their order."""
+    return ", ".join(names)
+
+
+def show(value: Any) -> str:
+    """The value as a person would type it."""
+    return value if isinstance(value, str) else repr(value)

@@ -1,0 +1,33 @@
+"""One random stream per purpose, so that drawing for one never shifts another.
+
+A stream is named by its purpose and numbers (`seed`, step, ...) and made afresh from that name. Nothing
+has to be stored to resume a run, and a run's draws do not depend on what else was drawn before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+
+
+def derive_seed(purpose: str, *numbers: int) -> int:
+    """A 63-bit seed that depends on the purpose and on every number."""
+    name = ":".join([purpose, *(str(int(n)) for n in numbers)])
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def torch_generator(purpose: str, *numbers: int) -> torch.Generator:
+    """A CPU generator for one purpose."""
+    return torch.Generator().manual_seed(derive_seed(purpose, *numbers))
+
+
+def numpy_generator(purpose: str, *numbers: int) -> np.random.Generator:
+    """A numpy generator for one purpose."""
+    return np.random.default_rng(derive_seed(purpose, *numbers))
+
+
+def seed_global(purpose: str, *numbers: int) -> None:
+    """Seed torch's global generator, which `nn.Module` initialisation and dropout draw from."""
+    torch.manual_seed(derive_seed(purpose, *numbers))

@@ -1,0 +1,82 @@
+"""Truncation schemes: how a stream is cut in windows, each making one update (DESIGN: schemes).
+
+A scheme is TBPTT(k1, k2) of Williams & Peng (1990): every k1 steps, backpropagate k2 steps. Cutting is a
+pure function of the present K and the position, so K may change between any two windows and a run resumes
+from two integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from atbptt.errors import require, require_choice
+
+SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps of a stream that make one update; all are counted from the stream's start.
+
+    Attributes:
+        start: first step, where the state is handed over. `start..loss_start-1` is the pre-roll.
+        loss_start: first step whose loss this window counts.
+        loss_stop: one past the last step whose loss this window counts.
+        stop: one past the last step read. Beyond `loss_stop` lies the look-ahead of scheme `buffer`, whose
+            losses reach the parameters only through the state at `loss_stop`.
+        next_start: first step of the next window, whose initial state this window's forward pass computes.
+    """
+
+    start: int
+    loss_start: int
+    loss_stop: int
+    stop: int
+    next_start: int
+
+    @property
+    def losses(self) -> int:
+        """Number of steps whose loss this window counts."""
+        return self.loss_stop - self.loss_start
+
+
+def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
+    """The next window of a stream.
+
+    Arguments:
+        scheme: one of `SCHEMES`.
+        K: truncation length in steps, at least 1.
+        length: the stream's length T.
+        start: the step whose state is at hand (0, or the last window's `next_start`).
+        position: the first step whose loss is not counted yet (0, or the last window's `loss_stop`).
+
+    After a change of K the state at hand is where the window before left it, so one window has the old
+    pre-roll (with `original`, as many as it takes to grow to the new K).
+    """
+    require_choice("scheme", scheme, SCHEMES)
+    require(K >= 1, "K", K, "must be at least 1")
+    require(0 <= start <= position < length, "position", position, f"must lie in {start}..{length - 1}")
+    if scheme == "buffer":
+        stop = min(position + 2 * K - 1, length)
+        # A window that sees the end has nothing left to look ahead to and counts all its steps.
+        loss_stop = length if stop == length else position + K
+        return Window(start, position, loss_stop, stop, loss_stop)
+    if scheme == "original":
+        # The first loss is that of the first step with K steps to backpropagate through.
+        loss_start = min(K, length) - 1 if position == 0 else position
+        loss_stop, pre_roll = loss_start + 1, K - 1
+    else:
+        advance = 2 * K - 1 if scheme == "double-tf" else K
+        loss_start, loss_stop = position, min(position + advance, length)
+        pre_roll = K - 1 if scheme == "original-buffer" else 0
+    next_start = max(start, loss_stop - pre_roll)
+    return Window(start, loss_start, loss_stop, loss_stop, next_start)
+
+
+def windows(scheme: str, K: int, length: int) -> Iterator[Window]:
+    """All windows of one pass over a stream of `length` steps at constant K."""
+    start = position = 0
+    while position < length:
+        window = cut(scheme, K, length, start, position)
+        yield window
+        start, position = window.next_start, window.loss_stop

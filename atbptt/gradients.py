@@ -1,0 +1,168 @@
+"""Probes: how large the gradient of a loss is with respect to the recurrent state k steps earlier.
+
+Plain autograd: the model runs step by step, so that the state after every step is a node of the graph, and
+one backward pass per loss position gives the gradient at all lags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atbptt.errors import require
+from atbptt.states import map_state, tensors
+from atbptt.updates import LossFunction, frozen
+
+
+@dataclass(frozen=True)
+class LagGradients:
+    """Gradients of losses at P positions with respect to the states at lags 1..W; row 0 is lag 1.
+
+    The loss at a position is the mean over the B streams. A position that lies fewer than W steps into the
+    window has no state at the largest lags: NaN there.
+
+    Attributes:
+        norms: phi, (P, W, B), over all layers and, for an LSTM, h and c together.
+        component_norms: the same for each of C components (each state tensor of each layer), (C, P, W, B).
+        components: their names, `hidden0`, `cell0`, ...
+        kept_of_mean: (W,), the norm of the gradient, averaged over streams and positions and summed over
+            lags up to the row's.
+        component_kept_of_mean: the same for each component, (C, W).
+    """
+
+    norms: np.ndarray
+    component_norms: np.ndarray
+    components: tuple[str, ...]
+    kept_of_mean: np.ndarray
+    component_kept_of_mean: np.ndarray
+
+
+def loss_positions(window: int, first: int, count: int) -> list[int]:
+    """`count` steps of a probe window, evenly spaced from its last step down to step `first`.
+
+    With `first` = tau every position has a state at lags 1..tau+1, all that the sums of the bias estimate
+    take; lags beyond serve the fit of the decay only, and are averaged over the positions that have them.
+    """
+    spaced = np.linspace(window - 1, first, count) if count > 1 else np.array([window - 1])
+    return sorted({round(float(position)) for position in spaced})
+
+
+def sample_windows(
+    inputs: Tensor, targets: Tensor, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """`steps` consecutive steps of every stream from an independent random start each.
+
+    Arguments:
+        inputs, targets: a whole stream, (T, B, ...), T >= steps.
+        generator: a CPU generator.
+    """
+    length, batch = inputs.shape[:2]
+    require(steps <= length, "burn_in + window", steps, f"must not exceed the stream's {length} steps")
+    starts = torch.randint(length - steps + 1, (batch,), generator=generator).to(inputs.device)
+    rows = starts + torch.arange(steps, device=inputs.device)[:, None]  # (steps, B)
+    columns = torch.arange(batch, device=inputs.device)
+    return inputs[rows, columns], targets[rows, columns]
+
+
+def lag_gradients(
+    model: nn.Module,
+    loss: LossFunction,
+    inputs: Tensor,
+    targets: Tensor,
+    positions: list[int],
+    burn_in: int = 0,
+    state: object | None = None,
+) -> LagGradients:
+    """Measure phi for every lag, stream and component at each loss position.
+
+    Dropout is off, the model's mode is restored, and no gradient is left on its parameters.
+
+    Arguments:
+        inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
+        positions: steps of the window (0..W-1) whose loss is differentiated.
+        burn_in: steps run without gradient before the window.
+        state: where the burn-in starts; zero if left out.
+    """
+    window = len(inputs) - burn_in
+    require(window >= 1, "inputs", len(inputs), f"must be more steps than burn_in (={burn_in})")
+    for position in positions:
+        require(0 <= position < window, "positions", position, f"must lie in the window, 0..{window - 1}")
+    mode = model.training
+    model.eval()
+    try:
+        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
+        with frozen(model), torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
+            return _lag_gradients(model, loss, inputs, targets, positions, burn_in, state)
+    finally:
+        model.train(mode)
+
+
+def _lag_gradients(
+    model: nn.Module,
+    loss: LossFunction,
+    inputs: Tensor,
+    targets: Tensor,
+    positions: list[int],
+    burn_in: int,
+    state: object | None,
+) -> LagGradients:
+    batch = inputs.shape[1]
+    window = len(inputs) - burn_in
+    if state is None:
+        state = model.initial_state(batch)  # type: ignore[operator]
+    if burn_in:
+        with torch.no_grad():
+            _, state = model(inputs[:burn_in], state)
+    state = map_state(lambda part: part.detach().clone().requires_grad_(), state)
+    names = _component_names(model, tensors(state))
+    states = [tensors(state)]  # the state before step t, for t = 0..W
+    outputs = []
+    for t in range(burn_in, burn_in + window):
+        output, state = model(inputs[t : t + 1], state)
+        outputs.append(output)
+        states.append(tensors(state))
+    squared = np.full((len(positions), len(names), window, batch), np.nan)
+    total_mean: list[np.ndarray] = []  # per position (lags, features), gradient averaged over streams
+    sizes: list[int] = []
+    for p, position in enumerate(positions):
+        at = burn_in + position
+        value = loss(outputs[position], targets[at : at + 1]).mean()
+        earlier = states[position::-1]  # lag 1 first
+        gradients = torch.autograd.grad(
+            value, [part for parts in earlier for part in parts], retain_graph=True, materialize_grads=True
+        )
+        parts = len(earlier[0])
+        stacked = [torch.stack(gradients[i::parts]).double() for i in range(parts)]  # (lags, [L,] B, H)
+        layers = [layer for part in stacked for layer in (part.unbind(1) if part.dim() == 4 else (part,))]
+        for c, layer in enumerate(layers):
+            squared[p, c, : position + 1] = layer.square().sum(dim=-1).cpu().numpy()
+        total_mean.append(torch.cat([layer.mean(dim=1) for layer in layers], dim=1).cpu().numpy())
+        sizes = [layer.shape[-1] for layer in layers]
+    mean = np.zeros((window, sum(sizes)))
+    count = np.zeros((window, 1))
+    for gradient in total_mean:
+        mean[: len(gradient)] += gradient
+        count[: len(gradient)] += 1
+    cumulative = np.cumsum(mean / np.maximum(count, 1), axis=0)
+    pieces = np.split(cumulative, np.cumsum(sizes)[:-1], axis=1)
+    return LagGradients(
+        norms=np.sqrt(squared.sum(axis=1)),
+        component_norms=np.sqrt(squared).swapaxes(0, 1),
+        components=names,
+        kept_of_mean=np.linalg.norm(cumulative, axis=1),
+        component_kept_of_mean=np.stack([np.linalg.norm(piece, axis=1) for piece in pieces]),
+    )
+
+
+def _component_names(model: nn.Module, parts: list[Tensor]) -> tuple[str, ...]:
+    """`hidden0`, `hidden1`, `cell0`, ...: the model's `state_names` (or `state`) and the layer."""
+    given = getattr(model, "state_names", ())
+    names = list(given) if len(given) == len(parts) else [f"state{i}_" for i in range(len(parts))]
+    return tuple(
+        f"{name}{layer}"
+        for name, part in zip(names, parts, strict=True)
+        for layer in range(part.shape[0] if part.dim() == 3 else 1)
+    )

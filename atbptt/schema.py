@@ -1,0 +1,56 @@
+"""What a run directory holds: file names, Arrow schemas, metric names. `analysis` imports this and no more.
+
+A run directory is `outputs/<experiment>/<experiment_id>/`; see docs/runs.md for each file and metric.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+OPTIONS = "options.parquet"  # one row: every option, flattened with dots
+METRICS = "metrics.parquet"  # long: a row per evaluation and metric
+GRADIENTS = "gradients.parquet"  # long: a row per evaluation, component and lag
+STATUS = "status.json"
+CONFIG = "config.yaml"
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.txt"
+TRACEBACK = "traceback.txt"
+LOCK = "lock"
+
+METRICS_SCHEMA = pa.schema(
+    [
+        ("experiment_id", pa.string()),
+        ("step", pa.int64()),  # training steps of the stream, from the start of the run
+        ("epoch", pa.float64()),  # step over the stream's length
+        ("adaptive_epoch", pa.float64()),  # the same with the steps that the policy's probes consumed
+        ("updates", pa.int64()),  # optimizer steps
+        ("train_seconds", pa.float64()),  # spent in training and the policy's probes, not in evaluation
+        ("metric", pa.string()),
+        ("replicate", pa.int32()),  # which probe, for metrics that a probe measures; else 0
+        ("value", pa.float64()),
+    ]
+)
+
+GRADIENTS_SCHEMA = pa.schema(
+    [
+        ("experiment_id", pa.string()),
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("replicate", pa.int32()),
+        ("component", pa.string()),  # `all`, or one state tensor of one layer: hidden0, cell0, ...
+        ("lag", pa.int32()),  # 1..W
+        ("phi", pa.float64()),  # averaged over streams and loss positions
+        ("kept_of_mean", pa.float64()),  # norm of the mean gradient summed over lags 1..lag
+    ]
+)
+
+# The lengths and bias that every evaluation logs, whatever the policy.
+LOGGED_DELTAS = (1.0, 0.9, 0.5, 0.1)
+
+# States in status.json.
+RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+
+
+def metric_of_delta(delta: float) -> str:
+    """`K_0.9` for delta 0.9: the K whose estimated relative bias is at most delta."""
+    return f"K_{delta:g}"

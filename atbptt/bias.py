@@ -119,6 +119,11 @@ class BiasEstimate:
     error: np.ndarray
     bias: np.ndarray
 
+    @property
+    def finite(self) -> bool:
+        """Whether the probe met no NaN or overflow."""
+        return bool(np.isfinite(self.phi).all())
+
     def truncation(self, delta: float) -> int | None:
         """K(delta), or None where no K has so small a bias."""
         return truncation_length(self.bias, delta)
@@ -152,7 +157,10 @@ def estimate_bias(
     """
     require_choice("kept_norm", kept_norm, KEPT_NORMS)
     phi = average_norms(norms, average)
+    longest = max(longest or 0, len(phi))
+    if not np.isfinite(phi).all():
+        return BiasEstimate(phi, np.nan, np.full(longest, np.nan), np.full(longest, np.nan))
     log_beta = log_decay_rate(phi, tau, estimator, fit_from)
-    error = absolute_error(phi, tau, log_beta, max(longest or 0, len(phi)))
+    error = absolute_error(phi, tau, log_beta, longest)
     kept = kept_of_mean if kept_norm == "of_mean" else np.cumsum(average_norms(norms, "mean"))
     return BiasEstimate(phi, log_beta, error, relative_bias(error, kept))

@@ -1,0 +1,1 @@
+"""Truncated backpropagation through time, with fixed and adaptive truncation."""

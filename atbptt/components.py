@@ -1,0 +1,137 @@
+"""Parts of an experiment that YAML names by `_target_`: model, data set, policy, optimizer.
+
+What keys such a part takes, and of which type, is read from the signature of the class, so that a user's
+own class is checked as closely as ours and needs no schema.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import hydra.utils
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from atbptt.errors import ConfigError, did_you_mean, listed, show
+
+# What the system passes besides the YAML's keys; `dataset` and `truncation` get nothing.
+SUPPLIED: dict[str, tuple[str, ...]] = {
+    "model": ("input_size", "output_size"),
+    "dataset": (),
+    "truncation": (),
+    "optimizer": ("params", "lr"),
+}
+
+
+@dataclass(frozen=True)
+class Component:
+    """A class and its arguments, checked against the class's signature.
+
+    Attributes:
+        group: `model`, `dataset`, `truncation` or `optimizer`.
+        name: the YAML's `name`, or the class's.
+        target: the class's dotted path.
+        arguments: keyword arguments, coerced to the annotated types (so that 1 and 1.0 are the same).
+    """
+
+    group: str
+    name: str
+    target: str
+    arguments: dict[str, Any]
+
+    def build(self, *supplied: Any, **named: Any) -> Any:
+        """The object.
+
+        Raises:
+            ConfigError: the class refuses its arguments, in its own words.
+        """
+        arguments = {key: _instantiated(value) for key, value in self.arguments.items()}
+        try:
+            return _locate(self.group, self.target)(*supplied, **named, **arguments)
+        except ConfigError as error:
+            raise error.within(self.group) from error
+        except Exception as error:
+            raise ConfigError(
+                self.group, f"cannot be made by {self.target}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def component(group: str, node: Mapping[str, Any]) -> Component:
+    """Check a group's YAML node against the signature of its `_target_`."""
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise ConfigError(f"{group}._target_", "is missing: it must name a class, as in package.module.Class")
+    target = node["_target_"]
+    given = {str(key): value for key, value in node.items() if key not in ("_target_", "name")}
+    located = _locate(group, target)
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(located).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and name not in SUPPLIED[group]
+    }
+    for key in given:
+        if key not in parameters:
+            raise ConfigError(
+                f"{group}.{key}",
+                f"(={show(given[key])}) is no option of {target}{did_you_mean(key, parameters)}; "
+                f"its options are {listed(parameters)}",
+            )
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and given.get(name, "???") == "???":
+            raise ConfigError(f"{group}.{name}", f"is missing: {target} needs it; set it with {group}.{name}=...")
+    hints = _type_hints(located)
+    arguments = {
+        key: _coerced(f"{group}.{key}", value, hints[key]) if key in hints else value
+        for key, value in given.items()
+    }
+    return Component(group, str(node.get("name") or target.rpartition(".")[2]), target, arguments)
+
+
+def _locate(group: str, target: str) -> Callable[..., Any]:
+    try:
+        located = hydra.utils.get_object(target)
+    except Exception as error:
+        reason = error.__cause__ or error
+        raise ConfigError(f"{group}._target_", f"(={target}) cannot be imported: {reason}") from error
+    if not callable(located):
+        raise ConfigError(f"{group}._target_", f"(={target}) must be a class or function")
+    return typing.cast("Callable[..., Any]", located)
+
+
+def _type_hints(located: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(located.__init__ if inspect.isclass(located) else located)
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        return {}
+
+
+def _coerced(name: str, value: Any, annotation: Any) -> Any:
+    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    try:
+        adapter = TypeAdapter(annotation, config=None if _has_config(annotation) else config)
+    except Exception:  # a type that pydantic has no schema for: the class itself must judge
+        return value
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(name, f"(={show(value)}) {rule_of(error.errors()[0])}") from error
+
+
+def _has_config(annotation: Any) -> bool:
+    return hasattr(annotation, "model_config") or hasattr(annotation, "__dataclass_fields__")
+
+
+def rule_of(error: Mapping[str, Any]) -> str:
+    """A pydantic error as the rest of a sentence: `must be greater than 0`."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be").split(", unable to parse")[0].split(", got a number")[0]
+
+
+def _instantiated(value: Any) -> Any:
+    """A nested `_target_` as its object."""
+    if isinstance(value, dict) and "_target_" in value:
+        return hydra.utils.instantiate(value, _convert_="all")
+    return value

@@ -1,0 +1,157 @@
+"""The typed schema of a composed config, its rules, and the id of an experiment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from atbptt.bias import AVERAGES, DECAY_ESTIMATORS, KEPT_NORMS
+from atbptt.components import SUPPLIED, Component, component, rule_of
+from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
+from atbptt.updates import LR_SCALINGS
+from atbptt.windows import SCHEMES
+
+LR_DECAYS = ("none", "inverse_sqrt")
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ProbeSettings(Section):
+    """How gradients at every lag are measured and turned into a bias estimate; see conf/config.yaml."""
+
+    window: int = Field(ge=2)
+    tau: int = Field(ge=1)
+    burn_in: int = Field(ge=0)
+    positions: int = Field(ge=1)
+    probes: int = Field(ge=1)
+    average: str
+    estimator: str
+    fit_from: int | None = Field(ge=0)
+    kept_norm: str
+
+
+class DeviceSettings(Section):
+    """Where to compute; see conf/device/."""
+
+    type: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=1)
+
+
+class Settings(Section):
+    """A run's whole config, as conf/config.yaml and its groups compose it."""
+
+    name: str = Field(min_length=1, pattern=r"^[^/\\]+$")
+    output_dir: str = Field(min_length=1)
+    lr: float = Field(gt=0)
+    lr_scaling: str
+    lr_decay: str
+    clip_norm: float | None = Field(gt=0)
+    scheme: str
+    seed: int = Field(ge=0)
+    init: int = Field(ge=0)
+    epochs: float = Field(gt=0)
+    seconds: float | None = Field(gt=0)
+    evaluate_every: float = Field(gt=0)
+    monitor: str | None
+    probe: ProbeSettings
+    device: DeviceSettings
+    model: dict[str, Any]
+    dataset: dict[str, Any]
+    truncation: dict[str, Any]
+    optimizer: dict[str, Any]
+
+    def component(self, group: str) -> Component:
+        """The group's class and arguments, checked."""
+        return component(group, getattr(self, group))
+
+    @property
+    def experiment_id(self) -> str:
+        """12 hex characters of a hash of all that decides the result but the budget.
+
+        Left out: device, paths and names, what is shown while running, and the budget, so that raising
+        `epochs` continues a run instead of starting another.
+        """
+        decisive = self.model_dump(exclude={"name", "output_dir", "epochs", "seconds", "monitor", "device"})
+        for group in SUPPLIED:
+            part = self.component(group)
+            decisive[group] = {"_target_": part.target, **part.arguments}
+        canonical = json.dumps(decisive, sort_keys=True, default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def options(self) -> dict[str, Any]:
+        """Every option by its dotted name, nulls left out; a group's own name is its YAML's `name`."""
+        tree: dict[str, Any] = self.model_dump()
+        flat: dict[str, Any] = {"experiment_id": self.experiment_id}
+        for group in SUPPLIED:
+            part = self.component(group)
+            flat[group] = part.name
+            tree[group] = {"_target_": part.target, **part.arguments}
+        flat.update((key, value) for key, value in flattened(tree) if value is not None)
+        return flat
+
+
+def validated(config: Mapping[str, Any]) -> Settings:
+    """A composed config (interpolations resolved) as typed settings.
+
+    Raises:
+        ConfigError: names each key that breaks a rule, its value, the rule and the choices.
+    """
+    try:
+        settings = Settings.model_validate(config)
+    except ValidationError as error:
+        lines = [_explained(problem, config) for problem in error.errors()]
+        name, rule = lines[0]
+        raise ConfigError(name, "\n".join([rule, *(f"{n} {r}" for n, r in lines[1:])])) from error
+    require_choice("scheme", settings.scheme, SCHEMES)
+    require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
+    require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
+    probe = settings.probe
+    require_choice("probe.average", probe.average, AVERAGES)
+    require_choice("probe.estimator", probe.estimator, DECAY_ESTIMATORS)
+    require_choice("probe.kept_norm", probe.kept_norm, KEPT_NORMS)
+    window = f"must be smaller than the probe window probe.window (={probe.window})"
+    require(probe.tau < probe.window, "probe.tau", probe.tau, window)
+    require((probe.fit_from or 0) < probe.window - 1, "probe.fit_from", probe.fit_from, f"{window} by 2 rows")
+    require(
+        probe.positions <= probe.window - probe.tau,
+        "probe.positions",
+        probe.positions,
+        f"must not exceed probe.window - probe.tau (={probe.window - probe.tau})",
+    )
+    for group in SUPPLIED:
+        settings.component(group)
+    return settings
+
+
+def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves by dotted name; a list is its JSON."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{key}", json.dumps(value)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _explained(problem: Any, config: Mapping[str, Any]) -> tuple[str, str]:
+    """One pydantic error as (name, rule)."""
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        section: Any = Settings
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation
+        options = list(section.model_fields)
+        return name, f"is no option{did_you_mean(path[-1], options)}; the options are {listed(options)}"
+    if problem["type"] == "missing":
+        return name, "is missing"
+    return name, f"(={show(problem['input'])}) {rule_of(problem)}"

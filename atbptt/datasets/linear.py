@@ -1,0 +1,94 @@
+"""Linear: predict the next observation of a noisy linear dynamical system."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbptt.datasets.task import SPLITS, Stream, require_sizes
+from atbptt.errors import require
+from atbptt.randomness import numpy_generator
+
+WARM_UP = 10  # time constants of the system that are run before the first step, to forget its start
+
+
+class Linear:
+    """z_{t+1} = A z_t + process noise, y_t = C z_t + observation noise; input y_t, target y_{t+1}.
+
+    A is `radius` times a random rotation, so that the system's memory decays by `radius` a step; A and C are
+    the same for all streams and splits. Observations have unit variance but for the observation noise.
+    The loss is the squared error, mean over the D features.
+
+    Arguments:
+        state_size: dimension of z.
+        features: D, dimension of y.
+        radius: modulus of A's eigenvalues, at least 0 and below 1.
+        noise: standard deviation of the observation noise.
+        train_steps, valid_steps, test_steps: stream length T of each split.
+        batch_size: streams B.
+        seed: of the system and the noise.
+    """
+
+    metric_names: tuple[str, ...] = ("loss",)
+
+    def __init__(
+        self,
+        state_size: int,
+        features: int,
+        radius: float,
+        noise: float,
+        train_steps: int,
+        valid_steps: int,
+        test_steps: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        steps = dict(zip(SPLITS, (train_steps, valid_steps, test_steps), strict=True))
+        require_sizes(steps, batch_size)
+        require(state_size >= 1, "state_size", state_size, "must be at least 1")
+        require(features >= 1, "features", features, "must be at least 1")
+        require(0 <= radius < 1, "radius", radius, "must be at least 0 and below 1, or the system explodes")
+        require(noise >= 0, "noise", noise, "must be at least 0")
+        self.input_size = self.output_size = features
+        system = numpy_generator("linear system", seed)
+        A = radius * np.linalg.qr(system.normal(size=(state_size, state_size)))[0]
+        C = system.normal(size=(features, state_size))
+        C /= np.linalg.norm(C, axis=1, keepdims=True)
+        self.train, self.valid, self.test = (
+            _stream(A, C, radius, noise, steps[split], batch_size, numpy_generator(f"linear {split}", seed))
+            for split in SPLITS
+        )
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Squared error, mean over features: (T, B)."""
+        return (outputs - targets).square().mean(dim=-1)
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The loss."""
+        return {"loss": self.loss(outputs, targets)}
+
+    def metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """The mean squared error."""
+        return {"loss": means["loss"]}
+
+
+def _stream(
+    A: np.ndarray,
+    C: np.ndarray,
+    radius: float,
+    noise: float,
+    steps: int,
+    batch: int,
+    generator: np.random.Generator,
+) -> Stream:
+    z = np.zeros((batch, len(A)))
+    scale = np.sqrt(1 - radius**2)  # process noise that gives z unit variance
+    observed = np.empty((steps + 1, batch, len(C)))
+    warm_up = int(WARM_UP / (1 - radius))
+    for t in range(-warm_up, steps + 1):
+        z = z @ A.T + scale * generator.normal(size=z.shape)
+        if t >= 0:
+            observed[t] = z @ C.T + noise * generator.normal(size=observed.shape[1:])
+    values = torch.as_tensor(observed, dtype=torch.float32)
+    return Stream(values[:-1], values[1:])

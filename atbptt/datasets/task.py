@@ -1,0 +1,103 @@
+"""What a data set is to the rest of the system: three streams, a loss, metrics."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from atbptt.errors import require
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """B streams read side by side.
+
+    Attributes:
+        inputs: (T, B) symbols (int64) or (T, B, D) reals.
+        targets: (T, B) symbols or (T, B, D) reals.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    @property
+    def length(self) -> int:
+        """Steps T."""
+        return len(self.inputs)
+
+    @property
+    def batch(self) -> int:
+        """Streams B."""
+        return self.inputs.shape[1]
+
+    def to(self, device: torch.device) -> Stream:
+        """The same streams on a device."""
+        return Stream(self.inputs.to(device), self.targets.to(device))
+
+
+class Task(Protocol):
+    """A data set: any class with these attributes works as `dataset._target_`.
+
+    Its constructor checks its arguments and makes or opens the data, so that what is wrong is said before
+    the first training step.
+
+    Attributes:
+        train, valid, test: the three splits.
+        input_size: number of symbols V, or features D of real-valued inputs.
+        output_size: number of outputs the model makes per step.
+        metric_names: names of what `metrics` returns, the headline first; logged as `valid_<name>`, ...
+    """
+
+    train: Stream
+    valid: Stream
+    test: Stream
+    input_size: int
+    output_size: int
+    metric_names: tuple[str, ...]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses in nats per step and stream, (T, B), of outputs (T, B, output_size)."""
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """What evaluation averages over all steps and streams of a split, each (T, B)."""
+
+    def metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """The metrics of a split from the means of its measures."""
+
+
+class SymbolTask:
+    """A task whose targets are symbols: cross entropy, and perplexity exp(mean loss)."""
+
+    metric_names: tuple[str, ...] = ("ppl", "loss")
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy of logits (T, B, V) at symbols (T, B): (T, B)."""
+        flat = torch.nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+        return flat.view(targets.shape)
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The loss."""
+        return {"loss": self.loss(outputs, targets)}
+
+    def metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """The loss and its perplexity."""
+        loss = means["loss"]
+        return {"loss": loss, "ppl": math.exp(loss) if loss < 700 else math.inf}
+
+
+def require_sizes(steps: dict[str, int], batch_size: int) -> None:
+    """The rules that every generated data set shares: at least 2 steps a split, at least one stream."""
+    for split, length in steps.items():
+        require(length >= 2, f"{split}_steps", length, "must be at least 2")
+    require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+
+
+def symbol_stream(inputs: object, targets: object) -> Stream:
+    """A stream from two (T, B) integer arrays."""
+    return Stream(torch.as_tensor(inputs, dtype=torch.int64), torch.as_tensor(targets, dtype=torch.int64))

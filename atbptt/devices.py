@@ -1,0 +1,64 @@
+"""Where a run computes, and the process-wide settings of torch that a run needs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from atbptt.errors import ConfigError
+
+
+def check_device(kind: str) -> None:
+    """Raise a `ConfigError` where `device.type` asks for what this machine lacks."""
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device.type", "(=cuda) needs a CUDA GPU, and torch sees none here; choose auto or cpu")
+
+
+def parallel_jobs(kind: str) -> int:
+    """As many jobs at once as there are GPUs to compute on, or cores."""
+    if kind != "cpu" and torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def leased_device(kind: str) -> Iterator[torch.device]:
+    """The device to run on; a GPU that no other run of this user holds, where one is free.
+
+    A lease is a lock on a file, which the operating system takes back when its holder ends, however it ends.
+    """
+    check_device(kind)
+    if kind == "cpu" or not torch.cuda.is_available():
+        yield torch.device("cpu")
+        return
+    folder = Path(tempfile.gettempdir()) / f"atbptt-gpus-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    count = torch.cuda.device_count()
+    for index in range(count):
+        with open(folder / str(index), "w") as lease:
+            try:
+                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            yield torch.device("cuda", index)
+            return
+    yield torch.device("cuda", os.getpid() % count)
+
+
+def configure_torch(threads: int) -> None:
+    """Set what is global to the process; a worker that runs several runs in turn needs it each time.
+
+    Vanishing adjoints become subnormal numbers, which slow a CPU down tenfold: they are flushed to zero. The
+    number of threads decides the order of sums, so that a run's bits depend on it.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,31 @@
+"""Metrics of a split: every step of it, state carried from its first step to its last."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from atbptt.datasets.task import Stream, Task
+
+CHUNK = 500  # steps a forward pass; bounds memory, and does not change the result
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task: Task, split: Stream) -> dict[str, float]:
+    """The split's metrics, from a zero state at its start, dropout off; the model's mode is restored.
+
+    Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
+    """
+    mode = model.training
+    model.eval()
+    sums: dict[str, torch.Tensor] = {}
+    state = model.initial_state(split.batch)  # type: ignore[operator]
+    for start in range(0, split.length, CHUNK):
+        chunk = slice(start, start + CHUNK)
+        outputs, state = model(split.inputs[chunk], state)
+        for name, values in task.measures(outputs, split.targets[chunk]).items():
+            total = values.double().sum()
+            sums[name] = sums[name] + total if name in sums else total
+    model.train(mode)
+    count = split.length * split.batch
+    return task.metrics({name: float(total) / count for name, total in sums.items()})

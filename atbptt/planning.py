@@ -1,0 +1,179 @@
+"""From a command line to the list of its jobs, all composed and checked before the first one starts.
+
+Hydra would compose each job when it starts, and stop a sweep halfway at the first bad one. Here every job
+of a sweep is composed and checked first, and what is wrong is said in one message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from atbptt.config import Settings, validated
+from atbptt.devices import check_device
+from atbptt.errors import ConfigError, did_you_mean, listed
+from atbptt.experiment import build
+from atbptt.files import check_writable
+from atbptt.runs import RunDirectory
+
+CONFIG_NAME = "config"
+# Flags that show something and run nothing.
+SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a command line.
+
+    Attributes:
+        label: the overrides that tell it from the others, as typed.
+        settings: its checked config.
+        directory: where it stores what it finds.
+    """
+
+    label: str
+    settings: Settings
+    directory: RunDirectory
+
+
+def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
+    """The jobs of a command line, checked; None where it runs nothing (`--help`, `--cfg`, ...).
+
+    Raises:
+        ConfigError: something in the config, or in what it asks for, is wrong.
+    """
+    parsed = get_args_parser().parse_args(list(arguments))
+    if any(getattr(parsed, flag) for flag in SHOWING):
+        return None
+    extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
+    if extra is not None and not extra.is_dir():
+        raise ConfigError("--config-dir", f"(={parsed.config_dir}) is no folder")
+    name = parsed.config_name or CONFIG_NAME
+    base = Path(parsed.config_path) if parsed.config_path else config_dir
+    base = base if base.is_absolute() else config_dir.parent / base
+    with composer(base, extra) as hydra:
+        batch = _expanded(hydra, name, parsed.overrides, parsed.multirun)
+        composed = [validated(_compose(hydra, name, overrides)) for overrides in batch]
+    _check(composed)
+    common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
+    labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
+    return [
+        Job(label, settings, RunDirectory(settings))
+        for label, settings in zip(labels, composed, strict=True)
+    ]
+
+
+@contextmanager
+def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
+    """Hydra, ready to compose from `config_dir` and, before it, `extra`."""
+    GlobalHydra.instance().clear()
+    setup_globals()
+    search_path = create_config_search_path(str(config_dir))
+    if extra is not None:  # as Hydra's own --config-dir
+        search_path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="schema"))
+    try:
+        yield Hydra.create_main_hydra2(task_name="launch", config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> list[list[str]]:
+    """The overrides of each job."""
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    try:
+        parsed = parser.parse_overrides(overrides)
+    except HydraException as error:
+        raise _explained(error, hydra, name, overrides) from error
+    plain = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
+    config = _composed(hydra, name, plain)
+    if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
+        swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
+        if swept:
+            raise ConfigError(swept[0], "names several values, a sweep: add -m, as in python launch.py -m ...")
+        return [overrides]
+    if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+        return [plain]  # another sweeper decides the rest while it goes on
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    try:
+        batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)
+    except HydraException as error:
+        raise _explained(error, hydra, name, overrides) from error
+    return batches[0]
+
+
+def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
+    try:
+        return hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explained(error, hydra, name, overrides) from error
+
+
+def _compose(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
+    """A job's config without Hydra's part, as plain containers, interpolations resolved."""
+    config = _composed(hydra, name, overrides)
+    OmegaConf.set_readonly(config, False)
+    OmegaConf.set_struct(config, False)
+    config.pop("hydra")
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error.full_key or "config"), f"cannot be resolved: {error.msg}") from error
+    return {str(key): value for key, value in dict(resolved).items()}  # type: ignore[arg-type]
+
+
+def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
+    """Hydra's error in our words: what was typed, what there is, what was probably meant."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        options = list(error.options or [])
+        there = f"the options are {listed(options)}" if options else "there are none"
+        return ConfigError(group or "--config-name", f"(={option}) is no option{did_you_mean(option, options)}; {there}")
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"'{error.override}'", "cannot be read: options are given as key=value")
+    match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)
+    if match:
+        key = match[1]
+        parent, _, leaf = key.rpartition(".")
+        try:
+            groups = [o for o in overrides if o.partition("=")[0] in hydra.list_all_config_groups()]
+            section = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
+            section = OmegaConf.select(section, parent) if parent else section
+            names = [str(k) for k in section if k not in ("hydra", "_target_")] if section else []
+        except (HydraException, OmegaConfBaseException):
+            names = []
+        options = f"; the options are {listed(names)}" if names else ""
+        return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{options}")
+    return ConfigError("config", f"cannot be composed: {text.splitlines()[0]}")
+
+
+def _check(composed: list[Settings]) -> None:
+    """Build what each job would build, once for each distinct setting, and look where it would write."""
+    seen: set[str] = set()
+    for settings in composed:
+        check_device(settings.device.type)
+        # Neither decides whether the parts can be built and fit together.
+        built = settings.model_dump(exclude={"init", "lr", "epochs", "seconds", "output_dir", "name"})
+        key = json.dumps(built, sort_keys=True, default=str)
+        if key not in seen:
+            seen.add(key)
+            build(settings)
+    for folder in {settings.output_dir for settings in composed}:
+        check_writable("output_dir", Path(folder))

@@ -1,0 +1,93 @@
+"""Truncation policies: who decides K, and when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from atbptt.bias import BiasEstimate
+from atbptt.errors import require
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training is. Schedules count steps, so that they do not depend on the machine.
+
+    Attributes:
+        step: training steps of the stream so far, over all epochs.
+        epoch_steps: steps in an epoch, the stream's length T.
+    """
+
+    step: int
+    epoch_steps: int
+
+
+Probe = Callable[[], Sequence[BiasEstimate]]
+
+
+class Policy(Protocol):
+    """Any object with the present `K` and an `update`.
+
+    `update` is called before every window. It may call `probe`, which costs `probe.probes` probes (counted in
+    `adaptive_epoch`), and may set `K`, which holds from that window on. The object's `__dict__` is what a
+    checkpoint stores of it.
+    """
+
+    K: int
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Set `K` for the windows to come."""
+
+
+class Fixed:
+    """The same K from the first window to the last.
+
+    Arguments:
+        K: truncation length in steps.
+    """
+
+    def __init__(self, K: int) -> None:
+        require(K >= 1, "K", K, "must be at least 1")
+        self.K = K
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Nothing: K is fixed."""
+
+
+class Adaptive:
+    """The smallest K whose estimated relative bias is at most delta (Aicher, Foti & Fox, UAI 2019, alg. 2).
+
+    Arguments:
+        delta: the relative bias allowed.
+        K_init: K until the first update.
+        K_min, K_max: K is clamped to them; K_max is taken where no K has so small a bias.
+        update_every: epochs between updates, a fraction is fine.
+
+    At an update K(delta) is averaged over the probes and rounded down. A probe that is not finite has no
+    say; if none is, K stays.
+    """
+
+    def __init__(self, delta: float, K_init: int, K_min: int, K_max: int, update_every: float) -> None:
+        require(delta > 0, "delta", delta, "must be greater than 0")
+        require(K_min >= 1, "K_min", K_min, "must be at least 1")
+        require(K_min <= K_max, "K_min", K_min, f"must not exceed K_max (={K_max})")
+        require(K_min <= K_init <= K_max, "K_init", K_init, f"must lie in K_min..K_max (={K_min}..{K_max})")
+        require(0 < update_every < math.inf, "update_every", update_every, "must be greater than 0 (epochs)")
+        self.delta = delta
+        self.K = K_init
+        self.K_min = K_min
+        self.K_max = K_max
+        self.update_every = update_every
+        self.updates = 0
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Probe and set K where an update is due."""
+        if progress.step < (self.updates + 1) * self.update_every * progress.epoch_steps:
+            return
+        self.updates = int(progress.step / (self.update_every * progress.epoch_steps))
+        lengths = [estimate.truncation(self.delta) for estimate in probe() if estimate.finite]
+        if lengths:
+            mean = sum(self.K_max if K is None else K for K in lengths) / len(lengths)
+            self.K = min(max(int(mean), self.K_min), self.K_max)

@@ -1,0 +1,85 @@
+"""Compose runs from conf/, check them all, run them: python launch.py -m truncation=adaptive lr=1,10"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from atbptt.config import validated
+from atbptt.devices import parallel_jobs
+from atbptt.errors import ConfigError
+from atbptt.experiment import run
+from atbptt.planning import Job, plan
+from atbptt.progress import Watch, result
+from atbptt.runs import BusyError, RunDirectory
+
+OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config: DictConfig) -> None:
+    """One job. It never raises: a run that fails says so in its directory and leaves the sweep alone."""
+    settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    try:
+        run(settings)
+    except BusyError:
+        return  # the process that holds the run reports on it
+    except Exception as error:
+        directory = RunDirectory(settings)
+        directory.path.mkdir(parents=True, exist_ok=True)
+        directory.fail(error)
+
+
+def launch() -> int:
+    """Plan, run and report; the exit code."""
+    console = Console()
+    errors = Console(stderr=True)
+    try:
+        jobs = plan(sys.argv[1:], Path(__file__).parent / "conf")
+    except ConfigError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    if jobs is None:
+        main()
+        return 0
+    finished, ahead = split(jobs)
+    for job in finished:
+        line = f"skipped   {job.label}  finished before: {result(job.directory.status())} ({job.directory.path})"
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    try:
+        if ahead:
+            with Watch(ahead, console):
+                main()
+    except KeyboardInterrupt:
+        errors.print("interrupted: the same command continues from the last checkpoints")
+        return 130
+    return report(jobs, console, errors)
+
+
+def split(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+    """The jobs that have reached their budget, and the others."""
+    finished = [job for job in jobs if job.directory.finished()]
+    return finished, [job for job in jobs if job not in finished]
+
+
+def report(jobs: list[Job], console: Console, errors: Console) -> int:
+    """Where the results are, and what failed; the exit code."""
+    for folder in sorted({str(job.directory.path.parent) for job in jobs}):
+        console.print(f"runs in {folder}/, see: python -m analysis table {folder}", soft_wrap=True, highlight=False)
+    _, lost = split(jobs)
+    for job in lost:
+        reason = job.directory.status().get("error", "ended without a word; see its log.txt")
+        errors.print(f"failed    {job.label}: {reason} ({job.directory.path})", style="red", markup=False, soft_wrap=True)
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(launch())

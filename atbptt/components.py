@@ -7,6 +7,7 @@ own class is checked as closely as ours and needs no schema.
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,9 +93,9 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
 
 def _locate(group: str, target: str) -> Callable[..., Any]:
     try:
-        located = hydra.utils.get_object(target)
-    except Exception as error:
-        reason = error.__cause__ or error
+        located = pkgutil.resolve_name(target)
+    except Exception as error:  # importing a user's module may raise anything
+        reason = f"{type(error).__name__}: {error}"
         raise ConfigError(f"{group}._target_", f"(={target}) cannot be imported: {reason}") from error
     if not callable(located):
         raise ConfigError(f"{group}._target_", f"(={target}) must be a class or function")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -59,7 +59,9 @@ def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
     Raises:
         ConfigError: something in the config, or in what it asks for, is wrong.
     """
-    parsed = get_args_parser().parse_args(list(arguments))
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parsed = parser.parse_args(list(arguments))
     if any(getattr(parsed, flag) for flag in SHOWING):
         return None
     extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
@@ -78,6 +80,10 @@ def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
         Job(label, settings, RunDirectory(settings))
         for label, settings in zip(labels, composed, strict=True)
     ]
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError("command line:", f"{message}; see python launch.py --help")
 
 
 @contextmanager
@@ -121,7 +127,7 @@ def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> 
 def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
     try:
         return hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
-    except (HydraException, OmegaConfBaseException) as error:
+    except Exception as error:  # besides Hydra's own: a YAML error, a null where a group's option belongs, ...
         raise _explained(error, hydra, name, overrides) from error
 
 
@@ -154,14 +160,16 @@ def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) 
         parent, _, leaf = key.rpartition(".")
         try:
             groups = [o for o in overrides if o.partition("=")[0] in hydra.list_all_config_groups()]
-            section = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
-            section = OmegaConf.select(section, parent) if parent else section
+            whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
+            section = OmegaConf.select(whole, parent) if parent else whole
+            choice = whole.hydra.runtime.choices.get(parent)
             names = [str(k) for k in section if k not in ("hydra", "_target_")] if section else []
         except (HydraException, OmegaConfBaseException):
-            names = []
-        options = f"; the options are {listed(names)}" if names else ""
+            names, choice = [], None
+        of = f"of {parent}={choice} " if choice else ""
+        options = f"; the options {of}are {listed(names)}" if names else ""
         return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{options}")
-    return ConfigError("config", f"cannot be composed: {text.splitlines()[0]}")
+    return ConfigError("config", f"cannot be composed: {text}")
 
 
 def _check(composed: list[Settings]) -> None:

@@ -58,6 +58,8 @@ def launch() -> int:
         if ahead:
             with Watch(ahead, console):
                 main()
+    except SystemExit:
+        pass  # Hydra has said why, on stderr; what became of each run follows
     except KeyboardInterrupt:
         errors.print("interrupted: the same command continues from the last checkpoints")
         return 130

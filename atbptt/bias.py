@@ -7,7 +7,6 @@ Source: Aicher, Foti & Fox, "Adaptively Truncating Backpropagation Through Time 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,17 +21,19 @@ NO_SIGNAL = 1e-22  # lags whose phi is at most this fraction of the largest are 
 
 
 def average_norms(norms: np.ndarray, average: str = "mean") -> np.ndarray:
-    """phi per lag: (..., W, B) or (P, W, B) averaged over all axes but the lag's, NaN left out.
+    """phi per lag, (W,): norms (W, B) averaged over streams, (P, W, B) over loss positions too.
+
+    A lag that a position lacks is NaN for all its streams, and left out; any other NaN is handed on.
 
     `mean`, or `geometric`: exp of the mean of log phi, which streams with rare large gradients move less.
     """
     require_choice("average", average, AVERAGES)
-    axes = tuple(axis for axis in range(norms.ndim) if axis != norms.ndim - 2)
-    with np.errstate(divide="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a lag that no position has: NaN
-        if average == "geometric":
-            return np.exp(np.nanmean(np.log(norms), axis=axes))
-        return np.nanmean(norms, axis=axes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = (np.log(norms) if average == "geometric" else norms).mean(axis=-1)
+        if values.ndim == 2:
+            present = ~np.isnan(values)
+            values = np.where(present, values, 0).sum(axis=0) / present.sum(axis=0)
+        return np.exp(values) if average == "geometric" else values
 
 
 def log_decay_rate(phi: np.ndarray, tau: int, estimator: str = "ols", fit_from: int | None = None) -> float:

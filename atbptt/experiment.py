@@ -270,9 +270,10 @@ class Trainer:
         total = float(self.sums["loss"])  # waits for a GPU to finish what training gave it to do
         self.train_seconds += time.perf_counter() - began
         if not math.isfinite(total):
+            clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
             raise DivergedError(
-                f"the training loss is not finite after {self.updates} updates (epoch {self._epoch():.3g}): lower lr "
-                f"(={self.settings.lr:g}) or clip_norm (={self.settings.clip_norm})"
+                f"the training loss is not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
+                f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
             )
 
     def _evaluate(self) -> None:

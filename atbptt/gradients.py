@@ -22,7 +22,7 @@ class LagGradients:
     """Gradients of losses at P positions with respect to the states at lags 1..W; row 0 is lag 1.
 
     The loss at a position is the mean over the B streams. A position that lies fewer than W steps into the
-    window has no state at the largest lags: NaN there.
+    window has no state at the largest lags: NaN there. A gradient that is not finite has infinite norm.
 
     Attributes:
         norms: phi, (P, W, B), over all layers and, for an LSTM, h and c together.
@@ -138,7 +138,8 @@ def _lag_gradients(
         stacked = [torch.stack(gradients[i::parts]).double() for i in range(parts)]  # (lags, [L,] B, H)
         layers = [layer for part in stacked for layer in (part.unbind(1) if part.dim() == 4 else (part,))]
         for c, layer in enumerate(layers):
-            squared[p, c, : position + 1] = layer.square().sum(dim=-1).cpu().numpy()
+            square = layer.square().sum(dim=-1).nan_to_num(nan=torch.inf)
+            squared[p, c, : position + 1] = square.cpu().numpy()
         total_mean.append(torch.cat([layer.mean(dim=1) for layer in layers], dim=1).cpu().numpy())
         sizes = [layer.shape[-1] for layer in layers]
     mean = np.zeros((window, sum(sizes)))

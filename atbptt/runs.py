@@ -128,7 +128,10 @@ class RunDirectory:
     def fail(self, error: BaseException) -> None:
         """Store the traceback and say failed; metrics and checkpoint stay as they are."""
         write_text(self.path / schema.TRACEBACK, "".join(traceback.format_exception(error)))
-        self.set_status(schema.FAILED, error=f"{type(error).__name__}: {error}")
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self.set_status(
+            schema.FAILED, error="interrupted" if interrupted else f"{type(error).__name__}: {error}"
+        )
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""

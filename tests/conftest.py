@@ -1,0 +1,136 @@
+"""What several test modules share: the reference data, the golden network, settings made from conf/."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from atbptt.config import Settings, validated
+from atbptt.devices import parallel_jobs
+from atbptt.planning import _compose, composer
+
+ROOT = Path(__file__).parents[1]
+
+# What makes a run a matter of a second, for tests of everything but the result.
+TINY = (
+    "dataset.train_steps=60",
+    "dataset.valid_steps=30",
+    "dataset.test_steps=30",
+    "dataset.batch_size=4",
+    "dataset.min_length=2",
+    "dataset.max_length=2",
+    "model.hidden=6",
+    "probe.window=12",
+    "probe.tau=8",
+    "probe.burn_in=4",
+    "probe.positions=2",
+    "epochs=2",
+)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference data beside the checkout; a user's clone has none."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "golden").is_dir():
+        pytest.skip("needs the reference data in ../shared")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], tuple[list[dict[str, Any]], Any]]:
+    """Cases and arrays of one golden file."""
+
+    @functools.cache
+    def load(name: str) -> tuple[list[dict[str, Any]], Any]:
+        folder = shared / "golden"
+        with np.load(folder / f"{name}.npz") as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        return json.loads((folder / f"{name}.json").read_text()), arrays
+
+    return load
+
+
+class GoldenNetwork(nn.Module):
+    """The network of the golden numbers: Linear on one-hot symbols, a torch recurrent layer, Linear."""
+
+    def __init__(self, cell: str, symbols: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        kind = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(cell, nn.RNN)
+        options = {"nonlinearity": "relu"} if cell == "RNN_RELU" else {}
+        self.encoder = nn.Linear(symbols, hidden)
+        self.rnn = kind(hidden, hidden, layers, **options)
+        self.decoder = nn.Linear(hidden, symbols)
+        self.symbols = symbols
+        self.state_names = ("hidden", "cell") if cell == "LSTM" else ("hidden",)
+        self.double()
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        features = nn.functional.one_hot(inputs, self.symbols).double()
+        hidden, state = self.rnn(self.encoder(features), state)
+        return self.decoder(hidden), state
+
+    def initial_state(self, batch: int) -> Any:
+        zeros = torch.zeros(self.rnn.num_layers, batch, self.rnn.hidden_size, dtype=torch.float64)
+        return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
+
+
+@pytest.fixture
+def golden_network() -> Callable[[dict[str, Any], dict[str, np.ndarray], str], GoldenNetwork]:
+    """The network of a golden case with the parameters stored under `case<i>_<kind>.`."""
+
+    def make(case: dict[str, Any], arrays: dict[str, np.ndarray], kind: str) -> GoldenNetwork:
+        prefix = f"case{case['case']}_{kind}."
+        parameters = {
+            key.removeprefix(prefix): torch.tensor(value)
+            for key, value in arrays.items()
+            if key.startswith(prefix)
+        }
+        hidden, symbols = parameters["encoder.weight"].shape
+        network = GoldenNetwork(case["cell"], symbols, hidden, case["num_layers"])
+        network.load_state_dict(parameters)
+        return network
+
+    return make
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings composed from conf/ with overrides, stored under tmp_path; tiny unless told otherwise."""
+    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
+
+    def make(*overrides: str, size: tuple[str, ...] = TINY) -> Settings:
+        with composer(ROOT / "conf") as hydra:
+            return validated(_compose(hydra, "config", [*size, f"output_dir={tmp_path}", *overrides]))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Overrides that make a run a matter of a second."""
+    return TINY
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    flat = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return flat.view(targets.shape)
+
+
+@pytest.fixture
+def loss() -> Callable[[Tensor, Tensor], Tensor]:
+    return cross_entropy

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atbptt.models import CELLS, RecurrentNetwork
+from atbptt.states import tensors
+from atbptt.updates import frozen, scaled_lr, step, window_loss
+from atbptt.windows import SCHEMES, Window, windows
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+SYMBOLS = 5
+
+
+@pytest.fixture
+def stream() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return (
+        torch.randint(SYMBOLS, (19, 3), generator=generator),
+        torch.randint(SYMBOLS, (19, 3), generator=generator),
+    )
+
+
+def network(cell: str = "lstm", layers: int = 1) -> RecurrentNetwork:
+    torch.manual_seed(0)
+    return RecurrentNetwork(SYMBOLS, SYMBOLS, cell=cell, layers=layers, hidden=4).double()
+
+
+def gradients(model: nn.Module, objective: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(objective, list(model.parameters())))
+
+
+def check_updates(case: dict[str, Any], arrays: Any, model: nn.Module, scheme: str, loss: Loss) -> list[float]:
+    """One pass of a golden case; the summed loss of each window."""
+    prefix = f"case{case['case']}_"
+    inputs, targets = torch.tensor(arrays[f"{prefix}x"]), torch.tensor(arrays[f"{prefix}y"])
+    optimizer = torch.optim.SGD(model.parameters(), lr=case["lr"], weight_decay=case["weight_decay"])
+    cuts = list(windows(scheme, case["K"], len(inputs)))
+    if scheme == "original":
+        cuts.pop()  # the golden pass stops one step short of the end
+    state = model.initial_state(inputs.shape[1])  # type: ignore[operator]
+    losses = []
+    for window in cuts:
+        objective, mean, state = window_loss(model, loss, inputs, targets, window, state)
+        clip = case["clip_norm"]
+        if not case.get("normalized", True):
+            objective = objective * window.losses
+        elif clip is not None and "style" in case:
+            clip = clip / window.losses
+        step(model, optimizer, objective, clip)
+        losses.append(float(mean) * window.losses)
+    for name, parameter in model.named_parameters():
+        expected = arrays[f"{prefix}after.{name}"]
+        np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=1e-9, atol=1e-12)
+    return losses
+
+
+def test_golden_updates_of_every_scheme(golden: Any, golden_network: Any, loss: Loss) -> None:
+    cases, arrays = golden("tbptt_updates")
+    for case in cases:
+        model = golden_network(case, arrays, "before")
+        losses = check_updates(case, arrays, model, case["style"], loss)
+        assert math.isclose(sum(losses), case["summed_train_loss"], rel_tol=1e-9), case
+    assert {case["style"] for case in cases} == {"tf", "original", "double-tf", "buffer"}
+
+
+def test_golden_updates_of_overlapping_windows(golden: Any, golden_network: Any, loss: Loss) -> None:
+    cases, arrays = golden("overlapping_updates")
+    for case in cases:
+        model = golden_network(case, arrays, "before")
+        losses = check_updates(case, arrays, model, "original-buffer", loss)
+        counts = [w.losses for w in windows("original-buffer", case["K"], case["seq_len"])]
+        means = np.array(losses) / counts
+        np.testing.assert_allclose(means, arrays[f"case{case['case']}_window_loss"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(("scheme", "cell", "layers"), list(itertools.product(SCHEMES, CELLS, (1, 2))))
+def test_K_of_the_stream_or_more_gives_autograds_gradient(
+    scheme: str, cell: str, layers: int, stream: tuple[Tensor, Tensor], loss: Loss
+) -> None:
+    inputs, targets = stream
+    model = network(cell, layers)
+    outputs, _ = model(inputs, model.initial_state(3))
+    whole = loss(outputs, targets)
+    expected = gradients(model, whole[-1].mean() if scheme == "original" else whole.mean())
+    for K in (len(inputs), len(inputs) + 7):
+        (window,) = windows(scheme, K, len(inputs))
+        objective, _, _ = window_loss(model, loss, inputs, targets, window, model.initial_state(3))
+        for ours, theirs in zip(gradients(model, objective), expected, strict=True):
+            assert torch.linalg.vector_norm(ours - theirs) <= 1e-12 * torch.linalg.vector_norm(theirs)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_state_handed_over_is_that_of_one_unbroken_pass(
+    scheme: str, stream: tuple[Tensor, Tensor], loss: Loss
+) -> None:
+    """With parameters that stay, every window starts in the state that one pass has at its first step."""
+    inputs, targets = stream
+    model = network(layers=2)
+    unbroken = [model.initial_state(3)]
+    for t in range(len(inputs)):
+        unbroken.append(model(inputs[t : t + 1], unbroken[-1])[1])
+    state = model.initial_state(3)
+    for window in windows(scheme, 4, len(inputs)):
+        for ours, theirs in zip(tensors(state), tensors(unbroken[window.start]), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+            assert not ours.requires_grad
+        _, _, state = window_loss(model, loss, inputs, targets, window, state)
+
+
+@pytest.mark.parametrize("scheme", ["tf", "double-tf", "original", "original-buffer"])
+def test_a_windows_gradient_is_cut_at_its_start(
+    scheme: str, stream: tuple[Tensor, Tensor], loss: Loss
+) -> None:
+    """Against autograd on the window alone, from the detached state."""
+    inputs, targets = stream
+    model = network()
+    window = list(windows(scheme, 4, len(inputs)))[2]
+    _, state = model(inputs[: window.start], model.initial_state(3))
+    state = tuple(part.detach() for part in state)
+    outputs, _ = model(inputs[window.start : window.stop], state)
+    counted = loss(outputs, targets[window.start : window.stop])[window.loss_start - window.start :]
+    objective, mean, _ = window_loss(model, loss, inputs, targets, window, state)
+    torch.testing.assert_close(mean, counted.mean().detach(), rtol=1e-12, atol=0)
+    for ours, theirs in zip(gradients(model, objective), gradients(model, counted.mean()), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-15)
+
+
+def test_the_look_ahead_reaches_the_parameters_through_the_state_only(
+    stream: tuple[Tensor, Tensor], loss: Loss
+) -> None:
+    """The buffer scheme against a second copy of the network that reads ahead."""
+    inputs, targets = stream
+    model, ahead = network(), network()
+    window = Window(start=0, loss_start=0, loss_stop=4, stop=7, next_start=4)
+    objective, mean, _ = window_loss(model, loss, inputs, targets, window, model.initial_state(3))
+    outputs, state = model(inputs[:4], model.initial_state(3))
+    beyond, _ = ahead(inputs[4:7], state)
+    own = loss(outputs, targets[:4])
+    expected = (own.mean(1).sum() + loss(beyond, targets[4:7]).mean(1).sum()) / 4
+    torch.testing.assert_close(mean, own.mean().detach(), rtol=1e-12, atol=0)
+    for ours, theirs in zip(gradients(model, objective), gradients(model, expected), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-15)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_step_clips_the_norm_and_reports_it_as_it_was() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    norm = step(model, optimizer, 3 * model.weight.sum(), max_norm=0.5)
+    assert norm is not None
+    assert float(norm) == pytest.approx(3.0)
+    assert model.weight.item() == pytest.approx(-0.5, rel=1e-5)
+    assert step(model, optimizer, 3 * model.weight.sum(), max_norm=None) is None
+    assert model.weight.item() == pytest.approx(-3.5, rel=1e-5)
+
+
+def test_frozen_thaws_only_what_it_froze() -> None:
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    with frozen(model):
+        assert not model.weight.requires_grad
+    assert model.weight.requires_grad
+    assert not model.bias.requires_grad
+
+
+def test_lr_scales_with_K() -> None:
+    assert [scaled_lr(2.0, scaling, 9) for scaling in ("none", "sqrt", "linear")] == [2.0, 6.0, 18.0]

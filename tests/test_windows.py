@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atbptt.errors import ConfigError
+from atbptt.windows import SCHEMES, Window, cut, windows
+
+schemes = st.sampled_from(SCHEMES)
+lengths = st.integers(1, 60)
+
+
+def pass_with(scheme: str, length: int, Ks: list[int]) -> list[Window]:
+    """One pass over a stream with K changing before every window."""
+    made: list[Window] = []
+    start = position = 0
+    while position < length:
+        made.append(cut(scheme, Ks[len(made) % len(Ks)], length, start, position))
+        start, position = made[-1].next_start, made[-1].loss_stop
+    return made
+
+
+@given(schemes, lengths, st.lists(st.integers(1, 25), min_size=1, max_size=6))
+def test_every_step_is_in_the_loss_exactly_once_however_K_changes(
+    scheme: str, length: int, Ks: list[int]
+) -> None:
+    counted = [t for w in pass_with(scheme, length, Ks) for t in range(w.loss_start, w.loss_stop)]
+    first = min(Ks[0], length) - 1 if scheme == "original" else 0
+    assert counted == list(range(first, length))
+
+
+@given(schemes, lengths, st.lists(st.integers(1, 25), min_size=1, max_size=6))
+def test_a_window_begins_where_the_window_before_left_the_state(
+    scheme: str, length: int, Ks: list[int]
+) -> None:
+    made = pass_with(scheme, length, Ks)
+    assert made[0].start == 0
+    for before, after in zip(made, made[1:], strict=False):
+        assert after.start == before.next_start
+        # The forward pass of the window before has this state, or began with it.
+        assert before.start <= after.start <= before.loss_stop
+
+
+@given(schemes, lengths, st.integers(1, 25))
+def test_a_window_lies_in_the_stream_and_reads_its_losses(scheme: str, length: int, K: int) -> None:
+    for w in windows(scheme, K, length):
+        assert 0 <= w.start <= w.loss_start < w.loss_stop <= w.stop <= length
+        assert w.losses == w.loss_stop - w.loss_start
+
+
+@given(lengths, st.integers(1, 25))
+def test_each_scheme_has_the_lags_of_its_definition(length: int, K: int) -> None:
+    """Lags that the losses of the windows between the first and the last see, of TBPTT(k1, k2)."""
+
+    def seen(scheme: str) -> set[tuple[int, int]]:
+        inner = list(windows(scheme, K, length))[2:-1]
+        return {(w.loss_start - w.start + 1, w.loss_stop - w.start) for w in inner}
+
+    assert seen("tf") <= {(1, K)}
+    assert seen("double-tf") <= {(1, 2 * K - 1)}
+    assert seen("original") <= {(K, K)}
+    assert seen("original-buffer") <= {(K, 2 * K - 1)}
+    ahead = {(w.losses, w.stop - w.start) for w in list(windows("buffer", K, length))[:-1]}
+    assert ahead <= {(K, 2 * K - 1)}
+
+
+@given(schemes, lengths, st.integers(0, 10))
+def test_a_length_of_the_stream_or_more_makes_one_window(scheme: str, length: int, more: int) -> None:
+    (window,) = windows(scheme, length + more, length)
+    assert (window.start, window.loss_stop, window.stop) == (0, length, length)
+    assert window.loss_start == (length - 1 if scheme == "original" else 0)
+
+
+def test_original_buffer_by_hand() -> None:
+    made = [(w.start, w.loss_start, w.loss_stop) for w in windows("original-buffer", 4, 10)]
+    assert made == [(0, 0, 4), (1, 4, 8), (5, 8, 10)]
+
+
+def test_a_change_of_K_costs_one_transitional_window() -> None:
+    made = pass_with("original-buffer", 40, [4, 4, 10, 10, 10])
+    pre_rolls = [w.loss_start - w.start for w in made]
+    assert [w.losses for w in made] == [4, 4, 10, 10, 10, 2]
+    assert pre_rolls == [0, 3, 3, 9, 9, 9]
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"scheme \(=tbptt\) must be one of original-buffer, "):
+        cut("tbptt", 3, 10, 0, 0)
+    with pytest.raises(ConfigError, match=r"K \(=0\) must be at least 1"):
+        cut("tf", 0, 10, 0, 0)
+    with pytest.raises(ConfigError, match=r"position \(=10\) must lie in 0..9"):
+        cut("tf", 1, 10, 0, 10)

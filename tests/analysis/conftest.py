@@ -1,0 +1,110 @@
+"""Tiny run directories with numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from atbptt import schema
+
+OPTIONS = {
+    "name": "demo",
+    "lr": 1.0,
+    "seed": 0,
+    "init": 0,
+    "epochs": 3.0,
+    "dataset": "copy_fixed",
+    "model": "lstm",
+    "model.hidden": 4,
+    "truncation": "fixed",
+    "truncation.K": 5,
+    "output_dir": "outputs",
+    "device": "cpu",
+}
+STEPS_PER_EPOCH = 100
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def write_run(root: Path) -> WriteRun:
+    """`write_run(id, {metric: values by evaluation}, state, **options)` -> the run's directory.
+
+    Evaluations are one epoch apart; a value that is a list is one value per replicate. An option that is
+    None is absent; `truncation__K` stands for `truncation.K`. No metrics file if the metrics are None.
+    """
+
+    def write(
+        experiment_id: str,
+        metrics: Mapping[str, Sequence[Any]] | None = None,
+        state: str = schema.FINISHED,
+        folder: str = "demo",
+        **changed: Any,
+    ) -> Path:
+        directory = root / folder / experiment_id
+        directory.mkdir(parents=True)
+        options = {**OPTIONS, **{name.replace("__", "."): value for name, value in changed.items()}}
+        options = {name: value for name, value in options.items() if value is not None}
+        pq.write_table(
+            pa.Table.from_pylist([{"experiment_id": experiment_id, **options}]), directory / schema.OPTIONS
+        )
+        (directory / schema.STATUS).write_text(json.dumps({"experiment_id": experiment_id, "state": state}))
+        if metrics is not None:
+            rows = [
+                {
+                    "experiment_id": experiment_id,
+                    "step": STEPS_PER_EPOCH * (index + 1),
+                    "epoch": index + 1.0,
+                    "adaptive_epoch": index + 1.5,
+                    "updates": 20 * (index + 1),
+                    "train_seconds": 0.5,
+                    "metric": metric,
+                    "replicate": replicate,
+                    "value": one,
+                }
+                for metric, values in metrics.items()
+                for index, value in enumerate(values)
+                for replicate, one in enumerate(value if isinstance(value, list) else [value])
+            ]
+            pq.write_table(
+                pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA), directory / schema.METRICS
+            )
+        return directory
+
+    return write
+
+
+@pytest.fixture
+def sweep(root: Path, write_run: WriteRun) -> Path:
+    """Fixed K=5 with two inits, adaptive delta=0.9 with one; returns the folder of all runs.
+
+    Best validation: 1.2 and 1.4 (mean 1.3, sd 0.1414), test there 1.25 and 1.45 (mean 1.35); adaptive 1.1.
+    """
+    write_run("000000000001", {"valid_ppl": [1.5, 1.2, 1.3], "test_ppl": [1.6, 1.25, 1.0], "K": [5, 5, 5]})
+    write_run(
+        "1e5000000000", {"valid_ppl": [1.9, 1.6, 1.4], "test_ppl": [2.0, 1.7, 1.45], "K": [5, 5, 5]}, init=1
+    )
+    write_run(
+        "abcdefabcdef",
+        {
+            "valid_ppl": [1.4, 1.1, 1.1],
+            "test_ppl": [1.4, 1.12, 1.3],
+            "K": [9, 7, 6],
+            "K_0.9": [[9, 8], [7, 6]],
+        },
+        truncation="adaptive",
+        truncation__K=None,
+        truncation__delta=0.9,
+    )
+    return root

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from atbptt import schema
+
+WriteRun = Callable[..., Path]
+
+
+def test_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(sweep)]) == 0
+    out, err = capsys.readouterr()
+    assert "adaptive delta=0.9" in out
+    assert out.endswith("{options,metrics,gradients}.parquet\n")
+    assert err == ""
+
+
+def test_figures_are_written_below_the_path_and_named(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["figures", str(sweep)]) == 0
+    files = [sweep / "figures" / f"convergence_copy_fixed.{suffix}" for suffix in ("png", "pdf")]
+    assert capsys.readouterr().out.splitlines() == [str(file) for file in files]
+    assert all(file.stat().st_size > 0 for file in files)
+    assert main(["table", str(sweep)]) == 0  # the figures are no run
+
+
+def test_figures_elsewhere(sweep: Path, tmp_path: Path) -> None:
+    assert main(["figures", str(sweep), "--out", str(tmp_path / "there")]) == 0
+    assert len(list((tmp_path / "there").iterdir())) == 2
+    assert not (sweep / "figures").exists()
+
+
+def test_skipped_files_are_one_line_each_on_stderr(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = [
+        sweep / "demo" / "000000000001" / schema.OPTIONS,
+        sweep / "demo" / "1e5000000000" / schema.METRICS,
+        sweep / "demo" / "abcdefabcdef" / schema.STATUS,
+    ]
+    for path in broken:
+        path.write_bytes(b"")
+    assert main(["table", str(sweep)]) == 0
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    # Each once, although metrics and states are read one after the other.
+    assert [line.split(": ")[:2] for line in lines[:-1]] == [["warning", str(path)] for path in broken]
+    assert lines[-1] == "3 warnings"
+    assert "1 of 2 runs left out, no evaluation: 1e5000000000" in out
+
+
+@pytest.mark.parametrize("command", ["table", "figures"])
+def test_bad_input_is_one_line_and_exit_code_1(
+    command: str, root: Path, tmp_path: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def message(*arguments: str) -> str:
+        assert main([command, *arguments]) == 1
+        out, err = capsys.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        return line
+
+    assert message(str(tmp_path / "no")) == f"error: {tmp_path}/no: does not exist"
+    assert message(str(tmp_path)).startswith(f"error: {tmp_path}: no runs")
+    write_run("a", None, state=schema.FAILED)
+    assert message(str(root)) == f"error: {root}: no evaluation yet (runs: 1, failed: 1)"
+    write_run("b", {"train_loss": [1.0]})
+    assert message(str(root)) == "error: no validation metric (valid_...) is logged yet"
+
+
+def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "--metric", "ppl", str(sweep)]) == 1
+    assert capsys.readouterr().err == "error: metric (=ppl) must be one of valid_ppl\n"
+    assert main(["table", "--metric", "valid_pl", str(sweep)]) == 1
+    assert "did you mean valid_ppl?" in capsys.readouterr().err
+
+
+def test_output_folder_that_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "taken").touch()
+    assert main(["figures", str(sweep), "--out", str(sweep / "taken")]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"error: cannot write {sweep}/taken/convergence_copy_fixed.png: "
+    )
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert "table" in out
+    assert "figures" in out
+
+
+def test_the_package_loads_neither_torch_nor_plotting(sweep: Path) -> None:
+    code = (
+        "import sys, analysis; from analysis.__main__ import main; "
+        f"main(['table', {str(sweep)!r}]); "
+        "print(sorted({'torch', 'matplotlib', 'seaborn'} & {*sys.modules}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import AnalysisError, best_validation, labels, load, mean_curve, policies, settings, summarize
+from analysis.statistics import format_value, natural
+
+WriteRun = Callable[..., Path]
+
+
+def options(**columns: list[Any]) -> pd.DataFrame:
+    count = len(next(iter(columns.values())))
+    named = {name.replace("__", "."): pd.array(values) for name, values in columns.items()}
+    return pd.DataFrame({"experiment_id": [f"{n:012x}" for n in range(count)], **named})
+
+
+def test_best_validation_takes_the_other_values_of_that_evaluation(sweep: Path) -> None:
+    best = best_validation(load(sweep)).set_index("experiment_id")
+    # The lowest test values are elsewhere; of two equal validations the earlier counts.
+    assert best["valid"].tolist() == [1.2, 1.4, 1.1]
+    assert best["test"].tolist() == [1.25, 1.45, 1.12]
+    assert best["epoch"].tolist() == [2, 3, 2]
+    assert best["step"].tolist() == [200, 300, 200]
+    assert best["K"].tolist() == [5, 5, 7]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_never_wins(root: Path, write_run: WriteRun, bad: float) -> None:
+    write_run("a", {"valid_ppl": [bad, 1.7, bad], "test_ppl": [1.0, 1.8, 1.0]})
+    write_run("b", {"valid_ppl": [bad, bad], "test_ppl": [1.0, 1.0]})
+    best = best_validation(load(root))
+    columns = ["experiment_id", "valid", "test", "epoch"]
+    assert best[columns].to_numpy().tolist() == [["a", 1.7, 1.8, 2.0]]
+    assert math.isnan(best["K"][0])  # none is logged
+
+
+def test_loss_counts_where_there_is_no_perplexity(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="book_order")
+    write_run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]})
+    best = best_validation(load(root))
+    assert best[["metric", "valid", "test"]].to_numpy().tolist() == [
+        ["valid_loss", -5.0, -3.5],
+        ["valid_ppl", 2.0, 2.5],
+    ]
+    assert best_validation(load(root), "valid_loss")["valid"].tolist() == [-5.0, 0.1]
+
+
+def test_an_unknown_metric_is_named_with_the_nearest(sweep: Path) -> None:
+    with pytest.raises(AnalysisError) as error:
+        best_validation(load(sweep), "valid_pl")
+    assert str(error.value) == "metric (=valid_pl) must be one of valid_ppl; did you mean valid_ppl?"
+
+
+def test_no_validation_metric_at_all(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"train_loss": [1.0]})
+    with pytest.raises(AnalysisError, match="no validation metric"):
+        best_validation(load(root))
+
+
+def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs() -> None:
+    frame = options(
+        truncation=["fixed", "fixed", "adaptive", "adaptive", "mine", "mine"],
+        truncation__K=[5, 5, None, None, None, None],
+        truncation__delta=[None, None, 0.9, 0.5, None, None],
+        truncation__K_init=[None, None, 15, 30, None, None],
+        truncation__K_max=[None, None, 100, 100, 3, 3],
+        truncation__rule=[None, None, None, None, "a", "b"],
+    )
+    assert policies(frame).tolist() == [
+        "fixed K=5",
+        "fixed K=5",
+        "adaptive delta=0.9 K_init=15",
+        "adaptive delta=0.5 K_init=30",
+        "mine rule=a",
+        "mine rule=b",
+    ]
+
+
+def test_only_one_policy() -> None:
+    assert policies(options(truncation=["fixed"], truncation__K=[5])).tolist() == ["fixed K=5"]
+    assert policies(options(truncation=["adaptive"], truncation__delta=[0.9])).tolist() == [
+        "adaptive delta=0.9"
+    ]
+    assert policies(options(lr=[1.0])).tolist() == ["unknown"]
+
+
+def test_settings_are_the_options_that_tell_runs_apart() -> None:
+    frame = options(
+        lr=[1.0, 10.0, 1.0, 10.0],
+        clip_norm=[1.0, 1.0, 1.0, 1.0],
+        seed=[0, 0, 0, 1],
+        init=[0, 1, 2, 3],
+        epochs=[1.0, 2.0, 3.0, 4.0],
+        seconds=[None, 1.0, 2.0, 3.0],
+        output_dir=["a", "b", "c", "d"],
+        device=["cpu", "cuda", "cpu", "cpu"],
+        device__threads=[1, 2, 3, 4],
+        monitor=["loss", "ppl", "ppl", "ppl"],
+        truncation=["fixed", "fixed", "adaptive", "adaptive"],
+        truncation__K=[5, 5, None, None],
+        probe__window=[None, None, 100, 100],  # only where there are probes: the policy says so
+        model=["lstm", "lstm", "gru", "gru"],
+        model__hidden=[50, 50, 64, 64],  # goes with the model
+        model__layers=[1, 2, 1, 1],  # differs between runs of one model
+    )
+    assert settings(frame) == ["lr", "seed", "model", "model.layers"]
+
+
+def test_an_option_set_in_some_runs_of_a_policy_counts() -> None:
+    frame = options(truncation=["fixed", "fixed"], clip_norm=[None, 1.0])
+    assert settings(frame) == ["clip_norm"]
+    assert labels(frame).tolist() == ["fixed, clip_norm=-", "fixed, clip_norm=1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(5, "5"), (10.0, "10"), (0.9, "0.9"), (1e-5, "1e-05"), (1 / 3, repr(1 / 3)), (None, "-")],
+)
+def test_format_value(value: object, text: str) -> None:
+    assert format_value(value) == text
+    assert format_value(np.float64("nan")) == "-"
+
+
+def test_natural_order() -> None:
+    names = ["fixed K=10", "fixed K=5", "adaptive delta=0.9", "adaptive delta=0.5", "fixed K=5, lr=1e-05"]
+    assert sorted(names, key=natural) == [
+        "adaptive delta=0.5",
+        "adaptive delta=0.9",
+        "fixed K=5",
+        "fixed K=5, lr=1e-05",
+        "fixed K=10",
+    ]
+
+
+def test_summary_by_hand(sweep: Path) -> None:
+    summary = summarize(load(sweep))
+    assert summary["policy"].tolist() == ["adaptive delta=0.9", "fixed K=5"]
+    assert summary["runs"].tolist() == [1, 2]
+    assert summary["valid_mean"].tolist() == pytest.approx([1.1, 1.3])
+    assert summary["test_mean"].tolist() == pytest.approx([1.12, 1.35])
+    # Two values 0.2 apart: sd with n - 1 is 0.2 / sqrt(2); one value has none.
+    assert summary["valid_sd"].tolist() == pytest.approx([math.nan, 0.2 / math.sqrt(2)], nan_ok=True)
+    assert summary["test_sd"].tolist() == pytest.approx([math.nan, 0.2 / math.sqrt(2)], nan_ok=True)
+    assert summary["K_mean"].tolist() == [7, 5]
+    assert summary["epoch_mean"].tolist() == [2, 2.5]
+
+
+def test_summary_keeps_settings_apart_whose_option_is_null(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_ppl": [1.5]}, clip_norm=None)
+    write_run("b", {"valid_ppl": [1.4]}, clip_norm=1.0)
+    write_run("c", {"valid_ppl": [1.6]}, clip_norm=None, init=1)
+    summary = summarize(load(root))
+    assert summary["runs"].tolist() == [1, 2]
+    assert summary["valid_mean"].tolist() == pytest.approx([1.4, 1.55])
+
+
+def curve(*runs: tuple[list[float], list[float]]) -> pd.DataFrame:
+    rows = [
+        {"experiment_id": str(n), "step": int(100 * e), "epoch": e, "metric": "K", "replicate": 0, "value": v}
+        for n, (epochs, values) in enumerate(runs)
+        for e, v in zip(epochs, values, strict=True)
+    ]
+    return mean_curve(pd.DataFrame(rows), "K")
+
+
+def test_mean_curve_interpolates_runs_that_are_evaluated_elsewhere() -> None:
+    mean = curve(([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), ([1.2, 2.2, 3.2], [2.4, 4.4, 6.4]))
+    # The second run is 2 * epoch; at epoch 1 it is within half an interval of its first evaluation.
+    assert mean["epoch"].tolist() == [1, 2, 3]
+    assert mean["mean"].tolist() == pytest.approx([(1 + 2.4) / 2, (2 + 4) / 2, (3 + 6) / 2])
+    assert mean["sd"].tolist() == pytest.approx([1.4 / 2**0.5, 2 / 2**0.5, 3 / 2**0.5])
+
+
+def test_mean_curve_does_not_prolong_a_run_that_ended() -> None:
+    mean = curve(([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]), ([1.0], [3.0]))
+    assert mean["runs"].tolist() == [2, 1, 1]
+    assert mean["mean"].tolist() == [2, 1, 1]
+    assert mean["sd"].isna().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_diverged_run_stays_in_the_mean(bad: float) -> None:
+    mean = curve(([1.0, 2.0], [1.0, 1.0]), ([1.0, 2.0], [1.0, bad]))
+    assert mean["mean"].tolist() == [1, math.inf]
+    assert mean["sd"].isna().tolist() == [False, True]
+
+
+def test_mean_curve_of_a_metric_that_probes_measure_takes_the_first_probe(sweep: Path) -> None:
+    assert mean_curve(load(sweep), "K_0.9")["mean"].tolist() == [9, 7]
+
+
+def test_mean_curve_of_a_metric_that_is_not_logged_is_empty(sweep: Path) -> None:
+    assert mean_curve(load(sweep), "nothing").empty

@@ -67,9 +67,13 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     target = node["_target_"]
     given = {str(key): value for key, value in node.items() if key not in ("_target_", "name")}
     located = _locate(group, target)
+    try:
+        signature = inspect.signature(located)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{group}._target_", f"(={target}) does not tell what arguments it takes") from error
     parameters = {
         name: parameter
-        for name, parameter in inspect.signature(located).parameters.items()
+        for name, parameter in signature.parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         and name not in SUPPLIED[group]
     }

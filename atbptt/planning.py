@@ -83,7 +83,7 @@ def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise ConfigError("command line:", f"{message}; see python launch.py --help")
+    raise ConfigError("command line:", f"{message}; flags such as -m come first, see python launch.py --help")
 
 
 @contextmanager

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from atbptt import schema
+from atbptt.config import Settings
+from atbptt.errors import ConfigError
+from atbptt.experiment import DivergedError, Trainer, build, run
+from atbptt.runs import RunDirectory
+from atbptt.windows import SCHEMES
+
+TIMES = {"train_seconds"}
+TIMED_METRICS = {"steps_per_second"}
+Make = Callable[..., Settings]
+
+
+def metrics(directory: RunDirectory) -> pd.DataFrame:
+    """All that a run measured, times aside."""
+    frame = pq.read_table(directory.path / schema.METRICS).to_pandas().drop(columns=list(TIMES))
+    return frame[~frame["metric"].isin(TIMED_METRICS)].reset_index(drop=True)
+
+
+def parameters(directory: RunDirectory) -> dict[str, torch.Tensor]:
+    checkpoint = directory.load_checkpoint(torch.device("cpu"))
+    assert checkpoint is not None
+    return checkpoint["model"]
+
+
+def check_same(a: RunDirectory, b: RunDirectory) -> None:
+    """Identical metrics, lag profiles and final parameters, bit for bit."""
+    pd.testing.assert_frame_equal(metrics(a), metrics(b), check_exact=True)
+    profiles = [pq.read_table(d.path / schema.GRADIENTS) for d in (a, b)]
+    assert profiles[0].equals(profiles[1])
+    for (name, ours), theirs in zip(parameters(a).items(), parameters(b).values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def series(directory: RunDirectory, metric: str) -> list[float]:
+    frame = metrics(directory)
+    return frame.loc[frame["metric"] == metric, "value"].tolist()
+
+
+ADAPTIVE = ("truncation=adaptive", "truncation.update_every=0.4", "model.dropout=0.3", "optimizer=momentum")
+
+
+def test_the_same_config_gives_the_same_bits(settings: Make, tmp_path: Path) -> None:
+    first = run(settings(*ADAPTIVE))
+    # What ran before in the same process must not matter.
+    run(settings("seed=7", "model=gru"))
+    second = run(settings(*ADAPTIVE, f"output_dir={tmp_path}/again"))
+    assert first.path != second.path
+    check_same(first, second)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, updates: int, checkpoint: bool) -> None:
+    """End training after so many updates, with or without a checkpoint just before."""
+    advance = Trainer._advance
+
+    def interrupted(self: Trainer) -> None:
+        if self.updates == updates:
+            if checkpoint:
+                self._checkpoint()
+            raise Interrupted
+        advance(self)
+
+    monkeypatch.setattr(Trainer, "_advance", interrupted)
+
+
+@pytest.mark.parametrize(("updates", "checkpoint"), [(0, False), (3, True), (9, False), (11, True)])
+def test_a_run_continued_from_its_checkpoint_is_the_run_that_was_not_interrupted(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, updates: int, checkpoint: bool
+) -> None:
+    whole = run(settings(*ADAPTIVE))
+    broken = settings(*ADAPTIVE, f"output_dir={tmp_path}/broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, updates, checkpoint)
+        with pytest.raises(Interrupted):
+            run(broken)
+    assert RunDirectory(broken).status()["state"] == "failed"
+    check_same(whole, run(broken))
+
+
+@pytest.mark.parametrize("short", [1.0, 1.3])
+def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(
+    settings: Make, tmp_path: Path, short: float
+) -> None:
+    whole = run(settings(*ADAPTIVE, "epochs=3"))
+    assert not RunDirectory(settings(*ADAPTIVE, f"output_dir={tmp_path}/steps", f"epochs={short}")).finished()
+    run(settings(*ADAPTIVE, f"output_dir={tmp_path}/steps", f"epochs={short}"))
+    extended = run(settings(*ADAPTIVE, f"output_dir={tmp_path}/steps", "epochs=3"))
+    check_same(whole, extended)
+
+
+def test_a_finished_run_is_left_alone(settings: Make) -> None:
+    directory = run(settings())
+    before = {file.name: file.stat().st_mtime_ns for file in directory.path.iterdir()}
+    run(settings())
+    assert {file.name: file.stat().st_mtime_ns for file in directory.path.iterdir()} == before
+
+
+def test_evaluations_fall_on_their_schedule_and_at_the_end(settings: Make) -> None:
+    frame = metrics(run(settings("epochs=1.4", "evaluate_every=0.5", "truncation.K=3")))
+    assert sorted(set(frame["step"])) == [0, 30, 60, 84]
+    assert sorted(set(frame["epoch"])) == [0, 0.5, 1, 1.4]
+
+
+def test_every_evaluation_logs_every_metric_whatever_the_policy(settings: Make) -> None:
+    for policy in ("fixed", "adaptive"):
+        frame = metrics(run(settings(f"truncation={policy}", "probe.probes=2")))
+        last = frame[frame["epoch"] == 2]
+        assert set(last["metric"]) == {
+            "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm",
+            "K", "K_1", "K_0.9", "K_0.5", "K_0.1", "log_relative_bias", "lr",
+        }  # fmt: skip
+        assert (last["metric"] == "log_relative_bias").sum() == 2
+        ppl, loss = (last.loc[last["metric"] == f"valid_{name}", "value"].item() for name in ("ppl", "loss"))
+        assert ppl == pytest.approx(math.exp(loss))
+
+
+def test_adaptive_epochs_count_what_the_policys_probes_read(settings: Make) -> None:
+    fixed = metrics(run(settings()))
+    assert (fixed["adaptive_epoch"] == fixed["epoch"]).all()
+    adaptive = metrics(run(settings("truncation=adaptive", "truncation.update_every=0.5", "probe.probes=2")))
+    last = adaptive[adaptive["epoch"] == 2].iloc[0]
+    assert last["adaptive_epoch"] == pytest.approx(2 + 3 * 2 * (4 + 12) / 60)  # at 0.5, 1 and 1.5
+
+
+def test_the_same_init_starts_all_policies_from_the_same_parameters(settings: Make) -> None:
+    def initial(*overrides: str) -> torch.Tensor:
+        return build(settings(*overrides)).model.decoder.weight  # type: ignore[union-attr,return-value]
+
+    assert torch.equal(initial(), initial("truncation=adaptive", "lr=3", "seed=4", "scheme=tf"))
+    assert not torch.equal(initial(), initial("init=1"))
+
+
+@pytest.mark.parametrize(
+    ("lr_scaling", "lr_decay", "expected"),
+    [("none", "none", [2, 2, 2]), ("sqrt", "none", [6, 6, 6]), ("linear", "inverse_sqrt", [18, 12.73, 10.39])],
+)
+def test_lr_scales_with_K_and_decays_with_epochs(
+    settings: Make, lr_scaling: str, lr_decay: str, expected: list[float]
+) -> None:
+    made = settings("lr=2", "truncation.K=9", f"lr_scaling={lr_scaling}", f"lr_decay={lr_decay}")
+    assert series(run(made), "lr") == pytest.approx(expected, rel=1e-3)
+
+
+def test_weight_decay_and_momentum_reach_the_optimizer(settings: Make) -> None:
+    (group,) = build(settings("optimizer=momentum", "optimizer.weight_decay=0.25")).optimizer.param_groups
+    assert (group["momentum"], group["weight_decay"]) == (0.9, 0.25)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adadelta", "adam"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_optimizer_learns_in_every_scheme(settings: Make, scheme: str, optimizer: str) -> None:
+    lr = {"adam": 0.02, "adadelta": 1.0, "momentum": 0.1}.get(optimizer, 0.5)
+    overrides = (f"scheme={scheme}", f"optimizer={optimizer}", f"lr={lr}", "lr_scaling=none", "truncation.K=4")
+    loss = series(run(settings(*overrides, "epochs=3")), "valid_loss")
+    assert loss[-1] < 0.95 * loss[0]
+
+
+@pytest.mark.parametrize("model", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+@pytest.mark.parametrize("dataset", ["copy_variable", "repeat", "linear"])
+def test_every_model_runs_every_task(settings: Make, model: str, dataset: str, tiny: tuple[str, ...]) -> None:
+    size = tuple(o for o in tiny if "length" not in o)
+    directory = run(settings(f"model={model}", f"dataset={dataset}", "model.layers=2", "lr=0.1", size=size))
+    assert all(math.isfinite(value) for value in series(directory, "valid_loss"))
+    assert ("valid_ppl" in set(metrics(directory)["metric"])) is (dataset != "linear")
+
+
+def test_a_budget_in_seconds_ends_a_run_early(settings: Make) -> None:
+    directory = run(settings("epochs=1000000", "seconds=0.3"))
+    assert 0.3 <= directory.status()["train_seconds"] < 3
+    assert directory.finished()
+
+
+def test_a_run_that_diverges_fails_with_its_last_good_checkpoint(settings: Make) -> None:
+    made = settings("model=rnn_relu", "lr=1e9", "clip_norm=null", "epochs=4")
+    with pytest.raises(DivergedError, match=r"not finite after \d+ updates .* lr \(=1e\+09\) or clip_norm"):
+        run(made)
+    directory = RunDirectory(made)
+    assert directory.status()["state"] == "failed"
+    assert "DivergedError" in (directory.path / schema.TRACEBACK).read_text()
+    assert all(bool(value.isfinite().all()) for value in parameters(directory).values())
+    assert metrics(directory)["step"].max() == 0
+
+
+def test_lag_profiles_cover_every_evaluation_component_and_lag(settings: Make) -> None:
+    directory = run(settings("model.layers=2"))
+    table = pq.read_table(directory.path / schema.GRADIENTS)
+    assert table.schema.equals(schema.GRADIENTS_SCHEMA)
+    frame = table.to_pandas()
+    assert set(frame["component"]) == {"all", "hidden0", "hidden1", "cell0", "cell1"}
+    assert len(frame) == 3 * 5 * 12
+    whole = frame[frame["component"] == "all"]
+    assert whole["lag"].tolist() == list(range(1, 13)) * 3
+    assert (whole["kept_of_mean"] > 0).all()
+
+
+def test_a_bad_config_leaves_nothing_behind(settings: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="probe.burn_in"):
+        run(settings("probe.burn_in=55"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[str, ...]
+) -> None:
+    """Classes and YAML that live outside the package, composed as launch.py composes them."""
+    from atbptt.planning import plan
+
+    (tmp_path / "mine.py").write_text(USERS_CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    for group, name, text in (
+        ("dataset", "parity", "name: parity\n_target_: mine.Parity\nsteps: 50\n"),
+        ("model", "leaky", "name: leaky\n_target_: mine.Leaky\nleak: 0.5\n"),
+        ("truncation", "doubling", "name: doubling\n_target_: mine.Doubling\nK: 2\n"),
+    ):
+        (tmp_path / "yaml" / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "yaml" / group / f"{name}.yaml").write_text(text)
+    probe = [o for o in tiny if o.startswith("probe")]
+    mine = ["dataset=parity", "model=leaky", "truncation=doubling", "model.leak=0.25"]
+    arguments = ["--config-dir", str(tmp_path / "yaml"), *probe, *mine, "epochs=3", f"output_dir={tmp_path}/out"]
+    jobs = plan(arguments, root / "conf")
+    assert jobs is not None
+    directory = run(jobs[0].settings)
+    assert directory.path.parent == tmp_path / "out" / "parity"
+    assert series(directory, "K") == [2, 2, 4, 8]  # at an evaluation, K is that of the window before
+    options = pq.read_table(directory.path / schema.OPTIONS).to_pylist()[0]
+    assert (options["model"], options["model.leak"], options["truncation"]) == ("leaky", 0.25, "doubling")
+    with pytest.raises(ConfigError, match=r"model.leek .*did you mean leak"):
+        plan([*arguments, "+model.leek=1"], root / "conf")
+
+
+USERS_CODE = """
+import torch
+from atbptt.datasets import Stream, SymbolTask
+
+
+class Parity(SymbolTask):
+    input_size = output_size = 2
+
+    def __init__(self, steps: int):
+        symbols = torch.randint(2, (steps, 3), generator=torch.Generator().manual_seed(0))
+        self.train = self.valid = self.test = Stream(symbols, symbols.cumsum(0) % 2)
+
+
+class Leaky(torch.nn.Module):
+    def __init__(self, input_size: int, output_size: int, leak: float):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(input_size, 3)
+        self.mix = torch.nn.Linear(3, 3)
+        self.decoder = torch.nn.Linear(3, output_size)
+        self.leak = leak
+
+    def forward(self, inputs, state):
+        outputs = []
+        for x in self.embedding(inputs):
+            h = (1 - self.leak) * state["h"] + self.leak * torch.tanh(x + self.mix(state["h"]))
+            state = {"h": h}
+            outputs.append(h)
+        return self.decoder(torch.stack(outputs)), state
+
+    def initial_state(self, batch):
+        return {"h": torch.zeros(batch, 3)}
+
+
+class Doubling:
+    def __init__(self, K: int):
+        self.first = self.K = K
+
+    def update(self, progress, probe):
+        self.K = self.first * 2 ** (progress.step // progress.epoch_steps)
+"""
+
+
+def test_monitor_names_a_metric_of_the_data_set(settings: Make) -> None:
+    assert run(settings("monitor=loss")).status()["monitor"] == "valid_loss"
+    with pytest.raises(ConfigError, match=r"monitor \(=nll\) must be one of ppl, loss"):
+        build(settings("monitor=nll"))
+
+
+def test_status_tells_progress_and_best(settings: Make) -> None:
+    directory = run(settings())
+    status = directory.status()
+    assert (status["state"], status["epoch"], status["K"]) == ("finished", 2, 10)
+    assert status["best"] == pytest.approx(min(series(directory, "valid_ppl")))
+
+
+def test_checkpoints_come_between_evaluations_too(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far apart evaluations are, little work is lost."""
+    monkeypatch.setattr("atbptt.experiment.CHECKPOINT_SECONDS", 0.0)
+    steps = []
+    made = settings("epochs=1", "truncation.K=10")
+    directory = RunDirectory(made)
+    directory.path.mkdir(parents=True)
+    monkeypatch.setattr(directory, "save_checkpoint", lambda state: steps.append(state["position"]))
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(directory.logging())
+        assert isinstance(log, logging.Logger)
+        Trainer(made, build(made), directory, torch.device("cpu"), log).train()
+    assert {10, 20, 30, 40, 50} <= set(steps)

@@ -1,0 +1,125 @@
+"""The command line as a user types it, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from atbptt import schema
+
+Launch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def launch(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Launch:
+    """launch.py from another folder, with tiny runs stored under tmp_path/out."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
+        rest = [argument for argument in arguments if argument not in flags]
+        command = [sys.executable, str(root / "launch.py"), *flags, *tiny, "output_dir=out", *rest]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+    return call
+
+
+def runs(folder: Path) -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in folder.glob("*/*/status.json")}
+
+
+def test_a_sweep_runs_every_job_says_so_and_skips_them_the_next_time(launch: Launch, tmp_path: Path) -> None:
+    done = launch("-m", "truncation=adaptive", "lr=1,10")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("finished  lr=") == 2
+    assert "python -m analysis table out/copy_fixed" in done.stdout
+    found = runs(tmp_path / "out")
+    assert len(found) == 2
+    for path in found.values():
+        assert {f.name for f in path.iterdir()} == {
+            schema.OPTIONS, schema.METRICS, schema.GRADIENTS, schema.STATUS, schema.CONFIG,
+            schema.CHECKPOINT, schema.LOG, schema.LOCK,
+        }  # fmt: skip
+    again = launch("-m", "truncation=adaptive", "lr=1,10,3")
+    assert again.returncode == 0
+    assert again.stdout.count("skipped   lr=") == 2
+    assert again.stdout.count("finished before: epoch 2 of 2, K ") == 2
+    assert again.stdout.count("finished  lr=3") == 1
+    assert len(runs(tmp_path / "out")) == 3
+
+
+def test_the_launcher_does_not_change_a_bit(launch: Launch, tmp_path: Path) -> None:
+    """Side by side, one after another, and alone."""
+    sweep = ("truncation=adaptive", "model.dropout=0.2")
+    launch("-m", "lr=1,3", *sweep, "output_dir=joblib")
+    launch("-m", "lr=1,3", *sweep, "output_dir=basic", "hydra/launcher=basic")
+    launch("lr=3", *sweep, "output_dir=alone")
+    joblib, basic, alone = (runs(tmp_path / name) for name in ("joblib", "basic", "alone"))
+    assert set(joblib) == set(basic)
+    assert set(alone) < set(joblib)
+    for name, path in joblib.items():
+        for other in (basic[name], alone.get(name, basic[name])):
+            frames = []
+            for folder in (path, other):
+                frame = pq.read_table(folder / schema.METRICS).to_pandas().drop(columns="train_seconds")
+                frames.append(frame[frame["metric"] != "steps_per_second"].reset_index(drop=True))
+            assert frames[0].equals(frames[1])
+            ours, theirs = (torch.load(folder / schema.CHECKPOINT)["model"] for folder in (path, other))
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_run_that_fails_leaves_the_others_alone(launch: Launch, tmp_path: Path) -> None:
+    done = launch("-m", "model=rnn_relu", "clip_norm=null", "lr=1e9,0.01")
+    assert done.returncode == 1
+    assert "finished  lr=0.01" in done.stdout
+    assert "failed    lr=1000000000.0: DivergedError: the training loss is not finite" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    states = sorted(json.loads((p / schema.STATUS).read_text())["state"] for p in runs(tmp_path / "out").values())
+    assert states == ["failed", "finished"]
+
+
+def test_bad_input_ends_with_a_message_and_1_before_anything_is_made(launch: Launch, tmp_path: Path) -> None:
+    for arguments in (["truncation.K=0"], ["-m", "lr=1,-1"]):
+        done = launch(*arguments)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_a_screenful_and_lists_groups_and_commands(launch: Launch) -> None:
+    done = launch("--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) <= 40
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    for text in ("truncation: adaptive, fixed", "model: gru, lstm", "-m truncation=adaptive lr=1,10"):
+        assert text in done.stdout
+
+
+def test_ctrl_c_ends_a_sweep_that_the_same_command_continues(
+    root: Path, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    sweep = ["-m", *tiny, "output_dir=out", "lr=1,2", "epochs=100000"]
+    command = [sys.executable, str(root / "launch.py"), *sweep]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while len(runs(tmp_path / "out")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in errors
+    statuses = [json.loads((path / schema.STATUS).read_text()) for path in runs(tmp_path / "out").values()]
+    assert [status["error"] for status in statuses] == ["interrupted", "interrupted"]

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from atbptt.devices import parallel_jobs
+from atbptt.errors import ConfigError
+from atbptt.planning import Job, plan
+
+Plan = Callable[..., list[Job] | None]
+
+
+@pytest.fixture
+def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Plan:
+    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
+
+    def make(*arguments: str, size: tuple[str, ...] = tiny) -> list[Job] | None:
+        flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
+        rest = [argument for argument in arguments if argument not in flags]
+        return plan([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf")
+
+    return make
+
+
+def test_a_command_line_without_a_sweep_is_one_job(planned: Plan) -> None:
+    jobs = planned("lr=3")
+    assert jobs is not None
+    (job,) = jobs
+    assert job.settings.lr == 3
+    assert "lr=3" in job.label
+
+
+def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Plan) -> None:
+    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4")
+    assert jobs is not None
+    assert [job.label for job in jobs] == [
+        "truncation=fixed lr=1",
+        "truncation=fixed lr=10",
+        "truncation=adaptive lr=1",
+        "truncation=adaptive lr=10",
+    ]
+    assert len({job.settings.experiment_id for job in jobs}) == 4
+    assert {job.settings.seed for job in jobs} == {4}
+
+
+def test_ranges_and_globs_sweep_too(planned: Plan) -> None:
+    jobs = planned("-m", "init=range(3)", "truncation=glob(*)")
+    assert jobs is not None
+    assert len(jobs) == 6
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job"], ["--info=config"], ["--hydra-help"]])
+def test_what_only_shows_something_plans_nothing(planned: Plan, flags: list[str]) -> None:
+    assert planned(*flags) is None
+
+
+def test_an_experiment_also_runs_with_other_data_and_policies(planned: Plan, tmp_path: Path) -> None:
+    """Its sizes of one data set, and its options of one policy, do not get in the way of another."""
+    symbols = np.random.default_rng(0).integers(3, size=(300, 4))
+    path = tmp_path / "own.npz"
+    names = [f"{split}_{kind}" for split in ("train", "valid", "test") for kind in ("inputs", "targets")]
+    np.savez(path, **dict.fromkeys(names, symbols))
+    for name in ("copy_fixed", "copy_variable"):
+        jobs = planned(
+            "-m", f"experiment={name}", "dataset=arrays", f"dataset.path={path}", "truncation=glob(*)", size=()
+        )
+        assert jobs is not None
+        for job in jobs:
+            assert (job.settings.name, job.settings.model["layers"]) == (name, 2)
+            assert job.settings.truncation.get("K_init", 15) == 15
+
+
+# One line a rule of the README's promise: a message before the first step, with name, value, rule, choices.
+BAD = [
+    ("lrr=1", r"^lrr is no option; did you mean lr\?; the options are lr, lr_scaling, "),
+    ("+lrr=1", r"^lrr is no option; did you mean lr\?"),
+    ("probe.windo=9", r"^probe.windo is no option; did you mean window\?"),
+    ("truncation.delta=0.5", r"^truncation.delta is no option; the options of truncation=fixed are name, K"),
+    ("+truncation.delta=0.5", r"^truncation.delta \(=0.5\) is no option of atbptt.truncation.Fixed; .*are K"),
+    ("truncation=adaptve", r"^truncation \(=adaptve\) is no option; did you mean adaptive\?; .* adaptive, fixed"),
+    ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
+    ("model=null", r"^config cannot be composed: "),
+    ("lr=[1", r"^'lr=\[1' cannot be read"),
+    ("nonsense", r"^'nonsense' cannot be read: options are given as key=value"),
+    ("--nonsense", r"^command line: unrecognized arguments: --nonsense"),
+    ("lr=1,2", r"^lr=1,2 names several values, a sweep: add -m"),
+    ("--config-dir=/nowhere", r"^--config-dir \(=/nowhere\) is no folder"),
+    ("--config-name=none", r"^--config-name \(=none\) is no option"),
+    ("lr=-1", r"^lr \(=-1\) must be greater than 0"),
+    ("lr=abc", r"^lr \(=abc\) must be a valid number"),
+    ("lr=nan", r"^lr \(=nan\) must be a finite number"),
+    ("~lr", r"^lr is missing"),
+    ("epochs=0", r"^epochs \(=0\) must be greater than 0"),
+    ("seed=-1", r"^seed \(=-1\) must be greater than or equal to 0"),
+    ("clip_norm=0", r"^clip_norm \(=0\) must be greater than 0"),
+    ("name=a/b", r"^name \(=a/b\) "),
+    ("scheme=tbptt", r"^scheme \(=tbptt\) must be one of original-buffer, original, tf, double-tf, buffer"),
+    ("lr_scaling=cubic", r"^lr_scaling \(=cubic\) must be one of none, sqrt, linear"),
+    ("lr_decay=cosine", r"^lr_decay \(=cosine\) must be one of none, inverse_sqrt"),
+    ("monitor=pll", r"^monitor \(=pll\) must be one of ppl, loss; did you mean ppl\?"),
+    ("probe.estimator=olss", r"^probe.estimator \(=olss\) must be one of ols, max, quantile; did you mean ols"),
+    ("probe.average=median", r"^probe.average \(=median\) must be one of mean, geometric"),
+    ("probe.kept_norm=all", r"^probe.kept_norm \(=all\) must be one of of_mean, sum"),
+    ("probe.tau=12", r"^probe.tau \(=12\) must be smaller than the probe window probe.window \(=12\)"),
+    ("probe.fit_from=11", r"^probe.fit_from \(=11\) must be smaller than the probe window"),
+    ("probe.positions=9", r"^probe.positions \(=9\) must not exceed probe.window - probe.tau \(=4\)"),
+    ("probe.burn_in=49", r"^probe.burn_in \+ probe.window \(=61\) must not exceed the training stream's 60 steps"),
+    ("truncation.K=0", r"^truncation.K \(=0\) must be at least 1"),
+    ("truncation.K=2.5", r"^truncation.K \(=2.5\) must be a valid integer"),
+    ("truncation=adaptive truncation.delta=0", r"^truncation.delta \(=0.0\) must be greater than 0"),
+    ("truncation=adaptive truncation.K_min=41", r"^truncation.K_min \(=41\) must not exceed K_max \(=40\)"),
+    ("model.cell=lst", r"^model.cell \(=lst\) must be one of lstm, .*did you mean lstm\?"),
+    ("model.dropout=1", r"^model.dropout \(=1.0\) must be at least 0 and below 1"),
+    ("dataset.batch_size=0", r"^dataset.batch_size \(=0\) must be at least 1"),
+    ("dataset._target_=no.Where", r"^dataset._target_ \(=no.Where\) cannot be imported: .*No module named 'no'"),
+    ("truncation._target_=builtins.dict", r"^truncation._target_ \(=builtins.dict\) does not tell what arguments"),
+    ("truncation._target_=builtins.str ~truncation.K", r"^truncation._target_ \(=builtins.str\) "),
+    ("truncation._target_=types.SimpleNamespace", r"^truncation"),
+    ("optimizer=momentum optimizer.momentum=-1", r"^optimizer cannot be made by torch.optim.SGD: ValueError: Inv"),
+    ("dataset=arrays", r"^dataset\..* is no option"),
+    ("device=cuda", r"^device.type \(=cuda\) needs a CUDA GPU, and torch sees none here; choose auto or cpu"),
+    ("output_dir=/dev/null/x", r"^output_dir \(=/dev/null/x\) cannot be written: /dev/null is no folder"),
+    ("-m lr=1,-2", r"^lr \(=-2\) must be greater than 0"),
+    ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*truncation=adaptive are name, "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[arguments for arguments, _ in BAD])
+def test_bad_input_is_named_and_leaves_nothing(
+    planned: Plan, tmp_path: Path, arguments: str, message: str
+) -> None:
+    if "cuda" in arguments:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match=message):
+        planned(*arguments.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_is_wrong_is_said_at_once(planned: Plan) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)lr \(=-1\) must .*\nepochs \(=0\) must"):
+        planned("lr=-1", "epochs=0")
+
+
+def test_a_missing_argument_of_a_data_set_is_named(planned: Plan) -> None:
+    with pytest.raises(ConfigError, match=r"^dataset.path is missing: .* set it with dataset.path=..."):
+        planned("dataset=arrays", size=())
+
+
+def test_an_npz_with_a_missing_array_is_named(planned: Plan, tmp_path: Path) -> None:
+    np.savez(tmp_path / "half.npz", train_inputs=np.zeros((9, 2), int), train_targets=np.zeros((9, 2), int))
+    with pytest.raises(ConfigError, match=r"dataset.path .*lacks the array valid_inputs"):
+        planned("dataset=arrays", f"dataset.path={tmp_path}/half.npz", size=())

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from atbptt import schema
+from atbptt.planning import Job
+from atbptt.progress import ROWS, Watch, current_status, headline, result, running_table
+from atbptt.runs import RunDirectory
+
+
+@pytest.fixture
+def jobs(settings: Any) -> list[Job]:
+    made = [settings(f"init={i}") for i in range(3)]
+    found = [Job(f"init={i}", s, RunDirectory(s)) for i, s in enumerate(made)]
+    for job in found:
+        job.directory.path.mkdir(parents=True)
+    return found
+
+
+def beat(job: Job, state: str, epoch: float, best: float | None = None, **more: Any) -> None:
+    job.directory.set_status(
+        state,
+        epoch=epoch,
+        train_seconds=0.0,
+        K=7,
+        monitor="valid_ppl",
+        best=best,
+        best_epoch=None if best is None else epoch,
+        **more,
+    )
+
+
+def shown(renderable: Any) -> str:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_headline_counts_states_and_names_the_best(jobs: list[Job]) -> None:
+    beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
+    beat(jobs[1], schema.FINISHED, 2.0, best=1.25)
+    statuses = [current_status(job, 0) for job in jobs]
+    assert shown(headline(jobs, statuses)).strip() == "1 running, 1 finished, 1 waiting | best valid_ppl 1.25: init=1"
+
+
+def test_the_table_shows_running_runs_first_and_failures_as_such(jobs: list[Job]) -> None:
+    beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
+    beat(jobs[1], schema.FAILED, 0.5, error="ValueError: too large")
+    beat(jobs[2], schema.RUNNING, 1.0, best=1.5)
+    lines = shown(running_table(jobs, [current_status(job, 0) for job in jobs])).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["init=2", "init=1", "init=0"]
+    assert "failed" in lines[2]
+    assert "1.0 / 2" in lines[1]
+
+
+def test_a_long_sweep_stays_on_a_screen(jobs: list[Job]) -> None:
+    beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
+    many = [jobs[0]] * (ROWS + 5)
+    lines = shown(running_table(many, [current_status(job, 0) for job in many])).splitlines()
+    assert len(lines) == ROWS + 2
+    assert lines[-1].startswith("... and 5 more")
+
+
+def test_what_an_earlier_attempt_left_is_not_progress(jobs: list[Job]) -> None:
+    beat(jobs[0], schema.RUNNING, 1.0)
+    assert current_status(jobs[0], time.time() + 60) == {}
+    beat(jobs[0], schema.FINISHED, 2.0)
+    assert current_status(jobs[0], time.time() + 60)["state"] == "finished"
+
+
+def test_result_says_how_far_and_how_good() -> None:
+    status = {"epoch": 1.5, "epochs": 2.0, "K": 7, "monitor": "valid_ppl", "best": 1.25, "best_epoch": 1.0}
+    assert result(status) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
+    assert result({"error": "ValueError: no"}) == "ValueError: no"
+    assert result({}) == ""
+
+
+def test_without_a_terminal_each_change_is_one_line(jobs: list[Job]) -> None:
+    console = Console(file=io.StringIO(), width=60)
+    with Watch(jobs, console):
+        beat(jobs[0], schema.RUNNING, 0.5)
+        time.sleep(1.2)
+        beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
+        beat(jobs[1], schema.FAILED, 0.5, error="ValueError: no")
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "running   init=0  epoch 0.5 of 2, K 7",
+        "finished  init=0  epoch 2 of 2, K 7, valid_ppl 1.25 at epoch 2",
+        "failed    init=1  ValueError: no",
+    ]
+
+
+def test_a_terminal_gets_a_table_that_ends_complete(jobs: list[Job]) -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with Watch(jobs, console):
+        beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
+    assert "2.0 / 2" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from atbptt import schema
+from atbptt.runs import BusyError, RunDirectory, read_status
+
+
+@pytest.fixture
+def directory(settings: Any) -> RunDirectory:
+    made = RunDirectory(settings("init=3"))
+    made.path.mkdir(parents=True)
+    return made
+
+
+def clock(step: int) -> dict[str, Any]:
+    return {
+        "step": step,
+        "epoch": step / 10,
+        "adaptive_epoch": step / 5,
+        "updates": step,
+        "train_seconds": 1.5,
+    }
+
+
+def test_path_is_output_dir_name_and_id(directory: RunDirectory, tmp_path: Path) -> None:
+    assert directory.path == tmp_path / "copy_fixed" / directory.experiment_id
+
+
+def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> None:
+    directory.begin()
+    (row,) = pq.read_table(directory.path / schema.OPTIONS).to_pylist()
+    assert row["experiment_id"] == directory.experiment_id
+    assert (row["init"], row["lr"], row["truncation"], row["truncation.K"]) == (3, 1.0, "fixed", 10)
+    assert "seconds" not in row  # null
+    assert "init: 3" in (directory.path / schema.CONFIG).read_text()
+
+
+def test_metrics_have_the_schema_and_add_up(directory: RunDirectory) -> None:
+    directory.add_metrics(clock(0), [("K", 0, 5.0)])
+    directory.add_metrics(clock(10), [("K", 0, 6.0), ("K_0.9", 1, 7.0)])
+    table = pq.read_table(directory.path / schema.METRICS)
+    assert table.schema.equals(schema.METRICS_SCHEMA)
+    assert table["value"].to_pylist() == [5.0, 6.0, 7.0]
+    assert table["replicate"].to_pylist() == [0, 0, 1]
+    assert set(table["experiment_id"].to_pylist()) == {directory.experiment_id}
+
+
+def test_restore_drops_what_lies_beyond_the_checkpoint(directory: RunDirectory, settings: Any) -> None:
+    for step in (0, 10, 15, 20):
+        directory.add_metrics(clock(step), [("K", 0, float(step))])
+        profile = pa.table(
+            {
+                name: [directory.experiment_id if pa.types.is_string(kind) else step]
+                for name, kind in zip(schema.GRADIENTS_SCHEMA.names, schema.GRADIENTS_SCHEMA.types, strict=True)
+            },
+            schema=schema.GRADIENTS_SCHEMA,
+        )
+        directory.add_gradients(profile)
+    again = RunDirectory(settings("init=3"))
+    again.restore(15, dropped_step=15)
+    again.add_metrics(clock(12), [("K", 0, 12.0)])
+    assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 10, 12]
+
+
+def test_status_keeps_what_is_not_given_anew(directory: RunDirectory) -> None:
+    directory.set_status(schema.RUNNING, epoch=1.0, K=3)
+    directory.set_status(schema.RUNNING, epoch=2.0)
+    status = directory.status()
+    assert (status["state"], status["epoch"], status["K"]) == ("running", 2.0, 3)
+    assert status["heartbeat"] > 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\x00"])
+def test_a_broken_status_reads_as_none(directory: RunDirectory, text: str) -> None:
+    (directory.path / schema.STATUS).write_text(text)
+    assert read_status(directory.path) == {}
+
+
+@pytest.mark.parametrize(
+    ("state", "epoch", "seconds", "finished"),
+    [
+        ("finished", 2.0, 0.0, True),
+        ("finished", 1.5, 0.0, False),
+        ("running", 2.0, 0.0, False),
+        ("finished", 1.5, 9.0, True),
+    ],
+)
+def test_finished_means_the_budget_asked_for_now(
+    settings: Any, state: str, epoch: float, seconds: float, finished: bool
+) -> None:
+    directory = RunDirectory(settings("epochs=2", "seconds=8"))
+    directory.path.mkdir(parents=True)
+    directory.set_status(state, epoch=epoch, train_seconds=seconds)
+    assert directory.finished() is finished
+
+
+def test_a_failure_leaves_traceback_and_reason(directory: RunDirectory) -> None:
+    try:
+        raise ValueError("too large")
+    except ValueError as error:
+        directory.fail(error)
+    assert directory.status()["error"] == "ValueError: too large"
+    assert 'raise ValueError("too large")' in (directory.path / schema.TRACEBACK).read_text()
+
+
+def test_a_checkpoint_comes_back(directory: RunDirectory) -> None:
+    assert directory.load_checkpoint(torch.device("cpu")) is None
+    directory.save_checkpoint({"state": (torch.ones(2), None), "step": 3})
+    found = directory.load_checkpoint(torch.device("cpu"))
+    assert found is not None
+    assert found["step"] == 3
+    assert torch.equal(found["state"][0], torch.ones(2))
+
+
+def _hold(path: str, locked: Any, done: Any) -> None:
+    import fcntl
+
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        locked.set()
+        done.wait(20)
+
+
+def test_a_run_is_worked_on_by_one_process_and_freed_by_its_death(directory: RunDirectory) -> None:
+    context = multiprocessing.get_context("spawn")
+    locked, done = context.Event(), context.Event()
+    owner = context.Process(target=_hold, args=(str(directory.path / schema.LOCK), locked, done))
+    owner.start()
+    assert locked.wait(20)
+    with pytest.raises(BusyError, match="is being run by another process"), directory.lock():
+        pass
+    owner.kill()
+    owner.join()
+    with directory.lock():
+        assert json.dumps(directory.status()) == "{}"
+
+
+def test_the_log_goes_to_the_runs_file_alone(
+    directory: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with directory.logging() as log:
+        log.info("epoch %d", 3)
+    assert (directory.path / schema.LOG).read_text().endswith("epoch 3\n")
+    assert capsys.readouterr() == ("", "")

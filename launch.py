@@ -79,7 +79,9 @@ def report(jobs: list[Job], console: Console, errors: Console) -> int:
     _, lost = split(jobs)
     for job in lost:
         reason = job.directory.status().get("error", "ended without a word; see its log.txt")
-        errors.print(f"failed    {job.label}: {reason} ({job.directory.path})", style="red", markup=False, soft_wrap=True)
+        errors.print(
+            f"failed    {job.label}: {reason} ({job.directory.path})", style="red", markup=False, soft_wrap=True
+        )
     return 1 if lost else 0
 
 

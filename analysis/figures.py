@@ -48,9 +48,7 @@ class _Line:
 def _lines(options: pd.DataFrame) -> dict[str, _Line]:
     """The line of each setting: a colour per policy and a dash per other options, if both vary."""
     settings = pd.DataFrame({ID: options[ID], "policy": policies(options), "label": labels(options)})
-    settings["rest"] = [
-        label[len(policy) :] for label, policy in zip(settings.label, settings.policy, strict=True)
-    ]
+    settings["rest"] = [label[len(policy) :] for label, policy in zip(settings.label, settings.policy, strict=True)]
     own_policies, rests = (sorted(settings[name].unique(), key=natural) for name in ("policy", "rest"))
     crossed = 1 < len(own_policies) <= len(COLORS) and 1 < len(rests) <= len(DASHES)
     lines = {}
@@ -88,7 +86,8 @@ def save_figures(frame: pd.DataFrame, folder: Path) -> list[Path]:
 def convergence(frame: pd.DataFrame, title: str) -> Figure:
     """Validation (left) and K (right) against epoch for the runs of one dataset.
 
-    A thick line is the mean over `init` of a setting, the band one standard deviation, thin lines the runs.
+    A thick line is the mean over `init` of a setting, the band one standard deviation (no further than any
+    run), thin lines the runs.
     Validation before the first training step is left out: it would squash all that training does.
 
     Arguments:
@@ -123,9 +122,7 @@ def convergence(frame: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _draw(
-    axes: Axes, frame: pd.DataFrame, metric: str, lines: dict[str, _Line], top: float = float("inf")
-) -> None:
+def _draw(axes: Axes, frame: pd.DataFrame, metric: str, lines: dict[str, _Line], top: float = float("inf")) -> None:
     axes.set_xlabel("epoch")
     for label, line in lines.items():
         runs = frame[frame[ID].isin(line.runs)]
@@ -142,11 +139,11 @@ def _draw(
             zorder=3,
         )
         if len(line.runs) > 1:
-            low, high = mean["mean"] - mean["sd"], mean["mean"] + mean["sd"]
+            # No further than any run: one spike makes a standard deviation that reaches below perplexity 1.
+            low = (mean["mean"] - mean["sd"]).clip(lower=mean["lowest"])
+            high = (mean["mean"] + mean["sd"]).clip(upper=mean["highest"])
             # Where the mean has left the axis the band would be a wall from bottom to top.
-            axes.fill_between(
-                mean["epoch"], low, high, mean["mean"] <= top, color=line.color, alpha=0.15, lw=0
-            )
+            axes.fill_between(mean["epoch"], low, high, mean["mean"] <= top, color=line.color, alpha=0.15, lw=0)
     for line in lines.values():
         if len(line.runs) > 1:
             for run in line.runs:

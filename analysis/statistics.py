@@ -119,9 +119,7 @@ def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     rows = frame[frame["replicate"] == 0].sort_values([ID, "step"], kind="stable")
     own = rows[ID].map(chosen)  # the metric of the row's run
     valid = rows[(rows["metric"] == own) & np.isfinite(rows["value"])].reset_index(drop=True)
-    best = valid.loc[
-        valid.groupby(ID, sort=False)["value"].idxmin(), [ID, "metric", "step", "epoch", "value"]
-    ]
+    best = valid.loc[valid.groupby(ID, sort=False)["value"].idxmin(), [ID, "metric", "step", "epoch", "value"]]
     best = best.rename(columns={"value": "valid"})
     tests = rows[rows["metric"] == own.str.replace("valid_", "test_", n=1)]
     for column, at_best in {"test": tests, "K": rows[rows["metric"] == "K"]}.items():
@@ -144,9 +142,7 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """
     options = options_of(frame)
     columns = settings(options)
-    best = best_validation(frame, metric).merge(
-        options[[ID, *columns]].assign(policy=policies(options)), on=ID
-    )
+    best = best_validation(frame, metric).merge(options[[ID, *columns]].assign(policy=policies(options)), on=ID)
     keys: list[Hashable] = ["policy", *columns, "metric"]
     summary = best.groupby(keys, dropna=False, sort=False).agg(
         runs=(ID, "size"),
@@ -170,12 +166,14 @@ def mean_curve(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     NaN counts as infinity, so that a diverged run does not drop out of the mean.
 
     Returns:
-        A row per epoch: `epoch`, `mean`, `sd` (n - 1; NaN for one run), `runs` (how many are there).
+        A row per epoch: `epoch`, `mean`, `sd` (n - 1; NaN for one run), `lowest` and `highest` of the runs,
+        `runs` (how many are there).
     """
     rows = frame[(frame["metric"] == metric) & (frame["replicate"] == 0)].sort_values("step")
     runs = [run.drop_duplicates("step", keep="last") for _, run in rows.groupby(ID)]
     if not runs:
-        return pd.DataFrame({"epoch": [], "mean": [], "sd": [], "runs": []}, dtype=float)
+        names = ("epoch", "mean", "sd", "lowest", "highest", "runs")
+        return pd.DataFrame({name: [] for name in names}, dtype=float)
     grid = max(runs, key=len)["epoch"].to_numpy()
     reach = np.median(np.diff(grid)) / 2 if len(grid) > 1 else np.inf
     values = np.empty((len(runs), len(grid)))
@@ -189,7 +187,14 @@ def mean_curve(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     diverged = aligned.isin([np.inf]).any(axis=1)
     spread = aligned.replace(np.inf, np.nan).std(axis=1).mask(diverged)
     return pd.DataFrame(
-        {"epoch": grid, "mean": aligned.mean(axis=1), "sd": spread, "runs": aligned.count(axis=1)}
+        {
+            "epoch": grid,
+            "mean": aligned.mean(axis=1),
+            "sd": spread,
+            "lowest": aligned.min(axis=1),
+            "highest": aligned.max(axis=1),
+            "runs": aligned.count(axis=1),
+        }
     )
 
 

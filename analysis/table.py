@@ -111,11 +111,7 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
         "left out, no evaluation": silent,
         "left out, no finite value of the metric": diverged,
     }
-    return [
-        f"{len(ids)} of {len(status)} runs {what}: {_listed(list(ids))}"
-        for what, ids in cases.items()
-        if len(ids)
-    ]
+    return [f"{len(ids)} of {len(status)} runs {what}: {_listed(list(ids))}" for what, ids in cases.items() if len(ids)]
 
 
 def _listed(ids: list[str]) -> str:

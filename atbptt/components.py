@@ -74,8 +74,7 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     parameters = {
         name: parameter
         for name, parameter in signature.parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and name not in SUPPLIED[group]
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in SUPPLIED[group]
     }
     for key in given:
         if key not in parameters:
@@ -89,8 +88,7 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
             raise ConfigError(f"{group}.{name}", f"is missing: {target} needs it; set it with {group}.{name}=...")
     hints = _type_hints(located)
     arguments = {
-        key: _coerced(f"{group}.{key}", value, hints[key]) if key in hints else value
-        for key, value in given.items()
+        key: _coerced(f"{group}.{key}", value, hints[key]) if key in hints else value for key, value in given.items()
     }
     return Component(group, str(node.get("name") or target.rpartition(".")[2]), target, arguments)
 
@@ -114,6 +112,8 @@ def _type_hints(located: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _coerced(name: str, value: Any, annotation: Any) -> Any:
+    if isinstance(value, dict) and "_target_" in value:  # an object of its own, made when this one is
+        return value
     config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
         adapter = TypeAdapter(annotation, config=None if _has_config(annotation) else config)

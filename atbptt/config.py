@@ -107,7 +107,7 @@ def validated(config: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(config)
     except ValidationError as error:
-        lines = [_explained(problem, config) for problem in error.errors()]
+        lines = [_explained(problem) for problem in error.errors()]
         name, rule = lines[0]
         raise ConfigError(name, "\n".join([rule, *(f"{n} {r}" for n, r in lines[1:])])) from error
     require_choice("scheme", settings.scheme, SCHEMES)
@@ -142,7 +142,7 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _explained(problem: Any, config: Mapping[str, Any]) -> tuple[str, str]:
+def _explained(problem: Any) -> tuple[str, str]:
     """One pydantic error as (name, rule)."""
     path = [str(part) for part in problem["loc"]]
     name = ".".join(path)

@@ -1,69 +1,29 @@
-"""One experiment: build it, train it, evaluate it, store it. The one training loop, for every task."""
+"""One experiment: build what its config describes, train it to its budget."""
 
 from __future__ import annotations
 
-import logging
-import math
-import time
-from typing import Any, NamedTuple
-
-import numpy as np
-import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from atbptt import schema
-from atbptt.bias import average_norms
 from atbptt.config import Settings
 from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import require, require_choice
-from atbptt.evaluation import evaluate
-from atbptt.probes import Measurement, Prober, check_probe
+from atbptt.probes import check_probe
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
-from atbptt.states import State
-from atbptt.truncation import Policy, Progress
-from atbptt.updates import scaled_lr, step, window_loss
-from atbptt.windows import cut
-
-HEARTBEAT_SECONDS = 1.0  # between updates of the status file
-CHECKPOINT_SECONDS = 30.0  # at most this much work is lost; when one is written changes no result
+from atbptt.training import Parts, Trainer
+from atbptt.truncation import Policy
 
 
-# What a checkpoint holds of a trainer besides model, optimizer and policy.
-RESUMED = (
-    "epochs_done",
-    "start",
-    "position",
-    "state",
-    "updates",
-    "probe_steps",
-    "train_seconds",
-    "sums",
-    "evaluations",
-    "off_schedule",
-    "best",
-)
-
-
-class DivergedError(RuntimeError):
-    """Training is no longer finite."""
-
-
-class Parts(NamedTuple):
-    """What a config describes, built on the CPU."""
-
-    task: Task
-    model: nn.Module
-    policy: Policy
-    optimizer: torch.optim.Optimizer
-
-
-def build(settings: Settings) -> Parts:
+def build(settings: Settings, task: Task | None = None) -> Parts:
     """Build a run's parts and check what only they together can tell.
 
     The initial parameters depend on the model's settings and `init` alone.
+
+    Arguments:
+        settings: the run's config.
+        task: its data set, where that is built already.
 
     Raises:
         ConfigError: a part cannot be made, or does not fit the others.
@@ -75,14 +35,14 @@ def build(settings: Settings) -> Parts:
         settings.truncation["_target_"],
         "must make an object with an integer K and a method update",
     )
-    task: Task = settings.component("dataset").build()
+    if task is None:
+        task = settings.component("dataset").build()
+        assert task is not None
     check_probe(settings.probe, task.train)
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)
     seed_global("initial parameters", settings.init)
-    model: nn.Module = settings.component("model").build(
-        input_size=task.input_size, output_size=task.output_size
-    )
+    model: nn.Module = settings.component("model").build(input_size=task.input_size, output_size=task.output_size)
     require(
         isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None)),
         "model._target_",
@@ -114,273 +74,3 @@ def run(settings: Settings) -> RunDirectory:
             directory.fail(error)
             raise
     return directory
-
-
-class Trainer:
-    """The state of a run and the loop that advances it, window by window.
-
-    Everything that decides what comes next is in `state_dict`; random draws depend on the step alone.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        parts: Parts,
-        directory: RunDirectory,
-        device: torch.device,
-        log: logging.Logger,
-    ) -> None:
-        self.settings = settings
-        self.task, self.model, self.policy, self.optimizer = parts
-        self.model.to(device)
-        self.directory = directory
-        self.device = device
-        self.log = log
-        self.prober = Prober(settings.probe, settings.seed)
-        self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
-        self._move_data()
-        # Where the run is: epochs done, and within the epoch the window to come (see windows.cut).
-        self.epochs_done = 0
-        self.start = 0
-        self.position = 0
-        self.state: State = None
-        # What the run has cost.
-        self.updates = 0
-        self.probe_steps = 0
-        self.train_seconds = 0.0
-        # Sums since the last evaluation.
-        self.sums = self._zero_sums()
-        self.evaluations = 0
-        self.off_schedule: int | None = None
-        self.best: dict[str, float] = {}
-
-    def _move_data(self) -> None:
-        """All splits move to the device once."""
-        for split in ("train", "valid", "test"):
-            setattr(self.task, split, getattr(self.task, split).to(self.device))
-
-    def _zero_sums(self) -> dict[str, Any]:
-        zero = torch.zeros((), dtype=torch.float64, device=self.device)
-        return {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0}
-
-    @property
-    def epoch_steps(self) -> int:
-        """Steps in an epoch: the training stream's length T."""
-        return self.task.train.length
-
-    @property
-    def step(self) -> int:
-        """Training steps of the stream so far."""
-        return self.epochs_done * self.epoch_steps + self.position
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the next update."""
-        decay = 1.0 if self.settings.lr_decay == "none" else 1 / math.sqrt(self.epochs_done + 1)
-        return scaled_lr(self.settings.lr, self.settings.lr_scaling, self.policy.K) * decay
-
-    def out_of_budget(self) -> bool:
-        """Whether `epochs` or `seconds` are spent."""
-        settings = self.settings
-        return self._epoch() >= settings.epochs or (
-            settings.seconds is not None and self.train_seconds >= settings.seconds
-        )
-
-    def evaluation_due(self) -> bool:
-        """Evaluations fall on multiples of `evaluate_every` epochs, the first before training."""
-        return self.step >= self.evaluations * self.settings.evaluate_every * self.epoch_steps
-
-    def train(self) -> None:
-        """Train until the budget is spent, evaluating and storing on the way."""
-        self._resume()
-        last_beat = last_checkpoint = time.monotonic()
-        while True:
-            if self.evaluation_due():
-                self.evaluations = 1 + int(self.step / (self.settings.evaluate_every * self.epoch_steps))
-                self._evaluate()
-                self.sums = self._zero_sums()
-                self._checkpoint()
-                last_checkpoint = time.monotonic()
-            if self.out_of_budget():
-                break
-            began = time.perf_counter()
-            self._advance()
-            spent = time.perf_counter() - began
-            self.train_seconds += spent
-            self.sums["seconds"] += spent
-            now = time.monotonic()
-            if now - last_beat > HEARTBEAT_SECONDS:
-                self._check_finite()
-                self._beat(schema.RUNNING)
-                last_beat = now
-            if now - last_checkpoint > CHECKPOINT_SECONDS:
-                self._checkpoint()
-                last_checkpoint = now
-        if self.sums["steps"]:
-            # The budget ended between two evaluations. A longer budget would not have evaluated here, so the
-            # sums go on and a continued run drops these rows.
-            self.off_schedule = self.step
-            self._evaluate()
-            self._checkpoint()
-        self._beat(schema.FINISHED)
-        self.log.info("finished: %.3g epochs, %d updates, %.1f s", self._epoch(), self.updates, self.train_seconds)
-
-    def _advance(self) -> None:
-        """One window, one update."""
-        if self.position == 0:
-            self.state = self.model.initial_state(self.task.train.batch)  # type: ignore[operator]
-        self.policy.update(Progress(self.step, self.epoch_steps), self._probe_for_policy)
-        window = cut(self.settings.scheme, self.policy.K, self.epoch_steps, self.start, self.position)
-        seed_global("dropout", self.settings.seed, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-        self.model.train()
-        stream = self.task.train
-        objective, mean, self.state = window_loss(
-            self.model, self.task.loss, stream.inputs, stream.targets, window, self.state
-        )
-        clip = self.settings.clip_norm
-        norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
-        advanced = window.loss_stop - self.position
-        self._count(mean, norm, window.losses, advanced)
-        self.start, self.position = window.next_start, window.loss_stop
-        if self.position == self.epoch_steps:
-            self.epochs_done += 1
-            self.start = self.position = 0
-
-    def _count(self, mean: Tensor, norm: Tensor | None, losses: int, advanced: int) -> None:
-        self.updates += 1
-        sums = self.sums
-        sums["loss"] = sums["loss"] + mean.double() * losses  # stays on the device: no wait for the GPU
-        sums["losses"] += losses
-        if norm is not None:
-            sums["norm"] = sums["norm"] + norm.double()
-        sums["updates"] += 1
-        sums["steps"] += advanced
-
-    def _probe_for_policy(self) -> list[Any]:
-        self.probe_steps += self.prober.steps
-        return [measurement.estimate for measurement in self._measure("policy")]
-
-    def _measure(self, purpose: str) -> list[Measurement]:
-        return self.prober.measure(self.model, self.task, purpose, self.step, self.policy.K)
-
-    def _check_finite(self) -> None:
-        began = time.perf_counter()
-        total = float(self.sums["loss"])  # waits for a GPU to finish what training gave it to do
-        self.train_seconds += time.perf_counter() - began
-        if not math.isfinite(total):
-            clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
-            raise DivergedError(
-                f"the training loss is not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
-                f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
-            )
-
-    def _evaluate(self) -> None:
-        """Log all metrics at the present parameters."""
-        self._check_finite()
-        values: list[tuple[str, int, float]] = []
-        if self.sums["losses"]:
-            values.append(("train_loss", 0, float(self.sums["loss"]) / self.sums["losses"]))
-            values.append(("steps_per_second", 0, self.sums["steps"] / max(self.sums["seconds"], 1e-9)))
-            if self.settings.clip_norm is not None:
-                values.append(("grad_norm", 0, float(self.sums["norm"]) / self.sums["updates"]))
-        for split in ("valid", "test"):
-            for name, value in evaluate(self.model, self.task, getattr(self.task, split)).items():
-                values.append((f"{split}_{name}", 0, value))
-        values += [("K", 0, self.policy.K), ("lr", 0, self.lr)]
-        measurements = self._measure("evaluation")
-        for replicate, measurement in enumerate(measurements):
-            estimate = measurement.estimate
-            for delta in schema.LOGGED_DELTAS:
-                K = estimate.truncation(delta)
-                values.append((schema.metric_of_delta(delta), replicate, math.inf if K is None else K))
-            bias = estimate.bias_at(self.policy.K)
-            values.append(("log_relative_bias", replicate, math.log(bias) if bias else -math.inf))
-        found = {metric: value for metric, _, value in values}
-        if found[self.monitor] < self.best.get("value", math.inf):
-            self.best = {"value": found[self.monitor], "epoch": self._epoch()}
-        self.directory.add_metrics(
-            {
-                "step": self.step,
-                "epoch": self._epoch(),
-                "adaptive_epoch": (self.step + self.probe_steps) / self.epoch_steps,
-                "updates": self.updates,
-                "train_seconds": self.train_seconds,
-            },
-            values,
-        )
-        self.directory.add_gradients(
-            pa.concat_tables(self._lag_profiles(i, measurement) for i, measurement in enumerate(measurements))
-        )
-        self.log.info(
-            "epoch %.3g: %s", self._epoch(), ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-        )
-        self._beat(schema.RUNNING)
-
-    def _lag_profiles(self, replicate: int, measurement: Measurement) -> pa.Table:
-        """phi by lag, over the whole state and for each component, as rows of gradients.parquet."""
-        gradients = measurement.gradients
-        profiles = [
-            ("all", gradients.norms, gradients.kept_of_mean),
-            *zip(
-                gradients.components,
-                gradients.component_norms,
-                gradients.component_kept_of_mean,
-                strict=True,
-            ),
-        ]
-        lags = len(gradients.kept_of_mean)
-        rows = lags * len(profiles)
-        average = self.settings.probe.average
-        columns = {
-            "experiment_id": [self.directory.experiment_id] * rows,
-            "step": np.full(rows, self.step),
-            "epoch": np.full(rows, self._epoch()),
-            "replicate": np.full(rows, replicate),
-            "component": np.repeat([name for name, _, _ in profiles], lags),
-            "lag": np.tile(np.arange(1, lags + 1), len(profiles)),
-            "phi": np.concatenate([average_norms(norms, average) for _, norms, _ in profiles]),
-            "kept_of_mean": np.concatenate([kept for _, _, kept in profiles]),
-        }
-        return pa.table(columns, schema=schema.GRADIENTS_SCHEMA)
-
-    def _epoch(self) -> float:
-        return self.step / self.epoch_steps
-
-    def _beat(self, state: str) -> None:
-        """Tell whoever watches how far the run is."""
-        self.directory.set_status(
-            state,
-            step=self.step,
-            epoch=self._epoch(),
-            train_seconds=self.train_seconds,
-            K=self.policy.K,
-            monitor=self.monitor,
-            best=self.best.get("value"),
-            best_epoch=self.best.get("epoch"),
-        )
-
-    def _checkpoint(self) -> None:
-        self.directory.save_checkpoint(
-            {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "policy": dict(vars(self.policy)),
-                **{name: getattr(self, name) for name in RESUMED},
-            }
-        )
-
-    def _resume(self) -> None:
-        """Take up the run where its checkpoint left it."""
-        saved = self.directory.load_checkpoint(self.device)
-        if saved is None:
-            return
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        vars(self.policy).update(saved["policy"])
-        for name in RESUMED:
-            setattr(self, name, saved[name])
-        self.directory.restore(self.step, self.off_schedule)
-        self.off_schedule = None
-        self.log.info("continues from its checkpoint at epoch %.3g", self._epoch())

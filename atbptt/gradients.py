@@ -50,9 +50,7 @@ def loss_positions(window: int, first: int, count: int) -> list[int]:
     return sorted({round(float(position)) for position in spaced})
 
 
-def sample_windows(
-    inputs: Tensor, targets: Tensor, steps: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def sample_windows(inputs: Tensor, targets: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """`steps` consecutive steps of every stream from an independent random start each.
 
     Arguments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from atbptt.errors import require, require_choice
 from atbptt.states import State
 
-CELLS: dict[str, tuple[type[nn.RNNBase], dict[str, str]]] = {
+CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
     "lstm": (nn.LSTM, {}),
     "gru": (nn.GRU, {}),
     "rnn_tanh": (nn.RNN, {"nonlinearity": "tanh"}),

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from atbptt.config import Settings, validated
+from atbptt.datasets.task import Task
 from atbptt.devices import check_device
 from atbptt.errors import ConfigError, did_you_mean, listed
 from atbptt.experiment import build
@@ -76,10 +77,7 @@ def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
     _check(composed)
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
     labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
-    return [
-        Job(label, settings, RunDirectory(settings))
-        for label, settings in zip(labels, composed, strict=True)
-    ]
+    return [Job(label, settings, RunDirectory(settings)) for label, settings in zip(labels, composed, strict=True)]
 
 
 def _refuse(message: str) -> NoReturn:
@@ -107,8 +105,15 @@ def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> 
         parsed = parser.parse_overrides(overrides)
     except HydraException as error:
         raise _explained(error, hydra, name, overrides) from error
-    plain = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
-    config = _composed(hydra, name, plain)
+    plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    try:
+        config = _composed(hydra, name, plain)  # as Hydra does before it expands a sweep
+    except ConfigError as error:
+        group = error.name.partition(".")[0]
+        if not any(o.is_sweep_override() and o.key_or_group == group for o in parsed):
+            raise
+        hint = f"{group} is swept: {error.name}='choice(VALUE)' sets it in every job"
+        raise ConfigError(error.name, f"{error.rule}; {hint}") from error
     if not (multirun or config.hydra.mode == RunMode.MULTIRUN):
         swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if swept:
@@ -151,7 +156,9 @@ def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) 
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
         there = f"the options are {listed(options)}" if options else "there are none"
-        return ConfigError(group or "--config-name", f"(={option}) is no option{did_you_mean(option, options)}; {there}")
+        return ConfigError(
+            group or "--config-name", f"(={option}) is no option{did_you_mean(option, options)}; {there}"
+        )
     if isinstance(error, OverrideParseException):
         return ConfigError(f"'{error.override}'", "cannot be read: options are given as key=value")
     match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)
@@ -167,21 +174,25 @@ def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) 
         except (HydraException, OmegaConfBaseException):
             names, choice = [], None
         of = f"of {parent}={choice} " if choice else ""
-        options = f"; the options {of}are {listed(names)}" if names else ""
-        return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{options}")
+        known = f"; the options {of}are {listed(names)}" if names else ""
+        return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{known}")
     return ConfigError("config", f"cannot be composed: {text}")
 
 
 def _check(composed: list[Settings]) -> None:
-    """Build what each job would build, once for each distinct setting, and look where it would write."""
+    """Build what each job would build, the data of several jobs once, and look where they would write."""
+    tasks: dict[str, Task] = {}
     seen: set[str] = set()
     for settings in composed:
         check_device(settings.device.type)
         # Neither decides whether the parts can be built and fit together.
-        built = settings.model_dump(exclude={"init", "lr", "epochs", "seconds", "output_dir", "name"})
-        key = json.dumps(built, sort_keys=True, default=str)
-        if key not in seen:
-            seen.add(key)
-            build(settings)
+        built = settings.model_dump_json(exclude={"init", "lr", "epochs", "seconds", "output_dir", "name"})
+        if built in seen:
+            continue
+        seen.add(built)
+        data = json.dumps(settings.dataset, sort_keys=True, default=str)
+        if data not in tasks:
+            tasks = {data: settings.component("dataset").build()}  # the last one only: data may be large
+        build(settings, tasks[data])
     for folder in {settings.output_dir for settings in composed}:
         check_writable("output_dir", Path(folder))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
-from atbptt.bias import BiasEstimate, estimate_bias
+from atbptt import schema
+from atbptt.bias import BiasEstimate, average_norms, estimate_bias
 from atbptt.config import ProbeSettings
 from atbptt.datasets.task import Stream, Task
 from atbptt.errors import require
@@ -40,9 +44,7 @@ class Prober:
         """Steps of the stream that one measurement consumes, over all its probes."""
         return self.settings.probes * (self.settings.burn_in + self.settings.window)
 
-    def measure(
-        self, model: nn.Module, task: Task, purpose: str, step: int, longest: int
-    ) -> list[Measurement]:
+    def measure(self, model: nn.Module, task: Task, purpose: str, step: int, longest: int) -> list[Measurement]:
         """Measure `probes` probes of the training stream.
 
         Arguments:
@@ -70,6 +72,41 @@ class Prober:
             )
             measured.append(Measurement(gradients, estimate))
         return measured
+
+
+def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:
+    """What a run logs of its probes: (metric, replicate, value), the replicate being the probe's number.
+
+    `K_<delta>`: the K(delta) of each logged delta, infinite where no K of the window has so small a bias;
+    `log_relative_bias`: log delta(K) of the present `K`.
+    """
+    values = []
+    for replicate, measurement in enumerate(measurements):
+        for delta in schema.LOGGED_DELTAS:
+            length = measurement.estimate.truncation(delta)
+            values.append((schema.metric_of_delta(delta), replicate, math.inf if length is None else length))
+        bias = measurement.estimate.bias_at(K)
+        values.append(("log_relative_bias", replicate, math.log(bias) if bias else -math.inf))
+    return values
+
+
+def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str, np.ndarray]:
+    """Columns `replicate`, `component`, `lag`, `phi` and `kept_of_mean` of gradients.parquet.
+
+    A row per probe, component (`all` is the whole state) and lag; `average` as in `average_norms`.
+    """
+    rows: list[tuple[np.ndarray, ...]] = []
+    for replicate, measurement in enumerate(measurements):
+        gradients = measurement.gradients
+        profiles = [("all", gradients.norms, gradients.kept_of_mean)]
+        profiles += zip(gradients.components, gradients.component_norms, gradients.component_kept_of_mean, strict=True)
+        for name, norms, kept in profiles:
+            lags = np.arange(1, len(kept) + 1)
+            rows.append(
+                (np.full_like(lags, replicate), np.full(len(lags), name), lags, average_norms(norms, average), kept)
+            )
+    names = ("replicate", "component", "lag", "phi", "kept_of_mean")
+    return dict(zip(names, map(np.concatenate, zip(*rows, strict=True)), strict=True))
 
 
 def check_probe(settings: ProbeSettings, stream: Stream) -> None:

@@ -75,7 +75,9 @@ class Watch:
                 self.console.print(f"{state:8}  {self.jobs[i].label}  {result(status)}", soft_wrap=True, markup=False)
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()
-            self.console.print(headline(self.jobs, statuses), soft_wrap=True)
+            epochs = [f"{s['epoch']:.3g} of {s['epochs']:g}" for s in statuses if s.get("state") == schema.RUNNING]
+            line = Text(", ".join(["at epoch " + epoch for epoch in epochs[:ROWS]]))
+            self.console.print(headline(self.jobs, statuses) + Text(" | ") + line, soft_wrap=True)
 
 
 def current_status(job: Job, began: float) -> dict[str, Any]:
@@ -118,9 +120,7 @@ def running_table(jobs: list[Job], statuses: list[dict[str, Any]]) -> Table:
     for heading in ("run", "", "epoch", "K", "best", "at epoch"):
         table.add_column(heading, justify="left" if heading in ("run", "") else "right", no_wrap=heading != "run")
     order = {schema.RUNNING: 0, schema.FAILED: 1, schema.FINISHED: 2}
-    begun = sorted(
-        (i for i, status in enumerate(statuses) if status), key=lambda i: order.get(statuses[i]["state"], 3)
-    )
+    begun = sorted((i for i, status in enumerate(statuses) if status), key=lambda i: order.get(statuses[i]["state"], 3))
     for i in begun[:ROWS]:
         status = statuses[i]
         bar: ProgressBar | Text = ProgressBar(

@@ -14,11 +14,12 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -107,9 +108,16 @@ class RunDirectory:
         self._metrics.append(pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA))
         _write_table(self.path / schema.METRICS, pa.concat_tables(self._metrics))
 
-    def add_gradients(self, profiles: pa.Table) -> None:
-        """Append the lag profiles of one evaluation (GRADIENTS_SCHEMA) and store all."""
-        self._gradients.append(profiles)
+    def add_gradients(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
+        """Append the lag profiles of one evaluation (see `probes.lag_profiles`) and store all."""
+        rows = len(profiles["lag"])
+        columns = {
+            "experiment_id": [self.experiment_id] * rows,
+            "step": np.full(rows, step),
+            "epoch": np.full(rows, epoch),
+            **profiles,
+        }
+        self._gradients.append(pa.table(columns, schema=schema.GRADIENTS_SCHEMA))
         _write_table(self.path / schema.GRADIENTS, pa.concat_tables(self._gradients))
 
     def set_status(self, state: str, **details: Any) -> None:
@@ -129,9 +137,7 @@ class RunDirectory:
         """Store the traceback and say failed; metrics and checkpoint stay as they are."""
         write_text(self.path / schema.TRACEBACK, "".join(traceback.format_exception(error)))
         interrupted = isinstance(error, KeyboardInterrupt)
-        self.set_status(
-            schema.FAILED, error="interrupted" if interrupted else f"{type(error).__name__}: {error}"
-        )
+        self.set_status(schema.FAILED, error="interrupted" if interrupted else f"{type(error).__name__}: {error}")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""

@@ -1,4 +1,4 @@
-"""Truncation schemes: how a stream is cut in windows, each making one update (DESIGN: schemes).
+"""Truncation schemes: how a stream is cut in windows, each making one update (docs/definitions.md).
 
 A scheme is TBPTT(k1, k2) of Williams & Peng (1990): every k1 steps, backpropagate k2 steps. Cutting is a
 pure function of the present K and the position, so K may change between any two windows and a run resumes

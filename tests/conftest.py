@@ -96,9 +96,7 @@ def golden_network() -> Callable[[dict[str, Any], dict[str, np.ndarray], str], G
     def make(case: dict[str, Any], arrays: dict[str, np.ndarray], kind: str) -> GoldenNetwork:
         prefix = f"case{case['case']}_{kind}."
         parameters = {
-            key.removeprefix(prefix): torch.tensor(value)
-            for key, value in arrays.items()
-            if key.startswith(prefix)
+            key.removeprefix(prefix): torch.tensor(value) for key, value in arrays.items() if key.startswith(prefix)
         }
         hidden, symbols = parameters["encoder.weight"].shape
         network = GoldenNetwork(case["cell"], symbols, hidden, case["num_layers"])

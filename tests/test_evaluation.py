@@ -18,9 +18,7 @@ def test_every_step_counts_once_whatever_the_length(steps: int) -> None:
     split = Stream(torch.randint(4, (steps, 3)), torch.randint(4, (steps, 3)))
     with torch.no_grad():
         outputs, _ = model.eval()(split.inputs, model.initial_state(3))
-        expected = torch.nn.functional.cross_entropy(
-            outputs.double().flatten(0, 1), split.targets.flatten()
-        ).item()
+        expected = torch.nn.functional.cross_entropy(outputs.double().flatten(0, 1), split.targets.flatten()).item()
     model.train()
     found = evaluate(model, SymbolTask(), split)
     assert found["loss"] == pytest.approx(expected, rel=1e-6)

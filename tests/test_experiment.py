@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -15,8 +14,9 @@ import torch
 from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
-from atbptt.experiment import DivergedError, Trainer, build, run
+from atbptt.experiment import build, run
 from atbptt.runs import RunDirectory
+from atbptt.training import DivergedError, Trainer
 from atbptt.windows import SCHEMES
 
 TIMES = {"train_seconds"}
@@ -62,7 +62,7 @@ def test_the_same_config_gives_the_same_bits(settings: Make, tmp_path: Path) -> 
     check_same(first, second)
 
 
-class Interrupted(Exception):
+class InterruptedTrainingError(Exception):
     pass
 
 
@@ -74,7 +74,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, updates: int, checkpoint: b
         if self.updates == updates:
             if checkpoint:
                 self._checkpoint()
-            raise Interrupted
+            raise InterruptedTrainingError
         advance(self)
 
     monkeypatch.setattr(Trainer, "_advance", interrupted)
@@ -88,16 +88,14 @@ def test_a_run_continued_from_its_checkpoint_is_the_run_that_was_not_interrupted
     broken = settings(*ADAPTIVE, f"output_dir={tmp_path}/broken")
     with monkeypatch.context() as patch:
         interrupt_after(patch, updates, checkpoint)
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptedTrainingError):
             run(broken)
     assert RunDirectory(broken).status()["state"] == "failed"
     check_same(whole, run(broken))
 
 
 @pytest.mark.parametrize("short", [1.0, 1.3])
-def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(
-    settings: Make, tmp_path: Path, short: float
-) -> None:
+def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(settings: Make, tmp_path: Path, short: float) -> None:
     whole = run(settings(*ADAPTIVE, "epochs=3"))
     assert not RunDirectory(settings(*ADAPTIVE, f"output_dir={tmp_path}/steps", f"epochs={short}")).finished()
     run(settings(*ADAPTIVE, f"output_dir={tmp_path}/steps", f"epochs={short}"))
@@ -211,7 +209,7 @@ def test_lag_profiles_cover_every_evaluation_component_and_lag(settings: Make) -
 
 
 def test_a_bad_config_leaves_nothing_behind(settings: Make, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="probe.burn_in"):
+    with pytest.raises(ConfigError, match=r"probe\.burn_in"):
         run(settings("probe.burn_in=55"))
     assert list(tmp_path.iterdir()) == []
 
@@ -302,7 +300,7 @@ def test_status_tells_progress_and_best(settings: Make) -> None:
 
 def test_checkpoints_come_between_evaluations_too(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However far apart evaluations are, little work is lost."""
-    monkeypatch.setattr("atbptt.experiment.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)
     steps = []
     made = settings("epochs=1", "truncation.K=10")
     directory = RunDirectory(made)

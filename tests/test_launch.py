@@ -106,9 +106,7 @@ def test_help_is_a_screenful_and_lists_groups_and_commands(launch: Launch) -> No
         assert text in done.stdout
 
 
-def test_ctrl_c_ends_a_sweep_that_the_same_command_continues(
-    root: Path, tmp_path: Path, tiny: tuple[str, ...]
-) -> None:
+def test_ctrl_c_ends_a_sweep_that_the_same_command_continues(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> None:
     sweep = ["-m", *tiny, "output_dir=out", "lr=1,2", "epochs=100000"]
     command = [sys.executable, str(root / "launch.py"), *sweep]
     process = subprocess.Popen(

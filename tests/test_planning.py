@@ -74,6 +74,15 @@ def test_an_experiment_also_runs_with_other_data_and_policies(planned: Plan, tmp
             assert job.settings.truncation.get("K_init", 15) == 15
 
 
+def test_an_option_of_swept_choices_alone_is_set_as_a_choice(planned: Plan) -> None:
+    """Hydra composes what is not swept with the default policy, which has no `delta`; the message says how."""
+    with pytest.raises(ConfigError, match=r"truncation.delta='choice\(VALUE\)' sets it in every job$"):
+        planned("-m", "truncation=adaptive,adaptive", "truncation.delta=0.5")
+    jobs = planned("-m", "truncation=adaptive,adaptive", "truncation.delta=choice(0.5)")
+    assert jobs is not None
+    assert [job.settings.truncation["delta"] for job in jobs] == [0.5, 0.5]
+
+
 # One line a rule of the README's promise: a message before the first step, with name, value, rule, choices.
 BAD = [
     ("lrr=1", r"^lrr is no option; did you mean lr\?; the options are lr, lr_scaling, "),
@@ -130,9 +139,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[arguments for arguments, _ in BAD])
-def test_bad_input_is_named_and_leaves_nothing(
-    planned: Plan, tmp_path: Path, arguments: str, message: str
-) -> None:
+def test_bad_input_is_named_and_leaves_nothing(planned: Plan, tmp_path: Path, arguments: str, message: str) -> None:
     if "cuda" in arguments:
         import torch
 

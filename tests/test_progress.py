@@ -94,6 +94,20 @@ def test_without_a_terminal_each_change_is_one_line(jobs: list[Job]) -> None:
     ]
 
 
+def test_without_a_terminal_a_line_from_time_to_time_says_how_far(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atbptt.progress.LINE_SECONDS", 0.0)
+    console = Console(file=io.StringIO(), width=60)
+    beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
+    watch = Watch(jobs, console)
+    beat(jobs[1], schema.RUNNING, 0.5, best=1.5)
+    watch._show()
+    assert console.file.getvalue().splitlines()[-1] == (  # type: ignore[attr-defined]
+        "1 running, 1 finished, 1 waiting | best valid_ppl 1.25: init=0 | at epoch 0.5 of 2"
+    )
+
+
 def test_a_terminal_gets_a_table_that_ends_complete(jobs: list[Job]) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     with Watch(jobs, console):

@@ -5,7 +5,7 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -57,18 +57,14 @@ def test_metrics_have_the_schema_and_add_up(directory: RunDirectory) -> None:
 def test_restore_drops_what_lies_beyond_the_checkpoint(directory: RunDirectory, settings: Any) -> None:
     for step in (0, 10, 15, 20):
         directory.add_metrics(clock(step), [("K", 0, float(step))])
-        profile = pa.table(
-            {
-                name: [directory.experiment_id if pa.types.is_string(kind) else step]
-                for name, kind in zip(schema.GRADIENTS_SCHEMA.names, schema.GRADIENTS_SCHEMA.types, strict=True)
-            },
-            schema=schema.GRADIENTS_SCHEMA,
-        )
-        directory.add_gradients(profile)
+        profile = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
+        directory.add_gradients({name: np.array(values) for name, values in profile.items()}, step, step / 10)
     again = RunDirectory(settings("init=3"))
     again.restore(15, dropped_step=15)
     again.add_metrics(clock(12), [("K", 0, 12.0)])
     assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 10, 12]
+    again.add_gradients({name: np.array(values) for name, values in profile.items()}, 12, 1.2)
+    assert pq.read_table(again.path / schema.GRADIENTS)["step"].to_pylist() == [0, 10, 12]
 
 
 def test_status_keeps_what_is_not_given_anew(directory: RunDirectory) -> None:
@@ -144,9 +140,7 @@ def test_a_run_is_worked_on_by_one_process_and_freed_by_its_death(directory: Run
         assert json.dumps(directory.status()) == "{}"
 
 
-def test_the_log_goes_to_the_runs_file_alone(
-    directory: RunDirectory, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_log_goes_to_the_runs_file_alone(directory: RunDirectory, capsys: pytest.CaptureFixture[str]) -> None:
     with directory.logging() as log:
         log.info("epoch %d", 3)
     assert (directory.path / schema.LOG).read_text().endswith("epoch 3\n")

@@ -98,9 +98,7 @@ def test_K_of_the_stream_or_more_gives_autograds_gradient(
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_state_handed_over_is_that_of_one_unbroken_pass(
-    scheme: str, stream: tuple[Tensor, Tensor], loss: Loss
-) -> None:
+def test_state_handed_over_is_that_of_one_unbroken_pass(scheme: str, stream: tuple[Tensor, Tensor], loss: Loss) -> None:
     """With parameters that stay, every window starts in the state that one pass has at its first step."""
     inputs, targets = stream
     model = network(layers=2)
@@ -116,9 +114,7 @@ def test_state_handed_over_is_that_of_one_unbroken_pass(
 
 
 @pytest.mark.parametrize("scheme", ["tf", "double-tf", "original", "original-buffer"])
-def test_a_windows_gradient_is_cut_at_its_start(
-    scheme: str, stream: tuple[Tensor, Tensor], loss: Loss
-) -> None:
+def test_a_windows_gradient_is_cut_at_its_start(scheme: str, stream: tuple[Tensor, Tensor], loss: Loss) -> None:
     """Against autograd on the window alone, from the detached state."""
     inputs, targets = stream
     model = network()

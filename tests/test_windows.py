@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,21 +24,17 @@ def pass_with(scheme: str, length: int, Ks: list[int]) -> list[Window]:
 
 
 @given(schemes, lengths, st.lists(st.integers(1, 25), min_size=1, max_size=6))
-def test_every_step_is_in_the_loss_exactly_once_however_K_changes(
-    scheme: str, length: int, Ks: list[int]
-) -> None:
+def test_every_step_is_in_the_loss_exactly_once_however_K_changes(scheme: str, length: int, Ks: list[int]) -> None:
     counted = [t for w in pass_with(scheme, length, Ks) for t in range(w.loss_start, w.loss_stop)]
     first = min(Ks[0], length) - 1 if scheme == "original" else 0
     assert counted == list(range(first, length))
 
 
 @given(schemes, lengths, st.lists(st.integers(1, 25), min_size=1, max_size=6))
-def test_a_window_begins_where_the_window_before_left_the_state(
-    scheme: str, length: int, Ks: list[int]
-) -> None:
+def test_a_window_begins_where_the_window_before_left_the_state(scheme: str, length: int, Ks: list[int]) -> None:
     made = pass_with(scheme, length, Ks)
     assert made[0].start == 0
-    for before, after in zip(made, made[1:], strict=False):
+    for before, after in itertools.pairwise(made):
         assert after.start == before.next_start
         # The forward pass of the window before has this state, or began with it.
         assert before.start <= after.start <= before.loss_stop

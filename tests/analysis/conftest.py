@@ -56,9 +56,7 @@ def write_run(root: Path) -> WriteRun:
         directory.mkdir(parents=True)
         options = {**OPTIONS, **{name.replace("__", "."): value for name, value in changed.items()}}
         options = {name: value for name, value in options.items() if value is not None}
-        pq.write_table(
-            pa.Table.from_pylist([{"experiment_id": experiment_id, **options}]), directory / schema.OPTIONS
-        )
+        pq.write_table(pa.Table.from_pylist([{"experiment_id": experiment_id, **options}]), directory / schema.OPTIONS)
         (directory / schema.STATUS).write_text(json.dumps({"experiment_id": experiment_id, "state": state}))
         if metrics is not None:
             rows = [
@@ -77,9 +75,7 @@ def write_run(root: Path) -> WriteRun:
                 for index, value in enumerate(values)
                 for replicate, one in enumerate(value if isinstance(value, list) else [value])
             ]
-            pq.write_table(
-                pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA), directory / schema.METRICS
-            )
+            pq.write_table(pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA), directory / schema.METRICS)
         return directory
 
     return write
@@ -92,9 +88,7 @@ def sweep(root: Path, write_run: WriteRun) -> Path:
     Best validation: 1.2 and 1.4 (mean 1.3, sd 0.1414), test there 1.25 and 1.45 (mean 1.35); adaptive 1.1.
     """
     write_run("000000000001", {"valid_ppl": [1.5, 1.2, 1.3], "test_ppl": [1.6, 1.25, 1.0], "K": [5, 5, 5]})
-    write_run(
-        "1e5000000000", {"valid_ppl": [1.9, 1.6, 1.4], "test_ppl": [2.0, 1.7, 1.45], "K": [5, 5, 5]}, init=1
-    )
+    write_run("1e5000000000", {"valid_ppl": [1.9, 1.6, 1.4], "test_ppl": [2.0, 1.7, 1.45], "K": [5, 5, 5]}, init=1)
     write_run(
         "abcdefabcdef",
         {

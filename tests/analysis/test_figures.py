@@ -71,9 +71,7 @@ def test_every_setting_looks_different(root: Path, write_run: WriteRun) -> None:
 def test_a_diverged_run_does_not_squash_the_rest(sweep: Path, write_run: WriteRun, bad: float) -> None:
     write_run("d", {"valid_ppl": [1.8, 1.5, bad], "K": [5, 5, 5]}, init=2)
     left = convergence(load(sweep), "").axes[0]
-    assert left.get_ylim() == pytest.approx(
-        (1.1 - 0.04, 1.9 + 0.04)
-    )  # values from 1.1 to 1.9, and 5% of that
+    assert left.get_ylim() == pytest.approx((1.1 - 0.04, 1.9 + 0.04))  # values from 1.1 to 1.9, and 5% of that
     assert left.get_title(loc="left") == "axis ends at 1.94; beyond it or not a number: 1 of 4 runs"
     (band,) = left.collections
     assert max(path.vertices[:, 0].max() for path in band.get_paths()) == 2  # it ends where the mean leaves
@@ -114,13 +112,9 @@ def test_files_are_whole_and_alone(sweep: Path, write_run: WriteRun, tmp_path: P
     paths = save_figures(load(sweep), out)
     assert dict(mpl.rcParams) == before
     stems = ["convergence_copy_fixed", "convergence_my_linear"]
-    assert [path.name for path in paths] == [
-        f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")
-    ]
+    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")]
     assert sorted(out.iterdir()) == sorted(paths)  # no temporary file is left
-    assert all(
-        path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF") for path in paths
-    )
+    assert all(path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF") for path in paths)
     content = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in save_figures(load(sweep), out)] == content
 

@@ -156,9 +156,7 @@ def test_of_a_duplicate_the_longer_is_kept(sweep: Path, write_run: Callable[...,
     assert status.loc[IDS[1], "directory"] == str(longer)
 
 
-def test_a_run_without_evaluations_has_options_and_no_rows(
-    sweep: Path, write_run: Callable[..., Path]
-) -> None:
+def test_a_run_without_evaluations_has_options_and_no_rows(sweep: Path, write_run: Callable[..., Path]) -> None:
     write_run("0000000000aa", None, state=schema.RUNNING)
     write_run("0000000000ab", {})
     assert set(load_options(sweep)["experiment_id"]) == {"0000000000aa", "0000000000ab", *IDS}
@@ -168,9 +166,7 @@ def test_a_run_without_evaluations_has_options_and_no_rows(
     assert empty_frame["value"].dtype == float
 
 
-def test_a_column_of_nulls_does_not_hide_the_values_of_the_others(
-    root: Path, write_run: Callable[..., Path]
-) -> None:
+def test_a_column_of_nulls_does_not_hide_the_values_of_the_others(root: Path, write_run: Callable[..., Path]) -> None:
     for run, value in {"a": None, "b": 0.5}.items():
         path = write_run(run, {"valid_ppl": [1.0]}, clip_norm=value) / schema.OPTIONS
         table = pq.ParquetFile(path).read()
@@ -234,7 +230,5 @@ def test_bad_paths(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None
 def test_no_readable_run_is_an_error_that_says_why(sweep: Path) -> None:
     for run in IDS:
         empty(sweep / "demo" / run / schema.OPTIONS)
-    with pytest.raises(
-        AnalysisError, match=r"none of 3 runs can be read: .*options.parquet: .*\(and 2 more\)"
-    ):
+    with pytest.raises(AnalysisError, match=r"none of 3 runs can be read: .*options.parquet: .*\(and 2 more\)"):
         load(sweep)

@@ -21,9 +21,7 @@ def test_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert err == ""
 
 
-def test_figures_are_written_below_the_path_and_named(
-    sweep: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_figures_are_written_below_the_path_and_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["figures", str(sweep)]) == 0
     files = [sweep / "figures" / f"convergence_copy_fixed.{suffix}" for suffix in ("png", "pdf")]
     assert capsys.readouterr().out.splitlines() == [str(file) for file in files]
@@ -83,9 +81,7 @@ def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_output_folder_that_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sweep / "taken").touch()
     assert main(["figures", str(sweep), "--out", str(sweep / "taken")]) == 1
-    assert capsys.readouterr().err.startswith(
-        f"error: cannot write {sweep}/taken/convergence_copy_fixed.png: "
-    )
+    assert capsys.readouterr().err.startswith(f"error: cannot write {sweep}/taken/convergence_copy_fixed.png: ")
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

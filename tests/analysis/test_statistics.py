@@ -85,9 +85,7 @@ def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs
 
 def test_only_one_policy() -> None:
     assert policies(options(truncation=["fixed"], truncation__K=[5])).tolist() == ["fixed K=5"]
-    assert policies(options(truncation=["adaptive"], truncation__delta=[0.9])).tolist() == [
-        "adaptive delta=0.9"
-    ]
+    assert policies(options(truncation=["adaptive"], truncation__delta=[0.9])).tolist() == ["adaptive delta=0.9"]
     assert policies(options(lr=[1.0])).tolist() == ["unknown"]
 
 
@@ -176,6 +174,8 @@ def test_mean_curve_interpolates_runs_that_are_evaluated_elsewhere() -> None:
     assert mean["epoch"].tolist() == [1, 2, 3]
     assert mean["mean"].tolist() == pytest.approx([(1 + 2.4) / 2, (2 + 4) / 2, (3 + 6) / 2])
     assert mean["sd"].tolist() == pytest.approx([1.4 / 2**0.5, 2 / 2**0.5, 3 / 2**0.5])
+    assert mean["lowest"].tolist() == pytest.approx([1, 2, 3])
+    assert mean["highest"].tolist() == pytest.approx([2.4, 4, 6])
 
 
 def test_mean_curve_does_not_prolong_a_run_that_ended() -> None:

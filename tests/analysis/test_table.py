@@ -29,9 +29,7 @@ def test_rows_by_hand(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not any("of 3 runs" in line for line in lines)  # all finished: no remark
 
 
-def test_the_loss_is_named_as_such(
-    root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_loss_is_named_as_such(root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     write_run("a", {"valid_loss": [0.02], "test_loss": [0.03]}, dataset="linear")
     lines = printed(root, capsys)
     assert "policy runs valid loss test loss K epoch" in lines
@@ -56,9 +54,7 @@ def test_a_table_for_each_dataset_with_its_own_columns(
     ]
 
 
-def test_what_is_missing_is_counted_below(
-    sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_missing_is_counted_below(sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     write_run("d00000000000", {"valid_ppl": [1.3, math.nan]}, state=schema.FAILED, init=2)
     write_run("e00000000000", {"valid_ppl": [1.9]}, state=schema.RUNNING, init=3)
     write_run("f00000000000", {"valid_ppl": [math.nan]}, init=4)

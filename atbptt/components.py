@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,15 +50,14 @@ class Component:
         Raises:
             ConfigError: the class refuses its arguments, in its own words.
         """
-        arguments = {key: _instantiated(value) for key, value in self.arguments.items()}
         try:
+            arguments = {key: _instantiated(value) for key, value in self.arguments.items()}
             return _locate(self.group, self.target)(*supplied, **named, **arguments)
         except ConfigError as error:
             raise error.within(self.group) from error
         except Exception as error:
-            raise ConfigError(
-                self.group, f"cannot be made by {self.target}: {type(error).__name__}: {error}"
-            ) from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError(self.group, f"cannot be made by {self.target}: {reason}") from error
 
 
 def component(group: str, node: Mapping[str, Any]) -> Component:
@@ -120,7 +120,8 @@ def _coerced(name: str, value: Any, annotation: Any) -> Any:
     except Exception:  # a type that pydantic has no schema for: the class itself must judge
         return value
     try:
-        return adapter.validate_python(value)
+        # A truth value is no number: strict.
+        return adapter.validate_python(value, strict=isinstance(value, bool) or None)
     except ValidationError as error:
         raise ConfigError(name, f"(={show(value)}) {rule_of(error.errors()[0])}") from error
 
@@ -132,11 +133,13 @@ def _has_config(annotation: Any) -> bool:
 def rule_of(error: Mapping[str, Any]) -> str:
     """A pydantic error as the rest of a sentence: `must be greater than 0`."""
     message = str(error["msg"]).removeprefix("Value error, ")
-    return message.replace("Input should be", "must be").split(", unable to parse")[0].split(", got a number")[0]
+    return re.sub(r"^(Input|String) should", "must", message).split(", unable to parse")[0].split(", got a number")[0]
 
 
 def _instantiated(value: Any) -> Any:
-    """A nested `_target_` as its object."""
+    """The value with each nested `_target_` as its object."""
     if isinstance(value, dict) and "_target_" in value:
         return hydra.utils.instantiate(value, _convert_="all")
-    return value
+    if isinstance(value, dict):
+        return {key: _instantiated(part) for key, part in value.items()}
+    return [_instantiated(part) for part in value] if isinstance(value, list) else value

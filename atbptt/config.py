@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from atbptt.bias import AVERAGES, DECAY_ESTIMATORS, KEPT_NORMS
 from atbptt.components import SUPPLIED, Component, component, rule_of
@@ -19,9 +19,16 @@ LR_DECAYS = ("none", "inverse_sqrt")
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are errors, numbers are finite."""
+    """A part of the config: unknown keys are errors, numbers are finite, a truth value is no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which pydantic would take for 0 or 1
+            raise ValueError("must not be a truth value")
+        return value
 
 
 class ProbeSettings(Section):
@@ -48,8 +55,8 @@ class DeviceSettings(Section):
 class Settings(Section):
     """A run's whole config, as conf/config.yaml and its groups compose it."""
 
-    name: str = Field(min_length=1, pattern=r"^[^/\\]+$")
-    output_dir: str = Field(min_length=1)
+    name: str
+    output_dir: str
     lr: float = Field(gt=0)
     lr_scaling: str
     lr_decay: str
@@ -110,6 +117,9 @@ def validated(config: Mapping[str, Any]) -> Settings:
         lines = [_explained(problem) for problem in error.errors()]
         name, rule = lines[0]
         raise ConfigError(name, "\n".join([rule, *(f"{n} {r}" for n, r in lines[1:])])) from error
+    folder = settings.name not in ("", ".", "..") and not set(settings.name) & set("/\\\0")
+    require(folder, "name", settings.name, "must be the name of a folder, without / or \\")
+    require(settings.output_dir != "", "output_dir", settings.output_dir, "must be a folder; . is where you are")
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
@@ -119,7 +129,9 @@ def validated(config: Mapping[str, Any]) -> Settings:
     require_choice("probe.kept_norm", probe.kept_norm, KEPT_NORMS)
     window = f"must be smaller than the probe window probe.window (={probe.window})"
     require(probe.tau < probe.window, "probe.tau", probe.tau, window)
-    require((probe.fit_from or 0) < probe.window - 1, "probe.fit_from", probe.fit_from, f"{window} by 2 rows")
+    fit = ("probe.tau", probe.tau) if probe.fit_from is None else ("probe.fit_from", probe.fit_from)
+    rows = f"must leave the decay's fit 2 rows of the probe window: at most probe.window - 2 (={probe.window - 2})"
+    require(fit[1] <= probe.window - 2, *fit, rows)
     require(
         probe.positions <= probe.window - probe.tau,
         "probe.positions",

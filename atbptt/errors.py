@@ -49,5 +49,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def show(value: Any) -> str:
-    """The value as a person would type it."""
+    """The value as a person would type it: null, true, 0.5, text."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     return value if isinstance(value, str) else repr(value)

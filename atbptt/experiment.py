@@ -8,10 +8,11 @@ from torch import nn
 from atbptt.config import Settings
 from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
-from atbptt.errors import require, require_choice
+from atbptt.errors import ConfigError, require, require_choice
 from atbptt.probes import check_probe
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
+from atbptt.states import tensors
 from atbptt.training import Parts, Trainer
 from atbptt.truncation import Policy
 
@@ -49,8 +50,26 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
         settings.model["_target_"],
         "must make a torch.nn.Module with a method initial_state(batch)",
     )
+    _try_model(model, task)
     optimizer: torch.optim.Optimizer = settings.component("optimizer").build(model.parameters(), lr=settings.lr)
     return Parts(task, model, policy, optimizer)
+
+
+@torch.no_grad()
+def _try_model(model: nn.Module, task: Task) -> None:
+    """Run the first step of the data, so that a model that does not fit it is known before training."""
+    stream = task.train
+    inputs, targets = stream.inputs[:1], stream.targets[:1]
+    try:
+        outputs, state = model(inputs, model.initial_state(stream.batch))  # type: ignore[operator]
+        tensors(state)
+        shape = tuple(task.loss(outputs, targets).shape)
+    except ConfigError as error:
+        raise error.within("model") from error
+    except Exception as error:
+        raise ConfigError("model", f"fails on the first step of the data: {type(error).__name__}: {error}") from error
+    expected = (1, stream.batch)
+    require(shape == expected, "dataset.loss", shape, f"must have the shape (T, B), {expected} for one step")
 
 
 def run(settings: Settings) -> RunDirectory:

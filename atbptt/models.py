@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from atbptt.errors import require, require_choice
+from atbptt.errors import ConfigError, require, require_choice
 from atbptt.states import State
 
 CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
@@ -86,6 +86,9 @@ class RecurrentNetwork(nn.Module):
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Inputs (T, B) of symbols or (T, B, D) of reals to outputs (T, B, output_size)."""
         if inputs.is_floating_point():
+            if self.embedding is not None:
+                size = self.embedding.embedding_dim
+                raise ConfigError("embedding", f"(={size}) must be null: the inputs are real numbers, not symbols")
             features = inputs
         elif self.embedding is not None:
             features = self.embedding(inputs)

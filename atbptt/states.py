@@ -18,6 +18,8 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
     """
     if isinstance(state, Tensor):
         return function(state)
+    if isinstance(state, tuple) and hasattr(state, "_fields"):  # a NamedTuple takes its parts one by one
+        return type(state)(*(map_state(function, part) for part in state))
     if isinstance(state, tuple | list):
         return type(state)(map_state(function, part) for part in state)
     if isinstance(state, dict):

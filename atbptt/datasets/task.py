@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,6 +99,6 @@ def require_sizes(steps: dict[str, int], batch_size: int) -> None:
     require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
 
 
-def symbol_stream(inputs: object, targets: object) -> Stream:
-    """A stream from two (T, B) integer arrays."""
-    return Stream(torch.as_tensor(inputs, dtype=torch.int64), torch.as_tensor(targets, dtype=torch.int64))
+def symbol_stream(inputs: np.ndarray, targets: np.ndarray) -> Stream:
+    """A stream from two (T, B) integer arrays, of any size and byte order."""
+    return Stream(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64)))

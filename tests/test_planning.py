@@ -115,7 +115,8 @@ BAD = [
     ("probe.average=median", r"^probe.average \(=median\) must be one of mean, geometric"),
     ("probe.kept_norm=all", r"^probe.kept_norm \(=all\) must be one of of_mean, sum"),
     ("probe.tau=12", r"^probe.tau \(=12\) must be smaller than the probe window probe.window \(=12\)"),
-    ("probe.fit_from=11", r"^probe.fit_from \(=11\) must be smaller than the probe window"),
+    ("probe.fit_from=11", r"^probe.fit_from \(=11\) must leave the decay's fit 2 rows of the probe window"),
+    ("dataset=copy_fixed model.embedding=null model.hidden=true", r"^model.hidden \(=true\) must be a valid integer"),
     ("probe.positions=9", r"^probe.positions \(=9\) must not exceed probe.window - probe.tau \(=4\)"),
     ("probe.burn_in=49", r"^probe.burn_in \+ probe.window \(=61\) must not exceed the training stream's 60 steps"),
     ("truncation.K=0", r"^truncation.K \(=0\) must be at least 1"),
@@ -153,6 +154,11 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Plan, tmp_path: Path, ar
 def test_all_that_is_wrong_is_said_at_once(planned: Plan) -> None:
     with pytest.raises(ConfigError, match=r"(?s)lr \(=-1\) must .*\nepochs \(=0\) must"):
         planned("lr=-1", "epochs=0")
+
+
+def test_a_model_that_does_not_fit_the_data_is_known_before_training(planned: Plan) -> None:
+    with pytest.raises(ConfigError, match=r"^model.embedding \(=8\) must be null: the inputs are real numbers"):
+        planned("dataset=linear", "model.embedding=8", size=())
 
 
 def test_a_missing_argument_of_a_data_set_is_named(planned: Plan) -> None:

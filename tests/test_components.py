@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from atbptt.components import component
+from atbptt.errors import ConfigError
+
+MODULE = """
+from __future__ import annotations
+
+from atbptt.errors import require
+
+
+class Inner:
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise ValueError("a negative size")
+        self.size = size
+
+
+class Mine:
+    def __init__(self, size: int, rate: float = 0.5, mode: str = "fast", limit: int | None = None, extra=None) -> None:
+        require(size < 100, "size", size, "must be below 100")
+        if mode == "broken":
+            raise ValueError("no such mode")
+        self.arguments = dict(size=size, rate=rate, mode=mode, limit=limit, extra=extra)
+
+
+class Typed:
+    def __init__(self, inner: Inner) -> None:
+        self.inner = inner
+
+
+class Sink:
+    def __init__(self, size: int, **others: object) -> None:
+        self.size = size
+
+
+class Unresolvable:
+    def __init__(self, size: "NoSuchType") -> None:
+        self.size = size
+
+
+def make(size: int) -> dict[str, int]:
+    return {"made": size}
+
+
+number = 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's module, importable as user_parts_of_a_test."""
+    (tmp_path / "user_parts_of_a_test.py").write_text(MODULE)
+    (tmp_path / "user_broken_part_of_a_test.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def node(made_by: str = "Mine", **arguments: Any) -> dict[str, Any]:
+    return {"_target_": f"user_parts_of_a_test.{made_by}", **arguments}
+
+
+def test_a_users_class_is_built_with_its_arguments() -> None:
+    made = component("dataset", node(size=3, rate=2, limit=None)).build()
+    assert type(made).__name__ == "Mine"
+    assert made.arguments == {"size": 3, "rate": 2.0, "mode": "fast", "limit": None, "extra": None}
+
+
+def test_a_function_may_make_the_part() -> None:
+    assert component("dataset", node("make", size=3)).build() == {"made": 3}
+
+
+def test_the_name_is_the_yamls_or_the_class() -> None:
+    named = component("dataset", node(name="my data", size=3))
+    assert (named.name, named.target) == ("my data", "user_parts_of_a_test.Mine")
+    assert named.arguments == {"size": 3}
+    assert component("dataset", {**node(size=3)}).name == "Mine"
+
+
+def test_arguments_take_the_annotated_type() -> None:
+    part = component("dataset", node(size=3.0, rate=1, extra=1))
+    assert part.arguments == {"size": 3, "rate": 1.0, "extra": 1}
+    assert [type(value) for value in part.arguments.values()] == [int, float, int]
+
+
+def test_what_the_system_supplies_is_passed_and_is_no_option() -> None:
+    linear = {"_target_": "torch.nn.Linear", "bias": False}
+    with pytest.raises(ConfigError, match=r"^model.in_features is missing: torch.nn.Linear needs it; set it with "):
+        component("model", linear)
+    sgd = component("optimizer", {"_target_": "torch.optim.SGD", "momentum": 0.5})
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = sgd.build([parameter], lr=0.25)
+    assert [optimizer.defaults[key] for key in ("lr", "momentum")] == [0.25, 0.5]
+    with pytest.raises(ConfigError, match=r"^optimizer.lr \(=3\) is no option of torch.optim.SGD"):
+        component("optimizer", {"_target_": "torch.optim.SGD", "lr": 3})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"size": 3, "rat": 1},
+            r"^dataset.rat \(=1\) is no option of user_parts_of_a_test.Mine; did you mean rate\?; "
+            r"its options are size, rate, mode, limit, extra$",
+        ),
+        (
+            {},
+            r"^dataset.size is missing: user_parts_of_a_test.Mine needs it; set it with dataset.size=...$",
+        ),
+        ({"size": "???"}, r"^dataset.size is missing: user_parts_of_a_test.Mine needs it; "),
+        ({"size": "big"}, r"^dataset.size \(=big\) must be a valid integer$"),
+        ({"size": 2.5}, r"^dataset.size \(=2.5\) must be a valid integer$"),
+        ({"size": None}, r"^dataset.size \(=null\) must be a valid integer$"),
+        ({"size": 3, "rate": [1]}, r"^dataset.rate \(=\[1\]\) must be a valid number$"),
+        ({"size": 3, "rate": float("nan")}, r"^dataset.rate \(=nan\) must be a finite number$"),
+        ({"size": 3, "mode": 4}, r"^dataset.mode \(=4\) must be a valid string$"),
+    ],
+)
+def test_arguments_are_checked_against_the_signature(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        component("dataset", node(**arguments))
+
+
+def test_a_sink_of_keywords_takes_no_unknown_key() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset.sise \(=3\) is no option .* did you mean size\?"):
+        component("dataset", node("Sink", size=3, sise=3))
+
+
+def test_an_annotation_that_does_not_resolve_leaves_the_judgement_to_the_class() -> None:
+    assert component("dataset", node("Unresolvable", size="3")).build().size == "3"
+
+
+def test_the_constructors_own_rule_carries_the_full_name() -> None:
+    part = component("truncation", node(size=100))
+    with pytest.raises(ConfigError, match=r"^truncation.size \(=100\) must be below 100$"):
+        part.build()
+
+
+def test_a_constructor_that_raises_is_named_with_its_words() -> None:
+    part = component("dataset", node(size=3, mode="broken"))
+    message = r"^dataset cannot be made by user_parts_of_a_test.Mine: ValueError: no such mode$"
+    with pytest.raises(ConfigError, match=message):
+        part.build()
+
+
+@pytest.mark.parametrize("broken", [None, "Mine", {}, {"_target_": 3}, {"name": "x"}])
+def test_a_group_without_a_target_is_refused(broken: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^model._target_ is missing: it must name a class"):
+        component("model", broken)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("user_parts_of_a_test.Nine", r"cannot be imported: AttributeError: .*Nine"),
+        ("no_such_module_here.Mine", r"cannot be imported: ModuleNotFoundError: .*no_such_module_here"),
+        ("user_broken_part_of_a_test.Mine", r"cannot be imported: ZeroDivisionError: division by zero"),
+        ("", r"cannot be imported: ValueError"),
+        ("user_parts_of_a_test", r"must be a class or function$"),
+        ("user_parts_of_a_test.number", r"must be a class or function$"),
+    ],
+)
+def test_a_target_that_is_no_class_is_refused_with_the_reason(target: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^model._target_ \(={target}\) {message}"):
+        component("model", {"_target_": target})
+
+
+def test_a_nested_target_is_built_first() -> None:
+    made = component("dataset", node(size=3, extra=node("Inner", size=5))).build()
+    assert type(made.arguments["extra"]).__name__ == "Inner"
+    assert made.arguments["extra"].size == 5
+
+
+def test_a_nested_target_fits_an_argument_annotated_with_its_class() -> None:
+    assert component("dataset", node("Typed", inner=node("Inner", size=5))).build().inner.size == 5
+
+
+def test_a_nested_target_that_raises_is_told_as_a_config_error() -> None:
+    part = component("dataset", node(size=3, extra=node("Inner", size=-1)))
+    with pytest.raises(ConfigError, match=r"^dataset.*a negative size"):
+        part.build()
+
+
+def test_a_class_without_a_signature_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^model._target_ \(=builtins.dict\) does not tell what arguments it "):
+        component("model", {"_target_": "builtins.dict"})

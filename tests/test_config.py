@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from typing import Any
+
+import pytest
+
+from atbptt.config import Settings, flattened, validated
+from atbptt.errors import ConfigError
+
+BASE: dict[str, Any] = {
+    "name": "mine",
+    "output_dir": "outputs",
+    "lr": 1.0,
+    "lr_scaling": "sqrt",
+    "lr_decay": "none",
+    "clip_norm": 1.0,
+    "scheme": "tf",
+    "seed": 0,
+    "init": 0,
+    "epochs": 2.0,
+    "seconds": None,
+    "evaluate_every": 1.0,
+    "monitor": None,
+    "probe": {
+        "window": 12,
+        "tau": 8,
+        "burn_in": 4,
+        "positions": 2,
+        "probes": 1,
+        "average": "mean",
+        "estimator": "ols",
+        "fit_from": None,
+        "kept_norm": "of_mean",
+    },
+    "device": {"type": "cpu", "threads": 1},
+    "model": {"name": "lstm", "_target_": "atbptt.models.RecurrentNetwork", "layers": 1, "dropout": 0.0},
+    "dataset": {
+        "name": "linear",
+        "_target_": "atbptt.datasets.Linear",
+        "state_size": 2,
+        "features": 1,
+        "radius": 0.5,
+        "noise": 0.0,
+        "train_steps": 60,
+        "valid_steps": 30,
+        "test_steps": 30,
+        "batch_size": 4,
+        "seed": 0,
+    },
+    "truncation": {"name": "fixed", "_target_": "atbptt.truncation.Fixed", "K": 5},
+    "optimizer": {"name": "adam", "_target_": "torch.optim.Adam", "betas": [0.5, 0.999], "weight_decay": 0.0},
+}
+
+IGNORED = {
+    "name": "yours",
+    "output_dir": "elsewhere",
+    "epochs": 3.0,
+    "seconds": 10.0,
+    "monitor": "loss",
+    "device.type": "auto",
+    "device.threads": 2,
+    "model.name": "my lstm",
+    "dataset.name": "my data",
+    "truncation.name": "my policy",
+    "optimizer.name": "my adam",
+}
+
+DECISIVE = {
+    "lr": 2.0,
+    "lr_scaling": "none",
+    "lr_decay": "inverse_sqrt",
+    "clip_norm": None,
+    "scheme": "original",
+    "seed": 1,
+    "init": 1,
+    "evaluate_every": 0.5,
+    "probe.window": 13,
+    "probe.tau": 7,
+    "probe.burn_in": 5,
+    "probe.positions": 1,
+    "probe.probes": 2,
+    "probe.average": "geometric",
+    "probe.estimator": "max",
+    "probe.fit_from": 0,
+    "probe.kept_norm": "sum",
+    "model._target_": "test_config_other_model",
+    "model.layers": 2,
+    "model.dropout": 0.5,
+    "dataset._target_": "test_config_other_dataset",
+    "dataset.state_size": 3,
+    "dataset.features": 2,
+    "dataset.radius": 0.75,
+    "dataset.noise": 0.5,
+    "dataset.train_steps": 61,
+    "dataset.valid_steps": 31,
+    "dataset.test_steps": 31,
+    "dataset.batch_size": 5,
+    "dataset.seed": 1,
+    "truncation._target_": "test_config_other_policy",
+    "truncation.K": 6,
+    "optimizer._target_": "torch.optim.AdamW",
+    "optimizer.betas": [0.25, 0.999],
+    "optimizer.weight_decay": 0.5,
+}
+
+
+@pytest.fixture(autouse=True)
+def other_classes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes of a user's own with the options of ours, for another `_target_` with the same arguments."""
+    for module, line in {
+        "test_config_other_model": "from atbptt.models import RecurrentNetwork as Other",
+        "test_config_other_dataset": "from atbptt.datasets import Linear as Other",
+        "test_config_other_policy": "from atbptt.truncation import Fixed as Other",
+    }.items():
+        (tmp_path / f"{module}.py").write_text(line)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """The base config with leaves set by dotted name."""
+    config = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *sections, leaf = path.split(".")
+        node = config
+        for section in sections:
+            node = node[section]
+        node[leaf] = f"{value}.Other" if str(value).startswith("test_config_other") else value
+    return config
+
+
+def test_id_is_12_hex_characters_and_the_same_each_time() -> None:
+    first, second = validated(changed()).experiment_id, validated(changed()).experiment_id
+    assert re.fullmatch("[0-9a-f]{12}", first)
+    assert first == second
+
+
+def test_every_leaf_is_known_to_matter_to_the_id_or_not() -> None:
+    assert set(IGNORED) | set(DECISIVE) == {name for name, _ in flattened(BASE)}
+    assert set(IGNORED) & set(DECISIVE) == set()
+    assert set(BASE) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("leaf", IGNORED)
+def test_id_ignores_where_and_how_long(leaf: str) -> None:
+    assert validated(changed(**{leaf: IGNORED[leaf]})).experiment_id == validated(BASE).experiment_id
+
+
+@pytest.mark.parametrize("leaf", DECISIVE)
+def test_id_depends_on_all_that_decides_the_result(leaf: str) -> None:
+    assert validated(changed(**{leaf: DECISIVE[leaf]})).experiment_id != validated(BASE).experiment_id
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value"),
+    [
+        ("lr", 1),
+        ("clip_norm", 1),
+        ("evaluate_every", 1),
+        ("seed", 0.0),
+        ("probe.window", 12.0),
+        ("model.layers", 1.0),
+        ("model.dropout", 0),
+        ("dataset.noise", 0),
+        ("truncation.K", 5.0),
+        ("optimizer.weight_decay", 0),
+        ("optimizer.betas", (0.5, 0.999)),
+    ],
+)
+def test_id_does_not_depend_on_how_a_number_is_written(leaf: str, value: Any) -> None:
+    written, base = validated(changed(**{leaf: value})), validated(BASE)
+    assert written.experiment_id == base.experiment_id
+    assert repr(written.options()) == repr(base.options())
+
+
+def test_id_does_not_depend_on_the_order_of_keys() -> None:
+    config = changed()
+    backwards = {key: config[key] for key in reversed(config)}
+    backwards["dataset"] = {key: config["dataset"][key] for key in reversed(config["dataset"])}
+    assert validated(backwards).experiment_id == validated(config).experiment_id
+
+
+def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
+    settings = validated(BASE)
+    options = settings.options()
+    leaves = dict(flattened(BASE))
+    names = {f"{group}.name" for group in ("model", "dataset", "truncation", "optimizer")}
+    nulls = {"seconds", "monitor", "probe.fit_from"}
+    assert set(options) == set(leaves) - names - nulls | {
+        "experiment_id", "model", "dataset", "truncation", "optimizer"
+    }  # fmt: skip
+    assert options["experiment_id"] == settings.experiment_id
+    assert [options[g] for g in ("model", "dataset", "truncation", "optimizer")] == [
+        "lstm", "linear", "fixed", "adam"
+    ]  # fmt: skip
+    assert options["truncation.K"] == 5
+    assert json.loads(options["optimizer.betas"]) == [0.5, 0.999]
+
+
+def test_flattened_names_leaves_with_dots() -> None:
+    tree = {"a": 1, "b": {"c": {"d": None}, "e": (1, 2)}, "f": {}}
+    assert list(flattened(tree)) == [("a", 1), ("b.c.d", None), ("b.e", "[1, 2]")]
+
+
+def test_settings_are_frozen() -> None:
+    settings = validated(BASE)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.lr = 3.0  # type: ignore[misc]
+
+
+NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "message"),
+    [
+        ("lr_scalling", 1, NOT_AN_OPTION.format("lr_scalling", "lr_scaling") + "name, output_dir, lr, "),
+        ("probe.windw", 1, NOT_AN_OPTION.format("probe.windw", "window") + "window, tau, burn_in, "),
+        ("device.thread", 1, NOT_AN_OPTION.format("device.thread", "threads") + "type, threads$"),
+        ("model.hiden", 1, r"^model.hiden \(=1\) is no option of .*RecurrentNetwork; did you mean hidden\?; "),
+        ("xyzzy", 1, r"^xyzzy is no option; the options are name, "),
+        ("lr", 0, r"^lr \(=0\) must be greater than 0$"),
+        ("lr", "fast", r"^lr \(=fast\) must be a valid number$"),
+        ("lr", math.nan, r"^lr \(=nan\) must be a finite number$"),
+        ("lr", math.inf, r"^lr \(=inf\) must be a finite number$"),
+        ("lr", None, r"^lr \(=null\) must be a valid number$"),
+        ("clip_norm", 0, r"^clip_norm \(=0\) must be greater than 0$"),
+        ("epochs", 0, r"^epochs \(=0\) must be greater than 0$"),
+        ("seconds", 0, r"^seconds \(=0\) must be greater than 0$"),
+        ("evaluate_every", -1, r"^evaluate_every \(=-1\) must be greater than 0$"),
+        ("seed", -1, r"^seed \(=-1\) must be greater than or equal to 0$"),
+        ("seed", 0.5, r"^seed \(=0.5\) must be a valid integer$"),
+        ("init", -1, r"^init \(=-1\) must be greater than or equal to 0$"),
+        ("name", "a/b", r"^name \(=a/b\) "),
+        ("name", "", r"^name \(=\) "),
+        ("output_dir", "", r"^output_dir \(=\) "),
+        ("monitor", 3, r"^monitor \(=3\) must be a valid string$"),
+        ("scheme", "tff", r"^scheme \(=tff\) must be one of .*double-tf.*; did you mean tf\?$"),
+        ("lr_scaling", "sqr", r"^lr_scaling \(=sqr\) must be one of none, sqrt, linear; did you mean sqrt\?$"),
+        ("lr_decay", "step", r"^lr_decay \(=step\) must be one of none, inverse_sqrt$"),
+        ("probe.average", "median", r"^probe.average \(=median\) must be one of mean, geometric"),
+        ("probe.estimator", "olss", r"^probe.estimator \(=olss\) must be one of .*; did you mean ols\?$"),
+        ("probe.kept_norm", "mean", r"^probe.kept_norm \(=mean\) must be one of of_mean, sum"),
+        ("probe.window", 1, r"^probe.window \(=1\) must be greater than or equal to 2$"),
+        ("probe.tau", 0, r"^probe.tau \(=0\) must be greater than or equal to 1$"),
+        ("probe.tau", 12, r"^probe.tau \(=12\) must be smaller than the probe window probe.window \(=12\)$"),
+        ("probe.burn_in", -1, r"^probe.burn_in \(=-1\) must be greater than or equal to 0$"),
+        ("probe.positions", 0, r"^probe.positions \(=0\) must be greater than or equal to 1$"),
+        ("probe.positions", 5, r"^probe.positions \(=5\) must not exceed probe.window - probe.tau \(=4\)$"),
+        ("probe.probes", 0, r"^probe.probes \(=0\) must be greater than or equal to 1$"),
+        ("probe.fit_from", -1, r"^probe.fit_from \(=-1\) must be greater than or equal to 0$"),
+        (
+            "probe.fit_from",
+            11,
+            r"^probe.fit_from \(=11\) must leave the decay's fit 2 rows .* probe.window - 2 \(=10\)$",
+        ),
+        ("lr", True, r"^lr \(=true\) must not be a truth value$"),
+        ("probe.window", True, r"^probe.window \(=true\) must not be a truth value$"),
+        ("truncation.K", True, r"^truncation.K \(=true\) must be a valid integer$"),
+        ("device.type", "gpu", r"^device.type \(=gpu\) must be 'auto', 'cpu' or 'cuda'$"),
+        ("device.threads", 0, r"^device.threads \(=0\) must be greater than or equal to 1$"),
+        ("probe", None, r"^probe \(=null\) must be "),
+        ("model", None, r"^model \(=null\) must be a valid dictionary$"),
+        ("truncation.K", "ten", r"^truncation.K \(=ten\) must be a valid integer$"),
+        ("dataset.radius", math.inf, r"^dataset.radius \(=inf\) must be a finite number$"),
+    ],
+)
+def test_a_broken_rule_is_told_by_name_value_and_rule(leaf: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validated(changed(**{leaf: value}))
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value"),
+    [("probe.positions", 4), ("probe.fit_from", 10), ("probe.fit_from", 0), ("clip_norm", None), ("seconds", 1)],
+)
+def test_the_edge_of_a_rule_is_allowed(leaf: str, value: Any) -> None:
+    assert dict(flattened(validated(changed(**{leaf: value})).model_dump()))[leaf] == value
+
+
+@pytest.mark.parametrize("leaf", ["lr", "probe", "dataset"])
+def test_a_missing_key_is_named(leaf: str) -> None:
+    config = changed()
+    del config[leaf]
+    with pytest.raises(ConfigError, match=f"^{leaf} is missing$"):
+        validated(config)
+
+
+def test_several_errors_are_all_told_one_a_line() -> None:
+    with pytest.raises(ConfigError) as caught:
+        validated(changed(**{"lr": -1, "probe.tau": 0, "device.threads": "many", "epoch": 3}))
+    lines = str(caught.value).splitlines()
+    assert sorted(line.split(" ")[0] for line in lines) == ["device.threads", "epoch", "lr", "probe.tau"]
+    assert "lr (=-1) must be greater than 0" in lines
+
+
+@pytest.mark.parametrize("value", ["", "a/b"])
+def test_the_rule_of_a_name_is_told_as_a_sentence(value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^name \(={value}\) must "):
+        validated(changed(name=value))
+
+
+@pytest.mark.parametrize("value", [".", ".."])
+def test_a_name_cannot_leave_the_output_folder(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^name "):
+        validated(changed(name=value))
+
+
+def test_the_fit_has_two_rows_where_it_starts_at_tau() -> None:
+    """As probe.fit_from=11 is refused; with one row the tail would be zero without a word."""
+    with pytest.raises(ConfigError, match=r"^probe.tau \(=11\) must leave the decay's fit 2 rows"):
+        validated(changed(**{"probe.tau": 11, "probe.positions": 1}))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+
+from atbptt.devices import check_device, configure_torch, leased_device, parallel_jobs
+from atbptt.errors import ConfigError
+
+TINIEST = 1e-310  # a subnormal double
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that says it has two GPUs, with no leases yet."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+@pytest.fixture
+def torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Puts back what is global to the process."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    torch.use_deterministic_algorithms(deterministic)
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_cuda_without_a_gpu_is_refused() -> None:
+    message = r"^device.type \(=cuda\) needs a CUDA GPU, .* choose auto or cpu$"
+    with pytest.raises(ConfigError, match=message):
+        check_device("cuda")
+    with pytest.raises(ConfigError, match=message), leased_device("cuda"):
+        pass
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("kind", ["auto", "cpu"])
+def test_without_a_gpu_runs_compute_on_the_cpu_as_many_as_cores(kind: str) -> None:
+    check_device(kind)
+    with leased_device(kind) as device:
+        assert device == torch.device("cpu")
+    assert parallel_jobs(kind) == CORES
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_cpu_means_cpu_where_there_is_a_gpu() -> None:
+    with leased_device("cpu") as device:
+        assert device == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(("kind", "jobs"), [("auto", CORES + 1), ("cuda", CORES + 1), ("cpu", CORES)])
+def test_as_many_runs_as_gpus_or_as_cores(kind: str, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: CORES + 1)
+    check_device(kind)
+    assert parallel_jobs(kind) == jobs
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_run_gets_a_gpu_of_its_own_while_there_are_free_ones() -> None:
+    with ExitStack() as runs:
+        leases = [runs.enter_context(leased_device("auto")) for _ in range(3)]
+    assert leases[:2] == [torch.device("cuda", 0), torch.device("cuda", 1)]
+    assert leases[2] == torch.device("cuda", os.getpid() % 2)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_is_free_again_when_its_run_ends_or_fails() -> None:
+    with pytest.raises(RuntimeError, match="diverged"), leased_device("cuda"):
+        raise RuntimeError("diverged")
+    with leased_device("cuda") as device:
+        assert device == torch.device("cuda", 0)
+
+
+@pytest.mark.usefixtures("no_gpu", "torch_settings")
+def test_a_run_has_its_threads_and_flushes_subnormal_numbers() -> None:
+    can_flush = torch.set_flush_denormal(False)
+    assert (torch.tensor([TINIEST], dtype=torch.float64) * 1).item() == TINIEST
+    configure_torch(2)
+    assert torch.get_num_threads() == 2
+    assert not can_flush or (torch.tensor([TINIEST], dtype=torch.float64) * 1).item() == 0
+
+
+@pytest.mark.usefixtures("no_gpu", "torch_settings")
+def test_a_second_run_in_the_same_worker_has_its_own_threads() -> None:
+    configure_torch(2)
+    configure_torch(1)
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("two_gpus", "torch_settings")
+def test_on_a_gpu_algorithms_are_deterministic() -> None:
+    configure_torch(1)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

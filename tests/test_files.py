@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from atbptt.errors import ConfigError
+from atbptt.files import check_writable, write_atomically, write_text
+
+
+def test_a_text_is_written_as_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "log.txt", "Φ = 1\n")
+    assert (tmp_path / "log.txt").read_bytes() == b"\xce\xa6 = 1\n"
+    assert os.listdir(tmp_path) == ["log.txt"]
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    write_text(tmp_path / "status", "a long first text")
+    write_text(tmp_path / "status", "short")
+    assert (tmp_path / "status").read_text() == "short"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "metrics.parquet"
+    write_text(path, "old")
+
+    def half(file: IO[bytes]) -> None:
+        file.write(b"ne")
+        raise error("no more")
+
+    with pytest.raises(error, match="no more"):
+        write_atomically(path, half)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["metrics.parquet"]
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.parquet"
+    write_text(path, "old")
+
+    def write(file: IO[bytes]) -> None:
+        file.write(b"new")
+        file.flush()
+        assert path.read_text() == "old"
+        (other,) = set(os.listdir(tmp_path)) - {path.name}
+        assert other.startswith(".")
+
+    write_atomically(path, write)
+    assert path.read_text() == "new"
+
+
+def test_bytes_are_on_disk_before_the_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(f"fsync {os.fstat(fd).st_size}"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
+    write_text(tmp_path / "status", "text")
+    assert calls == ["fsync 4", "replace"]
+
+
+def test_a_folder_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_text(tmp_path / "missing" / "status", "text")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("folder", [".", "outputs", "outputs/copy/deep"])
+def test_checking_a_writable_folder_leaves_nothing(tmp_path: Path, folder: str) -> None:
+    check_writable("output_dir", tmp_path / folder)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_relative_folder_is_checked_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(ConfigError, match=r"^output_dir \(=outputs/copy\) cannot be written: .*outputs is no folder$"):
+        check_writable("output_dir", Path("outputs/copy"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(ConfigError, match=r"^output_dir .* cannot be written: Permission denied$"):
+        check_writable("output_dir", tmp_path / "outputs")
+
+
+def test_the_systems_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(ConfigError, match=r"^output_dir \(=.*outputs\) cannot be written: No space left on device$"):
+        check_writable("output_dir", tmp_path / "outputs")

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atbptt.errors import ConfigError
+from atbptt.models import CELLS, RecurrentNetwork
+from atbptt.states import tensors
+
+V, H, B = 5, 7, 3
+VARIANTS = [
+    {"cell": cell, "layers": layers, "embedding": embedding}
+    for cell in CELLS
+    for layers, embedding in ((1, None), (2, None), (3, 4))
+]
+
+
+def network(init: int = 0, **options: Any) -> RecurrentNetwork:
+    torch.manual_seed(init)
+    return RecurrentNetwork(V, V, **{"hidden": H, **options})
+
+
+def symbols(steps: int) -> Tensor:
+    return torch.randint(V, (steps, B), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_outputs_and_states_have_their_shapes(options: dict[str, Any]) -> None:
+    model = network(**options)
+    state = model.initial_state(B)
+    assert all((part == 0).all() for part in tensors(state))
+    outputs, after = model(symbols(6), state)
+    assert outputs.shape == (6, B, V)
+    parts = 2 if options["cell"] == "lstm" else 1
+    for whole in (state, after):
+        assert [part.shape for part in tensors(whole)] == [(options["layers"], B, H)] * parts
+    assert len(model.state_names) == parts
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "nonlinearity"),
+    [("lstm", nn.LSTM, None), ("gru", nn.GRU, None), ("rnn_tanh", nn.RNN, "tanh"), ("rnn_relu", nn.RNN, "relu")],
+)
+def test_a_cell_is_the_one_it_is_called(cell: str, kind: type, nonlinearity: str | None) -> None:
+    model = network(cell=cell)
+    assert type(model.rnn) is kind
+    assert getattr(model.rnn, "nonlinearity", None) == nonlinearity
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_matrices_start_uniform_in_the_published_bounds_and_biases_at_zero(options: dict[str, Any]) -> None:
+    model = network(**options, **{"hidden": 60})
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            assert (parameter == 0).all(), name
+            continue
+        bound = math.sqrt(3 / max(parameter.shape))
+        assert parameter.abs().max() <= bound, name
+        if parameter.numel() > 1000:  # a uniform's extremes and standard deviation, bound / sqrt(3)
+            assert min(-parameter.min(), parameter.max()) > 0.97 * bound, name
+            assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05), name
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_the_state_handed_over_continues_the_pass(options: dict[str, Any]) -> None:
+    model, inputs = network(**options).double(), symbols(10)
+    whole, last = model(inputs, model.initial_state(B))
+    first, middle = model(inputs[:4], model.initial_state(B))
+    second, end = model(inputs[4:], middle)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-12)
+    for a, b in zip(tensors(end), tensors(last), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_the_state_matters() -> None:
+    model, inputs = network(), symbols(4)
+    zero, one = model.initial_state(B), tuple(part + 1 for part in model.initial_state(B))
+    assert not torch.allclose(model(inputs, zero)[0], model(inputs, one)[0])
+
+
+def test_streams_do_not_touch_each_other() -> None:
+    model, inputs = network(layers=2), symbols(6)
+    other = inputs.clone()
+    other[:, 1] = (other[:, 1] + 1) % V
+    a, b = (model(x, model.initial_state(B))[0] for x in (inputs, other))
+    torch.testing.assert_close(a[:, [0, 2]], b[:, [0, 2]])
+    assert not torch.allclose(a[:, 1], b[:, 1])
+
+
+def test_a_tanh_network_computes_what_its_equation_says() -> None:
+    model = RecurrentNetwork(2, 1, cell="rnn_tanh", hidden=1)
+    with torch.no_grad():
+        model.rnn.weight_ih_l0.copy_(torch.tensor([[0.5, -1.0]]))
+        model.rnn.weight_hh_l0.fill_(2.0)
+        model.decoder.weight.fill_(3.0)
+        model.decoder.bias.fill_(0.25)
+    outputs, state = model(torch.tensor([[1], [0]]), model.initial_state(1))
+    h1 = math.tanh(-1.0)
+    h2 = math.tanh(0.5 + 2 * h1)
+    assert outputs.flatten().tolist() == pytest.approx([3 * h1 + 0.25, 3 * h2 + 0.25], rel=1e-6)
+    assert state.item() == pytest.approx(h2, rel=1e-6)
+
+
+def test_real_valued_inputs_are_fed_as_they_are() -> None:
+    model, inputs = network(), symbols(6)
+    one_hot = nn.functional.one_hot(inputs, V).float()
+    state = model.initial_state(B)
+    assert torch.equal(model(inputs, state)[0], model(one_hot, state)[0])
+
+
+def test_an_embedding_is_learned_and_its_size_is_the_layers_input() -> None:
+    model = network(embedding=4)
+    model(symbols(6), model.initial_state(B))[0].sum().backward()
+    assert model.embedding.weight.grad.abs().sum() > 0
+    assert model.embedding.weight.shape == (V, 4)
+    assert model.rnn.input_size == 4
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_dropout_acts_in_training_only(layers: int) -> None:
+    model, inputs = network(layers=layers, dropout=0.5), symbols(6)
+    plain = network(layers=layers)
+    state = model.initial_state(B)
+    model.train()
+    assert not torch.equal(model(inputs, state)[0], model(inputs, state)[0])
+    model.eval()
+    assert torch.equal(model(inputs, state)[0], plain(inputs, state)[0])
+
+
+def test_dropout_reaches_the_inputs_of_every_layer_and_of_the_decoder() -> None:
+    model = network(layers=3, dropout=0.25)
+    assert model.rnn.dropout == 0.25  # between the layers
+    seen: list[Tensor] = []
+    model.dropout.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    model(symbols(200), model.initial_state(B))
+    features, hidden = seen
+    assert features.shape == (200, B, V)
+    assert hidden.shape == (200, B, H)
+    assert (features == 0).all(dim=-1).float().mean().item() == pytest.approx(0.25, abs=0.08)
+    assert (hidden == 0).float().mean().item() == pytest.approx(0.25, abs=0.05)
+
+
+def test_initial_parameters_depend_on_the_global_seed_alone() -> None:
+    def flat(model: nn.Module) -> Tensor:
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert torch.equal(flat(network(3)), flat(network(3)))
+    assert torch.equal(flat(network(3)), flat(network(3, dropout=0.5)))
+    assert not torch.equal(flat(network(3)), flat(network(4)))
+
+
+def test_the_initial_state_follows_the_parameters_type() -> None:
+    assert all(part.dtype == torch.float64 for part in network().double().initial_state(2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "ltsm"}, r"^cell \(=ltsm\) must be one of lstm, gru, rnn_tanh, rnn_relu; did you mean lstm\?$"),
+        ({"layers": 0}, r"^layers \(=0\) must be at least 1$"),
+        ({"hidden": 0}, r"^hidden \(=0\) must be at least 1$"),
+        ({"embedding": 0}, r"^embedding \(=0\) must be at least 1, or null$"),
+        ({"dropout": -0.1}, r"^dropout \(=-0.1\) must be at least 0 and below 1$"),
+        ({"dropout": 1.0}, r"^dropout \(=1.0\) must be at least 0 and below 1$"),
+        ({"dropout": math.nan}, r"^dropout \(=nan\) must be at least 0 and below 1$"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name_value_and_rule(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        network(**options)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atbptt.randomness import derive_seed, numpy_generator, seed_global, torch_generator
+
+purposes = st.sampled_from(["copy train", "copy valid", "probe", "dropout"])
+numbers = st.lists(st.integers(0, 2**40), max_size=3).map(tuple)
+
+
+@pytest.fixture(autouse=True)
+def global_state() -> object:
+    """Leaves torch's global generator as it was."""
+    state = torch.get_rng_state()
+    yield
+    torch.set_rng_state(state)
+
+
+def test_a_seed_is_the_same_in_every_process_and_version() -> None:
+    """The first 8 bytes of sha256(b"copy train:0") without the last bit."""
+    assert derive_seed("copy train", 0) == 0x3675B54B10B97E80
+
+
+@given(purposes, numbers, purposes, numbers)
+def test_seeds_differ_unless_purpose_and_numbers_agree(
+    purpose: str, ns: tuple[int, ...], other: str, ms: tuple[int, ...]
+) -> None:
+    assert (derive_seed(purpose, *ns) == derive_seed(other, *ms)) == ((purpose, ns) == (other, ms))
+
+
+def test_the_border_between_numbers_counts() -> None:
+    seeds = [derive_seed("probe", *ns) for ns in [(1, 23), (12, 3), (123,), (3, 12), (1, 2, 3)]]
+    assert len(set(seeds)) == len(seeds)
+
+
+@given(purposes, numbers)
+def test_a_seed_fits_in_63_bits(purpose: str, ns: tuple[int, ...]) -> None:
+    assert 0 <= derive_seed(purpose, *ns) < 2**63
+
+
+def test_seeds_use_all_63_bits() -> None:
+    union = 0
+    for n in range(100):
+        union |= derive_seed("probe", n)
+    assert union == 2**63 - 1
+
+
+@pytest.mark.parametrize("make", [torch_generator, numpy_generator])
+def test_generators_repeat_and_differ_by_purpose_and_number(make: object) -> None:
+    def draw(*name: object) -> tuple[float, ...]:
+        generator = make(*name)  # type: ignore[operator]
+        if isinstance(generator, np.random.Generator):
+            return tuple(generator.random(3))
+        return tuple(torch.rand(3, generator=generator).tolist())
+
+    assert draw("probe", 1) == draw("probe", 1)
+    draws = [draw(*name) for name in [("probe", 1), ("probe", 2), ("dropout", 1), ("probe", 1, 1)]]
+    assert all(a != b for a, b in itertools.combinations(draws, 2))
+
+
+def test_making_generators_leaves_global_state_alone() -> None:
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    torch.rand(1, generator=torch_generator("probe", 0))
+    numpy_generator("probe", 0).random()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+
+
+def test_the_global_generator_is_seeded_by_purpose_and_number() -> None:
+    def draw(*name: object) -> list[float]:
+        seed_global(*name)  # type: ignore[arg-type]
+        return torch.rand(3).tolist()
+
+    assert draw("initial parameters", 0) == draw("initial parameters", 0)
+    assert draw("initial parameters", 0) != draw("initial parameters", 1)
+    assert draw("initial parameters", 0) != draw("dropout", 0)

@@ -170,7 +170,8 @@ def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) 
             whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
             section = OmegaConf.select(whole, parent) if parent else whole
             choice = whole.hydra.runtime.choices.get(parent)
-            names = [str(k) for k in section if k not in ("hydra", "_target_")] if section else []
+            hidden = ("hydra", "_target_", *(["name"] if parent else []))
+            names = [str(k) for k in section if k not in hidden] if section else []
         except (HydraException, OmegaConfBaseException):
             names, choice = [], None
         of = f"of {parent}={choice} " if choice else ""

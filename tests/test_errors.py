@@ -14,8 +14,8 @@ def test_a_broken_rule_is_told_with_name_value_and_rule() -> None:
 
 
 def test_a_rule_that_holds_says_nothing() -> None:
-    require(True, "tau", 70, "must be smaller than 80")
-    require_choice("average", "mean", ["mean", "geometric"])
+    assert require(True, "tau", 70, "must be smaller than 80") is None  # type: ignore[func-returns-value]
+    assert require_choice("average", "mean", ["mean", "geometric"]) is None  # type: ignore[func-returns-value]
 
 
 def test_a_config_error_is_a_value_error() -> None:

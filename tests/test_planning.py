@@ -88,7 +88,7 @@ BAD = [
     ("lrr=1", r"^lrr is no option; did you mean lr\?; the options are lr, lr_scaling, "),
     ("+lrr=1", r"^lrr is no option; did you mean lr\?"),
     ("probe.windo=9", r"^probe.windo is no option; did you mean window\?"),
-    ("truncation.delta=0.5", r"^truncation.delta is no option; the options of truncation=fixed are name, K"),
+    ("truncation.delta=0.5", r"^truncation.delta is no option; the options of truncation=fixed are K"),
     ("+truncation.delta=0.5", r"^truncation.delta \(=0.5\) is no option of atbptt.truncation.Fixed; .*are K"),
     ("truncation=adaptve", r"^truncation \(=adaptve\) is no option; did you mean adaptive\?; .* adaptive, fixed"),
     ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
@@ -135,7 +135,7 @@ BAD = [
     ("device=cuda", r"^device.type \(=cuda\) needs a CUDA GPU, and torch sees none here; choose auto or cpu"),
     ("output_dir=/dev/null/x", r"^output_dir \(=/dev/null/x\) cannot be written: /dev/null is no folder"),
     ("-m lr=1,-2", r"^lr \(=-2\) must be greater than 0"),
-    ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*truncation=adaptive are name, "),
+    ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*truncation=adaptive are delta, "),
 ]
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from atbptt.datasets.task import SPLITS, SymbolTask, require_sizes, symbol_stream
+from atbptt.datasets.task import Stream, SymbolTask, generated, symbol_stream
 from atbptt.errors import require
-from atbptt.randomness import numpy_generator
 
 BLANK, MARK = 0, 1
 
@@ -37,8 +36,6 @@ class Copy(SymbolTask):
         batch_size: int,
         seed: int,
     ) -> None:
-        steps = dict(zip(SPLITS, (train_steps, valid_steps, test_steps), strict=True))
-        require_sizes(steps, batch_size)
         require(min_length >= 1, "min_length", min_length, "must be at least 1")
         require(
             max_length >= min_length,
@@ -48,14 +45,12 @@ class Copy(SymbolTask):
         )
         require(symbols >= 3, "symbols", symbols, "must be at least 3: the blank, the mark and one to copy")
         self.input_size = self.output_size = symbols
-        self.train, self.valid, self.test = (
-            symbol_stream(
-                *copy_streams(
-                    min_length, max_length, symbols, steps[split], batch_size, numpy_generator(f"copy {split}", seed)
-                )
-            )
-            for split in SPLITS
-        )
+
+        def make(steps: int, generator: np.random.Generator) -> Stream:
+            return symbol_stream(*copy_streams(min_length, max_length, symbols, steps, batch_size, generator))
+
+        steps = (train_steps, valid_steps, test_steps)
+        self.train, self.valid, self.test = generated("copy", steps, batch_size, seed, make)
 
 
 def copy_streams(

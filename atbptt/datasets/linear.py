@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.datasets.task import SPLITS, Stream, require_sizes
+from atbptt.datasets.task import Stream, generated
 from atbptt.errors import require
 from atbptt.randomness import numpy_generator
 
@@ -44,8 +44,6 @@ class Linear:
         batch_size: int,
         seed: int,
     ) -> None:
-        steps = dict(zip(SPLITS, (train_steps, valid_steps, test_steps), strict=True))
-        require_sizes(steps, batch_size)
         require(state_size >= 1, "state_size", state_size, "must be at least 1")
         require(features >= 1, "features", features, "must be at least 1")
         require(0 <= radius < 1, "radius", radius, "must be at least 0 and below 1, or the system explodes")
@@ -55,10 +53,12 @@ class Linear:
         A = radius * np.linalg.qr(system.normal(size=(state_size, state_size)))[0]
         C = system.normal(size=(features, state_size))
         C /= np.linalg.norm(C, axis=1, keepdims=True)
-        self.train, self.valid, self.test = (
-            _stream(A, C, radius, noise, steps[split], batch_size, numpy_generator(f"linear {split}", seed))
-            for split in SPLITS
-        )
+
+        def make(steps: int, generator: np.random.Generator) -> Stream:
+            return _stream(A, C, radius, noise, steps, batch_size, generator)
+
+        steps = (train_steps, valid_steps, test_steps)
+        self.train, self.valid, self.test = generated("linear", steps, batch_size, seed, make)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Squared error, mean over features: (T, B)."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from atbptt.datasets.task import SPLITS, SymbolTask, require_sizes, symbol_stream
+from atbptt.datasets.task import Stream, SymbolTask, generated, symbol_stream
 from atbptt.errors import require
-from atbptt.randomness import numpy_generator
 
 
 class Repeat(SymbolTask):
@@ -33,20 +32,16 @@ class Repeat(SymbolTask):
         batch_size: int,
         seed: int,
     ) -> None:
-        steps = dict(zip(SPLITS, (train_steps, valid_steps, test_steps), strict=True))
-        require_sizes(steps, batch_size)
         require(period >= 1, "period", period, "must be at least 1")
         require(symbols >= 2, "symbols", symbols, "must be at least 2")
         require(0 <= shift < symbols, "shift", shift, f"must lie in 0..{symbols - 1}, below symbols")
         self.input_size = self.output_size = symbols
-        self.train, self.valid, self.test = (
-            symbol_stream(
-                *repeat_streams(
-                    period, symbols, shift, steps[split], batch_size, numpy_generator(f"repeat {split}", seed)
-                )
-            )
-            for split in SPLITS
-        )
+
+        def make(steps: int, generator: np.random.Generator) -> Stream:
+            return symbol_stream(*repeat_streams(period, symbols, shift, steps, batch_size, generator))
+
+        steps = (train_steps, valid_steps, test_steps)
+        self.train, self.valid, self.test = generated("repeat", steps, batch_size, seed, make)
 
 
 def repeat_streams(

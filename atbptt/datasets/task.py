@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from atbptt.errors import require
+from atbptt.randomness import numpy_generator
 
 SPLITS = ("train", "valid", "test")
 
@@ -92,11 +94,25 @@ class SymbolTask:
         return {"loss": loss, "ppl": math.exp(loss) if loss < 700 else math.inf}
 
 
-def require_sizes(steps: dict[str, int], batch_size: int) -> None:
-    """The rules that every generated data set shares: at least 2 steps a split, at least one stream."""
-    for split, length in steps.items():
+def generated(
+    task: str,
+    steps: tuple[int, int, int],
+    batch_size: int,
+    seed: int,
+    make: Callable[[int, np.random.Generator], Stream],
+) -> list[Stream]:
+    """The train, valid and test stream of generated data, each from a generator of its own.
+
+    Arguments:
+        task: names the generators, with the split.
+        steps: length T of each split, at least 2.
+        batch_size: streams B, at least 1.
+        make: called with T and the generator.
+    """
+    for split, length in zip(SPLITS, steps, strict=True):
         require(length >= 2, f"{split}_steps", length, "must be at least 2")
     require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+    return [make(length, numpy_generator(f"{task} {split}", seed)) for split, length in zip(SPLITS, steps, strict=True)]
 
 
 def symbol_stream(inputs: np.ndarray, targets: np.ndarray) -> Stream:

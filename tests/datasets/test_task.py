@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from atbptt.datasets import Stream, SymbolTask
-from atbptt.datasets.task import require_sizes, symbol_stream
+from atbptt.datasets.task import generated, symbol_stream
 from atbptt.errors import ConfigError
 
 
@@ -64,14 +64,28 @@ def test_a_loss_that_is_no_number_is_not_hidden() -> None:
     assert not math.isfinite(SymbolTask().metrics({"loss": math.nan})["ppl"])
 
 
-@pytest.mark.parametrize("split", ["train", "valid", "test"])
-def test_a_split_has_at_least_two_steps(split: str) -> None:
-    steps = {"train": 2, "valid": 2, "test": 2}
-    require_sizes(steps, 1)
-    with pytest.raises(ConfigError, match=re.escape(f"{split}_steps (=1) must be at least 2")):
-        require_sizes({**steps, split: 1}, 1)
+def counted(steps: int, generator: np.random.Generator) -> Stream:
+    drawn = generator.integers(9, size=(steps, 1))
+    return symbol_stream(drawn, drawn)
+
+
+def test_each_split_has_its_length_and_its_own_draws() -> None:
+    streams = generated("counting", (50, 40, 30), 1, 0, counted)
+    assert [stream.length for stream in streams] == [50, 40, 30]
+    assert not torch.equal(streams[0].inputs[:30], streams[2].inputs)
+    other = generated("counting", (50, 40, 30), 1, 1, counted)
+    assert not torch.equal(streams[0].inputs, other[0].inputs)
+
+
+@pytest.mark.parametrize("split", [0, 1, 2])
+def test_a_split_has_at_least_two_steps(split: int) -> None:
+    name = ("train", "valid", "test")[split]
+    steps = [2, 2, 2]
+    steps[split] = 1
+    with pytest.raises(ConfigError, match=re.escape(f"{name}_steps (=1) must be at least 2")):
+        generated("counting", (steps[0], steps[1], steps[2]), 1, 0, counted)
 
 
 def test_there_is_at_least_one_stream() -> None:
     with pytest.raises(ConfigError, match=r"^batch_size \(=0\) must be at least 1$"):
-        require_sizes({"train": 2}, 0)
+        generated("counting", (2, 2, 2), 0, 0, counted)

@@ -130,8 +130,8 @@ class BiasEstimate:
         return truncation_length(self.bias, delta)
 
     def bias_at(self, K: int) -> float:
-        """delta(K) of one truncation length."""
-        return float(self.bias[K - 1])
+        """delta(K) of one truncation length; of the longest estimated, where K exceeds it."""
+        return float(self.bias[min(K, len(self.bias)) - 1])
 
 
 def estimate_bias(

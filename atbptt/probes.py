@@ -44,13 +44,12 @@ class Prober:
         """Steps of the stream that one measurement consumes, over all its probes."""
         return self.settings.probes * (self.settings.burn_in + self.settings.window)
 
-    def measure(self, model: nn.Module, task: Task, purpose: str, step: int, longest: int) -> list[Measurement]:
+    def measure(self, model: nn.Module, task: Task, purpose: str, step: int) -> list[Measurement]:
         """Measure `probes` probes of the training stream.
 
         Arguments:
             purpose: names the random stream: `policy` or `evaluation`.
             step: training steps so far.
-            longest: largest K whose bias is asked for, where it exceeds the window.
         """
         options = self.settings
         measured = []
@@ -68,7 +67,7 @@ class Prober:
                 estimator=options.estimator,
                 fit_from=options.fit_from,
                 kept_norm=options.kept_norm,
-                longest=longest,
+                longest=task.train.length,  # K beyond it truncates nothing more
             )
             measured.append(Measurement(gradients, estimate))
         return measured
@@ -77,14 +76,15 @@ class Prober:
 def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:
     """What a run logs of its probes: (metric, replicate, value), the replicate being the probe's number.
 
-    `K_<delta>`: the K(delta) of each logged delta, infinite where no K of the window has so small a bias;
-    `log_relative_bias`: log delta(K) of the present `K`.
+    `K_<delta>`: the K(delta) of each logged delta, infinite where no K up to the stream's length has so small a
+    bias; `log_relative_bias`: log delta(K) of the present `K`. NaN where the probe was not finite.
     """
     values = []
     for replicate, measurement in enumerate(measurements):
         for delta in schema.LOGGED_DELTAS:
             length = measurement.estimate.truncation(delta)
-            values.append((schema.metric_of_delta(delta), replicate, math.inf if length is None else length))
+            none = math.inf if measurement.estimate.finite else math.nan
+            values.append((schema.metric_of_delta(delta), replicate, none if length is None else length))
         bias = measurement.estimate.bias_at(K)
         values.append(("log_relative_bias", replicate, math.log(bias) if bias else -math.inf))
     return values

@@ -64,6 +64,16 @@ class RunDirectory:
                 raise BusyError(f"{self.path} is being run by another process") from error
             yield
 
+    def busy(self) -> bool:
+        """Whether a process holds the run."""
+        if not self.path.exists():
+            return False
+        try:
+            with self.lock():
+                return False
+        except BusyError:
+            return True
+
     def status(self) -> dict[str, Any]:
         """What status.json says, empty if there is none."""
         return read_status(self.path)
@@ -78,20 +88,27 @@ class RunDirectory:
         return self.settings.seconds is not None and status.get("train_seconds", 0) >= self.settings.seconds
 
     def begin(self) -> None:
-        """Store the config and the options."""
+        """Say running, clear what a killed process left half written, store the config and the options."""
+        self.set_status(schema.RUNNING, error=None)
+        for leftover in self.path.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
         _write_table(self.path / schema.OPTIONS, pa.Table.from_pylist([self.settings.options()]))
         (self.path / schema.TRACEBACK).unlink(missing_ok=True)
 
-    def restore(self, step: int, dropped_step: int | None = None) -> None:
-        """Take up the stored metrics and lag profiles up to `step`, without those of `dropped_step`."""
-        for kept, name, columns in (
-            (self._metrics, schema.METRICS, schema.METRICS_SCHEMA),
-            (self._gradients, schema.GRADIENTS, schema.GRADIENTS_SCHEMA),
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows of metrics and of lag profiles stored so far, which a checkpoint notes."""
+        metrics, gradients = (sum(map(len, tables)) for tables in (self._metrics, self._gradients))
+        return metrics, gradients
+
+    def restore(self, rows: tuple[int, int]) -> None:
+        """Take up the stored metrics and lag profiles that a checkpoint had noted; what came later is dropped."""
+        for kept, name, columns, count in (
+            (self._metrics, schema.METRICS, schema.METRICS_SCHEMA, rows[0]),
+            (self._gradients, schema.GRADIENTS, schema.GRADIENTS_SCHEMA, rows[1]),
         ):
-            table = pq.ParquetFile(self.path / name).read().cast(columns)
-            steps = table["step"].to_numpy()
-            kept[:] = [table.filter(pa.array((steps <= step) & (steps != dropped_step)))]
+            kept[:] = [pq.ParquetFile(self.path / name).read().cast(columns).slice(0, count)] if count else []
 
     def add_metrics(self, clock: dict[str, float], values: Sequence[tuple[str, int, float]]) -> None:
         """Append one evaluation: (metric, replicate, value) at the clock's step, epoch, ... and store all."""
@@ -143,12 +160,12 @@ class RunDirectory:
         """Replace the checkpoint."""
         write_atomically(self.path / schema.CHECKPOINT, lambda file: torch.save(state, file))
 
-    def load_checkpoint(self, device: torch.device) -> dict[str, Any] | None:
-        """The last checkpoint, or None. It may hold a user's own policy, so it must be a file one trusts."""
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, on the CPU, or None. It may hold a user's own objects: load only what you trust."""
         path = self.path / schema.CHECKPOINT
         if not path.exists():
             return None
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=False)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
         return state
 
     @contextmanager

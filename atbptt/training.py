@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 import time
 from typing import Any, NamedTuple
 
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from atbptt import schema
 from atbptt.config import Settings
 from atbptt.datasets.task import Task
+from atbptt.errors import require
 from atbptt.evaluation import evaluate
 from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
-from atbptt.states import State
+from atbptt.schedules import next_due
+from atbptt.states import State, map_state
 from atbptt.truncation import Policy, Progress
 from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import cut
@@ -36,8 +39,7 @@ RESUMED = (
     "probe_steps",
     "train_seconds",
     "sums",
-    "evaluations",
-    "off_schedule",
+    "next_evaluation",
     "best",
 )
 
@@ -80,6 +82,7 @@ class Trainer:
         self.settings = settings
         self.task, self.model, self.policy, self.optimizer = parts
         self.model.to(device)
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to where the parameters are
         self.directory = directory
         self.device = device
         self.log = log
@@ -97,9 +100,9 @@ class Trainer:
         self.train_seconds = 0.0
         # Sums since the last evaluation.
         self.sums = self._zero_sums()
-        self.evaluations = 0
-        self.off_schedule: int | None = None
-        self.best: dict[str, float] = {}
+        # The first evaluation is before training.
+        self.next_evaluation = 0
+        self.best: dict[str, Any] = {}
 
     def _move_data(self) -> None:
         """All splits move to the device once."""
@@ -133,17 +136,13 @@ class Trainer:
             settings.seconds is not None and self.train_seconds >= settings.seconds
         )
 
-    def evaluation_due(self) -> bool:
-        """Evaluations fall on multiples of `evaluate_every` epochs, the first before training."""
-        return self.step >= self.evaluations * self.settings.evaluate_every * self.epoch_steps
-
     def train(self) -> None:
         """Train until the budget is spent, evaluating and storing on the way."""
         self._resume()
         last_beat = last_checkpoint = time.monotonic()
         while True:
-            if self.evaluation_due():
-                self.evaluations = 1 + int(self.step / (self.settings.evaluate_every * self.epoch_steps))
+            if self.step >= self.next_evaluation:
+                self.next_evaluation = next_due(self.step, self.settings.evaluate_every, self.epoch_steps)
                 self._evaluate()
                 self.sums = self._zero_sums()
                 self._checkpoint()
@@ -164,9 +163,8 @@ class Trainer:
                 self._checkpoint()
                 last_checkpoint = now
         if self.sums["steps"]:
-            # The budget ended between two evaluations. A longer budget would not have evaluated here, so the
-            # sums go on and a continued run drops these rows.
-            self.off_schedule = self.step
+            # The budget ends between two evaluations. A longer one would not evaluate here: the checkpoint before
+            # this evaluation is the last, and a run that continues from it drops what the evaluation stored.
             self._checkpoint()
             self._evaluate()
         self._beat(schema.FINISHED)
@@ -176,7 +174,7 @@ class Trainer:
         """One window, one update."""
         if self.position == 0:
             self.state = self.model.initial_state(self.task.train.batch)  # type: ignore[operator]
-        self.policy.update(Progress(self.step, self.epoch_steps), self._probe_for_policy)
+        self._update_policy()
         window = cut(self.settings.scheme, self.policy.K, self.epoch_steps, self.start, self.position)
         seed_global("dropout", self.settings.seed, self.step)
         for group in self.optimizer.param_groups:
@@ -195,6 +193,11 @@ class Trainer:
             self.epochs_done += 1
             self.start = self.position = 0
 
+    def _update_policy(self) -> None:
+        self.policy.update(Progress(self.step, self.epoch_steps), self._probe_for_policy)
+        self.policy.K = operator.index(self.policy.K)  # a user's policy may leave a numpy integer
+        require(self.policy.K >= 1, "truncation.K", self.policy.K, "must be at least 1 after an update")
+
     def _count(self, mean: Tensor, norm: Tensor | None, losses: int, advanced: int) -> None:
         self.updates += 1
         sums = self.sums
@@ -210,12 +213,14 @@ class Trainer:
         return [measurement.estimate for measurement in self._measure("policy")]
 
     def _measure(self, purpose: str) -> list[Measurement]:
-        return self.prober.measure(self.model, self.task, purpose, self.step, self.policy.K)
+        return self.prober.measure(self.model, self.task, purpose, self.step)
 
     def _check_finite(self) -> None:
         began = time.perf_counter()
         total = float(self.sums["loss"])  # waits for a GPU to finish what training gave it to do
-        self.train_seconds += time.perf_counter() - began
+        waited = time.perf_counter() - began
+        self.train_seconds += waited
+        self.sums["seconds"] += waited
         if not math.isfinite(total):
             clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
             raise DivergedError(
@@ -239,8 +244,10 @@ class Trainer:
         measurements = self._measure("evaluation")
         values += bias_metrics(measurements, self.policy.K)
         found = {metric: value for metric, _, value in values}
-        if found[self.monitor] < self.best.get("value", math.inf):
-            self.best = {"value": found[self.monitor], "epoch": self._epoch()}
+        if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
+            self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
+        if found[self.monitor] < self.best["value"]:
+            self.best.update(value=found[self.monitor], epoch=self._epoch())
         self.directory.add_metrics(
             {
                 "step": self.step,
@@ -271,6 +278,7 @@ class Trainer:
             monitor=self.monitor,
             best=self.best.get("value"),
             best_epoch=self.best.get("epoch"),
+            device=str(self.device),
         )
 
     def _checkpoint(self) -> None:
@@ -279,13 +287,14 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "policy": dict(vars(self.policy)),
+                "rows": self.directory.rows,
                 **{name: getattr(self, name) for name in RESUMED},
             }
         )
 
     def _resume(self) -> None:
         """Take up the run where its checkpoint left it."""
-        saved = self.directory.load_checkpoint(self.device)
+        saved = self.directory.load_checkpoint()
         if saved is None:
             return
         self.model.load_state_dict(saved["model"])
@@ -293,6 +302,8 @@ class Trainer:
         vars(self.policy).update(saved["policy"])
         for name in RESUMED:
             setattr(self, name, saved[name])
-        self.directory.restore(self.step, self.off_schedule)
-        self.off_schedule = None
+        if self.state is not None:
+            self.state = map_state(lambda part: part.to(self.device), self.state)
+        self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
+        self.directory.restore(saved["rows"])
         self.log.info("continues from its checkpoint at epoch %.3g", self._epoch())

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from atbptt.bias import BiasEstimate
 from atbptt.errors import require
+from atbptt.schedules import next_due
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,15 @@ class Adaptive:
         self.K_min = K_min
         self.K_max = K_max
         self.update_every = update_every
-        self.updates = 0
+        self.next_update: int | None = None  # in steps
 
     def update(self, progress: Progress, probe: Probe) -> None:
         """Probe and set K where an update is due."""
-        if progress.step < (self.updates + 1) * self.update_every * progress.epoch_steps:
+        if self.next_update is None:
+            self.next_update = next_due(0, self.update_every, progress.epoch_steps)
+        if progress.step < self.next_update:
             return
-        self.updates = int(progress.step / (self.update_every * progress.epoch_steps))
+        self.next_update = next_due(progress.step, self.update_every, progress.epoch_steps)
         lengths = [estimate.truncation(self.delta) for estimate in probe() if estimate.finite]
         if lengths:
             mean = sum(self.K_max if K is None else K for K in lengths) / len(lengths)

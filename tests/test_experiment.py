@@ -31,7 +31,7 @@ def metrics(directory: RunDirectory) -> pd.DataFrame:
 
 
 def parameters(directory: RunDirectory) -> dict[str, torch.Tensor]:
-    checkpoint = directory.load_checkpoint(torch.device("cpu"))
+    checkpoint = directory.load_checkpoint()
     assert checkpoint is not None
     return checkpoint["model"]
 
@@ -94,6 +94,43 @@ def test_a_run_continued_from_its_checkpoint_is_the_run_that_was_not_interrupted
     check_same(whole, run(broken))
 
 
+@pytest.mark.parametrize("method", ["add_metrics", "add_gradients"])
+def test_an_evaluation_that_is_cut_short_is_made_again_and_stored_once(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Ends right after one of the files of the second evaluation, a checkpoint of the same step before it."""
+    whole = run(settings(*ADAPTIVE))
+    broken = settings(*ADAPTIVE, f"output_dir={tmp_path}/broken")
+    store, calls = getattr(RunDirectory, method), []
+
+    def interrupted(self: RunDirectory, *arguments: object) -> None:
+        store(self, *arguments)
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise InterruptedTrainingError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, method, interrupted)
+        patch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)
+        with pytest.raises(InterruptedTrainingError):
+            run(broken)
+    check_same(whole, run(broken))
+
+
+def test_an_extended_run_that_is_interrupted_keeps_no_row_of_the_shorter_budget(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(settings(*ADAPTIVE, "epochs=3"))
+    steps = (*ADAPTIVE, f"output_dir={tmp_path}/steps")
+    done = run(settings(*steps, "epochs=1.3"))
+    with monkeypatch.context() as patch:
+        patch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)
+        interrupt_after(patch, 2 + int(metrics(done)["updates"].max()), checkpoint=True)
+        with pytest.raises(InterruptedTrainingError):
+            run(settings(*steps, "epochs=3"))
+    check_same(whole, run(settings(*steps, "epochs=3")))
+
+
 @pytest.mark.parametrize("short", [1.0, 1.3])
 def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(settings: Make, tmp_path: Path, short: float) -> None:
     whole = run(settings(*ADAPTIVE, "epochs=3"))
@@ -114,6 +151,11 @@ def test_evaluations_fall_on_their_schedule_and_at_the_end(settings: Make) -> No
     frame = metrics(run(settings("epochs=1.4", "evaluate_every=0.5", "truncation.K=3")))
     assert sorted(set(frame["step"])) == [0, 30, 60, 84]
     assert sorted(set(frame["epoch"])) == [0, 0.5, 1, 1.4]
+
+
+def test_a_schedule_in_decimal_fractions_of_an_epoch_skips_no_evaluation(settings: Make) -> None:
+    frame = metrics(run(settings("epochs=1", "evaluate_every=0.2", "truncation.K=6")))
+    assert sorted(set(frame["step"])) == [0, 12, 24, 36, 48, 60]
 
 
 def test_every_evaluation_logs_every_metric_whatever_the_policy(settings: Make) -> None:
@@ -289,6 +331,13 @@ def test_monitor_names_a_metric_of_the_data_set(settings: Make) -> None:
     assert run(settings("monitor=loss")).status()["monitor"] == "valid_loss"
     with pytest.raises(ConfigError, match=r"monitor \(=nll\) must be one of ppl, loss"):
         build(settings("monitor=nll"))
+
+
+def test_another_monitor_starts_its_own_best(settings: Make) -> None:
+    run(settings("monitor=loss"))
+    status = run(settings("epochs=3")).status()
+    assert status["monitor"] == "valid_ppl"
+    assert status["best"] > 1  # no perplexity is below; the loss was
 
 
 def test_status_tells_progress_and_best(settings: Make) -> None:

@@ -54,17 +54,31 @@ def test_metrics_have_the_schema_and_add_up(directory: RunDirectory) -> None:
     assert set(table["experiment_id"].to_pylist()) == {directory.experiment_id}
 
 
-def test_restore_drops_what_lies_beyond_the_checkpoint(directory: RunDirectory, settings: Any) -> None:
-    for step in (0, 10, 15, 20):
-        directory.add_metrics(clock(step), [("K", 0, float(step))])
-        profile = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
-        directory.add_gradients({name: np.array(values) for name, values in profile.items()}, step, step / 10)
+def test_restore_drops_what_the_checkpoint_had_not_noted(directory: RunDirectory, settings: Any) -> None:
+    """Even of the same step: an evaluation may be stored and the checkpoint after it lost."""
+    columns = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
+    profile = {name: np.array(values) for name, values in columns.items()}
+    for step in (0, 10, 10):
+        noted = directory.rows
+        directory.add_metrics(clock(step), [("K", 0, float(step)), ("lr", 0, 1.0)])
+        directory.add_gradients(profile, step, step / 10)
+    assert noted == (4, 2)
     again = RunDirectory(settings("init=3"))
-    again.restore(15, dropped_step=15)
+    again.restore(noted)
+    assert again.rows == noted
     again.add_metrics(clock(12), [("K", 0, 12.0)])
-    assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 10, 12]
-    again.add_gradients({name: np.array(values) for name, values in profile.items()}, 12, 1.2)
+    again.add_gradients(profile, 12, 1.2)
+    assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 0, 10, 10, 12]
     assert pq.read_table(again.path / schema.GRADIENTS)["step"].to_pylist() == [0, 10, 12]
+
+
+def test_begin_says_running_and_clears_what_a_killed_process_left(directory: RunDirectory) -> None:
+    directory.fail(ValueError("too large"))
+    (directory.path / ".metrics.parquet.123.tmp").write_text("half")
+    directory.begin()
+    assert (directory.status()["state"], directory.status()["error"]) == ("running", None)
+    assert not list(directory.path.glob(".*.tmp"))
+    assert not (directory.path / schema.TRACEBACK).exists()
 
 
 def test_status_keeps_what_is_not_given_anew(directory: RunDirectory) -> None:
@@ -109,9 +123,9 @@ def test_a_failure_leaves_traceback_and_reason(directory: RunDirectory) -> None:
 
 
 def test_a_checkpoint_comes_back(directory: RunDirectory) -> None:
-    assert directory.load_checkpoint(torch.device("cpu")) is None
+    assert directory.load_checkpoint() is None
     directory.save_checkpoint({"state": (torch.ones(2), None), "step": 3})
-    found = directory.load_checkpoint(torch.device("cpu"))
+    found = directory.load_checkpoint()
     assert found is not None
     assert found["step"] == 3
     assert torch.equal(found["state"][0], torch.ones(2))
@@ -134,8 +148,10 @@ def test_a_run_is_worked_on_by_one_process_and_freed_by_its_death(directory: Run
     assert locked.wait(20)
     with pytest.raises(BusyError, match="is being run by another process"), directory.lock():
         pass
+    assert directory.busy()
     owner.kill()
     owner.join()
+    assert not directory.busy()
     with directory.lock():
         assert json.dumps(directory.status()) == "{}"
 

@@ -8,11 +8,11 @@ from torch import nn
 from atbptt.config import Settings
 from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
-from atbptt.errors import ConfigError, require, require_choice
+from atbptt.errors import require_choice
+from atbptt.fitting import check_fit, check_policy, check_task
 from atbptt.probes import check_probe
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
-from atbptt.states import tensors
 from atbptt.training import Parts, Trainer
 from atbptt.truncation import Policy
 
@@ -29,47 +29,22 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
     Raises:
         ConfigError: a part cannot be made, or does not fit the others.
     """
+    seed_global("policy", settings.seed)
     policy: Policy = settings.component("truncation").build()
-    require(
-        isinstance(getattr(policy, "K", None), int) and callable(getattr(policy, "update", None)),
-        "truncation._target_",
-        settings.truncation["_target_"],
-        "must make an object with an integer K and a method update",
-    )
+    check_policy(policy)
     if task is None:
+        seed_global("data", settings.seed)
         task = settings.component("dataset").build()
         assert task is not None
+    check_task(task)
     check_probe(settings.probe, task.train)
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)
     seed_global("initial parameters", settings.init)
     model: nn.Module = settings.component("model").build(input_size=task.input_size, output_size=task.output_size)
-    require(
-        isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None)),
-        "model._target_",
-        settings.model["_target_"],
-        "must make a torch.nn.Module with a method initial_state(batch)",
-    )
-    _try_model(model, task)
+    check_fit(model, task)
     optimizer: torch.optim.Optimizer = settings.component("optimizer").build(model.parameters(), lr=settings.lr)
     return Parts(task, model, policy, optimizer)
-
-
-@torch.no_grad()
-def _try_model(model: nn.Module, task: Task) -> None:
-    """Run the first step of the data, so that a model that does not fit it is known before training."""
-    stream = task.train
-    inputs, targets = stream.inputs[:1], stream.targets[:1]
-    try:
-        outputs, state = model(inputs, model.initial_state(stream.batch))  # type: ignore[operator]
-        tensors(state)
-        shape = tuple(task.loss(outputs, targets).shape)
-    except ConfigError as error:
-        raise error.within("model") from error
-    except Exception as error:
-        raise ConfigError("model", f"fails on the first step of the data: {type(error).__name__}: {error}") from error
-    expected = (1, stream.batch)
-    require(shape == expected, "dataset.loss", shape, f"must have the shape (T, B), {expected} for one step")
 
 
 def run(settings: Settings) -> RunDirectory:

@@ -50,7 +50,7 @@ class Copy(SymbolTask):
             return symbol_stream(*copy_streams(min_length, max_length, symbols, steps, batch_size, generator))
 
         steps = (train_steps, valid_steps, test_steps)
-        self.train, self.valid, self.test = generated("copy", steps, batch_size, seed, make)
+        self.train, self.valid, self.test = generated("copy", steps, batch_size, seed, make, shortest=2 * max_length)
 
 
 def copy_streams(

@@ -10,8 +10,6 @@ from atbptt.datasets.task import Stream, generated
 from atbptt.errors import require
 from atbptt.randomness import numpy_generator
 
-WARM_UP = 10  # time constants of the system that are run before the first step, to forget its start
-
 
 class Linear:
     """z_{t+1} = A z_t + process noise, y_t = C z_t + observation noise; input y_t, target y_{t+1}.
@@ -82,13 +80,12 @@ def _stream(
     batch: int,
     generator: np.random.Generator,
 ) -> Stream:
-    z = np.zeros((batch, len(A)))
-    scale = np.sqrt(1 - radius**2)  # process noise that gives z unit variance
+    # A A' = radius^2 I, so that with this process noise z has the covariance I from its first step on.
+    scale = np.sqrt(1 - radius**2)
+    z = generator.normal(size=(batch, len(A)))
     observed = np.empty((steps + 1, batch, len(C)))
-    warm_up = int(WARM_UP / (1 - radius))
-    for t in range(-warm_up, steps + 1):
+    for t in range(steps + 1):
+        observed[t] = z @ C.T + noise * generator.normal(size=observed.shape[1:])
         z = z @ A.T + scale * generator.normal(size=z.shape)
-        if t >= 0:
-            observed[t] = z @ C.T + noise * generator.normal(size=observed.shape[1:])
     values = torch.as_tensor(observed, dtype=torch.float32)
     return Stream(values[:-1], values[1:])

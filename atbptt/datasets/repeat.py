@@ -41,7 +41,7 @@ class Repeat(SymbolTask):
             return symbol_stream(*repeat_streams(period, symbols, shift, steps, batch_size, generator))
 
         steps = (train_steps, valid_steps, test_steps)
-        self.train, self.valid, self.test = generated("repeat", steps, batch_size, seed, make)
+        self.train, self.valid, self.test = generated("repeat", steps, batch_size, seed, make, shortest=max(2, period))
 
 
 def repeat_streams(

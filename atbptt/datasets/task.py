@@ -48,13 +48,15 @@ class Task(Protocol):
     """A data set: any class with these attributes works as `dataset._target_`.
 
     Its constructor checks its arguments and makes or opens the data, so that what is wrong is said before
-    the first training step.
+    the first training step. Where an argument is named `path`, the content of that file or folder decides the
+    experiment id, not its name.
 
     Attributes:
         train, valid, test: the three splits.
         input_size: number of symbols V, or features D of real-valued inputs.
         output_size: number of outputs the model makes per step.
-        metric_names: names of what `metrics` returns, the headline first; logged as `valid_<name>`, ...
+        metric_names: names of what `metrics` returns, the headline first, lower is better; logged as
+            `valid_<name>`, ...
     """
 
     train: Stream
@@ -100,17 +102,19 @@ def generated(
     batch_size: int,
     seed: int,
     make: Callable[[int, np.random.Generator], Stream],
+    shortest: int = 2,
 ) -> list[Stream]:
     """The train, valid and test stream of generated data, each from a generator of its own.
 
     Arguments:
         task: names the generators, with the split.
-        steps: length T of each split, at least 2.
+        steps: length T of each split.
         batch_size: streams B, at least 1.
         make: called with T and the generator.
+        shortest: least length that shows the task.
     """
     for split, length in zip(SPLITS, steps, strict=True):
-        require(length >= 2, f"{split}_steps", length, "must be at least 2")
+        require(length >= shortest, f"{split}_steps", length, f"must be at least {shortest}")
     require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
     return [make(length, numpy_generator(f"{task} {split}", seed)) for split, length in zip(SPLITS, steps, strict=True)]
 

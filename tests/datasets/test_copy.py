@@ -75,7 +75,9 @@ def test_every_target_is_the_streams_own_input_m_steps_before(
         min_length=shortest,
         max_length=longest,
         symbols=symbols,
-        train_steps=steps,
+        train_steps=2 * longest + steps - 2,
+        valid_steps=2 * longest,
+        test_steps=2 * longest + 1,
         batch_size=batch,
         seed=seed,
     )
@@ -168,7 +170,7 @@ def test_a_split_does_not_depend_on_the_length_of_another() -> None:
         ({"min_length": 0}, r"^min_length \(=0\) must be at least 1$"),
         ({"max_length": 1}, r"^max_length \(=1\) must be at least min_length \(=2\)$"),
         ({"symbols": 2}, r"^symbols \(=2\) must be at least 3: the blank, the mark and one to copy$"),
-        ({"test_steps": 1}, r"^test_steps \(=1\) must be at least 2$"),
+        ({"test_steps": 1}, r"^test_steps \(=1\) must be at least 10$"),
         ({"batch_size": 0}, r"^batch_size \(=0\) must be at least 1$"),
     ],
 )

@@ -1,0 +1,100 @@
+"""Whether the parts of a run keep to their protocols and fit together: said before the first step."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from atbptt.datasets.task import SPLITS, Stream, Task
+from atbptt.errors import ConfigError, did_you_mean, listed, require
+from atbptt.states import map_state, tensors
+from atbptt.truncation import Policy
+
+TRIED_STEPS = 2  # of the training stream, run to see whether the model fits
+
+
+def check_policy(policy: Policy) -> None:
+    """Raise a `ConfigError` unless the object is a policy that a checkpoint can store."""
+    kind = type(policy).__name__
+    K = getattr(policy, "K", None)
+    require(isinstance(K, int) and K >= 1, "truncation.K", K, f"must be an integer from 1 on in an object of {kind}")
+    require(callable(getattr(policy, "update", None)), "truncation._target_", kind, "must have a method update")
+    try:
+        pickle.dumps(vars(policy))
+    except Exception as error:  # no __dict__, or something in it that no file can hold
+        raise ConfigError("truncation._target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
+
+
+def check_task(task: Task) -> None:
+    """Raise a `ConfigError` unless the object has what `Task` asks for."""
+    kind = type(task).__name__
+    wanted = (*SPLITS, "input_size", "output_size", "metric_names", "loss", "measures", "metrics")
+    missing = [name for name in wanted if not hasattr(task, name)]
+    require(not missing, "dataset._target_", kind, f"must have {listed(missing)}, see atbptt/datasets/task.py")
+    require(len(task.metric_names) > 0, "dataset.metric_names", task.metric_names, "must name a metric")
+    for split in SPLITS:
+        stream = getattr(task, split)
+        name = f"dataset.{split}"
+        require(isinstance(stream, Stream), name, type(stream).__name__, "must be an atbptt.datasets.Stream")
+        shapes = tuple(stream.inputs.shape[:2]), tuple(stream.targets.shape[:2])
+        same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
+        require(same, name, shapes, "must have inputs and targets of the same (T, B), none of them 0")
+
+
+def check_fit(model: nn.Module, task: Task) -> None:
+    """Run the first steps of the data through the model, the loss and the metrics, as training will.
+
+    Raises:
+        ConfigError: what does not fit, by its part.
+    """
+    usable = isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None))
+    rule = "must make a torch.nn.Module with a method initial_state(batch)"
+    require(usable, "model._target_", type(model).__name__, rule)
+    batch = task.train.batch
+    inputs, targets = task.train.inputs[:TRIED_STEPS], task.train.targets[:TRIED_STEPS]
+    with _blaming("model"):
+        state = map_state(_leaf, model.initial_state(batch))  # type: ignore[operator]
+        outputs, after = model(inputs, state)
+        _check_state(tensors(after), batch)
+        made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
+        require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
+    with _blaming("dataset"):
+        losses = task.loss(outputs, targets)
+        shape = tuple(losses.shape)
+        require(shape == expected, "loss", shape, f"must have the shape (T, B) of its targets, {expected}")
+        means = {name: values.detach().mean().item() for name, values in task.measures(outputs, targets).items()}
+        found = task.metrics(means)
+    for name in task.metric_names:
+        told = f"is not among the metrics of the data set: {listed(found)}{did_you_mean(name, found)}"
+        require(name in found, "dataset.metric_names", name, told)
+    depends = losses.requires_grad and any(
+        gradient is not None for gradient in torch.autograd.grad(losses.sum(), tensors(state), allow_unused=True)
+    )
+    require(depends, "model._target_", type(model).__name__, "must make outputs that depend on its state")
+
+
+def _leaf(part: Tensor) -> Tensor:
+    return part.detach().clone().requires_grad_(part.is_floating_point())
+
+
+def _check_state(parts: list[Tensor], batch: int) -> None:
+    for part in parts:
+        fits = part.is_floating_point() and part.dim() in (2, 3) and part.shape[-2] == batch
+        rule = f"must be of floating point and of shape (L, B, H) or (B, H), B = {batch}"
+        require(fits, "state", f"{tuple(part.shape)} {part.dtype}", rule)
+
+
+@contextmanager
+def _blaming(group: str) -> Iterator[None]:
+    """Within, whatever goes wrong is told as an error of `group`."""
+    try:
+        yield
+    except ConfigError as error:
+        raise error.within(group) from error
+    except Exception as error:  # whatever a user's own class does
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(group, f"fails on the first steps of the data: {reason}") from error

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atbptt.datasets import Copy, Stream, SymbolTask
+from atbptt.errors import ConfigError
+from atbptt.fitting import check_fit, check_policy, check_task
+from atbptt.models import RecurrentNetwork
+from atbptt.truncation import Fixed
+
+
+def task() -> Any:
+    return Copy(min_length=2, max_length=3, symbols=4, train_steps=9, valid_steps=9, test_steps=9, batch_size=3, seed=0)
+
+
+class Model(nn.Module):
+    """A minimal network that keeps to the protocol; what tests break is an attribute."""
+
+    def __init__(self, state: Any = None, last_only: bool = False, forgetful: bool = False) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(2, 4)
+        self.state, self.last_only, self.forgetful = state, last_only, forgetful
+
+    def initial_state(self, batch: int) -> Any:
+        return torch.zeros(batch, 2) if self.state is None else self.state
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        steps = torch.zeros(len(inputs), inputs.shape[1], 2)
+        outputs = self.decoder(steps if self.forgetful else steps + state)
+        return (outputs[-1:] if self.last_only else outputs), state
+
+
+def test_what_keeps_to_the_protocols_passes() -> None:
+    check_policy(Fixed(K=3))
+    check_task(task())
+    check_fit(RecurrentNetwork(4, 4, layers=2, dropout=0.5), task())
+    assert check_fit(Model(), task()) is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (object(), r"^model._target_ \(=object\) must make a torch.nn.Module with a method initial_state"),
+        (nn.Linear(2, 2), r"^model._target_ \(=Linear\) must make a torch.nn.Module with a method initial_state"),
+        (Model(state=torch.zeros(2)), r"^model.state .*must be of floating point and of shape \(L, B, H\) or \(B, H\)"),
+        (Model(state=torch.zeros(3, 2, dtype=torch.int64)), r"^model.state .*torch.int64\) must be of floating point"),
+        (Model(state="none"), r"^model fails on the first steps .*must be a tensor, or a tuple, list or dict"),
+        (
+            Model(last_only=True),
+            r"^model.outputs \(=\(1, 3\)\) must have the axes \(T, B\) of the inputs first, \(2, 3\)",
+        ),
+        (Model(forgetful=True), r"^model._target_ \(=Model\) must make outputs that depend on its state"),
+    ],
+)
+def test_a_model_that_does_not_is_told(model: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_fit(model, task())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": None}, r"^dataset.test \(=NoneType\) must be an atbptt.datasets.Stream"),
+        ({"metric_names": ()}, r"^dataset.metric_names \(=\(\)\) must name a metric"),
+        ({"valid": Stream(torch.zeros(0, 3), torch.zeros(0, 3))}, r"^dataset.valid .* none of them 0"),
+        ({"train": Stream(torch.zeros(9, 3), torch.zeros(8, 3))}, r"^dataset.train .* must have inputs and targets"),
+    ],
+)
+def test_a_data_set_that_does_not_is_told(changes: dict[str, Any], message: str) -> None:
+    broken = task()
+    vars(broken).update(changes)
+    with pytest.raises(ConfigError, match=message):
+        check_task(broken)
+
+
+def test_a_data_set_that_lacks_something_is_told_what() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset._target_ \(=SymbolTask\) must have train, valid, test, "):
+        check_task(SymbolTask())  # type: ignore[arg-type]
+
+
+def test_a_metric_that_is_never_returned_is_told() -> None:
+    broken = task()
+    broken.metric_names = ("pll",)
+    with pytest.raises(ConfigError, match=r"^dataset.metric_names \(=pll\) is not among .*: loss, ppl; did you mean"):
+        check_fit(Model(), broken)
+
+
+class Unstorable:
+    K = 3
+
+    def __init__(self) -> None:
+        self.why = lambda: None
+
+    def update(self, progress: Any, probe: Any) -> None:
+        pass
+
+
+class Slotted:
+    __slots__ = ("K", "update")
+
+    def __init__(self) -> None:
+        self.K, self.update = 3, print
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (object(), r"^truncation.K \(=null\) must be an integer from 1 on in an object of object"),
+        (type("Zero", (), {"K": 0})(), r"^truncation.K \(=0\) must be an integer from 1 on"),
+        (type("Still", (), {"K": 1})(), r"^truncation._target_ \(=Still\) must have a method update"),
+        (Unstorable(), r"^truncation._target_ \(=Unstorable\) cannot be stored in a checkpoint"),
+        (Slotted(), r"^truncation._target_ \(=Slotted\) cannot be stored in a checkpoint"),
+    ],
+)
+def test_a_policy_that_does_not_is_told(policy: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_policy(policy)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +24,9 @@ from atbptt.runs import BusyError, RunDirectory
 OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
 
+TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
+
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     """One job. It never raises: a run that fails says so in its directory and leaves the sweep alone."""
@@ -30,10 +35,12 @@ def main(config: DictConfig) -> None:
         run(settings)
     except BusyError:
         return  # the process that holds the run reports on it
-    except Exception as error:
+    except ConfigError as error:  # what could be built when the sweep began cannot be any more
         directory = RunDirectory(settings)
         directory.path.mkdir(parents=True, exist_ok=True)
         directory.fail(error)
+    except Exception:
+        return  # the run's directory tells
 
 
 def launch() -> int:
@@ -42,10 +49,11 @@ def launch() -> int:
     errors = Console(stderr=True)
     try:
         jobs = plan(sys.argv[1:], Path(__file__).parent / "conf")
-    except ConfigError as error:
+    except Exception as error:  # a ConfigError; or a user's own class did what none should
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        told = error if isinstance(error, ConfigError) else f"{type(error).__name__}: {error} ({TRACEBACK_HINT})"
+        errors.print(f"error: {told}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     if jobs is None:
         main()
@@ -76,14 +84,32 @@ def report(jobs: list[Job], console: Console, errors: Console) -> int:
     """Where the results are, and what failed; the exit code."""
     for folder in sorted({str(job.directory.path.parent) for job in jobs}):
         console.print(f"runs in {folder}/, see: python -m analysis table {folder}", soft_wrap=True, highlight=False)
-    _, lost = split(jobs)
+    _, ahead = split(jobs)
+    elsewhere = [job for job in ahead if job.directory.busy()]
+    for job in elsewhere:
+        status = job.directory.status()
+        where = f"process {status.get('pid')} on {status.get('host')}"
+        console.print(f"running   {job.label}: by {where} ({job.directory.path})", soft_wrap=True, markup=False)
+    lost = [job for job in ahead if job not in elsewhere]
     for job in lost:
-        reason = job.directory.status().get("error", "ended without a word; see its log.txt")
         errors.print(
-            f"failed    {job.label}: {reason} ({job.directory.path})", style="red", markup=False, soft_wrap=True
+            f"failed    {job.label}: {reason(job.directory.status())} ({job.directory.path})",
+            style="red",
+            markup=False,
+            soft_wrap=True,
         )
     return 1 if lost else 0
 
 
+def reason(status: dict[str, Any]) -> str:
+    """Why a run is not finished."""
+    if status.get("error"):
+        return str(status["error"])
+    return f"killed at {result(status) or 'its start'}" if status else "never started"
+
+
 if __name__ == "__main__":
+    # A scheduler's or a shell's end of the session is a Ctrl-C: what runs is ended and can be continued.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(launch())

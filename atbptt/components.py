@@ -55,7 +55,7 @@ class Component:
             return _locate(self.group, self.target)(*supplied, **named, **arguments)
         except ConfigError as error:
             raise error.within(self.group) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever a user's own class does
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(self.group, f"cannot be made by {self.target}: {reason}") from error
 
@@ -133,7 +133,9 @@ def _has_config(annotation: Any) -> bool:
 def rule_of(error: Mapping[str, Any]) -> str:
     """A pydantic error as the rest of a sentence: `must be greater than 0`."""
     message = str(error["msg"]).removeprefix("Value error, ")
-    return re.sub(r"^(Input|String) should", "must", message).split(", unable to parse")[0].split(", got a number")[0]
+    message = re.sub(r"^(Input|String) should", "must", message)
+    message = message if message.startswith("must") else f"must be valid: {message[:1].lower()}{message[1:]}"
+    return message.split(", unable to parse")[0].split(", got a number")[0]
 
 
 def _instantiated(value: Any) -> Any:

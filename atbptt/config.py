@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from atbptt.bias import AVERAGES, DECAY_ESTIMATORS, KEPT_NORMS
 from atbptt.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
+from atbptt.files import content_digest
 from atbptt.updates import LR_SCALINGS
 from atbptt.windows import SCHEMES
 
@@ -83,13 +85,16 @@ class Settings(Section):
     def experiment_id(self) -> str:
         """12 hex characters of a hash of all that decides the result but the budget.
 
-        Left out: device, paths and names, what is shown while running, and the budget, so that raising
-        `epochs` continues a run instead of starting another.
+        Left out: device, output folder and name, what is shown while running, and the budget, so that raising
+        `epochs` continues a run instead of starting another. An argument named `path` counts by the content of
+        that file or folder.
         """
         decisive = self.model_dump(exclude={"name", "output_dir", "epochs", "seconds", "monitor", "device"})
         for group in SUPPLIED:
             part = self.component(group)
             decisive[group] = {"_target_": part.target, **part.arguments}
+            if "path" in part.arguments:
+                decisive[group]["path"] = content_digest(Path(str(part.arguments["path"])))
         canonical = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -120,6 +125,9 @@ def validated(config: Mapping[str, Any]) -> Settings:
     folder = settings.name not in ("", ".", "..") and not set(settings.name) & set("/\\\0")
     require(folder, "name", settings.name, "must be the name of a folder, without / or \\")
     require(settings.output_dir != "", "output_dir", settings.output_dir, "must be a folder; . is where you are")
+    for key, value in flattened(config):
+        fits = not isinstance(value, int) or -(2**63) <= value < 2**63
+        require(fits, key, value, "must fit in 64 bits")
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import joblib
 import torch
 
-from atbptt.errors import ConfigError
+from atbptt.errors import ConfigError, require
 
 
-def check_device(kind: str) -> None:
-    """Raise a `ConfigError` where `device.type` asks for what this machine lacks."""
+def check_device(kind: str, threads: int = 1) -> None:
+    """Raise a `ConfigError` where `device.type` or `device.threads` asks for what this machine lacks."""
+    cores = available_cores()
+    require(threads <= cores, "device.threads", threads, f"must not exceed this machine's cores (={cores})")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device.type", "(=cuda) needs a CUDA GPU, and torch sees none here; choose auto or cpu")
 
@@ -24,7 +27,12 @@ def parallel_jobs(kind: str) -> int:
     """As many jobs at once as there are GPUs to compute on, or cores."""
     if kind != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count()
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
+
+
+def available_cores() -> int:
+    """Cores that this process may use, by affinity and by the limits of a container."""
+    return int(joblib.cpu_count())
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -33,14 +35,32 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def content_digest(path: Path) -> str:
+    """A digest of what a file, or every file below a folder, holds; of the path itself where there is nothing."""
+    files = [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
+    if not files:
+        return str(path)
+    digest = hashlib.sha256()
+    for file in files:
+        name = "" if file == path else str(file.relative_to(path))
+        digest.update(f"{name}:{_digest(file, file.stat().st_mtime_ns)}\n".encode())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(file: Path, changed_ns: int) -> str:  # noqa: ARG001  (a changed file is read again)
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def check_writable(name: str, folder: Path) -> None:
     """Raise a `ConfigError` unless files can be made in `folder`, or in what will be its parent; leaves nothing."""
     existing = folder.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
     try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
         with tempfile.TemporaryDirectory(dir=existing, prefix=".atbptt-"):
             return
     except OSError as error:
-        reason = f"{existing} is no folder" if not existing.is_dir() else error.strerror
+        reason = f"{existing} is no folder" if isinstance(error, NotADirectoryError) else error.strerror
         raise ConfigError(name, f"(={folder}) cannot be written: {reason}") from error

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from atbptt.config import Settings, validated
 from atbptt.datasets.task import Task
 from atbptt.devices import check_device
-from atbptt.errors import ConfigError, did_you_mean, listed
+from atbptt.errors import ConfigError, did_you_mean, listed, show
 from atbptt.experiment import build
 from atbptt.files import check_writable
 from atbptt.runs import RunDirectory
@@ -105,6 +105,11 @@ def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> 
         parsed = parser.parse_overrides(overrides)
     except HydraException as error:
         raise _explained(error, hydra, name, overrides) from error
+    for override in parsed:
+        options = hydra.config_loader.get_group_options(override.key_or_group)
+        chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
+        if options and not isinstance(chosen, str | list | dict):
+            raise ConfigError(override.key_or_group, f"(={show(chosen)}) must be one of {listed(options)}")
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     try:
         config = _composed(hydra, name, plain)  # as Hydra does before it expands a sweep
@@ -126,6 +131,9 @@ def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> 
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)
     except HydraException as error:
         raise _explained(error, hydra, name, overrides) from error
+    if not batches[0]:
+        empty = [str(o.input_line) for o in parsed if o.is_sweep_override() and not list(o.sweep_string_iterator())]
+        raise ConfigError(" ".join(empty), "names no value: there is nothing to run")
     return batches[0]
 
 
@@ -145,7 +153,9 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error.full_key or "config"), f"cannot be resolved: {error.msg}") from error
+        raise ConfigError(
+            str(error.full_key or "config"), f"cannot be resolved: {str(error.msg).splitlines()[0]}"
+        ) from error
     return {str(key): value for key, value in dict(resolved).items()}  # type: ignore[arg-type]
 
 
@@ -185,7 +195,7 @@ def _check(composed: list[Settings]) -> None:
     tasks: dict[str, Task] = {}
     seen: set[str] = set()
     for settings in composed:
-        check_device(settings.device.type)
+        check_device(settings.device.type, settings.device.threads)
         # Neither decides whether the parts can be built and fit together.
         built = settings.model_dump_json(exclude={"init", "lr", "epochs", "seconds", "output_dir", "name"})
         if built in seen:
@@ -195,5 +205,5 @@ def _check(composed: list[Settings]) -> None:
         if data not in tasks:
             tasks = {data: settings.component("dataset").build()}  # the last one only: data may be large
         build(settings, tasks[data])
-    for folder in {settings.output_dir for settings in composed}:
-        check_writable("output_dir", Path(folder))
+    for settings in composed:
+        check_writable("output_dir", RunDirectory(settings).path)

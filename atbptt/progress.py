@@ -26,7 +26,7 @@ class Watch:
     """Shows the jobs' progress from their status files until it is left.
 
     In a terminal a table that refreshes itself; elsewhere a line when a run starts or ends and every
-    `LINE_SECONDS`. The runs themselves print nothing, so lines never interleave.
+    `LINE_SECONDS`. The runs themselves print nothing but what libraries warn of, so lines do not interleave.
 
     Arguments:
         jobs: the runs to watch, in any process.
@@ -105,7 +105,7 @@ def headline(jobs: list[Job], statuses: list[dict[str, Any]]) -> Text:
     counts = Counter(status.get("state", "waiting") for status in statuses)
     text = Text(", ".join(f"{counts[state]} {state}" for state in (*STATE_STYLES, "waiting") if counts[state]))
     scored = [(s["best"], i) for i, s in enumerate(statuses) if s.get("best") is not None]
-    if scored:
+    if scored and len({statuses[i]["monitor"] for _, i in scored}) == 1:  # a perplexity and an error do not compare
         value, i = min(scored)
         text.append(f" | best {statuses[i]['monitor']} {value:.4g}: {jobs[i].label}", style="bold")
     return text

@@ -71,7 +71,7 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(
 ) -> None:
     composed = compose(group, option)
     if group == "experiment":
-        assert composed.name == option
+        assert composed.name == f"published_{option}"
     elif group == "device":
         assert composed.device.type == option
     else:

@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -313,3 +314,13 @@ def test_the_fit_has_two_rows_where_it_starts_at_tau() -> None:
     """As probe.fit_from=11 is refused; with one row the tail would be zero without a word."""
     with pytest.raises(ConfigError, match=r"^probe.tau \(=11\) must leave the decay's fit 2 rows"):
         validated(changed(**{"probe.tau": 11, "probe.positions": 1}))
+
+
+def test_id_follows_the_content_of_a_data_file_and_not_its_path(tmp_path: Path) -> None:
+    def id_of(path: Path) -> str:
+        node = {"_target_": "atbptt.datasets.Arrays", "path": str(path)}
+        return validated({**changed(), "dataset": node}).experiment_id
+
+    for name, text in (("a.npz", "one"), ("b.npz", "one"), ("c.npz", "two")):
+        (tmp_path / name).write_text(text)
+    assert id_of(tmp_path / "a.npz") == id_of(tmp_path / "b.npz") != id_of(tmp_path / "c.npz")

@@ -9,7 +9,7 @@ from typing import IO
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.files import check_writable, write_atomically, write_text
+from atbptt.files import check_writable, content_digest, write_atomically, write_text
 
 
 def test_a_text_is_written_as_utf8(tmp_path: Path) -> None:
@@ -96,3 +96,16 @@ def test_the_systems_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
     with pytest.raises(ConfigError, match=r"^output_dir \(=.*outputs\) cannot be written: No space left on device$"):
         check_writable("output_dir", tmp_path / "outputs")
+
+
+def test_a_digest_follows_what_a_file_or_folder_holds_and_not_its_name(tmp_path: Path) -> None:
+    for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.txt").write_text(text)
+    a, b, c = (content_digest(tmp_path / name) for name in "abc")
+    assert a == b != c
+    assert content_digest(tmp_path / "a" / "data.txt") == content_digest(tmp_path / "b" / "data.txt")
+    (tmp_path / "a" / "data.txt").write_text("two")
+    os.utime(tmp_path / "a" / "data.txt", ns=(1, 1))
+    assert content_digest(tmp_path / "a") == c
+    assert content_digest(tmp_path / "none") == str(tmp_path / "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -106,9 +107,11 @@ def test_help_is_a_screenful_and_lists_groups_and_commands(launch: Launch) -> No
         assert text in done.stdout
 
 
-def test_ctrl_c_ends_a_sweep_with_all_its_processes_and_the_same_command_continues(
-    root: Path, tmp_path: Path, tiny: tuple[str, ...], launch: Launch
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_ended_sweep_leaves_no_process_and_the_same_command_continues(
+    root: Path, tmp_path: Path, tiny: tuple[str, ...], launch: Launch, ending: signal.Signals
 ) -> None:
+    """Ctrl-C reaches every process of a terminal, what ends a session the first alone."""
     sweep = ["-m", *tiny, "output_dir=out", "lr=1,2", "epochs=100000"]
     process = subprocess.Popen(
         [sys.executable, str(root / "launch.py"), *sweep],
@@ -132,7 +135,10 @@ def test_ctrl_c_ends_a_sweep_with_all_its_processes_and_the_same_command_continu
         deadline = time.monotonic() + 120
         while len(list(tmp_path.glob(f"out/*/*/{schema.CHECKPOINT}"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGINT)
+        if ending == signal.SIGINT:
+            os.killpg(process.pid, ending)
+        else:
+            process.send_signal(ending)
         _, errors = process.communicate(timeout=60)
         while alive() and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -145,3 +151,23 @@ def test_ctrl_c_ends_a_sweep_with_all_its_processes_and_the_same_command_continu
     assert launch("-m", "lr=1,2", "epochs=1").returncode == 0
     for path in runs(tmp_path / "out").values():
         assert "continues from its checkpoint" in (path / schema.LOG).read_text()
+
+
+def test_a_run_that_another_process_holds_is_said_to_run_there(launch: Launch, tmp_path: Path) -> None:
+    launch("epochs=1")
+    (path,) = runs(tmp_path / "out").values()
+    with open(path / schema.LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = launch("epochs=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "running   " in done.stdout
+    assert ": by process " in done.stdout
+
+
+def test_a_run_that_was_killed_is_told_from_one_that_never_started() -> None:
+    import launch as launcher
+
+    status = {"state": "running", "epoch": 1.5, "epochs": 2.0, "K": 7, "monitor": "valid_ppl", "best": None}
+    assert launcher.reason(status) == "killed at epoch 1.5 of 2, K 7"
+    assert launcher.reason({}) == "never started"
+    assert launcher.reason({**status, "error": "ValueError: no"}) == "ValueError: no"

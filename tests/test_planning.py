@@ -70,7 +70,7 @@ def test_an_experiment_also_runs_with_other_data_and_policies(planned: Plan, tmp
         )
         assert jobs is not None
         for job in jobs:
-            assert (job.settings.name, job.settings.model["layers"]) == (name, 2)
+            assert (job.settings.name, job.settings.model["layers"]) == (f"published_{name}", 2)
             assert job.settings.truncation.get("K_init", 15) == 15
 
 
@@ -92,7 +92,14 @@ BAD = [
     ("+truncation.delta=0.5", r"^truncation.delta \(=0.5\) is no option of atbptt.truncation.Fixed; .*are K"),
     ("truncation=adaptve", r"^truncation \(=adaptve\) is no option; did you mean adaptive\?; .* adaptive, fixed"),
     ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
-    ("model=null", r"^config cannot be composed: "),
+    ("model=null", r"^model \(=null\) must be one of gru, lstm, rnn_relu, rnn_tanh$"),
+    ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed$"),
+    ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
+    ("lr=${nosuch}", r"^lr cannot be resolved: Interpolation key 'nosuch' not found$"),
+    ("seed=9223372036854775808", r"^seed \(=9223372036854775808\) must fit in 64 bits"),
+    ("device.threads=100000", r"^device.threads \(=100000\) must not exceed this machine's cores"),
+    ("dataset.max_length=31", r"^dataset.train_steps \(=60\) must be at least 62"),
+    ("optimizer=adam optimizer.betas=[0.5]", r"^optimizer.betas \(=\[0.5\]\) must be valid: field required"),
     ("lr=[1", r"^'lr=\[1' cannot be read"),
     ("nonsense", r"^'nonsense' cannot be read: options are given as key=value"),
     ("--nonsense", r"^command line: unrecognized arguments: --nonsense"),
@@ -133,7 +140,7 @@ BAD = [
     ("optimizer=momentum optimizer.momentum=-1", r"^optimizer cannot be made by torch.optim.SGD: ValueError: Inv"),
     ("dataset=arrays", r"^dataset\..* is no option"),
     ("device=cuda", r"^device.type \(=cuda\) needs a CUDA GPU, and torch sees none here; choose auto or cpu"),
-    ("output_dir=/dev/null/x", r"^output_dir \(=/dev/null/x\) cannot be written: /dev/null is no folder"),
+    ("output_dir=/dev/null/x", r"^output_dir \(=/dev/null/x/copy_fixed/.*\) cannot be written: /dev/null is no folder"),
     ("-m lr=1,-2", r"^lr \(=-2\) must be greater than 0"),
     ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*truncation=adaptive are delta, "),
 ]
@@ -149,6 +156,13 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Plan, tmp_path: Path, ar
     with pytest.raises(ConfigError, match=message):
         planned(*arguments.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_where_the_runs_would_be_is_refused(planned: Plan, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "copy_fixed").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"^output_dir .* cannot be written: .*out/copy_fixed is no folder"):
+        planned()
 
 
 def test_all_that_is_wrong_is_said_at_once(planned: Plan) -> None:

@@ -124,6 +124,8 @@ def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> 
         if swept:
             raise ConfigError(swept[0], "names several values, a sweep: add -m, as in python launch.py -m ...")
         return [overrides]
+    if OmegaConf.select(config, "hydra.launcher.n_jobs") == 0:
+        raise ConfigError("hydra.launcher.n_jobs", "(=0) must be at least 1 job at once, or -1 for one a core")
     if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
         return [plain]  # another sweeper decides the rest while it goes on
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]

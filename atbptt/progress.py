@@ -72,12 +72,13 @@ class Watch:
             if state != self.shown.get(i, "waiting"):
                 self.shown[i] = state
                 self.last_line = time.monotonic()
-                self.console.print(f"{state:8}  {self.jobs[i].label}  {result(status)}", soft_wrap=True, markup=False)
+                line = f"{state:8}  {self.jobs[i].label}  {result(status)}".rstrip()
+                self.console.print(line, soft_wrap=True, markup=False)
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()
-            epochs = [f"{s['epoch']:.3g} of {s['epochs']:g}" for s in statuses if s.get("state") == schema.RUNNING]
-            line = Text(", ".join(["at epoch " + epoch for epoch in epochs[:ROWS]]))
-            self.console.print(headline(self.jobs, statuses) + Text(" | ") + line, soft_wrap=True)
+            at = [s for s in statuses if s.get("state") == schema.RUNNING and "epoch" in s]
+            told = ", ".join(f"at epoch {s['epoch']:.3g} of {s['epochs']:g}" for s in at[:ROWS])
+            self.console.print(headline(self.jobs, statuses) + Text(f" | {told}"), soft_wrap=True)
 
 
 def current_status(job: Job, began: float) -> dict[str, Any]:

@@ -58,6 +58,13 @@ def test_the_table_shows_running_runs_first_and_failures_as_such(jobs: list[Job]
     assert "1.0 / 2" in lines[1]
 
 
+def test_a_run_that_has_begun_and_not_been_evaluated_has_a_row(jobs: list[Job]) -> None:
+    jobs[0].directory.set_status(schema.RUNNING)
+    statuses = [current_status(job, 0) for job in jobs]
+    assert "0.0 / 2" in shown(running_table(jobs, statuses))
+    assert shown(headline(jobs, statuses)).strip() == "1 running, 2 waiting"
+
+
 def test_a_long_sweep_stays_on_a_screen(jobs: list[Job]) -> None:
     beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
     many = [jobs[0]] * (ROWS + 5)
@@ -102,9 +109,10 @@ def test_without_a_terminal_a_line_from_time_to_time_says_how_far(
     beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
     watch = Watch(jobs, console)
     beat(jobs[1], schema.RUNNING, 0.5, best=1.5)
+    jobs[2].directory.set_status(schema.RUNNING)  # begun, but not evaluated yet
     watch._show()
     assert console.file.getvalue().splitlines()[-1] == (  # type: ignore[attr-defined]
-        "1 running, 1 finished, 1 waiting | best valid_ppl 1.25: init=0 | at epoch 0.5 of 2"
+        "2 running, 1 finished | best valid_ppl 1.25: init=0 | at epoch 0.5 of 2"
     )
 
 

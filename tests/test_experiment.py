@@ -198,6 +198,14 @@ def test_lr_scales_with_K_and_decays_with_epochs(
     assert series(run(made), "lr") == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_threshold_of_clipping_is_that_of_the_summed_loss(settings: Make) -> None:
+    """One update with the mean of 60 losses moves by lr * clip_norm / 60."""
+    made = settings("truncation.K=60", "scheme=tf", "clip_norm=0.06", "lr=2", "lr_scaling=none", "epochs=1")
+    before, after = build(made).model.state_dict(), parameters(run(made))
+    moved = torch.cat([(after[name] - before[name]).flatten() for name in before])
+    assert torch.linalg.vector_norm(moved).item() == pytest.approx(2 * 0.06 / 60, rel=1e-3)
+
+
 def test_weight_decay_and_momentum_reach_the_optimizer(settings: Make) -> None:
     (group,) = build(settings("optimizer=momentum", "optimizer.weight_decay=0.25")).optimizer.param_groups
     assert (group["momentum"], group["weight_decay"]) == (0.9, 0.25)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -17,7 +18,7 @@ from atbptt.config import validated
 from atbptt.devices import parallel_jobs
 from atbptt.errors import ConfigError
 from atbptt.experiment import run
-from atbptt.planning import Job, plan
+from atbptt.planning import Job, plan, planned_settings, shared_plan
 from atbptt.progress import Watch, result
 from atbptt.runs import BusyError, RunDirectory
 
@@ -30,7 +31,9 @@ TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     """One job. It never raises: a run that fails says so in its directory and leaves the sweep alone."""
-    settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    job = HydraConfig.get().job
+    number = 0 if OmegaConf.is_missing(job, "num") else job.num  # missing where there is no sweep
+    settings = planned_settings(number) or validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     try:
         run(settings)
     except BusyError:
@@ -64,7 +67,7 @@ def launch() -> int:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     try:
         if ahead:
-            with Watch(ahead, console):
+            with shared_plan(jobs), Watch(ahead, console):
                 main()
     except SystemExit:
         pass  # Hydra has said why, on stderr; what became of each run follows

@@ -7,7 +7,9 @@ of a sweep is composed and checked first, and what is wrong is said in one messa
 from __future__ import annotations
 
 import json
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +37,7 @@ from atbptt.files import check_writable
 from atbptt.runs import RunDirectory
 
 CONFIG_NAME = "config"
+PLAN_VARIABLE = "ATBPTT_PLAN"
 # Flags that show something and run nothing.
 SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
 
@@ -78,6 +81,32 @@ def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
     labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
     return [Job(label, settings, RunDirectory(settings)) for label, settings in zip(labels, composed, strict=True)]
+
+
+@contextmanager
+def shared_plan(jobs: list[Job]) -> Iterator[None]:
+    """Within, the processes that this one starts find the jobs' settings (see `planned_settings`).
+
+    Hydra composes a job's config anew when the job starts; what was checked is what must run, however the YAML
+    files have changed since.
+    """
+    with tempfile.TemporaryDirectory(prefix="atbptt-plan-") as folder:
+        path = Path(folder) / "settings.json"
+        path.write_text(json.dumps([job.settings.model_dump() for job in jobs]))
+        os.environ[PLAN_VARIABLE] = str(path)
+        try:
+            yield
+        finally:
+            del os.environ[PLAN_VARIABLE]
+
+
+def planned_settings(number: int) -> Settings | None:
+    """The settings of a job by its number, or None where no plan can be read, as on another machine."""
+    try:
+        plans = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text())
+    except (KeyError, OSError):
+        return None
+    return validated(plans[number])
 
 
 def _refuse(message: str) -> NoReturn:
@@ -126,8 +155,10 @@ def _expanded(hydra: Hydra, name: str, overrides: list[str], multirun: bool) -> 
         return [overrides]
     if OmegaConf.select(config, "hydra.launcher.n_jobs") == 0:
         raise ConfigError("hydra.launcher.n_jobs", "(=0) must be at least 1 job at once, or -1 for one a core")
-    if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
-        return [plain]  # another sweeper decides the rest while it goes on
+    sweeper = config.hydra.sweeper._target_
+    if not sweeper.endswith("BasicSweeper"):
+        rule = f"(={sweeper}) decides on jobs as it goes; only basic is supported, whose jobs are checked beforehand"
+        raise ConfigError("hydra/sweeper", rule)
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     try:
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,33 @@ def test_an_ended_sweep_leaves_no_process_and_the_same_command_continues(
     assert launch("-m", "lr=1,2", "epochs=1").returncode == 0
     for path in runs(tmp_path / "out").values():
         assert "continues from its checkpoint" in (path / schema.LOG).read_text()
+
+
+def test_an_edit_during_a_sweep_does_not_reach_the_jobs_to_come(
+    root: Path, tmp_path: Path, tiny: tuple[str, ...]
+) -> None:
+    shutil.copytree(root / "conf", tmp_path / "conf")
+    shutil.copy(root / "launch.py", tmp_path)
+    config = tmp_path / "conf" / "config.yaml"
+    sweep = ["-m", *tiny, "output_dir=out", "epochs=40", "hydra/launcher=basic", "lr=1,2"]  # one after another
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "launch.py"), *sweep],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not runs(tmp_path / "out") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(runs(tmp_path / "out")) == 1
+    config.write_text(config.read_text().replace("clip_norm: 1.0 ", "clip_norm: 0.5 "))
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+    found = runs(tmp_path / "out").values()
+    assert len(found) == 2
+    assert all("clip_norm: 1.0\n" in (path / schema.CONFIG).read_text() for path in found)
 
 
 def test_a_run_that_another_process_holds_is_said_to_run_there(launch: Launch, tmp_path: Path) -> None:

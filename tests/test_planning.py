@@ -95,6 +95,7 @@ BAD = [
     ("model=null", r"^model \(=null\) must be one of gru, lstm, rnn_relu, rnn_tanh$"),
     ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed$"),
     ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
+    ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* only basic is supported"),
     ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
     ("lr=${nosuch}", r"^lr cannot be resolved: Interpolation key 'nosuch' not found$"),
     ("seed=9223372036854775808", r"^seed \(=9223372036854775808\) must fit in 64 bits"),

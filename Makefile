@@ -12,10 +12,11 @@ env: $(VENV)/installed
 
 # The stamp is newer than what it depends on: a second make installs nothing.
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "atbptt needs Python 3.11 to 3.13; choose one with make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "atbptt needs Python 3.11 to 3.13; choose one with make PYTHON=python3.12")'
+	@echo "installing into $(VENV), some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+	@touch $@
 
 demo: env
 	$(RUN) launch.py -m truncation=adaptive lr=1,10

@@ -79,8 +79,10 @@ def launch() -> int:
 
 def split(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
     """The jobs that have reached their budget, and the others."""
-    finished = [job for job in jobs if job.directory.finished()]
-    return finished, [job for job in jobs if job not in finished]
+    parted: tuple[list[Job], list[Job]] = ([], [])
+    for job in jobs:
+        parted[0 if job.directory.finished() else 1].append(job)
+    return parted
 
 
 def report(jobs: list[Job], console: Console, errors: Console) -> int:
@@ -88,20 +90,17 @@ def report(jobs: list[Job], console: Console, errors: Console) -> int:
     for folder in sorted({str(job.directory.path.parent) for job in jobs}):
         console.print(f"runs in {folder}/, see: python -m analysis table {folder}", soft_wrap=True, highlight=False)
     _, ahead = split(jobs)
-    elsewhere = [job for job in ahead if job.directory.busy()]
-    for job in elsewhere:
-        status = job.directory.status()
-        where = f"process {status.get('pid')} on {status.get('host')}"
-        console.print(f"running   {job.label}: by {where} ({job.directory.path})", soft_wrap=True, markup=False)
-    lost = [job for job in ahead if job not in elsewhere]
-    for job in lost:
-        errors.print(
-            f"failed    {job.label}: {reason(job.directory.status())} ({job.directory.path})",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-    return 1 if lost else 0
+    code = 0
+    for job in ahead:
+        status, path = job.directory.status(), job.directory.path
+        if job.directory.busy():
+            where = f"process {status.get('pid')} on {status.get('host')}"
+            console.print(f"running   {job.label}: by {where} ({path})", soft_wrap=True, markup=False)
+        else:
+            line = f"failed    {job.label}: {reason(status)} ({path})"
+            errors.print(line, style="red", markup=False, soft_wrap=True)
+            code = 1
+    return code
 
 
 def reason(status: dict[str, Any]) -> str:

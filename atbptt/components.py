@@ -17,7 +17,7 @@ from typing import Any
 import hydra.utils
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from atbptt.errors import ConfigError, did_you_mean, listed, show
+from atbptt.errors import ConfigError, described, did_you_mean, listed, show
 
 # What the system passes besides the YAML's keys; `dataset` and `truncation` get nothing.
 SUPPLIED: dict[str, tuple[str, ...]] = {
@@ -56,8 +56,7 @@ class Component:
         except ConfigError as error:
             raise error.within(self.group) from error
         except (Exception, SystemExit) as error:  # whatever a user's own class does
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ConfigError(self.group, f"cannot be made by {self.target}: {reason}") from error
+            raise ConfigError(self.group, f"cannot be made by {self.target}: {described(error)}") from error
 
 
 def component(group: str, node: Mapping[str, Any]) -> Component:
@@ -97,8 +96,7 @@ def _locate(group: str, target: str) -> Callable[..., Any]:
     try:
         located = pkgutil.resolve_name(target)
     except Exception as error:  # importing a user's module may raise anything
-        reason = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"{group}._target_", f"(={target}) cannot be imported: {reason}") from error
+        raise ConfigError(f"{group}._target_", f"(={target}) cannot be imported: {described(error)}") from error
     if not callable(located):
         raise ConfigError(f"{group}._target_", f"(={target}) must be a class or function")
     return typing.cast("Callable[..., Any]", located)

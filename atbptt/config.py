@@ -98,6 +98,10 @@ class Settings(Section):
         canonical = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
+    def budget_spent(self, epoch: float, train_seconds: float) -> bool:
+        """Whether `epochs` or `seconds` are reached."""
+        return epoch >= self.epochs or (self.seconds is not None and train_seconds >= self.seconds)
+
     def options(self) -> dict[str, Any]:
         """Every option by its dotted name, nulls left out; a group's own name is its YAML's `name`."""
         tree: dict[str, Any] = self.model_dump()

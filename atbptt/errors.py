@@ -48,6 +48,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def described(error: BaseException) -> str:
+    """The error's kind and message in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def show(value: Any) -> str:
     """The value as a person would type it: null, true, 0.5, text."""
     if value is None or isinstance(value, bool):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from atbptt.datasets.task import Stream, Task
+from atbptt.modes import evaluating
 
 CHUNK = 500  # steps a forward pass; bounds memory, and does not change the result
 
@@ -16,16 +17,14 @@ def evaluate(model: nn.Module, task: Task, split: Stream) -> dict[str, float]:
 
     Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
     """
-    mode = model.training
-    model.eval()
     sums: dict[str, torch.Tensor] = {}
     state = model.initial_state(split.batch)  # type: ignore[operator]
-    for start in range(0, split.length, CHUNK):
-        chunk = slice(start, start + CHUNK)
-        outputs, state = model(split.inputs[chunk], state)
-        for name, values in task.measures(outputs, split.targets[chunk]).items():
-            total = values.double().sum()
-            sums[name] = sums[name] + total if name in sums else total
-    model.train(mode)
+    with evaluating(model):
+        for start in range(0, split.length, CHUNK):
+            chunk = slice(start, start + CHUNK)
+            outputs, state = model(split.inputs[chunk], state)
+            for name, values in task.measures(outputs, split.targets[chunk]).items():
+                total = values.double().sum()
+                sums[name] = sums[name] + total if name in sums else total
     count = split.length * split.batch
     return task.metrics({name: float(total) / count for name, total in sums.items()})

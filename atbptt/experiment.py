@@ -17,6 +17,14 @@ from atbptt.training import Parts, Trainer
 from atbptt.truncation import Policy
 
 
+def build_task(settings: Settings) -> Task:
+    """Build a run's data set and check that it keeps to its protocol (ConfigError)."""
+    seed_global("data", settings.seed)
+    task: Task = settings.component("dataset").build()
+    check_task(task)
+    return task
+
+
 def build(settings: Settings, task: Task | None = None) -> Parts:
     """Build a run's parts and check what only they together can tell.
 
@@ -33,10 +41,7 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
     policy: Policy = settings.component("truncation").build()
     check_policy(policy)
     if task is None:
-        seed_global("data", settings.seed)
-        task = settings.component("dataset").build()
-        assert task is not None
-    check_task(task)
+        task = build_task(settings)
     check_probe(settings.probe, task.train)
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.datasets.task import SPLITS, Stream, Task
-from atbptt.errors import ConfigError, did_you_mean, listed, require
-from atbptt.states import map_state, tensors
+from atbptt.errors import ConfigError, described, did_you_mean, listed, require
+from atbptt.states import leaves, tensors
 from atbptt.truncation import Policy
 
 TRIED_STEPS = 2  # of the training stream, run to see whether the model fits
@@ -57,7 +57,9 @@ def check_fit(model: nn.Module, task: Task) -> None:
     batch = task.train.batch
     inputs, targets = task.train.inputs[:TRIED_STEPS], task.train.targets[:TRIED_STEPS]
     with _blaming("model"):
-        state = map_state(_leaf, model.initial_state(batch))  # type: ignore[operator]
+        state = model.initial_state(batch)  # type: ignore[operator]
+        _check_state(tensors(state), batch)
+        state = leaves(state)
         outputs, after = model(inputs, state)
         _check_state(tensors(after), batch)
         made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
@@ -77,10 +79,6 @@ def check_fit(model: nn.Module, task: Task) -> None:
     require(depends, "model._target_", type(model).__name__, "must make outputs that depend on its state")
 
 
-def _leaf(part: Tensor) -> Tensor:
-    return part.detach().clone().requires_grad_(part.is_floating_point())
-
-
 def _check_state(parts: list[Tensor], batch: int) -> None:
     for part in parts:
         fits = part.is_floating_point() and part.dim() in (2, 3) and part.shape[-2] == batch
@@ -96,5 +94,4 @@ def _blaming(group: str) -> Iterator[None]:
     except ConfigError as error:
         raise error.within(group) from error
     except Exception as error:  # whatever a user's own class does
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(group, f"fails on the first steps of the data: {reason}") from error
+        raise ConfigError(group, f"fails on the first steps of the data: {described(error)}") from error

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import require
-from atbptt.states import map_state, tensors
-from atbptt.updates import LossFunction, frozen
+from atbptt.modes import evaluating, frozen
+from atbptt.states import leaves, tensors
+from atbptt.updates import LossFunction
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,9 @@ def lag_gradients(
     require(window >= 1, "inputs", len(inputs), f"must be more steps than burn_in (={burn_in})")
     for position in positions:
         require(0 <= position < window, "positions", position, f"must lie in the window, 0..{window - 1}")
-    mode = model.training
-    model.eval()
-    try:
-        # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
-        with frozen(model), torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
-            return _lag_gradients(model, loss, inputs, targets, positions, burn_in, state)
-    finally:
-        model.train(mode)
+    # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
+    with evaluating(model), frozen(model), torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
+        return _lag_gradients(model, loss, inputs, targets, positions, burn_in, state)
 
 
 def _lag_gradients(
@@ -114,7 +110,7 @@ def _lag_gradients(
     if burn_in:
         with torch.no_grad():
             _, state = model(inputs[:burn_in], state)
-    state = map_state(lambda part: part.detach().clone().requires_grad_(), state)
+    state = leaves(state)
     names = _component_names(model, tensors(state))
     states = [tensors(state)]  # the state before step t, for t = 0..W
     outputs = []

@@ -32,7 +32,7 @@ from atbptt.config import Settings, validated
 from atbptt.datasets.task import Task
 from atbptt.devices import check_device
 from atbptt.errors import ConfigError, did_you_mean, listed, show
-from atbptt.experiment import build
+from atbptt.experiment import build, build_task
 from atbptt.files import check_writable
 from atbptt.runs import RunDirectory
 
@@ -76,11 +76,12 @@ def plan(arguments: Sequence[str], config_dir: Path) -> list[Job] | None:
     base = base if base.is_absolute() else config_dir.parent / base
     with composer(base, extra) as hydra:
         batch = _expanded(hydra, name, parsed.overrides, parsed.multirun)
-        composed = [validated(_compose(hydra, name, overrides)) for overrides in batch]
-    _check(composed)
+        composed = [validated(job_config(hydra, name, overrides)) for overrides in batch]
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
     labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
-    return [Job(label, settings, RunDirectory(settings)) for label, settings in zip(labels, composed, strict=True)]
+    jobs = [Job(label, settings, RunDirectory(settings)) for label, settings in zip(labels, composed, strict=True)]
+    _check(jobs)
+    return jobs
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
         raise _explained(error, hydra, name, overrides) from error
 
 
-def _compose(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
+def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
     """A job's config without Hydra's part, as plain containers, interpolations resolved."""
     config = _composed(hydra, name, overrides)
     OmegaConf.set_readonly(config, False)
@@ -223,20 +224,20 @@ def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) 
     return ConfigError("config", f"cannot be composed: {text}")
 
 
-def _check(composed: list[Settings]) -> None:
+def _check(jobs: list[Job]) -> None:
     """Build what each job would build, the data of several jobs once, and look where they would write."""
     tasks: dict[str, Task] = {}
     seen: set[str] = set()
-    for settings in composed:
+    for settings in (job.settings for job in jobs):
         check_device(settings.device.type, settings.device.threads)
-        # Neither decides whether the parts can be built and fit together.
+        # What is left out does not decide whether the parts can be built and fit together.
         built = settings.model_dump_json(exclude={"init", "lr", "epochs", "seconds", "output_dir", "name"})
         if built in seen:
             continue
         seen.add(built)
         data = json.dumps(settings.dataset, sort_keys=True, default=str)
         if data not in tasks:
-            tasks = {data: settings.component("dataset").build()}  # the last one only: data may be large
+            tasks = {data: build_task(settings)}  # the last one only: data may be large
         build(settings, tasks[data])
-    for settings in composed:
-        check_writable("output_dir", RunDirectory(settings).path)
+    for job in jobs:
+        check_writable("output_dir", job.directory.path)

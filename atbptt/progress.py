@@ -84,7 +84,7 @@ class Watch:
 def current_status(job: Job, began: float) -> dict[str, Any]:
     """The job's status; empty while it waits, whatever an earlier attempt left."""
     status = job.directory.status()
-    if job.directory.finished() or status.get("heartbeat", 0) >= began:
+    if job.directory.finished(status) or status.get("heartbeat", 0) >= began:
         return status
     return {}
 

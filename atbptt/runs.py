@@ -78,14 +78,12 @@ class RunDirectory:
         """What status.json says, empty if there is none."""
         return read_status(self.path)
 
-    def finished(self) -> bool:
-        """Whether the run has reached the budget that the settings ask for."""
-        status = self.status()
-        if status.get("state") != schema.FINISHED:
-            return False
-        if status.get("epoch", 0) >= self.settings.epochs:
-            return True
-        return self.settings.seconds is not None and status.get("train_seconds", 0) >= self.settings.seconds
+    def finished(self, status: Mapping[str, Any] | None = None) -> bool:
+        """Whether the run has reached the budget that the settings ask for, by its status (read if left out)."""
+        status = self.status() if status is None else status
+        return status.get("state") == schema.FINISHED and self.settings.budget_spent(
+            status.get("epoch", 0), status.get("train_seconds", 0)
+        )
 
     def begin(self) -> None:
         """Say running, clear what a killed process left half written, store the config and the options."""

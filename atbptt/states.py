@@ -41,6 +41,11 @@ def tensors(state: State) -> list[Tensor]:
     return found
 
 
+def leaves(state: State) -> State:
+    """A copy without history whose gradients can be asked for."""
+    return map_state(lambda part: part.detach().clone().requires_grad_(), state)
+
+
 def detach(state: State) -> State:
     """The state without its history: where backpropagation is cut."""
     return map_state(Tensor.detach, state)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atbptt import schema
 from atbptt.config import Settings
-from atbptt.datasets.task import Task
+from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import require
 from atbptt.evaluation import evaluate
 from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
@@ -106,7 +106,7 @@ class Trainer:
 
     def _move_data(self) -> None:
         """All splits move to the device once."""
-        for split in ("train", "valid", "test"):
+        for split in SPLITS:
             setattr(self.task, split, getattr(self.task, split).to(self.device))
 
     def _zero_sums(self) -> dict[str, Any]:
@@ -129,13 +129,6 @@ class Trainer:
         decay = 1.0 if self.settings.lr_decay == "none" else 1 / math.sqrt(self.epochs_done + 1)
         return scaled_lr(self.settings.lr, self.settings.lr_scaling, self.policy.K) * decay
 
-    def out_of_budget(self) -> bool:
-        """Whether `epochs` or `seconds` are spent."""
-        settings = self.settings
-        return self._epoch() >= settings.epochs or (
-            settings.seconds is not None and self.train_seconds >= settings.seconds
-        )
-
     def train(self) -> None:
         """Train until the budget is spent, evaluating and storing on the way."""
         self._resume()
@@ -147,7 +140,7 @@ class Trainer:
                 self.sums = self._zero_sums()
                 self._checkpoint()
                 last_checkpoint = time.monotonic()
-            if self.out_of_budget():
+            if self.settings.budget_spent(self._epoch(), self.train_seconds):
                 break
             began = time.perf_counter()
             self._advance()
@@ -186,8 +179,7 @@ class Trainer:
         )
         clip = self.settings.clip_norm
         norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
-        advanced = window.loss_stop - self.position
-        self._count(mean, norm, window.losses, advanced)
+        self._count(mean, norm, window.losses, window.loss_stop - self.position)
         self.start, self.position = window.next_start, window.loss_stop
         if self.position == self.epoch_steps:
             self.epochs_done += 1

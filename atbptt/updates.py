@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from atbptt.modes import frozen
 from atbptt.states import State, detach
 from atbptt.windows import Window
 
@@ -15,19 +15,6 @@ from atbptt.windows import Window
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 LR_SCALINGS = ("none", "sqrt", "linear")
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Within, forward passes of the model leave its parameters out of the graph."""
-    thawed = [p for p in model.parameters() if p.requires_grad]
-    for parameter in thawed:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in thawed:
-            parameter.requires_grad_(True)
 
 
 def window_loss(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from atbptt.config import Settings, validated
 from atbptt.devices import parallel_jobs
-from atbptt.planning import _compose, composer
+from atbptt.planning import composer, job_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -113,7 +113,7 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
 
     def make(*overrides: str, size: tuple[str, ...] = TINY) -> Settings:
         with composer(ROOT / "conf") as hydra:
-            return validated(_compose(hydra, "config", [*size, f"output_dir={tmp_path}", *overrides]))
+            return validated(job_config(hydra, "config", [*size, f"output_dir={tmp_path}", *overrides]))
 
     return make
 

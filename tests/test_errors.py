@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from atbptt.errors import ConfigError, did_you_mean, require, require_choice, show
+from atbptt.errors import ConfigError, described, did_you_mean, require, require_choice, show
 
 
 def test_a_broken_rule_is_told_with_name_value_and_rule() -> None:
@@ -54,3 +54,7 @@ def test_the_nearest_name_is_proposed_only_where_one_is_near(name: str, told: st
 
 def test_a_value_is_shown_as_typed() -> None:
     assert [show("sqrt"), show(1.5), show([1, 2])] == ["sqrt", "1.5", "[1, 2]"]
+
+
+def test_an_error_is_described_in_one_line() -> None:
+    assert described(ValueError("too\n  large")) == "ValueError: too large"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from atbptt.models import CELLS, RecurrentNetwork
 from atbptt.states import tensors
-from atbptt.updates import frozen, scaled_lr, step, window_loss
+from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import SCHEMES, Window, windows
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -157,15 +157,6 @@ def test_a_step_clips_the_norm_and_reports_it_as_it_was() -> None:
     assert model.weight.item() == pytest.approx(-0.5, rel=1e-5)
     assert step(model, optimizer, 3 * model.weight.sum(), max_norm=None) is None
     assert model.weight.item() == pytest.approx(-3.5, rel=1e-5)
-
-
-def test_frozen_thaws_only_what_it_froze() -> None:
-    model = nn.Linear(2, 2)
-    model.bias.requires_grad_(False)
-    with frozen(model):
-        assert not model.weight.requires_grad
-    assert model.weight.requires_grad
-    assert not model.bias.requires_grad
 
 
 def test_lr_scales_with_K() -> None:

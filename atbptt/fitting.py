@@ -9,9 +9,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from atbptt.datasets.task import SPLITS, Stream, Task
+from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
-from atbptt.states import leaves, tensors
+from atbptt.models import halves
+from atbptt.modes import evaluating
+from atbptt.states import State, leaves, tensors
+from atbptt.streams import Stream
 from atbptt.truncation import Policy
 
 TRIED_STEPS = 2  # of the training stream, run to see whether the model fits
@@ -55,7 +58,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
     rule = "must make a torch.nn.Module with a method initial_state(batch)"
     require(usable, "model._target_", type(model).__name__, rule)
     batch = task.train.batch
-    inputs, targets = task.train.inputs[:TRIED_STEPS], task.train.targets[:TRIED_STEPS]
+    inputs, targets = task.train.read(0, TRIED_STEPS)
     with _blaming("model"):
         state = model.initial_state(batch)  # type: ignore[operator]
         _check_state(tensors(state), batch)
@@ -64,6 +67,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         _check_state(tensors(after), batch)
         made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
         require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
+        _check_halves(model, inputs, state)
     with _blaming("dataset"):
         losses = task.loss(outputs, targets)
         shape = tuple(losses.shape)
@@ -77,6 +81,14 @@ def check_fit(model: nn.Module, task: Task) -> None:
         gradient is not None for gradient in torch.autograd.grad(losses.sum(), tensors(state), allow_unused=True)
     )
     require(depends, "model._target_", type(model).__name__, "must make outputs that depend on its state")
+
+
+def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
+    recur, decode = halves(model)
+    with evaluating(model), torch.no_grad():
+        whole, by_halves = model(inputs, state)[0], decode(recur(inputs, state)[0])
+    same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
+    require(same, "_target_", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
 
 
 def _check_state(parts: list[Tensor], batch: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import require
+from atbptt.models import halves
 from atbptt.modes import evaluating, frozen
 from atbptt.states import leaves, tensors
 from atbptt.updates import LossFunction
@@ -49,21 +50,6 @@ def loss_positions(window: int, first: int, count: int) -> list[int]:
     """
     spaced = np.linspace(window - 1, first, count) if count > 1 else np.array([window - 1])
     return sorted({round(float(position)) for position in spaced})
-
-
-def sample_windows(inputs: Tensor, targets: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`steps` consecutive steps of every stream from an independent random start each.
-
-    Arguments:
-        inputs, targets: a whole stream, (T, B, ...), T >= steps.
-        generator: a CPU generator.
-    """
-    length, batch = inputs.shape[:2]
-    require(steps <= length, "burn_in + window", steps, f"must not exceed the stream's {length} steps")
-    starts = torch.randint(length - steps + 1, (batch,), generator=generator).to(inputs.device)
-    rows = starts + torch.arange(steps, device=inputs.device)[:, None]  # (steps, B)
-    columns = torch.arange(batch, device=inputs.device)
-    return inputs[rows, columns], targets[rows, columns]
 
 
 def lag_gradients(
@@ -107,23 +93,24 @@ def _lag_gradients(
     window = len(inputs) - burn_in
     if state is None:
         state = model.initial_state(batch)  # type: ignore[operator]
+    recur, decode = halves(model)
     if burn_in:
         with torch.no_grad():
-            _, state = model(inputs[:burn_in], state)
+            _, state = recur(inputs[:burn_in], state)
     state = leaves(state)
     names = _component_names(model, tensors(state))
     states = [tensors(state)]  # the state before step t, for t = 0..W
-    outputs = []
+    features = []
     for t in range(burn_in, burn_in + window):
-        output, state = model(inputs[t : t + 1], state)
-        outputs.append(output)
+        feature, state = recur(inputs[t : t + 1], state)
+        features.append(feature)
         states.append(tensors(state))
     squared = np.full((len(positions), len(names), window, batch), np.nan)
     total_mean: list[np.ndarray] = []  # per position (lags, features), gradient averaged over streams
     sizes: list[int] = []
     for p, position in enumerate(positions):
         at = burn_in + position
-        value = loss(outputs[position], targets[at : at + 1]).mean()
+        value = loss(decode(features[position]), targets[at : at + 1]).mean()
         earlier = states[position::-1]  # lag 1 first
         gradients = torch.autograd.grad(
             value, [part for parts in earlier for part in parts], retain_graph=True, materialize_grads=True

@@ -18,6 +18,12 @@ CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
     "rnn_tanh": (nn.RNN, {"nonlinearity": "tanh"}),
     "rnn_relu": (nn.RNN, {"nonlinearity": "relu"}),
 }
+STATE_NAMES: dict[type[nn.RNNBase], tuple[str, ...]] = {
+    nn.LSTM: ("hidden", "cell"),
+    nn.GRU: ("hidden",),
+    nn.RNN: ("hidden",),
+}
+EVENT_DATA = "reads event data (T, B, E + 2), of dataset=book_order or dataset=events"
 
 
 class Recurrent(Protocol):
@@ -26,6 +32,10 @@ class Recurrent(Protocol):
     Time is the first axis. A model made from YAML is called with `input_size` and `output_size` of its data
     set besides its own arguments, and draws its initial parameters from torch's global generator, which
     is seeded with `init`.
+
+    A model may offer its two halves besides, `recur` and `decode` with decode(recur(inputs)) = outputs (see
+    `halves`). Then only steps whose loss is taken are decoded, which saves most of the time and memory where
+    the outputs are many.
     """
 
     def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -33,6 +43,16 @@ class Recurrent(Protocol):
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` streams: tensors of shape (L, B, H) or (B, H)."""
+
+
+def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, State]], Callable[[Tensor], Tensor]]:
+    """What runs over time, (inputs, state) -> (features (T, B, ...), state), and what makes outputs of its features.
+
+    The whole model and nothing, where it has no methods `recur` and `decode`.
+    """
+    if hasattr(model, "recur") and hasattr(model, "decode"):
+        return model.recur, model.decode  # type: ignore[return-value]
+    return model, lambda features: features
 
 
 class RecurrentNetwork(nn.Module):
@@ -45,6 +65,8 @@ class RecurrentNetwork(nn.Module):
         layers: recurrent layers L.
         hidden: hidden size H of each layer.
         embedding: size of a learned embedding of the symbols; null feeds them one-hot.
+        tied: the decoder's matrix is the embedding's (Press & Wolf 2017; Inan et al. 2017), so that both have
+            the size H.
         dropout: probability, on the inputs of each recurrent layer and of the decoder.
 
     All matrices start uniform in +-sqrt(3 / max(fan)), biases at zero (the published initialisation).
@@ -60,31 +82,34 @@ class RecurrentNetwork(nn.Module):
         layers: int = 1,
         hidden: int = 50,
         embedding: int | None = None,
+        tied: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        require_choice("cell", cell, CELLS)
-        require(layers >= 1, "layers", layers, "must be at least 1")
-        require(hidden >= 1, "hidden", hidden, "must be at least 1")
         require(embedding is None or embedding >= 1, "embedding", embedding, "must be at least 1, or null")
-        require(0 <= dropout < 1, "dropout", dropout, "must be at least 0 and below 1")
-        kind, options = CELLS[cell]
+        if tied:
+            rule = f"must be hidden (={hidden}): tied shares the embedding's matrix with the decoder"
+            require(embedding == hidden, "embedding", embedding, rule)
+            rule = f"(=true) needs as many inputs as outputs, and the data set has {input_size} and {output_size}"
+            if input_size != output_size:
+                raise ConfigError("tied", rule)
         self.input_size = input_size
         self.embedding = None if embedding is None else nn.Embedding(input_size, embedding)
-        self.rnn = kind(
-            input_size if embedding is None else embedding,
-            hidden,
-            layers,
-            dropout=dropout if layers > 1 else 0.0,  # torch applies it between layers only
-            **options,
-        )
+        self.rnn = recurrent_layers(cell, input_size if embedding is None else embedding, layers, hidden, dropout)
         self.decoder = nn.Linear(hidden, output_size)
+        if tied and self.embedding is not None:
+            self.decoder.weight = self.embedding.weight
         self.dropout = nn.Dropout(dropout)
-        self.state_names = ("hidden", "cell") if cell == "lstm" else ("hidden",)
+        self.state_names = STATE_NAMES[type(self.rnn)]
         published_initialization(self)
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Inputs (T, B) of symbols or (T, B, D) of reals to outputs (T, B, output_size)."""
+        features, state = self.recur(inputs, state)
+        return self.decode(features), state
+
+    def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Inputs to the hidden states of the last layer, (T, B, H), and the state after."""
         if inputs.is_floating_point():
             if self.embedding is not None:
                 size = self.embedding.embedding_dim
@@ -94,13 +119,99 @@ class RecurrentNetwork(nn.Module):
             features = self.embedding(inputs)
         else:
             features = nn.functional.one_hot(inputs, self.input_size).to(self.decoder.weight.dtype)
-        hidden, state = self.rnn(self.dropout(features), state)  # (T, B, H)
-        return self.decoder(self.dropout(hidden)), state
+        hidden, state = self.rnn(self.dropout(features), state)
+        return hidden, state
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Hidden states of the last layer (..., H) to outputs (..., output_size)."""
+        outputs: Tensor = self.decoder(self.dropout(features))
+        return outputs
 
     def initial_state(self, batch: int) -> State:
         """Zeros (L, B, H); for an LSTM the pair (h, c)."""
-        zeros = self.decoder.weight.new_zeros(self.rnn.num_layers, batch, self.rnn.hidden_size)
-        return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
+        return zero_state(self.rnn, batch)
+
+
+class PointProcessNetwork(nn.Module):
+    """Recurrent marked temporal point process: what comes next, and when (Du et al., KDD 2016).
+
+    Inputs are events (T, B, E + 2): the event one-hot, 1 at a sequence's first event, the interval before the
+    event. Outputs (T, B, E + 2): logits of the next event, the log rate right after this one, and the growth w
+    of the log rate, one learned number that is the same at every step (see `point_process`).
+
+    Arguments:
+        input_size, output_size: E + 2 each.
+        cell, layers, hidden: as in `RecurrentNetwork`.
+        embedding: size of a learned linear embedding of the event; the mark and the interval are fed beside it.
+        dropout: probability, on the embedding, between recurrent layers and on the inputs of the decoders.
+
+    Starts as `RecurrentNetwork` does; w is a 1x1 matrix, uniform in +-sqrt(3).
+    """
+
+    state_names: tuple[str, ...]
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        cell: str = "lstm",
+        layers: int = 2,
+        hidden: int = 128,
+        embedding: int = 128,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        require(embedding >= 1, "embedding", embedding, "must be at least 1")
+        if input_size != output_size or input_size < 3:
+            raise ConfigError("_target_", f"(=PointProcessNetwork) {EVENT_DATA}")
+        self.events = input_size - 2
+        self.embedding = nn.Linear(self.events, embedding)
+        self.rnn = recurrent_layers(cell, embedding + 2, layers, hidden, dropout)
+        self.decoder = nn.Linear(hidden, self.events + 1)
+        self.growth = nn.Parameter(torch.empty(1, 1))  # w, per unit of time
+        self.dropout = nn.Dropout(dropout)
+        self.state_names = STATE_NAMES[type(self.rnn)]
+        published_initialization(self)
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Inputs (T, B, E + 2) to outputs (T, B, E + 2)."""
+        features, state = self.recur(inputs, state)
+        return self.decode(features), state
+
+    def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Inputs to the hidden states of the last layer, (T, B, H), and the state after."""
+        if not inputs.is_floating_point():
+            raise ConfigError("_target_", f"(=PointProcessNetwork) {EVENT_DATA}")
+        event, mark_and_interval = inputs[..., : self.events], inputs[..., self.events :]
+        features = torch.cat([self.dropout(self.embedding(event)), mark_and_interval], dim=-1)
+        hidden, state = self.rnn(features, state)
+        return hidden, state
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Hidden states of the last layer (..., H) to outputs (..., E + 2)."""
+        decoded = self.decoder(self.dropout(features))
+        return torch.cat([decoded, self.growth.expand(*decoded.shape[:-1], 1)], dim=-1)
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros (L, B, H); for an LSTM the pair (h, c)."""
+        return zero_state(self.rnn, batch)
+
+
+def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
+    """torch's layers of a cell by its name, on inputs of size `width`; the arguments are checked (ConfigError)."""
+    require_choice("cell", cell, CELLS)
+    require(layers >= 1, "layers", layers, "must be at least 1")
+    require(hidden >= 1, "hidden", hidden, "must be at least 1")
+    require(0 <= dropout < 1, "dropout", dropout, "must be at least 0 and below 1")
+    kind, options = CELLS[cell]
+    between = dropout if layers > 1 else 0.0  # torch applies it between layers only, and warns of it with one
+    return kind(width, hidden, layers, dropout=between, **options)
+
+
+def zero_state(rnn: nn.RNNBase, batch: int) -> State:
+    """Zeros (L, B, H) where the layers' parameters are; for an LSTM the pair (h, c)."""
+    zeros = next(rnn.parameters()).new_zeros(rnn.num_layers, batch, rnn.hidden_size)
+    return (zeros, zeros.clone()) if isinstance(rnn, nn.LSTM) else zeros
 
 
 @torch.no_grad()

@@ -12,10 +12,11 @@ from torch import nn
 from atbptt import schema
 from atbptt.bias import BiasEstimate, average_norms, estimate_bias
 from atbptt.config import ProbeSettings
-from atbptt.datasets.task import Stream, Task
+from atbptt.datasets.task import Task
 from atbptt.errors import require
-from atbptt.gradients import LagGradients, lag_gradients, loss_positions, sample_windows
+from atbptt.gradients import LagGradients, lag_gradients, loss_positions
 from atbptt.randomness import torch_generator
+from atbptt.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,7 @@ class Prober:
         measured = []
         for probe in range(options.probes):
             generator = torch_generator(f"probe for {purpose}", self.seed, step, probe)
-            inputs, targets = sample_windows(
-                task.train.inputs, task.train.targets, options.burn_in + options.window, generator
-            )
+            inputs, targets = task.train.draw(options.burn_in + options.window, generator)
             gradients = lag_gradients(model, task.loss, inputs, targets, self.positions, options.burn_in)
             estimate = estimate_bias(
                 gradients.norms,

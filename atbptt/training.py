@@ -131,6 +131,8 @@ class Trainer:
 
     def train(self) -> None:
         """Train until the budget is spent, evaluating and storing on the way."""
+        for note in getattr(self.task, "notes", ()):
+            self.log.info("data, %s", note)
         self._resume()
         last_beat = last_checkpoint = time.monotonic()
         while True:
@@ -173,10 +175,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
         self.model.train()
-        stream = self.task.train
-        objective, mean, self.state = window_loss(
-            self.model, self.task.loss, stream.inputs, stream.targets, window, self.state
-        )
+        objective, mean, self.state = window_loss(self.model, self.task.loss, self.task.train, window, self.state)
         clip = self.settings.clip_norm
         norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
         self._count(mean, norm, window.losses, window.loss_stop - self.position)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from atbptt.models import halves
 from atbptt.modes import frozen
 from atbptt.states import State, detach
+from atbptt.streams import Stream
 from atbptt.windows import Window
 
 # (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats
@@ -18,35 +20,41 @@ LR_SCALINGS = ("none", "sqrt", "linear")
 
 
 def window_loss(
-    model: nn.Module, loss: LossFunction, inputs: Tensor, targets: Tensor, window: Window, state: State
+    model: nn.Module, loss: LossFunction, stream: Stream, window: Window, state: State
 ) -> tuple[Tensor, Tensor, State]:
     """The forward pass of one window.
 
     Arguments:
-        inputs, targets: the whole stream, (T, B, ...).
+        stream: the whole stream that the window is cut from.
         state: the detached state at `window.start`.
 
     Returns:
         The scalar to differentiate, the mean of the losses that the window counts (equal to it but for
         `buffer`, where it lacks what the look-ahead adds), and the detached state at `window.next_start`.
     """
-    outputs = []
+    recur, decode = halves(model)
+    inputs, targets = stream.read(window.start, window.stop)
+    handed_over_at, counted_from, counted_to = (
+        step - window.start for step in (window.next_start, window.loss_start, window.loss_stop)
+    )
+    pieces = []
     handed_over: State = state
-    if window.next_start > window.start:
-        piece, handed_over = model(inputs[window.start : window.next_start], state)
-        outputs.append(piece)
+    if handed_over_at > 0:
+        piece, handed_over = recur(inputs[:handed_over_at], state)
+        pieces.append(piece)
     after = handed_over
-    if window.loss_stop > window.next_start:
-        piece, after = model(inputs[window.next_start : window.loss_stop], handed_over)
-        outputs.append(piece)
-    output = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-    counted = loss(output[window.loss_start - window.start :], targets[window.loss_start : window.loss_stop])
-    mean = counted.mean()
+    if counted_to > handed_over_at:
+        piece, after = recur(inputs[handed_over_at:counted_to], handed_over)
+        pieces.append(piece)
+    features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+    # The pre-roll is not decoded: its losses are not taken.
+    mean = loss(decode(features[counted_from:]), targets[counted_from:counted_to]).mean()
     objective = mean
     if window.stop > window.loss_stop:
         with frozen(model):
-            ahead, _ = model(inputs[window.loss_stop : window.stop], after)
-        beyond = loss(ahead, targets[window.loss_stop : window.stop])
+            ahead, _ = recur(inputs[counted_to:], after)
+            outputs = decode(ahead)
+        beyond = loss(outputs, targets[counted_to:])
         objective = mean + beyond.mean(dim=1).sum() / window.losses
     return objective, mean.detach(), detach(handed_over)
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from atbptt.bias import average_norms
 from atbptt.errors import ConfigError
-from atbptt.gradients import lag_gradients, loss_positions, sample_windows
+from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.models import RecurrentNetwork
 
 
@@ -123,29 +123,6 @@ def test_positions_lie_between_tau_and_the_windows_last_step(window: int, data: 
     assert len(positions) == count
     assert positions[-1] == window - 1
     assert positions[0] >= (tau if count > 1 else window - 1)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 12), st.integers(0, 2**31))
-def test_windows_are_consecutive_steps_of_each_stream(steps: int, seed: int) -> None:
-    length, batch = 12, 4
-    inputs = torch.arange(length * batch).view(length, batch)
-    found, same = sample_windows(inputs, inputs, steps, torch.Generator().manual_seed(seed))
-    assert torch.equal(found, same)
-    assert torch.equal(found % batch, torch.arange(batch).expand(steps, batch))
-    assert torch.equal(found - found[0], batch * torch.arange(steps)[:, None].expand(steps, batch))
-
-
-def test_starts_are_independent_and_reach_both_ends() -> None:
-    inputs = torch.arange(10)[:, None].expand(10, 400)
-    starts, _ = sample_windows(inputs, inputs, 4, torch.Generator().manual_seed(0))
-    assert set(starts[0].tolist()) == set(range(7))
-
-
-def test_a_probe_longer_than_the_stream_is_refused() -> None:
-    inputs, targets = symbols(5)
-    with pytest.raises(ConfigError, match=r"burn_in \+ window \(=6\) must not exceed the stream's 5 steps"):
-        sample_windows(inputs, targets, 6, torch.Generator())
 
 
 def test_a_position_outside_the_window_is_refused(loss: Any) -> None:

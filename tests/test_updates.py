@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from atbptt.models import CELLS, RecurrentNetwork
 from atbptt.states import tensors
+from atbptt.streams import Stream
 from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import SCHEMES, Window, windows
 
@@ -48,7 +49,7 @@ def check_updates(case: dict[str, Any], arrays: Any, model: nn.Module, scheme: s
     state = model.initial_state(inputs.shape[1])  # type: ignore[operator]
     losses = []
     for window in cuts:
-        objective, mean, state = window_loss(model, loss, inputs, targets, window, state)
+        objective, mean, state = window_loss(model, loss, Stream(inputs, targets), window, state)
         clip = case["clip_norm"]
         if not case.get("normalized", True):
             objective = objective * window.losses
@@ -92,7 +93,7 @@ def test_K_of_the_stream_or_more_gives_autograds_gradient(
     expected = gradients(model, whole[-1].mean() if scheme == "original" else whole.mean())
     for K in (len(inputs), len(inputs) + 7):
         (window,) = windows(scheme, K, len(inputs))
-        objective, _, _ = window_loss(model, loss, inputs, targets, window, model.initial_state(3))
+        objective, _, _ = window_loss(model, loss, Stream(inputs, targets), window, model.initial_state(3))
         for ours, theirs in zip(gradients(model, objective), expected, strict=True):
             assert torch.linalg.vector_norm(ours - theirs) <= 1e-12 * torch.linalg.vector_norm(theirs)
 
@@ -110,7 +111,7 @@ def test_state_handed_over_is_that_of_one_unbroken_pass(scheme: str, stream: tup
         for ours, theirs in zip(tensors(state), tensors(unbroken[window.start]), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
             assert not ours.requires_grad
-        _, _, state = window_loss(model, loss, inputs, targets, window, state)
+        _, _, state = window_loss(model, loss, Stream(inputs, targets), window, state)
 
 
 @pytest.mark.parametrize("scheme", ["tf", "double-tf", "original", "original-buffer"])
@@ -123,7 +124,7 @@ def test_a_windows_gradient_is_cut_at_its_start(scheme: str, stream: tuple[Tenso
     state = tuple(part.detach() for part in state)
     outputs, _ = model(inputs[window.start : window.stop], state)
     counted = loss(outputs, targets[window.start : window.stop])[window.loss_start - window.start :]
-    objective, mean, _ = window_loss(model, loss, inputs, targets, window, state)
+    objective, mean, _ = window_loss(model, loss, Stream(inputs, targets), window, state)
     torch.testing.assert_close(mean, counted.mean().detach(), rtol=1e-12, atol=0)
     for ours, theirs in zip(gradients(model, objective), gradients(model, counted.mean()), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-15)
@@ -136,7 +137,7 @@ def test_the_look_ahead_reaches_the_parameters_through_the_state_only(
     inputs, targets = stream
     model, ahead = network(), network()
     window = Window(start=0, loss_start=0, loss_stop=4, stop=7, next_start=4)
-    objective, mean, _ = window_loss(model, loss, inputs, targets, window, model.initial_state(3))
+    objective, mean, _ = window_loss(model, loss, Stream(inputs, targets), window, model.initial_state(3))
     outputs, state = model(inputs[:4], model.initial_state(3))
     beyond, _ = ahead(inputs[4:7], state)
     own = loss(outputs, targets[:4])

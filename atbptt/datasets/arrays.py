@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atbptt.datasets.task import SPLITS, Stream, SymbolTask, symbol_stream
+from atbptt.datasets.task import SPLITS, SymbolTask, batchify, batchify_note, symbol_stream
 from atbptt.errors import ConfigError, require
+from atbptt.streams import Stream
 
 # The arrays of a split, by the names of either convention; the second is the released code's.
 NAMES = ("{}_inputs", "{}_targets"), ("{}_X", "{}_Y")
@@ -37,12 +38,11 @@ class Arrays(SymbolTask):
         require(symbols > largest, "symbols", symbols, f"must exceed the largest symbol in {path} (={largest})")
         self.input_size = self.output_size = symbols
         self.train, self.valid, self.test = (_stream(*arrays[split], split, batch_size) for split in SPLITS)
-
-
-def batchify(sequence: np.ndarray, batch_size: int) -> np.ndarray:
-    """One sequence (N,) as `batch_size` contiguous pieces side by side, (N // B, B); the rest is dropped."""
-    steps = len(sequence) // batch_size
-    return sequence[: steps * batch_size].reshape(batch_size, steps).T
+        self.notes = tuple(
+            batchify_note(split, "symbols", len(inputs), batch_size)
+            for split, (inputs, _) in arrays.items()
+            if inputs.ndim == 1 and batch_size is not None
+        )
 
 
 def _stream(inputs: np.ndarray, targets: np.ndarray, split: str, batch_size: int | None) -> Stream:

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.datasets.task import Stream, generated
+from atbptt.datasets.task import generated
 from atbptt.errors import require
 from atbptt.randomness import numpy_generator
+from atbptt.streams import Stream
 
 
 class Linear:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from atbptt.datasets.task import Stream, SymbolTask, generated, symbol_stream
+from atbptt.datasets.task import SymbolTask, generated, symbol_stream
 from atbptt.errors import require
+from atbptt.streams import Stream
 
 
 class Repeat(SymbolTask):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,35 +12,9 @@ from torch import Tensor
 
 from atbptt.errors import require
 from atbptt.randomness import numpy_generator
+from atbptt.streams import Stream
 
 SPLITS = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Stream:
-    """B streams read side by side.
-
-    Attributes:
-        inputs: (T, B) symbols (int64) or (T, B, D) reals.
-        targets: (T, B) symbols or (T, B, D) reals.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-
-    @property
-    def length(self) -> int:
-        """Steps T."""
-        return len(self.inputs)
-
-    @property
-    def batch(self) -> int:
-        """Streams B."""
-        return self.inputs.shape[1]
-
-    def to(self, device: torch.device) -> Stream:
-        """The same streams on a device."""
-        return Stream(self.inputs.to(device), self.targets.to(device))
 
 
 class Task(Protocol):
@@ -49,7 +22,7 @@ class Task(Protocol):
 
     Its constructor checks its arguments and makes or opens the data, so that what is wrong is said before
     the first training step. Where an argument is named `path`, the content of that file or folder decides the
-    experiment id, not its name.
+    experiment id, not its name; with a static method `files(arguments)`, that of the files it lists.
 
     Attributes:
         train, valid, test: the three splits.
@@ -57,6 +30,8 @@ class Task(Protocol):
         output_size: number of outputs the model makes per step.
         metric_names: names of what `metrics` returns, the headline first, lower is better; logged as
             `valid_<name>`, ...
+        notes: what a reader of the results should know of how the data was read, a line each; a run's log
+            opens with them. May be left out.
     """
 
     train: Stream
@@ -94,6 +69,22 @@ class SymbolTask:
         """The loss and its perplexity."""
         loss = means["loss"]
         return {"loss": loss, "ppl": math.exp(loss) if loss < 700 else math.inf}
+
+
+def batchify(sequence: np.ndarray, batch_size: int) -> np.ndarray:
+    """One sequence (N, ...) as `batch_size` contiguous pieces side by side, (N // B, B, ...); the rest is dropped.
+
+    A view: nothing is copied.
+    """
+    steps = len(sequence) // batch_size
+    return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)
+
+
+def batchify_note(split: str, what: str, steps: int, batch_size: int) -> str:
+    """What `batchify` made of a split's `steps` steps, and what it dropped, for `Task.notes`."""
+    length, rest = divmod(steps, batch_size)
+    dropped = f"the last {rest} dropped" if rest else "none dropped"
+    return f"{split}: {steps:,} {what} in {batch_size} streams of {length:,} steps, {dropped}"
 
 
 def generated(

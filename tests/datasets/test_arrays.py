@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from atbptt.datasets import Arrays
-from atbptt.datasets.arrays import batchify
+from atbptt.datasets.task import batchify
 from atbptt.errors import ConfigError
 
 SPLITS = ("train", "valid", "test")

@@ -7,20 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.datasets import Stream, SymbolTask
+from atbptt.datasets import SymbolTask
 from atbptt.datasets.task import generated, symbol_stream
 from atbptt.errors import ConfigError
-
-
-def test_time_is_the_first_axis_of_a_stream() -> None:
-    stream = Stream(torch.zeros(7, 3, 2), torch.zeros(7, 3, 2))
-    assert (stream.length, stream.batch) == (7, 3)
-
-
-def test_a_stream_moves_with_both_its_parts() -> None:
-    moved = symbol_stream(np.zeros((7, 3)), np.ones((7, 3))).to(torch.device("meta"))
-    assert moved.inputs.device.type == moved.targets.device.type == "meta"
-    assert moved.length == 7
+from atbptt.streams import Stream
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])

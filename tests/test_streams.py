@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atbptt.errors import ConfigError
+from atbptt.streams import Stream
+
+
+def test_time_is_the_first_axis_of_a_stream() -> None:
+    stream = Stream(torch.zeros(7, 3, 2), torch.zeros(7, 3, 2))
+    assert (stream.length, stream.batch) == (7, 3)
+
+
+def test_a_stream_moves_with_both_its_parts() -> None:
+    moved = Stream(torch.zeros(7, 3), torch.ones(7, 3)).to(torch.device("meta"))
+    assert moved.inputs.device.type == moved.targets.device.type == "meta"
+    assert moved.length == 7
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_symbols_are_read_as_int64_however_they_are_stored(kind: torch.dtype) -> None:
+    stored = torch.arange(12).view(4, 3).to(kind)
+    stream = Stream(stored, stored.flip(1))
+    for inputs, targets in (stream.read(1, 3), stream.draw(2, torch.Generator())):
+        assert inputs.dtype == targets.dtype == torch.int64
+    inputs, targets = stream.read(1, 3)
+    assert [inputs.tolist(), targets.tolist()] == [[[3, 4, 5], [6, 7, 8]], [[5, 4, 3], [8, 7, 6]]]
+
+
+def test_reals_are_read_as_they_are() -> None:
+    stored = torch.rand(4, 3, 2)
+    inputs, targets = Stream(stored, stored + 1).read(2, 9)
+    assert torch.equal(inputs, stored[2:])
+    assert torch.equal(targets, stored[2:] + 1)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.integers(0, 2**31))
+def test_windows_are_consecutive_steps_of_each_stream(steps: int, seed: int) -> None:
+    length, batch = 12, 4
+    inputs = torch.arange(length * batch).view(length, batch)
+    found, same = Stream(inputs, inputs).draw(steps, torch.Generator().manual_seed(seed))
+    assert torch.equal(found, same)
+    assert torch.equal(found % batch, torch.arange(batch).expand(steps, batch))
+    assert torch.equal(found - found[0], batch * torch.arange(steps)[:, None].expand(steps, batch))
+
+
+def test_starts_are_independent_and_reach_both_ends() -> None:
+    inputs = torch.arange(10)[:, None].expand(10, 400)
+    starts, _ = Stream(inputs, inputs).draw(4, torch.Generator().manual_seed(0))
+    assert set(starts[0].tolist()) == set(range(7))
+
+
+def test_a_probe_longer_than_the_stream_is_refused() -> None:
+    stream = Stream(torch.zeros(5, 3), torch.zeros(5, 3))
+    with pytest.raises(ConfigError, match=r"burn_in \+ window \(=6\) must not exceed the stream's 5 steps"):
+        stream.draw(6, torch.Generator())

@@ -12,12 +12,14 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import hydra.utils
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from atbptt.errors import ConfigError, described, did_you_mean, listed, show
+from atbptt.files import content_digest
 
 # What the system passes besides the YAML's keys; `dataset` and `truncation` get nothing.
 SUPPLIED: dict[str, tuple[str, ...]] = {
@@ -43,6 +45,19 @@ class Component:
     name: str
     target: str
     arguments: dict[str, Any]
+
+    def data_digest(self) -> str | None:
+        """A digest of the data that an argument named `path` leads to, None where there is no such argument.
+
+        Of the files that the class's static method `files(arguments)` lists, where it has one; else of all that
+        the path holds.
+        """
+        if "path" not in self.arguments:
+            return None
+        files = getattr(_locate(self.group, self.target), "files", None)
+        if files is None:
+            return content_digest(Path(str(self.arguments["path"])))
+        return ",".join(map(content_digest, files(self.arguments)))
 
     def build(self, *supplied: Any, **named: Any) -> Any:
         """The object.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -13,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from atbptt.bias import AVERAGES, DECAY_ESTIMATORS, KEPT_NORMS
 from atbptt.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
-from atbptt.files import content_digest
 from atbptt.updates import LR_SCALINGS
 from atbptt.windows import SCHEMES
 
@@ -94,7 +92,7 @@ class Settings(Section):
             part = self.component(group)
             decisive[group] = {"_target_": part.target, **part.arguments}
             if "path" in part.arguments:
-                decisive[group]["path"] = content_digest(Path(str(part.arguments["path"])))
+                decisive[group]["path"] = part.data_digest()
         canonical = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+import platformdirs
 
 from atbptt.errors import ConfigError
 
@@ -18,7 +21,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     The temporary file's name starts with a dot; nothing is left of it if writing fails.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Of the machine too: several may share the folder.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)
@@ -43,8 +47,19 @@ def content_digest(path: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         name = "" if file == path else str(file.relative_to(path))
-        digest.update(f"{name}:{_digest(file, file.stat().st_mtime_ns)}\n".encode())
+        digest.update(f"{name}:{file_digest(file)}\n".encode())
     return digest.hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """The SHA-256 of a file's content, 64 hexadecimal characters; an unchanged file is read once a process."""
+    return _digest(file, file.stat().st_mtime_ns)
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: the user's cache folder, or `ATBPTT_CACHE`."""
+    given = os.environ.get("ATBPTT_CACHE")
+    return Path(given) if given else platformdirs.user_cache_path("atbptt")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,0 +1,128 @@
+"""A text's words as numbers: read once, then memory-mapped from a cache that is keyed by the text's content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atbptt.datasets.reading import text_lines
+from atbptt.datasets.task import SPLITS
+from atbptt.errors import described, require
+from atbptt.files import cache_folder, file_digest, write_atomically, write_text
+
+END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
+FORMAT = 1  # of the cache's files; another number leaves those of before alone
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The three splits of a text, in the words of its training split.
+
+    Attributes:
+        words: the vocabulary, by first appearance; the place of a word is its number.
+        tokens: the words of each split by number, int32.
+        unknown: how many words of each split became `<unk>`, since the training split lacks them.
+    """
+
+    words: list[str]
+    tokens: dict[str, np.ndarray]
+    unknown: dict[str, int]
+
+
+def read_corpus(files: Sequence[Path]) -> Corpus:
+    """The corpus of a train, a valid and a test file, from the cache where it is there and whole.
+
+    Words are what white space separates; every line ends in `<eos>`. Of processes that begin at once each may
+    read the text, and all write the same bytes.
+
+    Warns:
+        UserWarning: the cache was damaged and has been made anew, or cannot be written.
+
+    Raises:
+        ConfigError: a file has no word, or is not UTF-8.
+    """
+    key = hashlib.sha256(" ".join([str(FORMAT), *map(file_digest, files)]).encode()).hexdigest()[:32]
+    cached = cache_folder() / f"text-{key}"
+    try:
+        return _load(cached)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, EOFError, ValueError) as error:
+        warnings.warn(f"the cache {cached}.npy is damaged ({described(error)}); it is made anew", stacklevel=2)
+    corpus = _tokenized(files)
+    try:
+        _store(corpus, cached)
+        return _load(cached)
+    except OSError as error:
+        told = f"the cache {cached}.npy cannot be written ({described(error)}): every run reads the text itself"
+        warnings.warn(f"{told}; ATBPTT_CACHE names another folder", stacklevel=2)
+        return corpus
+
+
+def _tokenized(files: Sequence[Path]) -> Corpus:
+    numbers: dict[str, int] = {}
+    tokens = {}
+    unknown = {}
+    for split, file in zip(SPLITS, files, strict=True):
+        found = array("i")
+        missing = 0
+        for line in _lines(file):
+            if split == "train":
+                found.extend([numbers.setdefault(word, len(numbers)) for word in line])
+            else:
+                line_numbers = [numbers.get(word, -1) for word in line]
+                missing += line_numbers.count(-1)
+                found.extend(line_numbers)
+        tokens[split], unknown[split] = np.frombuffer(found, dtype=np.int32), missing
+    if any(unknown.values()):
+        number = numbers.setdefault(UNKNOWN, len(numbers))
+        tokens = {split: np.where(found < 0, np.int32(number), found) for split, found in tokens.items()}
+    return Corpus(list(numbers), tokens, unknown)
+
+
+def _lines(file: Path) -> Iterator[list[str]]:
+    """The words of each line, `<eos>` last."""
+    empty = True
+    for line in text_lines(file):
+        words = line.split()
+        empty = empty and not words
+        words.append(END_OF_LINE)
+        yield words
+    require(not empty, "path", str(file), "must hold text, and there is no word in it")
+
+
+def _store(corpus: Corpus, cached: Path) -> None:
+    """Write the numbers, then the description, without which the numbers are as good as absent."""
+    numbers = np.concatenate([corpus.tokens[split] for split in SPLITS])
+    description = {
+        "words": corpus.words,
+        "lengths": [len(corpus.tokens[split]) for split in SPLITS],
+        "unknown": corpus.unknown,
+        "sha256": hashlib.sha256(numbers.data).hexdigest(),
+    }
+    text = json.dumps(description, ensure_ascii=False)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(cached.with_suffix(".npy"), lambda file: np.save(file, numbers))
+    write_text(cached.with_suffix(".json"), f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+
+
+def _load(cached: Path) -> Corpus:
+    digest, _, text = cached.with_suffix(".json").read_text(encoding="utf-8").partition("\n")
+    if digest != hashlib.sha256(text.encode()).hexdigest():
+        raise ValueError("its description has changed")
+    description: dict[str, Any] = json.loads(text)
+    # Copy on write, which torch asks of an array; nobody writes.
+    numbers = np.load(cached.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
+    if hashlib.sha256(numbers.data).hexdigest() != description["sha256"]:
+        raise ValueError("its numbers have changed")
+    ends = np.cumsum(description["lengths"])
+    pieces = np.split(numbers, ends[:-1])
+    return Corpus(description["words"], dict(zip(SPLITS, pieces, strict=True)), description["unknown"])

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import multiprocessing
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from atbptt.datasets import Text, corpus
+from atbptt.datasets.corpus import read_corpus
+from atbptt.errors import ConfigError
+from atbptt.evaluation import evaluate
+from atbptt.models import RecurrentNetwork
+
+SPLITS = ("train", "valid", "test")
+TRAIN = "the cat sat\n\n  on the mat \n"
+VALID = "the dog sat on it\n"
+TEST = "the mat\nsat\n"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ATBPTT_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """The three files in a folder."""
+
+    def make(train: str | bytes = TRAIN, valid: str | bytes = VALID, test: str | bytes = TEST) -> Path:
+        for split, text in zip(SPLITS, (train, valid, test), strict=True):
+            (tmp_path / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return tmp_path
+
+    return make
+
+
+def words(task: Text, split: str) -> list[str]:
+    """All that a task of one stream reads: its inputs and the last target."""
+    inputs, targets = getattr(task, split).read(0, 10**6)
+    return [task.words[i] for i in [*inputs[:, 0], targets[-1, 0]]]
+
+
+def test_words_are_numbered_by_first_appearance_and_a_line_ends_in_eos(write: Callable[..., Path]) -> None:
+    task = Text(str(write()), 1)
+    assert task.words == ["the", "cat", "sat", "<eos>", "on", "mat", "<unk>"]
+    assert words(task, "train") == ["the", "cat", "sat", "<eos>", "<eos>", "on", "the", "mat", "<eos>"]
+    assert task.input_size == task.output_size == 7
+
+
+def test_words_that_training_lacks_become_unk_and_are_counted(write: Callable[..., Path]) -> None:
+    task = Text(str(write()), 1)
+    assert words(task, "valid") == ["the", "<unk>", "sat", "on", "<unk>", "<eos>"]
+    assert "valid: 2 words that train.txt lacks became <unk>" in task.notes
+    assert not any(note.startswith("test") and "<unk>" in note for note in task.notes)
+
+
+def test_an_unk_of_the_training_text_is_the_one(write: Callable[..., Path]) -> None:
+    task = Text(str(write(train="the <unk> sat on\n")), 1)
+    assert task.words == ["the", "<unk>", "sat", "on", "<eos>"]
+    assert words(task, "valid")[1] == "<unk>"
+
+
+def test_no_unk_is_added_where_every_word_is_known(write: Callable[..., Path]) -> None:
+    assert "<unk>" not in Text(str(write(valid="sat the mat\n")), 1).words
+
+
+def test_the_target_is_the_next_word_also_across_streams(write: Callable[..., Path]) -> None:
+    task = Text(str(write(train="a b c d e f g h\n")), 2)
+    inputs, targets = task.train.read(0, 99)
+    assert [[task.words[i] for i in column] for column in inputs.T] == [["a", "b", "c", "d"], ["e", "f", "g", "h"]]
+    assert [[task.words[i] for i in column] for column in targets.T] == [["b", "c", "d", "e"], ["f", "g", "h", "<eos>"]]
+    assert inputs.dtype == targets.dtype == torch.int64
+
+
+def test_what_batchify_drops_is_noted(write: Callable[..., Path]) -> None:
+    notes = Text(str(write()), 2).notes
+    assert "train: 8 words to predict in 2 streams of 4 steps, none dropped" in notes
+    assert "valid: 5 words to predict in 2 streams of 2 steps, the last 1 dropped" in notes
+
+
+def test_line_ends_of_other_systems_a_byte_order_mark_and_a_last_line_without_end_make_no_words(
+    write: Callable[..., Path],
+) -> None:
+    task = Text(str(write(train=b"\xef\xbb\xbfthe cat\r\n\xc3\xa9t\xc3\xa9 sat\r\non mat")), 1)
+    assert words(task, "train") == ["the", "cat", "<eos>", "été", "sat", "<eos>", "on", "mat", "<eos>"]
+
+
+def test_files_of_other_names(write: Callable[..., Path]) -> None:
+    task = Text(str(write()), 1, train_file="test.txt", valid_file="train.txt", test_file="valid.txt")
+    assert words(task, "train") == ["the", "mat", "<eos>", "sat", "<eos>"]
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1, max_size=12),
+    st.integers(1, 5),
+    st.integers(1, 40),
+)
+def test_evaluation_by_windows_is_one_pass_for_any_length_and_batch(
+    write: Callable[..., Path], lines: list[list[str]], batch_size: int, outputs: int
+) -> None:
+    """The budget of outputs makes windows of any length, those that divide the split and those that do not."""
+    text = "\n".join(" ".join(line) for line in [["a"] * (2 * batch_size), *lines])
+    task = Text(str(write(train="a b c d e\n" * (2 * batch_size), valid=text, test=text)), batch_size)
+    torch.manual_seed(0)
+    model = RecurrentNetwork(task.input_size, task.output_size, hidden=5, embedding=5, tied=True, dropout=0.5)
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr("atbptt.evaluation.OUTPUTS", outputs * batch_size * task.output_size)
+        found = evaluate(model, task, task.valid)
+        inputs, targets = task.valid.read(0, task.valid.length)
+        whole, _ = model.eval()(inputs, model.initial_state(batch_size))
+        expected = torch.nn.functional.cross_entropy(whole.double().flatten(0, 1), targets.flatten())
+    assert found["loss"] == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_text_is_read_once_and_then_memory_mapped(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Text(str(write()), 2)
+    monkeypatch.setattr(corpus, "text_lines", lambda file: pytest.fail(f"{file} is read again"))
+    second = Text(str(write()), 2)
+    assert first.words == second.words
+    assert first.notes == second.notes
+    for split in SPLITS:
+        one, two = getattr(first, split), getattr(second, split)
+        assert torch.equal(one.inputs, two.inputs)
+        assert torch.equal(one.targets, two.targets)
+    mapped = read_corpus([write() / f"{split}.txt" for split in SPLITS]).tokens["train"]
+    while not isinstance(mapped, np.memmap):
+        mapped = mapped.base
+    assert second.train.inputs.dtype == torch.int32
+
+
+def test_the_cache_is_keyed_by_content(write: Callable[..., Path], cache: Path, tmp_path: Path) -> None:
+    Text(str(write()), 2)
+    entries = sorted(cache.iterdir())
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    for split in SPLITS:
+        (other / f"{split}.text").write_bytes((tmp_path / f"{split}.txt").read_bytes())
+    Text(str(other), 1, *(f"{split}.text" for split in SPLITS))
+    assert sorted(cache.iterdir()) == entries
+    changed = Text(str(write(train=TRAIN + "a new line\n")), 2)
+    assert "new" in changed.words
+    assert len(list(cache.iterdir())) == 2 * len(entries)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "emptied": lambda _: b"",
+    "one byte changed": lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
+    "foreign": lambda _: b"\xff\x00 something else",
+}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_made_anew_with_a_warning(
+    write: Callable[..., Path], cache: Path, damage: str, suffix: str
+) -> None:
+    first = Text(str(write()), 1)
+    before = {split: words(first, split) for split in SPLITS}
+    (path,) = cache.glob(f"*{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(DAMAGES[damage](whole))
+    with pytest.warns(UserWarning, match=r"^the cache .*\.npy is damaged \(.*\); it is made anew$"):
+        after = Text(str(write()), 1)
+    for split in SPLITS:
+        assert words(after, split) == before[split]
+    assert path.read_bytes() == whole
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Text(str(write()), 1)
+
+
+def test_half_a_cache_is_no_cache(write: Callable[..., Path], cache: Path) -> None:
+    """As after a crash between the two files."""
+    Text(str(write()), 1)
+    next(cache.glob("*.json")).unlink()
+    assert words(Text(str(write()), 1), "test") == ["the", "mat", "<eos>", "sat", "<eos>"]
+
+
+def test_without_a_place_for_the_cache_the_text_is_read_itself(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.warns(UserWarning, match=r"cannot be written .*ATBPTT_CACHE names another folder"):
+        task = Text(str(write()), 1)
+    assert words(task, "test") == ["the", "mat", "<eos>", "sat", "<eos>"]
+
+
+def _read(folder: str, start: Any, found: Any) -> None:
+    start.wait()
+    task = Text(folder, 1)
+    found.put((task.words, task.train.inputs[:, 0].tolist(), task.notes))
+
+
+def test_processes_that_begin_at_once_all_read_the_same(write: Callable[..., Path], cache: Path) -> None:
+    folder = write(train="".join(f"w{i % 977} w{i % 331}\n" for i in range(20_000)))
+    context = multiprocessing.get_context("fork")
+    start, found = context.Event(), context.Queue()
+    processes = [context.Process(target=_read, args=(str(folder), start, found)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    start.set()
+    results = [found.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert all(result == results[0] for result in results)
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_line_that_is_not_utf8_is_told(write: Callable[..., Path], split: str, tmp_path: Path) -> None:
+    folder = write(**{split: b"fine\nna\xefve\n"})
+    message = f"path (={tmp_path}) cannot be read: line 2 of {split}.txt is not UTF-8: byte 0xef at its place 3"
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        Text(str(folder), 1)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n\t\n"])
+def test_a_file_without_a_word_is_refused(write: Callable[..., Path], text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^path \(=.*valid.txt\) must hold text, and there is no word in it$"):
+        Text(str(write(valid=text)), 1)
+
+
+def test_a_missing_split_is_named(write: Callable[..., Path]) -> None:
+    folder = write()
+    (folder / "valid.txt").unlink()
+    with pytest.raises(
+        ConfigError, match=r"^path \(=.*\) lacks valid.txt; it must hold train.txt, valid.txt, test.txt$"
+    ):
+        Text(str(folder), 1)
+    with pytest.raises(ConfigError, match=r"^path \(=nowhere\) must be a folder$"):
+        Text("nowhere", 1)
+
+
+def test_where_a_published_data_set_is_missing_the_command_that_gets_it_is_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^path \(=data/wikitext-2\) .*; python -m atbptt.datasets fetch wikitext2 gets it$"
+    ):
+        Text("data/wikitext-2", 1)
+    told = re.escape(f"; python -m atbptt.datasets fetch ptb --to {tmp_path} gets it")
+    with pytest.raises(ConfigError, match=f"{told}$"):
+        Text(str(tmp_path / "ptb"), 1)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "message"),
+    [
+        (0, r"^batch_size \(=0\) must be at least 1$"),
+        (3, r"^batch_size \(=3\) is too large for the 6 words of .*valid.txt: at least 2 steps a stream, and one"),
+    ],
+)
+def test_a_split_too_short_for_the_batch_is_refused(write: Callable[..., Path], batch_size: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Text(str(write(test="the mat sat on the cat\n" * 3)), batch_size)
+
+
+def test_penn_treebank_has_its_counts(shared: Path) -> None:
+    files = [shared / "data" / "ptb" / f"ptb.{split}.txt" for split in SPLITS]
+    found = read_corpus(files)
+    assert [len(found.tokens[split]) for split in SPLITS] == [929_589, 73_760, 82_430]
+    assert len(found.words) == 10_000
+    assert set(found.unknown.values()) == {0}
+
+
+def test_wikitexts_valid_and_test_files_are_read_whole(shared: Path) -> None:
+    folder = shared / "data" / "wikitext-2"
+    found = read_corpus([folder / "valid.txt", folder / "test.txt", folder / "test.txt"])
+    assert [len(found.tokens[split]) for split in SPLITS] == [217_646, 245_569, 245_569]
+    assert found.unknown["train"] == 0 < found.unknown["valid"]

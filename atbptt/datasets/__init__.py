@@ -2,8 +2,11 @@
 
 from atbptt.datasets.arrays import Arrays
 from atbptt.datasets.copy import Copy
+from atbptt.datasets.events import Events, EventStream
 from atbptt.datasets.linear import Linear
 from atbptt.datasets.repeat import Repeat
-from atbptt.datasets.task import Stream, SymbolTask, Task
+from atbptt.datasets.task import SymbolTask, Task
+from atbptt.datasets.text import Text
+from atbptt.streams import Stream
 
-__all__ = ["Arrays", "Copy", "Linear", "Repeat", "Stream", "SymbolTask", "Task"]
+__all__ = ["Arrays", "Copy", "EventStream", "Events", "Linear", "Repeat", "Stream", "SymbolTask", "Task", "Text"]

@@ -1,0 +1,213 @@
+"""Events: predict what comes next, and when (marked temporal point processes)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbptt.datasets.reading import refuse, require_files, text_lines
+from atbptt.datasets.task import SPLITS, batchify, batchify_note
+from atbptt.errors import require
+from atbptt.point_process import log_density, log_rule, mean_interval
+from atbptt.streams import Stream
+
+QUADRATURE_POINTS = 128  # of the mean interval
+# Where the quadrature begins, as a part of the shortest interval of the training split.
+BELOW_SHORTEST = 1e-4
+
+
+@dataclass(frozen=True)
+class EventStream(Stream):
+    """Streams of events, stored in three numbers a step: event, mark, interval.
+
+    Attributes:
+        inputs: (T, B, 3): the event (from 0), 1 at the first event of a sequence, the interval before the event.
+        targets: (T, B, 2): the next event, the interval before it.
+        types: number of event types E.
+    """
+
+    types: int
+
+    def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (T, B, E + 2) with the event one-hot, and targets (T, B, 2)."""
+        event = torch.nn.functional.one_hot(inputs[..., 0].long(), self.types).to(inputs.dtype)
+        return torch.cat([event, inputs[..., 1:]], dim=-1), targets
+
+
+class Events:
+    """Event sequences from two text files a split, `event-NAME.txt` and `time-NAME.txt`, a sequence a line.
+
+    Events are numbered from 1, times do not decrease. Within a sequence each event predicts the next one and
+    the interval until it; the last one predicts nothing. Sequences follow one another in `batch_size` contiguous
+    streams (the remainder, fewer than `batch_size` steps, is dropped, and `notes` says how many): the state runs
+    on from one to the next, and the mark at a sequence's first event is what tells the model.
+
+    Outputs are (T, B, E + 2): logits of the next event, log of the rate right after the present one, and the
+    growth w of the log rate (see `point_process`). The loss is that of the event plus that of the interval, nats.
+
+    Metrics: `nll`, the mean loss; `event_loss` and `time_loss`, its parts; `event_error`, the share of events that
+    are not the likeliest one; `time_rmse`, root mean squared error of the mean interval, up to the longest interval
+    of the training split, in the units of the times.
+
+    Arguments:
+        path: the folder of the files.
+        batch_size: streams B.
+        train, valid, test: NAME of each split; `valid` null takes the first half of the test sequences.
+        event_types: E; null takes the largest event number of the three splits.
+    """
+
+    metric_names: tuple[str, ...] = ("nll", "event_loss", "time_loss", "event_error", "time_rmse")
+
+    def __init__(
+        self,
+        path: str,
+        batch_size: int,
+        train: str = "train",
+        valid: str | None = "valid",
+        test: str = "test",
+        event_types: int | None = None,
+    ) -> None:
+        require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+        folder = Path(path)
+        names = {"train": train, "valid": valid, "test": test}
+        files = {split: _pair(folder, name) for split, name in names.items() if name is not None}
+        require_files(folder, [file.name for pair in files.values() for file in pair])
+        sequences = {split: _read(*pair) for split, pair in files.items()}
+        if valid is None:
+            whole, half = sequences["test"], len(sequences["test"]) // 2
+            rule = f"takes half of the test sequences, and {files['test'][0].name} has only {len(whole)}"
+            require(half > 0, "valid", valid, rule)
+            sequences["valid"], sequences["test"] = whole[:half], whole[half:]
+        largest = max(int(events.max()) for found in sequences.values() for events, _ in found) + 1
+        types = largest if event_types is None else event_types
+        require(types >= largest, "event_types", types, f"must be at least the largest event of {path} (={largest})")
+        self.input_size = self.output_size = types + 2
+        self.notes: tuple[str, ...] = (f"{types} event types",)
+        steps = {split: _steps(found) for split, found in sequences.items()}
+        self.train, self.valid, self.test = (self._stream(*steps[split], types, batch_size, split) for split in SPLITS)
+        intervals = steps["train"][1][:, 1]
+        positive = intervals[intervals > 0]
+        require(len(positive) > 0, "path", path, f"must have intervals greater than 0 in {files['train'][1].name}")
+        rule_of_time = log_rule(BELOW_SHORTEST * float(positive.min()), float(positive.max()), QUADRATURE_POINTS)
+        self.quadrature = tuple(torch.from_numpy(part) for part in rule_of_time)
+
+    def _stream(self, inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str) -> EventStream:
+        rule = f"is too large for the {len(inputs):,} steps of the {split} split: at least 2 steps a stream"
+        require(2 * batch_size <= len(inputs), "batch_size", batch_size, rule)
+        self.notes += (batchify_note(split, "events to predict", len(inputs), batch_size),)
+        stored = [torch.from_numpy(batchify(part, batch_size).astype(np.float32)) for part in (inputs, targets)]
+        return EventStream(stored[0], stored[1], types)
+
+    @staticmethod
+    def files(arguments: Mapping[str, Any]) -> list[Path]:
+        """The files that decide what the data is."""
+        names = [arguments.get(split, split) for split in SPLITS]
+        return [file for name in names if name is not None for file in _pair(Path(arguments["path"]), name)]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Negative log likelihood of the next event and of the interval until it, (T, B), nats."""
+        return self._event_loss(outputs, targets) + self._time_loss(outputs, targets)
+
+    def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The parts of the loss, whether the likeliest event is wrong, the squared error of the mean interval."""
+        log_rate, w = outputs[..., -2].double(), outputs[..., -1].double()
+        times, weights = (part.to(outputs.device) for part in self.quadrature)
+        return {
+            "event_loss": self._event_loss(outputs, targets),
+            "time_loss": self._time_loss(outputs, targets),
+            "event_error": (outputs[..., :-2].argmax(dim=-1) != targets[..., 0]).double(),
+            "squared_time_error": (mean_interval(log_rate, w, times, weights) - targets[..., 1]).square(),
+        }
+
+    def metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """Those of `metric_names`."""
+        return {
+            "nll": means["event_loss"] + means["time_loss"],
+            **{name: means[name] for name in ("event_loss", "time_loss", "event_error")},
+            "time_rmse": math.sqrt(means["squared_time_error"]),
+        }
+
+    def _event_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        logits, event = outputs[..., :-2], targets[..., 0].long()
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), event.flatten(), reduction="none").view(
+            event.shape
+        )
+
+    def _time_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return -log_density(outputs[..., -2], outputs[..., -1], targets[..., 1])
+
+
+Sequence = tuple[np.ndarray, np.ndarray]  # events from 0, times
+
+
+def _pair(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"event-{name}.txt", folder / f"time-{name}.txt"
+
+
+def _steps(sequences: list[Sequence]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (N, 3) and targets (N, 2) of all sequences, one after another."""
+    inputs, targets = [], []
+    for events, times in sequences:
+        intervals = np.diff(times, prepend=times[:1])
+        mark = np.arange(len(events)) == 0
+        inputs.append(np.column_stack([events, mark, intervals])[:-1])
+        targets.append(np.column_stack([events, intervals])[1:])
+    return np.concatenate(inputs), np.concatenate(targets)
+
+
+def _read(event_file: Path, time_file: Path) -> list[Sequence]:
+    """The sequences of a split, checked; those of fewer than two events, which predict nothing, are left out."""
+    event_lines, time_lines = (list(_trimmed(file)) for file in (event_file, time_file))
+    lines = len(event_lines), len(time_lines)
+    shorter, longer = (event_file, time_file) if lines[0] < lines[1] else (time_file, event_file)
+    if lines[0] != lines[1]:
+        refuse(longer, min(lines) + 1, f"has no line beside it in {shorter.name}, which ends after {min(lines)}")
+    sequences = []
+    for number, (event_line, time_line) in enumerate(zip(event_lines, time_lines, strict=True), 1):
+        events, times = _events(event_file, number, event_line), _times(time_file, number, time_line)
+        if len(events) != len(times):
+            refuse(event_file, number, f"has {len(events)} events, and the line of {time_file.name} {len(times)} times")
+        if len(events) > 1:
+            sequences.append((events, times))
+    require(len(sequences) > 0, "path", str(event_file), "must hold a sequence of at least 2 events, and there is none")
+    return sequences
+
+
+def _trimmed(file: Path) -> list[str]:
+    """The file's lines, without empty ones at its end."""
+    lines = list(text_lines(file))
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def _events(file: Path, number: int, line: str) -> np.ndarray:
+    words = line.split()
+    events = np.empty(len(words), dtype=np.int64)
+    for place, word in enumerate(words):
+        if not word.isdecimal() or not 1 <= (event := int(word)) < 2**24:  # beyond, float32 cannot tell two apart
+            refuse(file, number, f"has {word} as event {place + 1}: events are whole numbers from 1 on")
+        events[place] = event - 1
+    return events
+
+
+def _times(file: Path, number: int, line: str) -> np.ndarray:
+    words = line.split()
+    times = np.empty(len(words))
+    for place, word in enumerate(words):
+        try:
+            times[place] = float(word)
+        except ValueError:
+            refuse(file, number, f"has {word} as time {place + 1}: it is no number")
+        if not math.isfinite(times[place]):
+            refuse(file, number, f"has {word} as time {place + 1}: times must be finite")
+        if place and times[place] < times[place - 1]:
+            refuse(file, number, f"has {word} as time {place + 1} after {words[place - 1]}: times must not decrease")
+    return times

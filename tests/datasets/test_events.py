@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from atbptt.datasets import Events
+from atbptt.datasets.events import _read, _steps
+from atbptt.errors import ConfigError
+from atbptt.evaluation import evaluate
+from atbptt.models import PointProcessNetwork, RecurrentNetwork
+
+SPLITS = ("train", "valid", "test")
+EVENTS = "1 2 3 1 1 2\n2 2 1\n3 1 2 1\n"
+TIMES = "0.5 1 1.25 1.25 3 3.5\n0 0.1 7\n2.5 2.75 3 4e0\n"
+
+
+def write(folder: Path, **changes: str | bytes) -> Path:
+    """The files of all splits, `event_train="..."` and such instead of the usual text."""
+    for split in SPLITS:
+        for kind, text in (("event", EVENTS), ("time", TIMES)):
+            content = changes.get(f"{kind}_{split}", text)
+            path = folder / f"{kind}-{split}.txt"
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def made(folder: Path, batch_size: int = 1, **options: Any) -> Events:
+    return Events(str(folder), batch_size, **options)
+
+
+def test_golden_inputs_and_targets(shared: Path, tmp_path: Path) -> None:
+    with np.load(shared / "golden" / "point_process.npz") as archive:
+        inputs, targets = archive["events_example_x"], archive["events_example_y"]
+    text = {"events": "1 2 1 1 2\n2 2 1\n", "times": "0 0.5 0.75 2 2\n3 3.5 5\n"}
+    folder = write(
+        tmp_path, **{f"event_{s}": text["events"] for s in SPLITS}, **{f"time_{s}": text["times"] for s in SPLITS}
+    )
+    found = made(folder).train.read(0, 10)
+    np.testing.assert_array_equal(found[0][:, 0], inputs)
+    np.testing.assert_array_equal(found[1][:, 0], targets)
+
+
+def test_golden_losses_and_error(shared: Path, tmp_path: Path) -> None:
+    with np.load(shared / "golden" / "point_process.npz") as archive:
+        golden = {name: torch.tensor(archive[name]) for name in archive.files}
+    task = made(write(tmp_path))
+    w = golden["w"].expand(*golden["output"].shape[:2], 1)
+    outputs = torch.cat([golden["output"], w], dim=-1)
+    measures = task.measures(outputs, golden["target"])
+    for name in ("event_loss", "time_loss"):
+        torch.testing.assert_close(measures[name].mean(dim=1), golden[name], rtol=1e-9, atol=0)
+    torch.testing.assert_close(measures["event_error"].mean(), golden["zero_one"], rtol=1e-9, atol=0)
+    whole = golden["event_loss"] + golden["time_loss"]
+    torch.testing.assert_close(task.loss(outputs, golden["target"]).mean(dim=1), whole, rtol=1e-9, atol=0)
+
+
+def test_sequences_of_unequal_length_follow_one_another_and_the_mark_tells_them_apart(tmp_path: Path) -> None:
+    stream = made(write(tmp_path)).train
+    inputs, targets = (part[:, 0].tolist() for part in stream.read(0, 99))
+    assert [row[:3].index(1) + 1 for row in inputs] == [1, 2, 3, 1, 1, 2, 2, 3, 1, 2]
+    assert [row[3] for row in inputs] == [1, 0, 0, 0, 0, 1, 0, 1, 0, 0]
+    assert [row[4] for row in inputs] == pytest.approx([0, 0.5, 0.25, 0, 1.75, 0, 0.1, 0, 0.25, 0.25])
+    assert [event + 1 for event, _ in targets] == [2, 3, 1, 1, 2, 2, 1, 1, 2, 1]
+    assert [time for _, time in targets] == pytest.approx([0.5, 0.25, 0, 1.75, 0.5, 0.1, 6.9, 0.25, 0.25, 1])
+
+
+def test_steps_are_cut_in_streams_and_what_is_dropped_is_noted(tmp_path: Path) -> None:
+    task = made(write(tmp_path), batch_size=3)
+    whole = made(tmp_path).train.inputs[:, 0]
+    assert torch.equal(task.train.inputs, torch.stack([whole[:3], whole[3:6], whole[6:9]], dim=1))
+    assert "train: 10 events to predict in 3 streams of 3 steps, the last 1 dropped" in task.notes
+
+
+def test_sequences_with_nothing_to_predict_are_left_out(tmp_path: Path) -> None:
+    folder = write(tmp_path, event_train="1\n1 2 1 1\n\n2 1\n\n\n", time_train="5\n1 2 3 4\n\n1 2\n")
+    sequences = _read(folder / "event-train.txt", folder / "time-train.txt")
+    assert [events.tolist() for events, _ in sequences] == [[0, 1, 0, 0], [1, 0]]
+    assert len(_steps(sequences)[0]) == 4
+
+
+def test_half_of_the_test_sequences_is_the_validation_split_where_there_is_none(tmp_path: Path) -> None:
+    folder = write(tmp_path, event_test=EVENTS + "1 1\n", time_test=TIMES + "1 2\n")
+    task = made(folder, valid=None)
+    assert (task.train.length, task.valid.length, task.test.length) == (10, 7, 4)
+    with pytest.raises(
+        ConfigError, match=r"^valid \(=null\) takes half of the test sequences, and event-test.txt has only 1$"
+    ):
+        made(write(tmp_path, event_test="1 1 2 1\n", time_test="1 2 3 4\n"), valid=None)
+
+
+@pytest.mark.parametrize("types", [1, 3, 40])
+def test_any_number_of_event_types_is_read_stored_small_and_trained(types: int, tmp_path: Path) -> None:
+    rows = "\n".join(" ".join(str(1 + (7 * i + j) % types) for j in range(6)) for i in range(types))
+    times = "\n".join("1 2 3 4 5 6" for _ in range(types)) + "\n"
+    files = {f"event_{s}": rows for s in SPLITS} | {f"time_{s}": times for s in SPLITS}
+    task = made(write(tmp_path, **files))
+    assert task.input_size == task.output_size == types + 2
+    assert task.train.inputs.shape[-1] == 3
+    inputs, targets = task.train.read(0, 4)
+    assert inputs.shape == (4, 1, types + 2)
+    model = PointProcessNetwork(types + 2, types + 2, hidden=4, embedding=3)
+    outputs, _ = model(inputs, model.initial_state(1))
+    task.loss(outputs, targets).mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())  # type: ignore[arg-type]
+
+
+def test_event_types_that_training_lacks_count(tmp_path: Path) -> None:
+    folder = write(tmp_path, event_test="1 2 5\n1 1 1\n2 2 2 1\n", time_test="1 2 3\n1 2 3\n1 2 3 4\n")
+    assert made(folder).input_size == 7
+    assert made(folder, event_types=9).input_size == 11
+    with pytest.raises(ConfigError, match=r"^event_types \(=4\) must be at least the largest event of .* \(=5\)$"):
+        made(folder, event_types=4)
+
+
+def test_other_models_train_on_events_too(tmp_path: Path) -> None:
+    task = made(write(tmp_path), batch_size=2)
+    model = RecurrentNetwork(5, 5, hidden=4)
+    inputs, targets = task.train.read(0, 3)
+    outputs, _ = model(inputs, model.initial_state(2))
+    assert torch.isfinite(task.loss(outputs, targets)).all()
+
+
+def test_metrics_are_those_it_names_and_sum_up(tmp_path: Path) -> None:
+    task = made(write(tmp_path), batch_size=2)
+    torch.manual_seed(0)
+    model = PointProcessNetwork(5, 5, hidden=4, embedding=3)
+    found = evaluate(model, task, task.valid)
+    assert tuple(found) == task.metric_names
+    assert found["nll"] == pytest.approx(found["event_loss"] + found["time_loss"])
+    inputs, targets = task.valid.read(0, 99)
+    outputs, _ = model(inputs, model.initial_state(2))
+    assert found["nll"] == pytest.approx(task.loss(outputs, targets).mean().item(), rel=1e-6)
+    wrong = outputs[..., :3].argmax(-1) != targets[..., 0]
+    assert found["event_error"] == pytest.approx(wrong.double().mean().item())
+
+
+def test_the_predicted_interval_is_the_mean_of_the_density(tmp_path: Path) -> None:
+    """Rate 2 without growth: 1/2, but for what lies beyond the longest interval of training (6.9)."""
+    task = made(write(tmp_path))
+    outputs = torch.zeros(1, 1, 5)
+    outputs[..., -2] = float(np.log(2))
+    error = task.measures(outputs, torch.tensor([[[0.0, 3.0]]]))["squared_time_error"]
+    assert error.item() == pytest.approx((3 - 0.5) ** 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"event_train": "1 2 3 1 1 2\n2 0 1\n"},
+            "line 2 of event-train.txt has 0 as event 2: events are whole numbers from 1 on",
+        ),
+        ({"event_train": "1 -2\n"}, "line 1 of event-train.txt has -2 as event 2: events are whole numbers from 1 on"),
+        ({"event_train": "1 1.0\n"}, "line 1 of event-train.txt has 1.0 as event 2: events are whole"),
+        ({"event_train": "1 buy\n"}, "line 1 of event-train.txt has buy as event 2: events are whole"),
+        ({"event_train": "1 99999999\n"}, "line 1 of event-train.txt has 99999999 as event 2: events are whole"),
+        ({"time_valid": "0.5 nan 1 2 3 4\n"}, "line 1 of time-valid.txt has nan as time 2: times must be finite"),
+        ({"time_valid": "0 1 2 3 4 inf\n"}, "line 1 of time-valid.txt has inf as time 6: times must be finite"),
+        ({"time_valid": "0 1 2 3 4 1e999\n"}, "line 1 of time-valid.txt has 1e999 as time 6: times must be finite"),
+        ({"time_valid": "0 1 2 3 4 noon\n"}, "line 1 of time-valid.txt has noon as time 6: it is no number"),
+        (
+            {"time_test": "0 1 2 3 4 5\n0 2.5 2.25\n"},
+            "line 2 of time-test.txt has 2.25 as time 3 after 2.5: times must not decrease",
+        ),
+        (
+            {"time_test": TIMES.replace("0 0.1 7", "0 0.1")},
+            "line 2 of event-test.txt has 3 events, and the line of time-test.txt 2 times",
+        ),
+        (
+            {"time_test": TIMES + "1 2\n"},
+            "line 4 of time-test.txt has no line beside it in event-test.txt, which ends after 3",
+        ),
+        (
+            {"event_test": EVENTS + "1 2\n"},
+            "line 4 of event-test.txt has no line beside it in time-test.txt, which ends after 3",
+        ),
+        ({"event_train": b"1 2 1\n1 \xff\n"}, "line 2 of event-train.txt is not UTF-8: byte 0xff at its place 3"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_told_with_its_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    folder = _of_equal_length(write(tmp_path, **changes), changes)
+    with pytest.raises(ConfigError, match="^" + re.escape(f"path (={tmp_path}) cannot be read: {message}")):
+        made(folder)
+
+
+def _of_equal_length(folder: Path, changes: dict[str, Any]) -> Path:
+    """As many lines in the other file of the pair, where the case is not about lines."""
+    for name, text in changes.items():
+        kind, split = name.split("_")
+        other = folder / f"{'time' if kind == 'event' else 'event'}-{split}.txt"
+        lines = (text if isinstance(text, str) else text.decode(errors="replace")).splitlines()
+        if len(lines) < 3:
+            other.write_text("".join(line + "\n" for line in other.read_text().splitlines()[: len(lines)]))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["event", "time"])
+def test_a_missing_file_is_named(tmp_path: Path, kind: str) -> None:
+    write(tmp_path)
+    (tmp_path / f"{kind}-valid.txt").unlink()
+    expected = (
+        rf"^path \(={re.escape(str(tmp_path))}\) lacks {kind}-valid.txt; it must hold event-train.txt, time-train.txt, "
+    )
+    with pytest.raises(ConfigError, match=expected):
+        made(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_an_empty_file_is_refused(tmp_path: Path, text: str) -> None:
+    write(tmp_path, event_valid=text, time_valid=text)
+    with pytest.raises(
+        ConfigError, match=r"event-valid.txt\) must hold a sequence of at least 2 events, and there is none$"
+    ):
+        made(tmp_path)
+
+
+def test_times_that_never_advance_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, event_train="1 2 1 2\n", time_train="1 1 1 1\n")
+    with pytest.raises(ConfigError, match=r"must have intervals greater than 0 in time-train.txt$"):
+        made(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "message"),
+    [
+        (0, r"^batch_size \(=0\) must be at least 1$"),
+        (6, r"^batch_size \(=6\) is too large for the 10 steps of the train split: at least 2 steps a stream$"),
+    ],
+)
+def test_a_split_too_short_for_the_batch_is_refused(tmp_path: Path, batch_size: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        made(write(tmp_path), batch_size=batch_size)
+
+
+def test_book_order_is_read_whole(shared: Path) -> None:
+    task = Events(str(shared / "data" / "book_order"), 64, train="1-train", valid=None, test="1-test")
+    assert (task.train.length, task.valid.length, task.test.length) == (5184, 646, 646)
+    assert task.input_size == 4
+    assert task.notes[1] == "train: 331,800 events to predict in 64 streams of 5,184 steps, the last 24 dropped"

@@ -5,36 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from atbptt.config import Settings
+from atbptt.config import Settings, flattened
 from atbptt.experiment import build
 from atbptt.states import tensors
 
 CONF = Path(__file__).parents[1] / "conf"
-OPTIONS = {
-    group: sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    for group in ("model", "dataset", "truncation", "optimizer", "device", "experiment")
-}
+GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "experiment", "size", "arm")
+OPTIONS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option in options]
 SMALL = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
-SMALL_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2")
+SMALL_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2", "probe.fit_from=null")
 LEAF = re.compile(r"^ *(?P<key>[\w]+): +(?P<value>[^#\s].*)$")
+FILES = ("arrays", "text", "ptb", "wikitext2", "events", "book_order")  # data sets that are read from files
 
 
 @pytest.fixture
-def compose(settings: Callable[..., Settings], tmp_path: Path) -> Callable[..., Settings]:
-    """Checked settings of an option of a group, and of further overrides."""
+def compose(
+    settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Settings]:
+    """Checked settings of an option of a group, and of further overrides; data files are small ones of the test."""
+    monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
     sequences = np.arange(240).reshape(60, 4) % 5
     arrays = {f"{s}_{kind}": sequences for s in ("train", "valid", "test") for kind in ("inputs", "targets")}
     np.savez(tmp_path / "mine.npz", **arrays)
+    for split in ("train", "valid", "test"):
+        for name in (f"{split}.txt", f"ptb.{split}.txt"):
+            (tmp_path / name).write_text("one two three four five six\n" * 300)
+        for name in (split, f"1-{split}"):
+            (tmp_path / f"event-{name}.txt").write_text("1 2 1 1 2 2 1 2\n" * 300)
+            (tmp_path / f"time-{name}.txt").write_text("0 0.1 0.3 0.4 0.4 1 1.5 2\n" * 300)
 
     def make(group: str, option: str, *overrides: str) -> Settings:
-        needed = [f"dataset.path={tmp_path / 'mine.npz'}"] if option == "arrays" else []
-        return settings(f"{group}={option}", *needed, *overrides, size=())
+        chosen = [f"{group}={option}", *overrides]
+        data = next((o.split("=")[1] for o in chosen if o.startswith("dataset=")), option)
+        path = tmp_path / "mine.npz" if data == "arrays" else tmp_path
+        needed = [f"dataset.path={path}"] if data in FILES else []
+        return settings(*chosen, *needed, size=())
 
     return make
 
@@ -74,22 +86,31 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(
         assert composed.name == f"published_{option}"
     elif group == "device":
         assert composed.device.type == option
+    elif group == "size":
+        assert composed.epochs < compose("lr", "1").epochs
+    elif group == "arm":
+        policy, value = re.fullmatch(r"(K|delta)(.*)", option).groups()  # type: ignore[union-attr]
+        assert composed.truncation["name"] == {"K": "fixed", "delta": "adaptive"}[policy]
+        assert composed.truncation[policy] == float(value)
     else:
         assert getattr(composed, group)["name"] == option
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [pair for pair in EVERY_OPTION if pair[0] not in ("experiment", "device")]
+    ("group", "option"), [pair for pair in EVERY_OPTION if pair[0] in ("model", "dataset", "truncation", "optimizer")]
 )
 def test_every_target_can_be_built_and_steps(compose: Callable[..., Settings], group: str, option: str) -> None:
-    size = () if option == "arrays" else SMALL
-    task, model, policy, optimizer = build(compose(group, option, *size, *SMALL_PROBE, "model.hidden=6"))
+    data = option if group == "dataset" else "events" if option == "point_process" else "copy_fixed"
+    size = [f"dataset={data}"] if group != "dataset" else []
+    size += [*SMALL_PROBE, "model.hidden=6", *(SMALL if data not in FILES else ())]
+    task, model, policy, optimizer = build(compose(group, option, *size))
     batch = task.train.batch
-    outputs, state = model(task.train.inputs[:5], model.initial_state(batch))
+    inputs, targets = task.train.read(0, 5)
+    outputs, state = model(inputs, model.initial_state(batch))
     assert outputs.shape == (5, batch, task.output_size)
     assert all(torch.isfinite(part).all() for part in tensors(state))
     before = [p.detach().clone() for p in model.parameters()]
-    losses = task.loss(outputs, task.train.targets[:5])
+    losses = task.loss(outputs, targets)
     assert losses.shape == (5, batch)
     losses.mean().backward()
     optimizer.step()
@@ -97,22 +118,97 @@ def test_every_target_can_be_built_and_steps(compose: Callable[..., Settings], g
     assert policy.K == 10
 
 
+PUBLISHED: dict[str, dict[str, Any]] = {
+    # The table of published settings; probe is W, tau, burn-in, probes, kept_norm.
+    "copy_fixed": {
+        "model": {"layers": 2, "hidden": 50, "embedding": None, "tied": False, "dropout": 0},
+        "dataset": {"min_length": 10, "max_length": 10, "symbols": 6, "batch_size": 64},
+        "steps": (4000, 1000, 1000),
+        "training": ({1.0}, "sqrt", 1e-5),
+        "policy": (15, 2, 100, 5000),
+        "probe": (100, 80, 20, 1, "of_mean"),
+        "K": [5, 10, 15, 20, 30],
+    },
+    "ptb": {
+        "model": {"layers": 1, "hidden": 900, "embedding": 900, "tied": True, "dropout": 0.2},
+        "dataset": {"batch_size": 32},
+        "training": ({1.0, 10.0}, "sqrt", 1e-7),
+        "policy": (100, 10, 300, None),
+        "probe": (400, 360, 40, 5, "sum"),
+        "K": [10, 50, 100, 200, 300],
+    },
+    "wikitext2": {
+        "model": {"layers": 1, "hidden": 512, "embedding": 512, "tied": True, "dropout": 0.2},
+        "dataset": {"batch_size": 16},
+        "training": ({10.0}, "linear", 1e-7),
+        "policy": (100, 10, 300, None),
+        "probe": (400, 360, 40, 5, "sum"),
+        "K": [10, 50, 100, 200, 300],
+    },
+    "book_order": {
+        "model": {"layers": 2, "hidden": 128, "embedding": 128, "dropout": 0},
+        "dataset": {"batch_size": 64},
+        "training": ({0.1}, "none", 1e-3),
+        "policy": (6, 2, 100, 5000),
+        "probe": (200, 180, 20, 1, "of_mean"),
+        "K": [3, 6, 9, 15, 21],
+    },
+}
+PUBLISHED["copy_variable"] = PUBLISHED["copy_fixed"] | {
+    "dataset": PUBLISHED["copy_fixed"]["dataset"] | {"min_length": 5}
+}
+
+
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])
 def test_a_published_experiment_has_the_published_settings(compose: Callable[..., Settings], experiment: str) -> None:
-    """The table of published settings, copy."""
     composed = compose("experiment", experiment, "truncation=adaptive")
-    lengths = {"copy_fixed": (10, 10), "copy_variable": (5, 10)}[experiment]
-    dataset, model, policy, probe = composed.dataset, composed.model, composed.truncation, composed.probe
-    assert (dataset["min_length"], dataset["max_length"], dataset["symbols"]) == (*lengths, 6)
-    assert [dataset[f"{split}_steps"] for split in ("train", "valid", "test")] == [4000, 1000, 1000]
-    assert (model["cell"], model["layers"], model["hidden"], model["dropout"]) == ("lstm", 2, 50, 0)
-    assert (dataset["batch_size"], composed.clip_norm, composed.lr, composed.lr_scaling) == (64, 1, 1, "sqrt")
-    assert composed.optimizer["weight_decay"] == 1e-5
-    assert [policy[key] for key in ("K_init", "K_min", "K_max")] == [15, 2, 100]
-    assert policy["update_every"] * dataset["train_steps"] == 5000
-    assert (probe.window, probe.tau, probe.burn_in, probe.probes) == (100, 80, 20, 1)
-    assert (probe.kept_norm, probe.fit_from) == ("of_mean", 0)
-    assert composed.scheme == "original-buffer"
+    published = PUBLISHED[experiment]
+    assert composed.dataset["name"] == experiment
+    assert {key: composed.dataset[key] for key in published["dataset"]} == published["dataset"]
+    assert {key: composed.model[key] for key in published["model"]} == published["model"]
+    assert composed.model["cell"] == "lstm"
+    rates, scaling, decay = published["training"]
+    assert composed.lr in rates
+    assert (composed.lr_scaling, composed.optimizer["weight_decay"], composed.clip_norm) == (scaling, decay, 1)
+    assert composed.optimizer["_target_"] == "torch.optim.SGD"
+    K_init, K_min, K_max, update_steps = published["policy"]
+    policy = composed.truncation
+    assert (policy["K_init"], policy["K_min"], policy["K_max"]) == (K_init, K_min, K_max)
+    train_steps = composed.dataset.get("train_steps", 5184)  # of the book orders
+    every = 1.0 if update_steps is None else update_steps / train_steps
+    assert policy["update_every"] == pytest.approx(every, rel=1e-15)
+    probe = composed.probe
+    assert (probe.window, probe.tau, probe.burn_in, probe.probes, probe.kept_norm) == published["probe"]
+    assert (probe.fit_from, probe.positions, composed.scheme) == (0, 1, "original-buffer")
+    if "steps" in published:
+        assert tuple(composed.dataset[f"{split}_steps"] for split in ("train", "valid", "test")) == published["steps"]
+
+
+@pytest.mark.parametrize("experiment", OPTIONS["experiment"])
+def test_the_command_of_the_whole_grid_has_the_published_arms(
+    compose: Callable[..., Settings], root: Path, experiment: str
+) -> None:
+    text = (root / "conf" / "experiment" / f"{experiment}.yaml").read_text()
+    command = rf"# +python launch.py -m experiment={experiment} arm=(\S+)( lr=1,10)? init='range\(9\)'$"
+    arms, rates = re.search(command, text.split("defaults:")[0], re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert (rates is not None) == (PUBLISHED[experiment]["training"][0] == {1.0, 10.0})
+    found = [compose("experiment", experiment, f"arm={arm}").truncation for arm in arms.split(",")]
+    assert [policy["K"] for policy in found if policy["name"] == "fixed"] == PUBLISHED[experiment]["K"]
+    adaptive = [policy for policy in found if policy["name"] == "adaptive"]
+    assert [policy["delta"] for policy in adaptive] == [0.9, 0.5, 0.1]
+    assert {policy["K_init"] for policy in adaptive} == {PUBLISHED[experiment]["policy"][0]}
+
+
+@pytest.mark.parametrize("experiment", OPTIONS["experiment"])
+def test_a_small_experiment_exercises_the_same(compose: Callable[..., Settings], experiment: str) -> None:
+    """Smaller numbers, and no other choice of anything."""
+    full, small = (
+        dict(flattened(compose("experiment", experiment, "truncation=adaptive", *size).model_dump()))
+        for size in ((), ("size=small",))
+    )
+    changed = {key for key in full if full[key] != small[key]}
+    assert "epochs" in changed
+    assert all(isinstance(full[key], int | float) and small[key] < full[key] for key in changed), changed
 
 
 def test_an_experiment_leaves_other_choices_of_a_group_alone(compose: Callable[..., Settings]) -> None:
@@ -130,15 +226,14 @@ def test_what_an_experiment_sets_for_a_choice_belongs_to_one(root: Path) -> None
 
 
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])
-def test_an_experiment_opens_with_its_command(root: Path, experiment: str) -> None:
+def test_an_experiment_opens_with_its_cost_and_the_published_results(root: Path, experiment: str) -> None:
     text = (root / "conf" / "experiment" / f"{experiment}.yaml").read_text()
     opening = text.split("defaults:")[0]
-    assert re.search(rf"python launch.py .*experiment={experiment} ", opening)
     assert re.search(r"# Cost: .*\d", opening)
     assert "ublished" in opening
 
 
-@pytest.mark.parametrize("group", OPTIONS)
+@pytest.mark.parametrize("group", [group for group in GROUPS if group != "arm"])
 def test_the_defaults_list_names_every_option(root: Path, group: str) -> None:
     (line,) = re.findall(rf"^  - {group}: .*$", (root / "conf" / "config.yaml").read_text(), re.MULTILINE)
     told = line.split("#")[1].split(":")[-1].split()

@@ -92,7 +92,7 @@ BAD = [
     ("+truncation.delta=0.5", r"^truncation.delta \(=0.5\) is no option of atbptt.truncation.Fixed; .*are K"),
     ("truncation=adaptve", r"^truncation \(=adaptve\) is no option; did you mean adaptive\?; .* adaptive, fixed"),
     ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
-    ("model=null", r"^model \(=null\) must be one of gru, lstm, rnn_relu, rnn_tanh$"),
+    ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
     ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed$"),
     ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
     ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* only basic is supported"),

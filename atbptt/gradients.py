@@ -6,6 +6,8 @@ one backward pass per loss position gives the gradient at all lags.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,9 +77,24 @@ def lag_gradients(
     require(window >= 1, "inputs", len(inputs), f"must be more steps than burn_in (={burn_in})")
     for position in positions:
         require(0 <= position < window, "positions", position, f"must lie in the window, 0..{window - 1}")
-    # cuDNN refuses the backward pass of a recurrent layer in evaluation mode.
-    with evaluating(model), frozen(model), torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
+    with evaluating(model), frozen(model), _native_layers(), torch.enable_grad():
         return _lag_gradients(model, loss, inputs, targets, positions, burn_in, state)
+
+
+@contextmanager
+def _native_layers() -> Iterator[None]:
+    """Within, torch's recurrent layers use no library.
+
+    cuDNN refuses their backward pass in evaluation mode; mkldnn keeps a workspace of megabytes for every step, and
+    step by step is slower (H = 900, B = 32, W = 400: 1.8 instead of 0.6 GB, 12.8 instead of 4.8 s).
+    """
+    mkldnn = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # its context manager warns of other settings it touches
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mkldnn.enabled = mkldnn
 
 
 def _lag_gradients(

@@ -78,10 +78,20 @@ def _keep_freed_memory() -> None:
     """Have the C library reuse what a window frees for the next window, instead of giving it back to the system.
 
     A window's logits are tens of megabytes, which the system would clear anew each time: a quarter of the time
-    of training at V = 10,000, H = 200. Only glibc has the setting.
+    of training at V = 10,000, H = 200.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(mmap_threshold, 2**30)
+    trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    _glibc("mallopt", trim_threshold, 2**31 - 1)
+    _glibc("mallopt", mmap_threshold, 2**30)
+
+
+def give_back_memory() -> None:
+    """Give what is free back to the system: after a probe it is in small pieces, which no window's logits fit in."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(name: str, *arguments: int) -> None:
+    """Call a function that of all C libraries only glibc has."""
+    function = getattr(ctypes.CDLL(None), name, None)
+    if function is not None:
+        function(*arguments)

@@ -130,16 +130,22 @@ def _lag_gradients(
         value = loss(decode(features[position]), targets[at : at + 1]).mean()
         earlier = states[position::-1]  # lag 1 first
         gradients = torch.autograd.grad(
-            value, [part for parts in earlier for part in parts], retain_graph=True, materialize_grads=True
+            value,
+            [part for parts in earlier for part in parts],
+            retain_graph=p < len(positions) - 1,  # the graph is most of the memory
+            materialize_grads=True,
         )
-        parts = len(earlier[0])
-        stacked = [torch.stack(gradients[i::parts]).double() for i in range(parts)]  # (lags, [L,] B, H)
-        layers = [layer for part in stacked for layer in (part.unbind(1) if part.dim() == 4 else (part,))]
-        for c, layer in enumerate(layers):
-            square = layer.square().sum(dim=-1).nan_to_num(nan=torch.inf)
-            squared[p, c, : position + 1] = square.cpu().numpy()
-        total_mean.append(torch.cat([layer.mean(dim=1) for layer in layers], dim=1).cpu().numpy())
-        sizes = [layer.shape[-1] for layer in layers]
+        count_of_parts = len(earlier[0])
+        means = []
+        for i in range(count_of_parts):
+            stacked = torch.stack(gradients[i::count_of_parts])  # (lags, [L,] B, H)
+            for layer in stacked.unbind(1) if stacked.dim() == 4 else (stacked,):
+                layer = layer.double()
+                square = layer.square().sum(dim=-1).nan_to_num(nan=torch.inf)
+                squared[p, len(means), : position + 1] = square.cpu().numpy()
+                means.append(layer.mean(dim=1))
+        total_mean.append(torch.cat(means, dim=1).cpu().numpy())
+        sizes = [part.shape[-1] for part in means]
     mean = np.zeros((window, sum(sizes)))
     count = np.zeros((window, 1))
     for gradient in total_mean:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from atbptt import schema
 from atbptt.config import Settings
 from atbptt.datasets.task import SPLITS, Task
+from atbptt.devices import give_back_memory
 from atbptt.errors import require
 from atbptt.evaluation import evaluate
 from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
@@ -204,7 +205,9 @@ class Trainer:
         return [measurement.estimate for measurement in self._measure("policy")]
 
     def _measure(self, purpose: str) -> list[Measurement]:
-        return self.prober.measure(self.model, self.task, purpose, self.step)
+        measured = self.prober.measure(self.model, self.task, purpose, self.step)
+        give_back_memory()
+        return measured
 
     def _check_finite(self) -> None:
         began = time.perf_counter()

@@ -86,7 +86,7 @@ def _keep_freed_memory() -> None:
 
 
 def give_back_memory() -> None:
-    """Give what is free back to the system: after a probe it is in small pieces, which no window's logits fit in."""
+    """Give what is free back to the system. After a probe it is in small pieces, which no window's logits fit in."""
     _glibc("malloc_trim", 0)
 
 

@@ -136,7 +136,7 @@ def _lag_gradients(
             materialize_grads=True,
         )
         count_of_parts = len(earlier[0])
-        means = []
+        means: list[Tensor] = []
         for i in range(count_of_parts):
             stacked = torch.stack(gradients[i::count_of_parts])  # (lags, [L,] B, H)
             for layer in stacked.unbind(1) if stacked.dim() == 4 else (stacked,):

@@ -205,6 +205,7 @@ class Trainer:
         return [measurement.estimate for measurement in self._measure("policy")]
 
     def _measure(self, purpose: str) -> list[Measurement]:
+        give_back_memory()  # what training and evaluation freed, which the probe's small pieces would not fill
         measured = self.prober.measure(self.model, self.task, purpose, self.step)
         give_back_memory()
         return measured

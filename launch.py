@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from atbptt.config import validated
 from atbptt.devices import parallel_jobs
-from atbptt.errors import ConfigError
+from atbptt.errors import ConfigError, DataWarning
 from atbptt.experiment import run
 from atbptt.planning import Job, plan, planned_settings, shared_plan
 from atbptt.progress import Watch, result
@@ -33,6 +34,7 @@ def main(config: DictConfig) -> None:
     """One job. It never raises: a run that fails says so in its directory and leaves the sweep alone."""
     job = HydraConfig.get().job
     number = 0 if OmegaConf.is_missing(job, "num") else job.num  # missing where there is no sweep
+    warnings.showwarning = show_warning  # in a worker too
     settings = planned_settings(number) or validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     try:
         run(settings)
@@ -50,6 +52,7 @@ def launch() -> int:
     """Plan, run and report; the exit code."""
     console = Console()
     errors = Console(stderr=True)
+    warnings.showwarning = show_warning
     try:
         jobs = plan(sys.argv[1:], Path(__file__).parent / "conf")
     except Exception as error:  # a ConfigError; or a user's own class did what none should
@@ -75,6 +78,19 @@ def launch() -> int:
         errors.print("interrupted: the same command continues from the last checkpoints")
         return 130
     return report(jobs, console, errors)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What concerns the user's data in one line; any other warning with its place in the code."""
+    told = warnings.formatwarning(message, category, filename, lineno, line)
+    print(f"warning: {message}" if issubclass(category, DataWarning) else told.rstrip(), file=file or sys.stderr)
 
 
 def split(jobs: list[Job]) -> tuple[list[Job], list[Job]]:

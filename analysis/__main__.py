@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--metric",
         metavar="M",
         help="the valid_... metric to choose and report by, lower is better; test_... goes with it "
-        "(default: valid_ppl, or valid_loss for runs without perplexity)",
+        "(default: valid_ppl, or valid_loss, or valid_nll for runs that have no other)",
     )
     figures = commands.add_parser(
         "figures",

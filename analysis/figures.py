@@ -106,7 +106,8 @@ def convergence(frame: pd.DataFrame, title: str) -> Figure:
     top = highest(values, perplexity=metric == "valid_ppl")
     _draw(left, trained, metric, lines, top)
     _cut(left, values, top)
-    left.set_ylabel("validation PPL" if metric == "valid_ppl" else metric.replace("valid_", "validation "))
+    measure = metric.removeprefix("valid_")
+    left.set_ylabel("validation " + (measure.upper() if measure in ("ppl", "nll") else measure.replace("_", " ")))
 
     _draw(right, frame, "K", lines)
     _scale(right, frame.loc[frame["metric"] == "K", "value"])

@@ -84,7 +84,8 @@ def natural(label: str) -> list[tuple[float, str]]:
 def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Series:
     """The validation metric of each run (index `experiment_id`); runs that log none are absent.
 
-    `metric` if it is given, else `valid_ppl`, or `valid_loss` for a run that has no perplexity.
+    `metric` if it is given, else `valid_ppl`, or `valid_loss` for a run that has no perplexity, or `valid_nll` for
+    one that has neither (point processes).
 
     Raises:
         AnalysisError: no run logs `metric`, or none logs any validation metric.
@@ -95,7 +96,7 @@ def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Ser
         raise AnalysisError("no validation metric (valid_...) is logged yet")
     if metric is not None and metric not in choices:
         raise unknown("metric", metric, choices)
-    order = ["valid_ppl", "valid_loss"] if metric is None else [metric]
+    order = ["valid_ppl", "valid_loss", "valid_nll"] if metric is None else [metric]
     logged = logged[logged["metric"].isin(order)].sort_values("metric", key=lambda m: m.map(order.index))
     return logged.drop_duplicates(ID).set_index(ID)["metric"]
 

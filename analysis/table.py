@@ -62,7 +62,7 @@ def _title(options: pd.DataFrame, dataset: str) -> str:
 
 def _table(rows: pd.DataFrame, columns: Sequence[str], metric: str) -> Table:
     measure = metric.removeprefix("valid_")
-    measure = "PPL" if measure == "ppl" else measure.replace("_", " ")
+    measure = measure.upper() if measure in ("ppl", "nll") else measure.replace("_", " ")
     table = Table(box=box.SIMPLE_HEAD)
     for column in columns:
         numeric = column != "policy" and pd.api.types.is_numeric_dtype(rows[column])

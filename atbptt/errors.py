@@ -25,6 +25,10 @@ class ConfigError(ValueError):
         return ConfigError(f"{group}.{self.name}", self.rule)
 
 
+class DataWarning(UserWarning):
+    """Something about the data that is worth knowing and stops nothing."""
+
+
 def require(condition: bool, name: str, value: Any, rule: str) -> None:
     """Raise `ConfigError("name (=value) rule")` unless `condition` holds."""
     if not condition:

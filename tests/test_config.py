@@ -324,3 +324,41 @@ def test_id_follows_the_content_of_a_data_file_and_not_its_path(tmp_path: Path) 
     for name, text in (("a.npz", "one"), ("b.npz", "one"), ("c.npz", "two")):
         (tmp_path / name).write_text(text)
     assert id_of(tmp_path / "a.npz") == id_of(tmp_path / "b.npz") != id_of(tmp_path / "c.npz")
+
+
+def test_id_follows_the_files_that_are_read_and_not_what_else_lies_in_their_folder(tmp_path: Path) -> None:
+    def id_of(folder: Path, **arguments: Any) -> str:
+        node = {"_target_": "atbptt.datasets.Text", "path": str(folder), "batch_size": 2, **arguments}
+        return validated({**changed(), "dataset": node}).experiment_id
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for split in ("train", "valid", "test"):
+            (tmp_path / name / f"{split}.txt").write_text(f"words of {split}\n")
+    same = id_of(tmp_path / "a")
+    assert id_of(tmp_path / "b") == same
+    (tmp_path / "a" / "README").write_text("of the data")
+    (tmp_path / "a" / "outputs").mkdir()
+    (tmp_path / "a" / "outputs" / "log.txt").write_text("of a run")
+    assert id_of(tmp_path / "a") == same
+    assert id_of(tmp_path / "a", train_file="valid.txt") != same
+    (tmp_path / "a" / "valid.txt").write_text("other words\n")
+    assert id_of(tmp_path / "a") != same
+
+
+def test_id_follows_both_files_of_every_event_split(tmp_path: Path) -> None:
+    def id_of(**arguments: Any) -> str:
+        node = {"_target_": "atbptt.datasets.Events", "path": str(tmp_path), "batch_size": 2, **arguments}
+        return validated({**changed(), "dataset": node}).experiment_id
+
+    files = [f"{kind}-{split}.txt" for kind in ("event", "time") for split in ("train", "valid", "test")]
+    for file in files:
+        (tmp_path / file).write_text("1 2\n")
+    ids = {id_of()}
+    for file in files:
+        (tmp_path / file).write_text("1 3\n")
+        ids.add(id_of())
+    assert len(ids) == len(files) + 1
+    without = id_of(valid=None)
+    (tmp_path / "time-valid.txt").unlink()
+    assert id_of(valid=None) == without

@@ -26,3 +26,17 @@ def test_every_step_counts_once_whatever_the_length(steps: int) -> None:
     assert found["loss"] == pytest.approx(expected, rel=1e-6)
     assert found["ppl"] == pytest.approx(math.exp(expected), rel=1e-6)
     assert model.training
+
+
+def test_no_forward_pass_puts_out_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atbptt.evaluation.OUTPUTS", 50)
+    model, task = RecurrentNetwork(4, 4, hidden=5), SymbolTask()
+    task.output_size = 4
+    sizes: list[int] = []
+    model.decoder.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.numel()))
+    evaluate(model, task, Stream(torch.randint(4, (30, 3)), torch.randint(4, (30, 3))))
+    assert sum(sizes) == 30 * 3 * 4
+    assert max(sizes) == 48
+    sizes.clear()
+    evaluate(model, task, Stream(torch.randint(4, (5, 99)), torch.randint(4, (5, 99))))  # a step has more than that
+    assert sizes == [99 * 4] * 5

@@ -335,6 +335,20 @@ class Doubling:
 """
 
 
+def test_what_was_read_and_dropped_stands_in_the_log(settings: Make, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two three\n" * 20 + ("four\n" if split == "test" else ""))
+    size = (*(o for o in tiny if not o.startswith("dataset.")), "dataset=text", "dataset.batch_size=3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
+        log = (run(settings(f"dataset.path={tmp_path}", size=size)).path / schema.LOG).read_text()
+    for line in (
+        "data, train: 79 words to predict in 3 streams of 26 steps, the last 1 dropped",
+        "data, test: words that train.txt lacks, read as <unk>: 1",
+    ):
+        assert log.count(line) == 1
+
+
 def test_monitor_names_a_metric_of_the_data_set(settings: Make) -> None:
     assert run(settings("monitor=loss")).status()["monitor"] == "valid_loss"
     with pytest.raises(ConfigError, match=r"monitor \(=nll\) must be one of ppl, loss"):

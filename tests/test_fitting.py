@@ -34,11 +34,33 @@ class Model(nn.Module):
         return (outputs[-1:] if self.last_only else outputs), state
 
 
+class Halved(Model):
+    """The same with its halves, the second of which may be another than the whole has."""
+
+    def __init__(self, other: float = 0.0) -> None:
+        super().__init__()
+        self.other = other
+
+    def recur(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return torch.zeros(len(inputs), inputs.shape[1], 2) + state, state
+
+    def decode(self, features: Tensor) -> Tensor:
+        return self.decoder(features) + self.other
+
+
+class Noisy(Model):
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = super().forward(inputs, state)
+        return outputs + torch.rand_like(outputs), state
+
+
 def test_what_keeps_to_the_protocols_passes() -> None:
     check_policy(Fixed(K=3))
     check_task(task())
     check_fit(RecurrentNetwork(4, 4, layers=2, dropout=0.5), task())
     assert check_fit(Model(), task()) is None  # type: ignore[func-returns-value]
+    check_fit(Halved(), task())
+    check_fit(Noisy(), task())  # has no halves to compare with
 
 
 @pytest.mark.parametrize(
@@ -53,6 +75,7 @@ def test_what_keeps_to_the_protocols_passes() -> None:
             Model(last_only=True),
             r"^model.outputs \(=\(1, 3\)\) must have the axes \(T, B\) of the inputs first, \(2, 3\)",
         ),
+        (Halved(other=0.5), r"^model._target_ \(=Halved\) must make the same outputs by decode\(recur\(inputs\)\) as"),
         (Model(forgetful=True), r"^model._target_ \(=Model\) must make outputs that depend on its state"),
     ],
 )

@@ -140,3 +140,16 @@ def test_a_gradient_that_is_not_finite_is_no_absent_lag(loss: Any) -> None:
     assert np.isinf(measured.norms[0, :4]).all()
     assert np.isnan(measured.norms[0, 4:]).all()
     assert not np.isfinite(average_norms(measured.norms)).any()
+
+
+def test_only_the_losses_differentiated_are_decoded(loss: Any) -> None:
+    model, steps = network(), []
+    model.decoder.register_forward_hook(lambda _module, _inputs, output: steps.append(len(output)))
+    lag_gradients(model, loss, *symbols(9), [3, 5], burn_in=3)
+    assert steps == [1, 1]
+
+
+def test_the_layers_library_is_back_after_a_probe(loss: Any) -> None:
+    before = torch.backends.mkldnn.enabled
+    lag_gradients(network(), loss, *symbols(5), [4])
+    assert torch.backends.mkldnn.enabled == before

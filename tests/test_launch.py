@@ -199,3 +199,46 @@ def test_a_run_that_was_killed_is_told_from_one_that_never_started() -> None:
     assert launcher.reason(status) == "killed at epoch 1.5 of 2, K 7"
     assert launcher.reason({}) == "never started"
     assert launcher.reason({**status, "error": "ValueError: no"}) == "ValueError: no"
+
+
+def test_real_text_is_trained_and_what_is_wrong_with_it_is_told(
+    root: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run, a damaged cache, a file that is not UTF-8: a warning, then an error before anything is written."""
+    monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two three four five\n" * 40)
+    size = [option for option in tiny if not option.startswith("dataset.")]
+    options = [*size, "dataset=text", f"dataset.path={tmp_path}", "dataset.batch_size=4", "output_dir=out"]
+
+    def call(*more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(root / "launch.py"), *options, *more]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+    done = call("model.embedding=6", "model.tied=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "finished" in done.stdout
+    (cached,) = (tmp_path / "cache").glob("*.npy")
+    cached.write_bytes(b"")
+    done = call("init=1")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"warning: the cache {cached} is damaged (")
+    assert len(done.stderr.splitlines()) == 1
+    (tmp_path / "valid.txt").write_bytes(b"one\nna\xefve\n")
+    before = runs(tmp_path / "out")
+    done = call("init=2")
+    assert done.returncode == 1
+    expected = (
+        f"error: dataset.path (={tmp_path}) cannot be read: line 2 of valid.txt is not UTF-8: byte 0xef at its place 3"
+    )
+    assert done.stderr.strip() == expected
+    assert runs(tmp_path / "out") == before
+
+
+def test_a_published_data_set_that_is_not_there_is_told_with_its_command(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(root / "launch.py"), "experiment=book_order"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: dataset.path (=data/book_order) must be a folder; python -m atbptt.datasets")
+    assert done.stderr.endswith("fetch book_order gets it\n")
+    assert not (tmp_path / "outputs").exists()

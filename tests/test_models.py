@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.models import CELLS, RecurrentNetwork
+from atbptt.models import CELLS, PointProcessNetwork, RecurrentNetwork, halves
 from atbptt.states import tensors
 
 V, H, B = 5, 7, 3
@@ -164,6 +164,8 @@ def test_the_initial_state_follows_the_parameters_type() -> None:
         ({"layers": 0}, r"^layers \(=0\) must be at least 1$"),
         ({"hidden": 0}, r"^hidden \(=0\) must be at least 1$"),
         ({"embedding": 0}, r"^embedding \(=0\) must be at least 1, or null$"),
+        ({"tied": True}, rf"^embedding \(=null\) must be hidden \(={H}\): tied shares the embedding's matrix"),
+        ({"tied": True, "embedding": 4}, rf"^embedding \(=4\) must be hidden \(={H}\): tied shares"),
         ({"dropout": -0.1}, r"^dropout \(=-0.1\) must be at least 0 and below 1$"),
         ({"dropout": 1.0}, r"^dropout \(=1.0\) must be at least 0 and below 1$"),
         ({"dropout": math.nan}, r"^dropout \(=nan\) must be at least 0 and below 1$"),
@@ -172,3 +174,90 @@ def test_the_initial_state_follows_the_parameters_type() -> None:
 def test_bad_arguments_are_refused_by_name_value_and_rule(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         network(**options)
+
+
+def test_a_tied_decoder_has_the_embeddings_matrix_for_good() -> None:
+    model = network(embedding=H, tied=True)
+    assert model.decoder.weight is model.embedding.weight
+    assert len(list(model.parameters())) == len(list(network(embedding=H).parameters())) - 1
+    loss = model(symbols(6), model.initial_state(B))[0].square().mean()
+    torch.optim.SGD(model.parameters(), lr=0.1).step(lambda: [loss.backward(), loss][1])
+    assert torch.equal(model.decoder.weight, model.embedding.weight)
+    other = network(1, embedding=H, tied=True)
+    other.load_state_dict(model.state_dict())
+    assert other.decoder.weight is other.embedding.weight
+    assert torch.equal(other.decoder.weight, model.decoder.weight)
+
+
+def test_a_tied_decoder_needs_as_many_inputs_as_outputs() -> None:
+    with pytest.raises(ConfigError, match=r"^tied \(=true\) needs as many inputs as outputs, and .* has 4 and 5$"):
+        RecurrentNetwork(4, 5, hidden=3, embedding=3, tied=True)
+
+
+def events(steps: int, types: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    event = nn.functional.one_hot(torch.randint(types, (steps, B), generator=generator), types)
+    return torch.cat([event, torch.rand(steps, B, 2, generator=generator)], dim=-1)
+
+
+def point_process(init: int = 0, types: int = 3, **options: Any) -> PointProcessNetwork:
+    torch.manual_seed(init)
+    return PointProcessNetwork(types + 2, types + 2, **{"hidden": H, "embedding": 4, **options})
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_point_process_network_has_logits_a_log_rate_and_one_growth(cell: str) -> None:
+    model = point_process(cell=cell)
+    outputs, state = model(events(6), model.initial_state(B))
+    assert outputs.shape == (6, B, 5)
+    assert (outputs[..., -1] == model.growth).all()
+    assert outputs[..., :-1].flatten(0, 1).std(dim=0).min() > 0
+    assert model.state_names == (("hidden", "cell") if cell == "lstm" else ("hidden",))
+    outputs.sum().backward()
+    assert model.growth.grad.item() == 6 * B
+    assert tensors(state)[0].shape == (2, B, H)
+
+
+def test_the_mark_and_the_interval_are_fed_beside_the_embedding() -> None:
+    """Also with dropout, which is on the embedding alone."""
+    model = point_process(dropout=0.5).train()
+    seen: list[Tensor] = []
+    model.rnn.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    inputs = events(50)
+    model(inputs, model.initial_state(B))
+    assert torch.equal(seen[0][..., 4:], inputs[..., 3:])
+    assert (seen[0][..., :4] == 0).float().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_growth_starts_as_a_matrix_of_one_number() -> None:
+    starts = torch.cat([point_process(init).growth.detach() for init in range(200)])
+    bound = math.sqrt(3)
+    assert starts.abs().max() <= bound
+    assert min(-starts.min(), starts.max()) > 0.9 * bound
+
+
+@pytest.mark.parametrize("sizes", [(5, 4), (2, 2)])
+def test_a_point_process_network_refuses_what_is_no_event_data(sizes: tuple[int, int]) -> None:
+    rule = r"^_target_ \(=PointProcessNetwork\) reads event data \(T, B, E \+ 2\), of dataset=book_order or "
+    with pytest.raises(ConfigError, match=rule):
+        PointProcessNetwork(*sizes)
+    with pytest.raises(ConfigError, match=rule):
+        point_process()(symbols(3), point_process().initial_state(B))
+
+
+@pytest.mark.parametrize("model", [network(layers=2, embedding=4, dropout=0.3), point_process(dropout=0.3)])
+def test_the_halves_make_what_the_whole_does(model: nn.Module) -> None:
+    recur, decode = halves(model.eval())
+    inputs = events(6) if isinstance(model, PointProcessNetwork) else symbols(6)
+    whole, after = model(inputs, model.initial_state(B))  # type: ignore[operator]
+    features, state = recur(inputs, model.initial_state(B))  # type: ignore[operator]
+    assert features.shape == (6, B, H)
+    assert torch.equal(decode(features), whole)
+    assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(after), strict=True))
+
+
+def test_a_model_without_halves_is_its_own() -> None:
+    model = nn.Linear(2, 2)
+    recur, decode = halves(model)
+    assert recur is model
+    assert decode(symbols(2)).tolist() == symbols(2).tolist()

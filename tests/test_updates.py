@@ -162,3 +162,16 @@ def test_a_step_clips_the_norm_and_reports_it_as_it_was() -> None:
 
 def test_lr_scales_with_K() -> None:
     assert [scaled_lr(2.0, scaling, 9) for scaling in ("none", "sqrt", "linear")] == [2.0, 6.0, 18.0]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_only_steps_whose_loss_is_taken_are_decoded(scheme: str, stream: tuple[Tensor, Tensor], loss: Loss) -> None:
+    """A pre-roll's outputs would be most of the work where the symbols are many."""
+    model, steps = network(), []
+    model.decoder.register_forward_hook(lambda _module, _inputs, output: steps.append(len(output)))
+    state = model.initial_state(3)
+    for window in windows(scheme, 4, len(stream[0])):
+        steps.clear()
+        _, _, state = window_loss(model, loss, Stream(*stream), window, state)
+        assert sum(steps) == window.stop - window.loss_start
+    assert steps

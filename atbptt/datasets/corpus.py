@@ -15,7 +15,7 @@ import numpy as np
 
 from atbptt.datasets.reading import text_lines
 from atbptt.datasets.task import SPLITS
-from atbptt.errors import described, require
+from atbptt.errors import DataWarning, described, require
 from atbptt.files import cache_folder, file_digest, write_atomically, write_text
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
@@ -44,7 +44,7 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
     read the text, and all write the same bytes.
 
     Warns:
-        UserWarning: the cache was damaged and has been made anew, or cannot be written.
+        DataWarning: the cache was damaged and has been made anew, or cannot be written.
 
     Raises:
         ConfigError: a file has no word, or is not UTF-8.
@@ -56,14 +56,16 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, EOFError, ValueError) as error:
-        warnings.warn(f"the cache {cached}.npy is damaged ({described(error)}); it is made anew", stacklevel=2)
+        warnings.warn(
+            f"the cache {cached}.npy is damaged ({described(error)}); it is made anew", DataWarning, stacklevel=2
+        )
     corpus = _tokenized(files)
     try:
         _store(corpus, cached)
         return _load(cached)
     except OSError as error:
         told = f"the cache {cached}.npy cannot be written ({described(error)}): every run reads the text itself"
-        warnings.warn(f"{told}; ATBPTT_CACHE names another folder", stacklevel=2)
+        warnings.warn(f"{told}; ATBPTT_CACHE names another folder", DataWarning, stacklevel=2)
         return corpus
 
 

@@ -51,7 +51,7 @@ class Text(SymbolTask):
             f"vocabulary: {len(corpus.words):,} words",
             *(batchify_note(split, "words to predict", len(corpus.tokens[split]) - 1, batch_size) for split in SPLITS),
             *(
-                f"{split}: {count:,} words that {train_file} lacks became {UNKNOWN}"
+                f"{split}: words that {train_file} lacks, read as {UNKNOWN}: {count:,}"
                 for split, count in corpus.unknown.items()
                 if count
             ),

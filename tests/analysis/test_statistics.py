@@ -42,7 +42,7 @@ def test_a_value_that_is_not_finite_never_wins(root: Path, write_run: WriteRun, 
 
 
 def test_loss_counts_where_there_is_no_perplexity(root: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="book_order")
+    write_run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="linear")
     write_run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]})
     best = best_validation(load(root))
     assert best[["metric", "valid", "test"]].to_numpy().tolist() == [
@@ -50,6 +50,20 @@ def test_loss_counts_where_there_is_no_perplexity(root: Path, write_run: WriteRu
         ["valid_ppl", 2.0, 2.5],
     ]
     assert best_validation(load(root), "valid_loss")["valid"].tolist() == [-5.0, 0.1]
+
+
+def test_nll_counts_where_it_is_all_there_is(root: Path, write_run: WriteRun) -> None:
+    metrics = {
+        "valid_event_error": [0.3, 0.5],
+        "valid_nll": [-4.0, -5.0],
+        "test_nll": [-3.0, -3.5],
+        "test_event_error": [0, 1],
+    }
+    write_run("a", metrics, dataset="book_order")
+    (row,) = best_validation(load(root))[["metric", "valid", "test"]].to_numpy().tolist()
+    assert row == ["valid_nll", -5.0, -3.5]
+    (row,) = best_validation(load(root), "valid_event_error")[["metric", "valid", "test"]].to_numpy().tolist()
+    assert row == ["valid_event_error", 0.3, 0]
 
 
 def test_an_unknown_metric_is_named_with_the_nearest(sweep: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from atbptt.datasets import Text, corpus
 from atbptt.datasets.corpus import read_corpus
-from atbptt.errors import ConfigError
+from atbptt.errors import ConfigError, DataWarning
 from atbptt.evaluation import evaluate
 from atbptt.models import RecurrentNetwork
 
@@ -60,7 +60,7 @@ def test_words_are_numbered_by_first_appearance_and_a_line_ends_in_eos(write: Ca
 def test_words_that_training_lacks_become_unk_and_are_counted(write: Callable[..., Path]) -> None:
     task = Text(str(write()), 1)
     assert words(task, "valid") == ["the", "<unk>", "sat", "on", "<unk>", "<eos>"]
-    assert "valid: 2 words that train.txt lacks became <unk>" in task.notes
+    assert "valid: words that train.txt lacks, read as <unk>: 2" in task.notes
     assert not any(note.startswith("test") and "<unk>" in note for note in task.notes)
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(
     (path,) = cache.glob(f"*{suffix}")
     whole = path.read_bytes()
     path.write_bytes(DAMAGES[damage](whole))
-    with pytest.warns(UserWarning, match=r"^the cache .*\.npy is damaged \(.*\); it is made anew$"):
+    with pytest.warns(DataWarning, match=r"^the cache .*\.npy is damaged \(.*\); it is made anew$"):
         after = Text(str(write()), 1)
     for split in SPLITS:
         assert words(after, split) == before[split]
@@ -195,7 +195,7 @@ def test_without_a_place_for_the_cache_the_text_is_read_itself(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.warns(UserWarning, match=r"cannot be written .*ATBPTT_CACHE names another folder"):
+    with pytest.warns(DataWarning, match=r"cannot be written .*ATBPTT_CACHE names another folder"):
         task = Text(str(write()), 1)
     assert words(task, "test") == ["the", "mat", "<eos>", "sat", "<eos>"]
 

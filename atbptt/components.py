@@ -49,15 +49,24 @@ class Component:
     def data_digest(self) -> str | None:
         """A digest of the data that an argument named `path` leads to, None where there is no such argument.
 
-        Of the files that the class's static method `files(arguments)` lists, where it has one; else of all that
-        the path holds.
+        Of the files that the class's static method `data_files(arguments)` lists, where it has one; else of all
+        that the path holds.
+
+        Raises:
+            ConfigError: a file cannot be read.
         """
         if "path" not in self.arguments:
             return None
-        files = getattr(_locate(self.group, self.target), "files", None)
-        if files is None:
-            return content_digest(Path(str(self.arguments["path"])))
-        return ",".join(map(content_digest, files(self.arguments)))
+        located = _locate(self.group, self.target)
+        files = [Path(str(self.arguments["path"]))]
+        if isinstance(inspect.getattr_static(located, "data_files", None), staticmethod):
+            bound = inspect.signature(located).bind_partial(**self.arguments)
+            bound.apply_defaults()
+            files = located.data_files(bound.arguments)  # type: ignore[attr-defined]
+        try:
+            return ",".join(map(content_digest, files))
+        except OSError as error:
+            raise ConfigError(f"{self.group}.path", f"(={error.filename}) cannot be read: {error.strerror}") from error
 
     def build(self, *supplied: Any, **named: Any) -> Any:
         """The object.

@@ -85,14 +85,14 @@ class Settings(Section):
 
         Left out: device, output folder and name, what is shown while running, and the budget, so that raising
         `epochs` continues a run instead of starting another. An argument named `path` counts by the content of
-        that file or folder.
+        the files it leads to.
         """
         decisive = self.model_dump(exclude={"name", "output_dir", "epochs", "seconds", "monitor", "device"})
         for group in SUPPLIED:
             part = self.component(group)
             decisive[group] = {"_target_": part.target, **part.arguments}
-            if "path" in part.arguments:
-                decisive[group]["path"] = part.data_digest()
+            if (digest := part.data_digest()) is not None:
+                decisive[group]["path"] = digest
         canonical = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

@@ -81,8 +81,9 @@ def _keep_freed_memory() -> None:
     of training at V = 10,000, H = 200.
     """
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    _glibc("mallopt", trim_threshold, 2**31 - 1)
-    _glibc("mallopt", mmap_threshold, 2**30)
+    # Before glibc 2.35 no more than 2**25 is accepted; setting the other alone would be worse than nothing.
+    if _glibc("mallopt", mmap_threshold, 2**30) or _glibc("mallopt", mmap_threshold, 2**25):
+        _glibc("mallopt", trim_threshold, 2**31 - 1)
 
 
 def give_back_memory() -> None:
@@ -90,8 +91,7 @@ def give_back_memory() -> None:
     _glibc("malloc_trim", 0)
 
 
-def _glibc(name: str, *arguments: int) -> None:
-    """Call a function that of all C libraries only glibc has."""
+def _glibc(name: str, *arguments: int) -> int:
+    """Call a function that of all C libraries only glibc has; elsewhere 0, which is its word for failure."""
     function = getattr(ctypes.CDLL(None), name, None)
-    if function is not None:
-        function(*arguments)
+    return 0 if function is None else int(function(*arguments))

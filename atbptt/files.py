@@ -53,7 +53,8 @@ def content_digest(path: Path) -> str:
 
 def file_digest(file: Path) -> str:
     """The SHA-256 of a file's content, 64 hexadecimal characters; an unchanged file is read once a process."""
-    return _digest(file, file.stat().st_mtime_ns)
+    found = file.stat()
+    return _digest(file, found.st_mtime_ns, found.st_size)
 
 
 def cache_folder() -> Path:
@@ -63,7 +64,7 @@ def cache_folder() -> Path:
 
 
 @functools.lru_cache(maxsize=1024)
-def _digest(file: Path, changed_ns: int) -> str:  # noqa: ARG001  (a changed file is read again)
+def _digest(file: Path, changed_ns: int, size: int) -> str:  # noqa: ARG001  (a changed file is read again)
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -48,11 +48,14 @@ class Recurrent(Protocol):
 def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, State]], Callable[[Tensor], Tensor]]:
     """What runs over time, (inputs, state) -> (features (T, B, ...), state), and what makes outputs of its features.
 
-    The whole model and nothing, where it has no methods `recur` and `decode`.
+    The whole model and nothing, where it has no methods `recur` and `decode`, or where a class derived from theirs
+    has a `forward` of its own, which may do more than they do.
     """
-    if hasattr(model, "recur") and hasattr(model, "decode"):
-        return model.recur, model.decode  # type: ignore[return-value]
-    return model, lambda features: features
+    classes = type(model).__mro__
+    defined = [next((c for c in classes if name in vars(c)), None) for name in ("forward", "recur", "decode")]
+    if None in defined or any(issubclass(defined[0], c) and c is not defined[0] for c in defined[1:]):  # type: ignore[arg-type]
+        return model, lambda features: features
+    return model.recur, model.decode  # type: ignore[return-value]
 
 
 class RecurrentNetwork(nn.Module):

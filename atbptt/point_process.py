@@ -3,11 +3,10 @@ Processes", KDD 2016, eq. 12 to 14).
 
 The rate after an event starts at exp(log_rate) and grows as exp(w t), so that the next interval has the density
 
-    log f(dt) = log_rate + w dt + (exp(log_rate) - exp(log_rate + w dt)) / w.
+    log f(dt) = log_rate + w dt - R(dt),    R(dt) = (exp(log_rate + w dt) - exp(log_rate)) / w.
 
-The last term is minus the cumulative rate, exp(log_rate) dt (exp(x) - 1) / x with x = w dt, which is 0/0 at w = 0
-and overflows for large x; here it is exp(log_rate + log dt + log((exp(x) - 1) / x)), and its exponent is known to
-full precision for every x.
+R, the cumulative rate, is 0/0 at w = 0 and overflows for large w dt. Here its logarithm is computed,
+log_rate + log dt + log((exp(x) - 1) / x) with x = w dt, which does neither.
 """
 
 from __future__ import annotations
@@ -18,9 +17,12 @@ from torch import Tensor
 
 # Below it the series of `log_mean_growth` has an error of 1e-15; above, nothing cancels.
 SERIES = 0.1
-# A cumulative rate beyond exp(30) has no chance to be seen. It is continued as a straight line, so that value and
-# gradient are finite, and point to where the rate is smaller.
-LARGEST_EXPONENT = 30.0
+# A cumulative rate beyond exp(15) has no chance to be seen. It is continued as a straight line, so that value,
+# gradient and the gradient's norm are finite, and point to where the rate is smaller.
+LARGEST_EXPONENT = 15.0
+QUADRATURE_POINTS = 64
+QUADRATURE_SPAN = 25.0  # of log R, downwards: less than exp(-25) of the integral lies below
+LARGEST_SEEN = 40.0  # R beyond which less than exp(-40) of the density lies
 
 
 def log_density(log_rate: Tensor, w: Tensor, interval: Tensor) -> Tensor:
@@ -31,46 +33,56 @@ def log_density(log_rate: Tensor, w: Tensor, interval: Tensor) -> Tensor:
         w: growth of the log rate, per unit of time; any sign, 0 included.
         interval: dt, at least 0.
     """
-    x = w * interval
-    return log_rate + x - _exp(log_rate + interval.log() + log_mean_growth(x))
+    return log_rate + w * interval - _exp(_log_cumulative_rate(log_rate, w, interval))
+
+
+def mean_interval(log_rate: Tensor, w: Tensor, longest: float) -> Tensor:
+    """The integral of t f(t) over 0..longest, by quadrature; the shape of `log_rate`.
+
+    It is the mean of f but for what lies beyond `longest`, with w < 0 also the chance that no event ever comes.
+    The variable of integration is log R, in which the density is exp(log R - R), of the same width whatever the
+    rate and its growth: in t it may lie anywhere over many decades, and be narrow.
+
+    Arguments:
+        log_rate, w: as in `log_density`, of the same shape. Better in float64.
+        longest: greater than 0.
+    """
+    whole = _log_cumulative_rate(log_rate, w, torch.full_like(log_rate, longest))
+    top = whole.clamp(max=float(np.log(LARGEST_SEEN)))
+    nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE_POINTS)
+    mean = torch.zeros_like(log_rate)
+    for s, weight in zip((nodes + 1) / 2, weights / 2, strict=True):  # one by one: all at once take memory
+        # Closer together at the top, where with w < 0 the time goes to infinity as a logarithm.
+        log_R = top - QUADRATURE_SPAN * s**3
+        density = (log_R - log_R.exp()).exp()
+        mean += weight * 3 * QUADRATURE_SPAN * s**2 * density * _time_at(log_rate, w, log_R).clamp(max=longest)
+    return mean
 
 
 def log_mean_growth(x: Tensor) -> Tensor:
     """log((exp(x) - 1) / x), the log of the mean of exp over 0..x: exact near 0, without overflow anywhere."""
-    # x / 2 is its odd part; the even part is log(sinh(x / 2) / (x / 2)). Each side of `where` gets only arguments
-    # at which it is finite, or the gradient of the side not taken would be NaN.
+    # Each side of `where` gets only arguments at which it is finite, or the gradient of the side not taken would
+    # be NaN.
     near = x.abs() < SERIES
-    square = torch.where(near, x, 0.0).square()
-    series = square * (1 / 24 - square * (1 / 2880 - square / 181440))
-    size = torch.where(near, 1.0, x.abs())
-    direct = size / 2 + (-torch.expm1(-size)).log() - size.log()
-    return x / 2 + torch.where(near, series, direct)
+    small = torch.where(near, x, 0.0)
+    square = small.square()
+    series = small / 2 + square * (1 / 24 - square * (1 / 2880 - square / 181440))
+    large = torch.where(near, 1.0, x)
+    size = large.abs()
+    direct = torch.relu(large) + (-torch.expm1(-size)).log() - size.log()
+    return torch.where(near, series, direct)
 
 
-def mean_interval(log_rate: Tensor, w: Tensor, times: Tensor, weights: Tensor) -> Tensor:
-    """The mean of f by quadrature: sum of weights * times * f(times), for every log_rate; shapes as `log_rate`.
-
-    The integral ends where the rule does. What f has beyond (with w < 0 also the chance that no event ever comes)
-    counts nothing.
-
-    Arguments:
-        log_rate, w: as in `log_density`, of the same shape.
-        times, weights: the quadrature rule, (N,).
-    """
-    density = log_density(log_rate.unsqueeze(-1), w.unsqueeze(-1), times).exp()
-    return density @ (weights * times)
+def _log_cumulative_rate(log_rate: Tensor, w: Tensor, interval: Tensor) -> Tensor:
+    return log_rate + interval.log() + log_mean_growth(w * interval)
 
 
-def log_rule(shortest: float, longest: float, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss-Legendre times and weights in log t: as many points for every scale from shortest to longest.
-
-    A density of intervals has its mass anywhere over the many decades that intervals have, where points evenly
-    spaced in t miss it.
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    low, high = np.log(shortest), np.log(longest)
-    times = np.exp(low + (high - low) * (nodes + 1) / 2)
-    return times, weights * (high - low) / 2 * times
+def _time_at(log_rate: Tensor, w: Tensor, log_R: Tensor) -> Tensor:
+    """The time t at which R(t) is exp(log_R): log(1 + y) / w with y = w exp(log_R - log_rate)."""
+    without_growth = (log_R - log_rate).exp()
+    y = (w * without_growth).clamp(min=-1.0)  # with w < 0, R comes no further than y = -1
+    near = y.abs() < 1e-6
+    return torch.where(near, without_growth * (1 - y / 2), y.log1p() / torch.where(near, 1.0, w))
 
 
 def _exp(exponent: Tensor) -> Tensor:

@@ -216,12 +216,14 @@ class Trainer:
         waited = time.perf_counter() - began
         self.train_seconds += waited
         self.sums["seconds"] += waited
-        if not math.isfinite(total):
-            clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
-            raise DivergedError(
-                f"the training loss is not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
-                f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
-            )
+        # Clipped, a gradient of infinite norm is no gradient at all: nothing would move, and nothing tell.
+        for what, value in (("loss", total), ("gradient's norm", float(self.sums["norm"]))):
+            if not math.isfinite(value):
+                clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
+                raise DivergedError(
+                    f"the training {what} is not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
+                    f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
+                )
 
     def _evaluate(self) -> None:
         """Log all metrics at the present parameters."""

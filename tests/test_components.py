@@ -31,6 +31,24 @@ class Mine:
         self.arguments = dict(size=size, rate=rate, mode=mode, limit=limit, extra=extra)
 
 
+class Read:
+    def __init__(self, path: str, file: str = "one.txt") -> None:
+        self.path = path
+
+    @staticmethod
+    def data_files(arguments):
+        from pathlib import Path
+
+        return [Path(arguments["path"]) / arguments["file"]]
+
+
+class ReadAll:
+    data_files = ["the name means something else here"]
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
 class Typed:
     def __init__(self, inner: Inner) -> None:
         self.inner = inner
@@ -190,3 +208,41 @@ def test_a_nested_target_that_raises_is_told_as_a_config_error() -> None:
 def test_a_class_without_a_signature_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^model._target_ \(=builtins.dict\) does not tell what arguments it "):
         component("model", {"_target_": "builtins.dict"})
+
+
+def test_data_counts_by_the_files_that_the_class_lists(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("one.txt", "two.txt"):
+        (data / name).write_text(name)
+    (data / "same.txt").write_text("one.txt")
+    digests = {
+        name: component("dataset", node("Read", path=str(data), **options)).data_digest()
+        for name, options in (("default", {}), ("one", {"file": "one.txt"}), ("same", {"file": "same.txt"}))
+    }
+    assert digests["default"] == digests["one"] == digests["same"]
+    assert component("dataset", node("Read", path=str(data), file="two.txt")).data_digest() != digests["one"]
+    (data / "two.txt").write_text("changed")
+    assert component("dataset", node("Read", path=str(data))).data_digest() == digests["one"]
+
+
+def test_data_counts_whole_where_the_class_lists_nothing(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "one.txt").write_text("one")
+    before = component("dataset", node("ReadAll", path=str(data))).data_digest()
+    (data / "two.txt").write_text("two")
+    assert component("dataset", node("ReadAll", path=str(data))).data_digest() != before
+    assert component("dataset", node(size=3)).data_digest() is None
+
+
+def test_data_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "one.txt"
+    file.write_text("one")
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("atbptt.components.content_digest", refuse)
+    with pytest.raises(ConfigError, match=r"^dataset.path \(=.*one.txt\) cannot be read: Permission denied$"):
+        component("dataset", node("Read", path=str(tmp_path))).data_digest()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt.devices import check_device, configure_torch, leased_device, parallel_jobs
+from atbptt.devices import check_device, configure_torch, give_back_memory, leased_device, parallel_jobs
 from atbptt.errors import ConfigError
 
 TINIEST = 1e-310  # a subnormal double
@@ -110,3 +110,46 @@ def test_on_a_gpu_algorithms_are_deterministic() -> None:
     configure_torch(1)
     assert torch.are_deterministic_algorithms_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+class Glibc:
+    """A C library that notes its calls; an old one refuses a large threshold."""
+
+    def __init__(self, largest: int) -> None:
+        self.largest, self.calls = largest, []  # type: ignore[var-annotated]
+
+    def mallopt(self, option: int, value: int) -> int:
+        self.calls.append((option, value))
+        return int(option != -3 or value <= self.largest)
+
+    def malloc_trim(self, pad: int) -> int:
+        self.calls.append(("trim", pad))
+        return 1
+
+
+@pytest.mark.usefixtures("no_gpu", "torch_settings")
+@pytest.mark.parametrize(
+    ("largest", "calls"),
+    [
+        (2**40, [(-3, 2**30), (-1, 2**31 - 1)]),
+        (2**25, [(-3, 2**30), (-3, 2**25), (-1, 2**31 - 1)]),
+        (0, [(-3, 2**30), (-3, 2**25)]),
+    ],
+)
+def test_freed_memory_is_kept_where_the_c_library_can(
+    monkeypatch: pytest.MonkeyPatch, largest: int, calls: list[tuple[int, int]]
+) -> None:
+    library = Glibc(largest)
+    monkeypatch.setattr("ctypes.CDLL", lambda _: library)
+    configure_torch(1)
+    assert library.calls == calls
+    give_back_memory()
+    assert library.calls[-1] == ("trim", 0)
+
+
+@pytest.mark.usefixtures("no_gpu", "torch_settings")
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    configure_torch(1)
+    give_back_memory()
+    assert torch.get_num_threads() == 1

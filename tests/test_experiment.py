@@ -335,6 +335,13 @@ class Doubling:
 """
 
 
+def test_a_gradient_without_a_finite_norm_ends_the_run(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clipped, it would be no gradient: nothing moves, and the loss stays finite."""
+    monkeypatch.setattr("atbptt.training.step", lambda *_: torch.tensor(torch.inf))
+    with pytest.raises(DivergedError, match=r"^the training gradient's norm is not finite after \d+ updates "):
+        run(settings())
+
+
 def test_what_was_read_and_dropped_stands_in_the_log(settings: Make, tiny: tuple[str, ...], tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("one two three\n" * 20 + ("four\n" if split == "test" else ""))

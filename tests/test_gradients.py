@@ -149,7 +149,10 @@ def test_only_the_losses_differentiated_are_decoded(loss: Any) -> None:
     assert steps == [1, 1]
 
 
-def test_the_layers_library_is_back_after_a_probe(loss: Any) -> None:
-    before = torch.backends.mkldnn.enabled
-    lag_gradients(network(), loss, *symbols(5), [4])
+def test_a_probe_uses_torchs_own_layers_and_puts_the_library_back(loss: Any) -> None:
+    before, model = torch.backends.mkldnn.enabled, network()
+    within: list[bool] = []
+    model.rnn.register_forward_hook(lambda *_: within.append(bool(torch.backends.mkldnn.enabled)))
+    lag_gradients(model, loss, *symbols(5), [3], burn_in=1)
+    assert within == [False] * 5
     assert torch.backends.mkldnn.enabled == before

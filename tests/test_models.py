@@ -261,3 +261,27 @@ def test_a_model_without_halves_is_its_own() -> None:
     recur, decode = halves(model)
     assert recur is model
     assert decode(symbols(2)).tolist() == symbols(2).tolist()
+
+
+class Louder(RecurrentNetwork):
+    """Does more in its forward pass than its parents' halves."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = super().forward(inputs, state)
+        return 2 * outputs, state
+
+
+class Narrower(RecurrentNetwork):
+    """Does it in a half, which the forward pass of its parent calls."""
+
+    def decode(self, features: Tensor) -> Tensor:
+        return super().decode(features) / 2
+
+
+def test_a_forward_pass_of_ones_own_is_not_passed_over() -> None:
+    louder, narrower = Louder(V, V, hidden=H), Narrower(V, V, hidden=H)
+    assert halves(louder)[0] is louder
+    recur, decode = halves(narrower)
+    inputs, state = symbols(4), narrower.initial_state(B)
+    assert torch.equal(decode(recur(inputs, state)[0]), narrower(inputs, state)[0])
+    assert recur.__func__ is RecurrentNetwork.recur  # type: ignore[attr-defined]

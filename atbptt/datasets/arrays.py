@@ -42,6 +42,10 @@ class Arrays(SymbolTask):
             batchify_note(split, "symbols", len(inputs), batch_size)
             for split, (inputs, _) in arrays.items()
             if inputs.ndim == 1 and batch_size is not None
+        ) + tuple(
+            f"{split}: the first {batch_size} of {inputs.shape[1]} streams"
+            for split, (inputs, _) in arrays.items()
+            if inputs.ndim == 2 and batch_size not in (None, inputs.shape[1])
         )
 
 

@@ -19,7 +19,9 @@ from atbptt.errors import DataWarning, described, require
 from atbptt.files import cache_folder, file_digest, write_atomically, write_text
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
-FORMAT = 1  # of the cache's files; another number leaves those of before alone
+FORMAT = 2  # of the cache's files; another number leaves those of before alone
+NUMBERS, DESCRIPTION = ".int32", ".json"  # an entry's two files
+KIND = np.dtype("<i4")
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,30 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
     Raises:
         ConfigError: a file has no word, or is not UTF-8.
     """
-    key = hashlib.sha256(" ".join([str(FORMAT), *map(file_digest, files)]).encode()).hexdigest()[:32]
+    key = _key(files)
     cached = cache_folder() / f"text-{key}"
     try:
         return _load(cached)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # not there, or not for this user to read
         pass
-    except (OSError, EOFError, ValueError) as error:
-        warnings.warn(
-            f"the cache {cached}.npy is damaged ({described(error)}); it is made anew", DataWarning, stacklevel=2
-        )
+    except ValueError as error:
+        told = f"the cache {cached.with_suffix(NUMBERS)} is damaged ({error}); it is made anew"
+        warnings.warn(told, DataWarning, stacklevel=2)
     corpus = _tokenized(files)
+    require(_key(files) == key, "path", str(files[0].parent), "must not change while it is read: try again")
     try:
         _store(corpus, cached)
         return _load(cached)
     except OSError as error:
-        told = f"the cache {cached}.npy cannot be written ({described(error)}): every run reads the text itself"
-        warnings.warn(f"{told}; ATBPTT_CACHE names another folder", DataWarning, stacklevel=2)
+        told = (
+            f"the cache {cached.with_suffix(NUMBERS)} cannot be written ({described(error)}): every run reads the text"
+        )
+        warnings.warn(f"{told} itself; ATBPTT_CACHE names another folder", DataWarning, stacklevel=2)
         return corpus
+
+
+def _key(files: Sequence[Path]) -> str:
+    return hashlib.sha256(" ".join([str(FORMAT), *map(file_digest, files)]).encode()).hexdigest()[:32]
 
 
 def _tokenized(files: Sequence[Path]) -> Corpus:
@@ -103,28 +111,27 @@ def _lines(file: Path) -> Iterator[list[str]]:
 
 def _store(corpus: Corpus, cached: Path) -> None:
     """Write the numbers, then the description, without which the numbers are as good as absent."""
-    numbers = np.concatenate([corpus.tokens[split] for split in SPLITS])
+    numbers = np.concatenate([corpus.tokens[split] for split in SPLITS]).astype(KIND).tobytes()
     description = {
         "words": corpus.words,
         "lengths": [len(corpus.tokens[split]) for split in SPLITS],
         "unknown": corpus.unknown,
-        "sha256": hashlib.sha256(numbers.data).hexdigest(),
+        "sha256": hashlib.sha256(numbers).hexdigest(),
     }
     text = json.dumps(description, ensure_ascii=False)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cached.with_suffix(".npy"), lambda file: np.save(file, numbers))
-    write_text(cached.with_suffix(".json"), f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    write_atomically(cached.with_suffix(NUMBERS), lambda file: file.write(numbers))
+    write_text(cached.with_suffix(DESCRIPTION), f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
 
 
 def _load(cached: Path) -> Corpus:
-    digest, _, text = cached.with_suffix(".json").read_text(encoding="utf-8").partition("\n")
+    digest, _, text = cached.with_suffix(DESCRIPTION).read_text(encoding="utf-8").partition("\n")
     if digest != hashlib.sha256(text.encode()).hexdigest():
         raise ValueError("its description has changed")
     description: dict[str, Any] = json.loads(text)
-    # Copy on write, which torch asks of an array; nobody writes.
-    numbers = np.load(cached.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
+    # Copy on write, since torch asks for an array that it could write to; nobody does. No header is trusted.
+    numbers = np.memmap(cached.with_suffix(NUMBERS), dtype=KIND, mode="c")
     if hashlib.sha256(numbers.data).hexdigest() != description["sha256"]:
         raise ValueError("its numbers have changed")
-    ends = np.cumsum(description["lengths"])
-    pieces = np.split(numbers, ends[:-1])
+    pieces = np.split(numbers, np.cumsum(description["lengths"])[:-1])
     return Corpus(description["words"], dict(zip(SPLITS, pieces, strict=True)), description["unknown"])

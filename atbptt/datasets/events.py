@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.datasets.reading import refuse, require_files, text_lines
+from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
 from atbptt.datasets.task import SPLITS, batchify, batchify_note
 from atbptt.errors import require
-from atbptt.point_process import log_density, log_rule, mean_interval
+from atbptt.point_process import log_density, mean_interval
 from atbptt.streams import Stream
 
-QUADRATURE_POINTS = 128  # of the mean interval
-# Where the quadrature begins, as a part of the shortest interval of the training split.
-BELOW_SHORTEST = 1e-4
+LARGEST_EVENT = 10**7  # beyond, float32 could not tell two apart
+LONGEST_INTERVAL = 1e9  # beyond, norms of gradients overflow in float32: choose a larger unit of time
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,10 @@ class EventStream(Stream):
 
     def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (T, B, E + 2) with the event one-hot, and targets (T, B, 2)."""
-        event = torch.nn.functional.one_hot(inputs[..., 0].long(), self.types).to(inputs.dtype)
-        return torch.cat([event, inputs[..., 1:]], dim=-1), targets
+        presented = inputs.new_zeros(*inputs.shape[:-1], self.types + 2)
+        presented.scatter_(-1, inputs[..., :1].long(), 1.0)
+        presented[..., self.types :] = inputs[..., 1:]
+        return presented, targets
 
 
 class Events:
@@ -85,30 +86,30 @@ class Events:
             rule = f"takes half of the test sequences, and {files['test'][0].name} has only {len(whole)}"
             require(half > 0, "valid", valid, rule)
             sequences["valid"], sequences["test"] = whole[:half], whole[half:]
-        largest = max(int(events.max()) for found in sequences.values() for events, _ in found) + 1
+        largest = max(int(events.max()) for found in sequences.values() for events, _ in found if len(events)) + 1
         types = largest if event_types is None else event_types
         require(types >= largest, "event_types", types, f"must be at least the largest event of {path} (={largest})")
         self.input_size = self.output_size = types + 2
-        self.notes: tuple[str, ...] = (f"{types} event types",)
-        steps = {split: _steps(found) for split, found in sequences.items()}
-        self.train, self.valid, self.test = (self._stream(*steps[split], types, batch_size, split) for split in SPLITS)
-        intervals = steps["train"][1][:, 1]
-        positive = intervals[intervals > 0]
-        require(len(positive) > 0, "path", path, f"must have intervals greater than 0 in {files['train'][1].name}")
-        rule_of_time = log_rule(BELOW_SHORTEST * float(positive.min()), float(positive.max()), QUADRATURE_POINTS)
-        self.quadrature = tuple(torch.from_numpy(part) for part in rule_of_time)
-
-    def _stream(self, inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str) -> EventStream:
-        rule = f"is too large for the {len(inputs):,} steps of the {split} split: at least 2 steps a stream"
-        require(2 * batch_size <= len(inputs), "batch_size", batch_size, rule)
-        self.notes += (batchify_note(split, "events to predict", len(inputs), batch_size),)
-        stored = [torch.from_numpy(batchify(part, batch_size).astype(np.float32)) for part in (inputs, targets)]
-        return EventStream(stored[0], stored[1], types)
+        steps = {split: _steps(sequences[split]) for split in SPLITS}
+        self.train, self.valid, self.test = (_stream(*steps[split], types, batch_size, split) for split in SPLITS)
+        self.longest_interval = float(self.train.targets[..., 1].max())
+        rule = f"must have intervals greater than 0 in {files['train'][1].name}"
+        require(self.longest_interval > 0, "path", path, rule)
+        short = {split: sum(len(events) < 2 for events, _ in sequences[split]) for split in SPLITS}
+        self.notes = (
+            f"{types} event types",
+            *(batchify_note(split, "events to predict", len(steps[split][0]), batch_size) for split in SPLITS),
+            *(
+                f"{split}: sequences of less than 2 events, left out: {count}"
+                for split, count in short.items()
+                if count
+            ),
+        )
 
     @staticmethod
-    def files(arguments: Mapping[str, Any]) -> list[Path]:
+    def data_files(arguments: Mapping[str, Any]) -> list[Path]:
         """The files that decide what the data is."""
-        names = [arguments.get(split, split) for split in SPLITS]
+        names = [arguments[split] for split in SPLITS]
         return [file for name in names if name is not None for file in _pair(Path(arguments["path"]), name)]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -118,12 +119,11 @@ class Events:
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The parts of the loss, whether the likeliest event is wrong, the squared error of the mean interval."""
         log_rate, w = outputs[..., -2].double(), outputs[..., -1].double()
-        times, weights = (part.to(outputs.device) for part in self.quadrature)
         return {
             "event_loss": self._event_loss(outputs, targets),
             "time_loss": self._time_loss(outputs, targets),
             "event_error": (outputs[..., :-2].argmax(dim=-1) != targets[..., 0]).double(),
-            "squared_time_error": (mean_interval(log_rate, w, times, weights) - targets[..., 1]).square(),
+            "squared_time_error": (mean_interval(log_rate, w, self.longest_interval) - targets[..., 1]).square(),
         }
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
@@ -144,16 +144,23 @@ class Events:
         return -log_density(outputs[..., -2], outputs[..., -1], targets[..., 1])
 
 
-Sequence = tuple[np.ndarray, np.ndarray]  # events from 0, times
+EventSequence = tuple[np.ndarray, np.ndarray]  # events from 0, times
+
+
+def _stream(inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str) -> EventStream:
+    rule = f"is too large for the {len(inputs):,} steps of the {split} split: at least 2 steps a stream"
+    require(2 * batch_size <= len(inputs), "batch_size", batch_size, rule)
+    stored = [torch.from_numpy(batchify(part, batch_size).astype(np.float32)) for part in (inputs, targets)]
+    return EventStream(stored[0], stored[1], types)
 
 
 def _pair(folder: Path, name: str) -> tuple[Path, Path]:
     return folder / f"event-{name}.txt", folder / f"time-{name}.txt"
 
 
-def _steps(sequences: list[Sequence]) -> tuple[np.ndarray, np.ndarray]:
+def _steps(sequences: list[EventSequence]) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (N, 3) and targets (N, 2) of all sequences, one after another."""
-    inputs, targets = [], []
+    inputs, targets = [np.empty((0, 3))], [np.empty((0, 2))]
     for events, times in sequences:
         intervals = np.diff(times, prepend=times[:1])
         mark = np.arange(len(events)) == 0
@@ -162,9 +169,9 @@ def _steps(sequences: list[Sequence]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(inputs), np.concatenate(targets)
 
 
-def _read(event_file: Path, time_file: Path) -> list[Sequence]:
-    """The sequences of a split, checked; those of fewer than two events, which predict nothing, are left out."""
-    event_lines, time_lines = (list(_trimmed(file)) for file in (event_file, time_file))
+def _read(event_file: Path, time_file: Path) -> list[EventSequence]:
+    """The sequences of a split, checked."""
+    event_lines, time_lines = _trimmed(event_file), _trimmed(time_file)
     lines = len(event_lines), len(time_lines)
     shorter, longer = (event_file, time_file) if lines[0] < lines[1] else (time_file, event_file)
     if lines[0] != lines[1]:
@@ -174,9 +181,9 @@ def _read(event_file: Path, time_file: Path) -> list[Sequence]:
         events, times = _events(event_file, number, event_line), _times(time_file, number, time_line)
         if len(events) != len(times):
             refuse(event_file, number, f"has {len(events)} events, and the line of {time_file.name} {len(times)} times")
-        if len(events) > 1:
-            sequences.append((events, times))
-    require(len(sequences) > 0, "path", str(event_file), "must hold a sequence of at least 2 events, and there is none")
+        sequences.append((events, times))
+    some = any(len(events) > 1 for events, _ in sequences)
+    require(some, "path", str(event_file), "must hold a sequence of at least 2 events, and there is none")
     return sequences
 
 
@@ -192,9 +199,11 @@ def _events(file: Path, number: int, line: str) -> np.ndarray:
     words = line.split()
     events = np.empty(len(words), dtype=np.int64)
     for place, word in enumerate(words):
-        if not word.isdecimal() or not 1 <= (event := int(word)) < 2**24:  # beyond, float32 cannot tell two apart
-            refuse(file, number, f"has {word} as event {place + 1}: events are whole numbers from 1 on")
-        events[place] = event - 1
+        digits = word.isascii() and word.isdecimal() and len(word) <= len(str(LARGEST_EVENT))
+        if not digits or not 1 <= int(word) <= LARGEST_EVENT:
+            rule = f"events are whole numbers from 1 to {LARGEST_EVENT}"
+            refuse(file, number, f"has {quoted(word)} as event {place + 1}: {rule}")
+        events[place] = int(word) - 1
     return events
 
 
@@ -202,12 +211,19 @@ def _times(file: Path, number: int, line: str) -> np.ndarray:
     words = line.split()
     times = np.empty(len(words))
     for place, word in enumerate(words):
+        told = f"has {quoted(word)} as time {place + 1}"
         try:
             times[place] = float(word)
         except ValueError:
-            refuse(file, number, f"has {word} as time {place + 1}: it is no number")
+            refuse(file, number, f"{told}: it is no number")
+        if "_" in word or not word.isascii():  # which Python would read
+            refuse(file, number, f"{told}: it is no number")
         if not math.isfinite(times[place]):
-            refuse(file, number, f"has {word} as time {place + 1}: times must be finite")
+            refuse(file, number, f"{told}: times must be finite")
         if place and times[place] < times[place - 1]:
-            refuse(file, number, f"has {word} as time {place + 1} after {words[place - 1]}: times must not decrease")
+            refuse(file, number, f"{told} after {quoted(words[place - 1])}: times must not decrease")
+        if place and times[place] - times[place - 1] > LONGEST_INTERVAL:
+            refuse(
+                file, number, f"{told} after {quoted(words[place - 1])}: intervals must not exceed {LONGEST_INTERVAL}"
+            )
     return times

@@ -22,7 +22,7 @@ class Task(Protocol):
 
     Its constructor checks its arguments and makes or opens the data, so that what is wrong is said before
     the first training step. Where an argument is named `path`, the content of that file or folder decides the
-    experiment id, not its name; with a static method `files(arguments)`, that of the files it lists.
+    experiment id, not its name; with a static method `data_files(arguments)`, that of the files it lists.
 
     Attributes:
         train, valid, test: the three splits.
@@ -30,8 +30,8 @@ class Task(Protocol):
         output_size: number of outputs the model makes per step.
         metric_names: names of what `metrics` returns, the headline first, lower is better; logged as
             `valid_<name>`, ...
-        notes: what a reader of the results should know of how the data was read, a line each; a run's log
-            opens with them. May be left out.
+        notes: what a reader of the results should know of how the data was read, a line each; written to a
+            run's log when it begins or continues. May be left out.
     """
 
     train: Stream

@@ -58,9 +58,9 @@ class Text(SymbolTask):
         )
 
     @staticmethod
-    def files(arguments: Mapping[str, Any]) -> list[Path]:
+    def data_files(arguments: Mapping[str, Any]) -> list[Path]:
         """The files that decide what the data is."""
-        return [Path(arguments["path"]) / arguments.get(f"{split}_file", f"{split}.txt") for split in SPLITS]
+        return [Path(arguments["path"]) / arguments[f"{split}_file"] for split in SPLITS]
 
 
 def _stream(tokens: np.ndarray, batch_size: int, file: Path) -> Stream:

@@ -230,3 +230,10 @@ def test_the_released_copy_data_has_copied_tokens_without_their_target() -> None
     train = Arrays(str(RELEASED / "released_copy_fixed.npz")).train
     differ = (train.targets[10:] != train.inputs[:-10]).float().mean().item()
     assert 0 < differ < 0.3
+
+
+def test_what_is_dropped_is_noted(path: Path) -> None:
+    notes = made(path, sequences(), batch_size=2).notes
+    assert notes[0] == "train: 12 symbols in 2 streams of 6 steps, none dropped"
+    assert made(path, sequences(3), batch_size=2).notes[0] == "train: the first 2 of 3 streams"
+    assert made(path, sequences(3)).notes == ()

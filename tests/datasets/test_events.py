@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from atbptt.datasets import Events
-from atbptt.datasets.events import _read, _steps
 from atbptt.errors import ConfigError
 from atbptt.evaluation import evaluate
 from atbptt.models import PointProcessNetwork, RecurrentNetwork
@@ -78,9 +77,10 @@ def test_steps_are_cut_in_streams_and_what_is_dropped_is_noted(tmp_path: Path) -
 
 def test_sequences_with_nothing_to_predict_are_left_out(tmp_path: Path) -> None:
     folder = write(tmp_path, event_train="1\n1 2 1 1\n\n2 1\n\n\n", time_train="5\n1 2 3 4\n\n1 2\n")
-    sequences = _read(folder / "event-train.txt", folder / "time-train.txt")
-    assert [events.tolist() for events, _ in sequences] == [[0, 1, 0, 0], [1, 0]]
-    assert len(_steps(sequences)[0]) == 4
+    task = made(folder)
+    assert [event + 1 for event in task.train.targets[:, 0, 0].tolist()] == [2, 1, 1, 1]
+    assert "train: sequences of less than 2 events, left out: 2" in task.notes
+    assert not any(note.startswith("valid: sequences") for note in task.notes)
 
 
 def test_half_of_the_test_sequences_is_the_validation_split_where_there_is_none(tmp_path: Path) -> None:
@@ -153,12 +153,27 @@ def test_the_predicted_interval_is_the_mean_of_the_density(tmp_path: Path) -> No
     [
         (
             {"event_train": "1 2 3 1 1 2\n2 0 1\n"},
-            "line 2 of event-train.txt has 0 as event 2: events are whole numbers from 1 on",
+            "line 2 of event-train.txt has 0 as event 2: events are whole numbers from 1 to 10000000",
         ),
-        ({"event_train": "1 -2\n"}, "line 1 of event-train.txt has -2 as event 2: events are whole numbers from 1 on"),
+        (
+            {"event_train": "1 -2\n"},
+            "line 1 of event-train.txt has -2 as event 2: events are",
+        ),
         ({"event_train": "1 1.0\n"}, "line 1 of event-train.txt has 1.0 as event 2: events are whole"),
         ({"event_train": "1 buy\n"}, "line 1 of event-train.txt has buy as event 2: events are whole"),
         ({"event_train": "1 99999999\n"}, "line 1 of event-train.txt has 99999999 as event 2: events are whole"),
+        (
+            {"event_train": f"1 {'9' * 5000}\n"},
+            "line 1 of event-train.txt has 99999999999999999999... as event 2: events",
+        ),
+        ({"event_train": "1 \u0661\n"}, "line 1 of event-train.txt has \u0661 as event 2: events are whole"),
+        ({"event_train": "1 \u00b2\n"}, "line 1 of event-train.txt has \u00b2 as event 2: events are whole"),
+        (
+            {"event_train": "1 2\r1 1\n"},
+            "line 1 of event-train.txt has a carriage return within it: a line",
+        ),
+        ({"time_valid": "0 1 2 3 4 1_0\n"}, "line 1 of time-valid.txt has 1_0 as time 6: it is no number"),
+        ({"time_valid": "0 1 2 3 4 1e39\n"}, "line 1 of time-valid.txt has 1e39 as time 6 after 4: intervals must not"),
         ({"time_valid": "0.5 nan 1 2 3 4\n"}, "line 1 of time-valid.txt has nan as time 2: times must be finite"),
         ({"time_valid": "0 1 2 3 4 inf\n"}, "line 1 of time-valid.txt has inf as time 6: times must be finite"),
         ({"time_valid": "0 1 2 3 4 1e999\n"}, "line 1 of time-valid.txt has 1e999 as time 6: times must be finite"),

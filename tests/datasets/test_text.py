@@ -135,10 +135,41 @@ def test_the_text_is_read_once_and_then_memory_mapped(
         one, two = getattr(first, split), getattr(second, split)
         assert torch.equal(one.inputs, two.inputs)
         assert torch.equal(one.targets, two.targets)
-    mapped = read_corpus([write() / f"{split}.txt" for split in SPLITS]).tokens["train"]
-    while not isinstance(mapped, np.memmap):
-        mapped = mapped.base
     assert second.train.inputs.dtype == torch.int32
+
+
+def test_streams_are_views_of_the_mapped_file(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    Text(str(write()), 2)
+    mapped: list[np.memmap] = []
+    open_map = np.memmap
+
+    def note(*arguments: Any, **options: Any) -> np.memmap:
+        mapped.append(open_map(*arguments, **options))
+        return mapped[-1]
+
+    monkeypatch.setattr(np, "memmap", note)
+    task = Text(str(write()), 2)
+    (file,) = mapped
+    for split in SPLITS:
+        assert np.shares_memory(getattr(task, split).inputs.numpy(), file)
+        assert np.shares_memory(getattr(task, split).targets.numpy(), file)
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(
+    write: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the words of the new one would be found for the old one, for good."""
+    folder, lines = write(), corpus.text_lines
+
+    def changing(file: Path) -> Any:
+        yield from lines(file)
+        if file.name == "train.txt":
+            file.write_text("other words\n" * 9)
+
+    monkeypatch.setattr(corpus, "text_lines", changing)
+    with pytest.raises(ConfigError, match=r"^path \(=.*\) must not change while it is read: try again$"):
+        Text(str(folder), 1)
+    assert not cache.exists()
 
 
 def test_the_cache_is_keyed_by_content(write: Callable[..., Path], cache: Path, tmp_path: Path) -> None:
@@ -158,12 +189,14 @@ def test_the_cache_is_keyed_by_content(write: Callable[..., Path], cache: Path, 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda content: content[: len(content) // 2],
     "emptied": lambda _: b"",
-    "one byte changed": lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
+    "a byte at the end changed": lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
+    "its first byte changed": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "something appended": lambda content: content + b"1234",
     "foreign": lambda _: b"\xff\x00 something else",
 }
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("suffix", [".int32", ".json"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_cache_is_made_anew_with_a_warning(
     write: Callable[..., Path], cache: Path, damage: str, suffix: str
@@ -173,7 +206,7 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(
     (path,) = cache.glob(f"*{suffix}")
     whole = path.read_bytes()
     path.write_bytes(DAMAGES[damage](whole))
-    with pytest.warns(DataWarning, match=r"^the cache .*\.npy is damaged \(.*\); it is made anew$"):
+    with pytest.warns(DataWarning, match=r"^the cache .*\.int32 is damaged \(.*\); it is made anew$"):
         after = Text(str(write()), 1)
     for split in SPLITS:
         assert words(after, split) == before[split]
@@ -219,7 +252,7 @@ def test_processes_that_begin_at_once_all_read_the_same(write: Callable[..., Pat
         process.join(timeout=60)
         assert process.exitcode == 0
     assert all(result == results[0] for result in results)
-    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".int32", ".json"]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -234,6 +267,12 @@ def test_a_line_that_is_not_utf8_is_told(write: Callable[..., Path], split: str,
 def test_a_file_without_a_word_is_refused(write: Callable[..., Path], text: str) -> None:
     with pytest.raises(ConfigError, match=r"^path \(=.*valid.txt\) must hold text, and there is no word in it$"):
         Text(str(write(valid=text)), 1)
+
+
+def test_a_carriage_return_within_a_line_is_refused(write: Callable[..., Path]) -> None:
+    """As in a file of a system whose lines end in it alone, which would be one line."""
+    with pytest.raises(ConfigError, match=r"line 1 of test.txt has a carriage return within it: a line must end"):
+        Text(str(write(test="one\rtwo\rthree\r")), 1)
 
 
 def test_a_missing_split_is_named(write: Callable[..., Path]) -> None:
@@ -254,6 +293,8 @@ def test_where_a_published_data_set_is_missing_the_command_that_gets_it_is_told(
         Text("data/wikitext-2", 1)
     told = re.escape(f"; python -m atbptt.datasets fetch ptb --to {tmp_path} gets it")
     with pytest.raises(ConfigError, match=f"{told}$"):
+        Text(str(tmp_path / "ptb"), 1, *(f"ptb.{split}.txt" for split in SPLITS))
+    with pytest.raises(ConfigError, match=r"must be a folder$"):  # ptb has no such files
         Text(str(tmp_path / "ptb"), 1)
 
 

@@ -24,7 +24,7 @@ from atbptt.schedules import next_due
 from atbptt.states import State, map_state
 from atbptt.truncation import Policy, Progress
 from atbptt.updates import scaled_lr, step, window_loss
-from atbptt.windows import cut
+from atbptt.windows import cut, full_losses
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # at most this much work is lost; when one is written changes no result
@@ -126,9 +126,13 @@ class Trainer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next update."""
+        """The learning rate of a full window's update."""
+        return self._lr(1.0)
+
+    def _lr(self, share: float) -> float:
+        """The learning rate of a window that has this share of a full window's losses."""
         decay = 1.0 if self.settings.lr_decay == "none" else 1 / math.sqrt(self.epochs_done + 1)
-        return scaled_lr(self.settings.lr, self.settings.lr_scaling, self.policy.K) * decay
+        return scaled_lr(self.settings.lr, self.settings.lr_scaling, self.policy.K, share) * decay
 
     def train(self) -> None:
         """Train until the budget is spent, evaluating and storing on the way."""
@@ -174,7 +178,7 @@ class Trainer:
         window = cut(self.settings.scheme, self.policy.K, self.epoch_steps, self.start, self.position)
         seed_global("dropout", self.settings.seed, self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = self._lr(window.losses / full_losses(self.settings.scheme, self.policy.K))
         self.model.train()
         objective, mean, self.state = window_loss(self.model, self.task.loss, self.task.train, window, self.state)
         clip = self.settings.clip_norm

@@ -72,6 +72,12 @@ def step(
     return norm
 
 
-def scaled_lr(lr: float, scaling: str, K: int) -> float:
-    """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step."""
-    return {"none": lr, "sqrt": lr * K**0.5, "linear": lr * K}[scaling]
+def scaled_lr(lr: float, scaling: str, K: int, share: float = 1.0) -> float:
+    """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step.
+
+    Arguments:
+        share: losses of the window as a part of a full window's. The last window of a stream may be short: scaled
+            with the whole K, its few losses would count many times what others do, and make a step as much longer.
+    """
+    K_of_window = K * min(share, 1.0)
+    return {"none": lr, "sqrt": lr * K_of_window**0.5, "linear": lr * K_of_window}[scaling]

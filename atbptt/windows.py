@@ -40,6 +40,11 @@ class Window:
         return self.loss_stop - self.loss_start
 
 
+def full_losses(scheme: str, K: int) -> int:
+    """Losses that a window counts, but for the last one of a stream."""
+    return {"original": 1, "double-tf": 2 * K - 1}.get(scheme, K)
+
+
 def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
     """The next window of a stream.
 
@@ -59,15 +64,14 @@ def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
     if scheme == "buffer":
         stop = min(position + 2 * K - 1, length)
         # A window that sees the end has nothing left to look ahead to and counts all its steps.
-        loss_stop = length if stop == length else position + K
+        loss_stop = length if stop == length else position + full_losses(scheme, K)
         return Window(start, position, loss_stop, stop, loss_stop)
     if scheme == "original":
         # The first loss is that of the first step with K steps to backpropagate through.
         loss_start = min(K, length) - 1 if position == 0 else position
-        loss_stop, pre_roll = loss_start + 1, K - 1
+        loss_stop, pre_roll = loss_start + full_losses(scheme, K), K - 1
     else:
-        advance = 2 * K - 1 if scheme == "double-tf" else K
-        loss_start, loss_stop = position, min(position + advance, length)
+        loss_start, loss_stop = position, min(position + full_losses(scheme, K), length)
         pre_roll = K - 1 if scheme == "original-buffer" else 0
     next_start = max(start, loss_stop - pre_roll)
     return Window(start, loss_start, loss_stop, loss_stop, next_start)

@@ -128,6 +128,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "policy": (15, 2, 100, 5000),
         "probe": (100, 80, 20, 1, "of_mean"),
         "K": [5, 10, 15, 20, 30],
+        "results": "1.646 1.036 1.039 1.040 1.043 1.022 1.027 1.030",
     },
     "ptb": {
         "model": {"layers": 1, "hidden": 900, "embedding": 900, "tied": True, "dropout": 0.2},
@@ -136,6 +137,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "policy": (100, 10, 300, None),
         "probe": (400, 360, 40, 5, "sum"),
         "K": [10, 50, 100, 200, 300],
+        "results": "99.9 110.8 116.9 126.1 161.2 99.0 89.5 87.2",
     },
     "wikitext2": {
         "model": {"layers": 1, "hidden": 512, "embedding": 512, "tied": True, "dropout": 0.2},
@@ -144,6 +146,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "policy": (100, 10, 300, None),
         "probe": (400, 360, 40, 5, "sum"),
         "K": [10, 50, 100, 200, 300],
+        "results": "136.5 127.2 127.8 124.6 124.0 124.1 121.7 121.9",
     },
     "book_order": {
         "model": {"layers": 2, "hidden": 128, "embedding": 128, "dropout": 0},
@@ -152,10 +155,12 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "policy": (6, 2, 100, 5000),
         "probe": (200, 180, 20, 1, "of_mean"),
         "K": [3, 6, 9, 15, 21],
+        "results": "-4.694 -4.716 -4.732 -4.734 -4.719 -4.745 -4.733 -4.739",
     },
 }
 PUBLISHED["copy_variable"] = PUBLISHED["copy_fixed"] | {
-    "dataset": PUBLISHED["copy_fixed"]["dataset"] | {"min_length": 5}
+    "dataset": PUBLISHED["copy_fixed"]["dataset"] | {"min_length": 5},
+    "results": "1.47 1.39 1.37 1.35 1.31 1.35 1.32 1.29",
 }
 
 
@@ -230,7 +235,9 @@ def test_an_experiment_opens_with_its_cost_and_the_published_results(root: Path,
     text = (root / "conf" / "experiment" / f"{experiment}.yaml").read_text()
     opening = text.split("defaults:")[0]
     assert re.search(r"# Cost: .*\d", opening)
-    assert "ublished" in opening
+    numbers = re.findall(r"-?\d+\.\d+", opening.split("# Published")[1])
+    published = PUBLISHED[experiment]["results"].split()
+    assert [number for number in numbers if number in published] == published
 
 
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "arm"])

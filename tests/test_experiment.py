@@ -335,6 +335,30 @@ class Doubling:
 """
 
 
+@pytest.mark.parametrize(
+    ("scheme", "rates"),
+    [
+        ("original-buffer", [14.0] * 4 + [4.0]),  # 60 = 4 * 14 + 4
+        ("double-tf", [14.0] * 2 + [14.0 * 6 / 27]),  # 60 = 2 * 27 + 6
+        ("buffer", [14.0] * 4),  # the last of which sees the end, and counts 18
+        ("original", [14.0] * 47),
+    ],
+)
+def test_a_short_last_window_makes_no_longer_step_than_its_losses_deserve(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, scheme: str, rates: list[float]
+) -> None:
+    """With the whole K, its step would be K / losses times as long as any other: at the end of every epoch."""
+    found: list[float] = []
+
+    def note(_model: object, optimizer: torch.optim.Optimizer, *_: object) -> torch.Tensor:
+        found.append(optimizer.param_groups[0]["lr"])
+        return torch.zeros(())
+
+    monkeypatch.setattr("atbptt.training.step", note)
+    run(settings("lr_scaling=linear", "truncation.K=14", f"scheme={scheme}", "epochs=1"))
+    assert found == pytest.approx(rates)
+
+
 def test_a_gradient_without_a_finite_norm_ends_the_run(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clipped, it would be no gradient: nothing moves, and the loss stays finite."""
     monkeypatch.setattr("atbptt.training.step", lambda *_: torch.tensor(torch.inf))

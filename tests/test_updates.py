@@ -162,6 +162,8 @@ def test_a_step_clips_the_norm_and_reports_it_as_it_was() -> None:
 
 def test_lr_scales_with_K() -> None:
     assert [scaled_lr(2.0, scaling, 9) for scaling in ("none", "sqrt", "linear")] == [2.0, 6.0, 18.0]
+    assert [scaled_lr(2.0, scaling, 36, 1 / 4) for scaling in ("none", "sqrt", "linear")] == [2.0, 6.0, 18.0]
+    assert scaled_lr(2.0, "linear", 9, 17 / 9) == 18.0  # a window that sees the stream's end, in scheme buffer
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.windows import SCHEMES, Window, cut, windows
+from atbptt.windows import SCHEMES, Window, cut, full_losses, windows
 
 schemes = st.sampled_from(SCHEMES)
 lengths = st.integers(1, 60)
@@ -89,3 +89,10 @@ def test_bad_arguments_are_named() -> None:
         cut("tf", 0, 10, 0, 0)
     with pytest.raises(ConfigError, match=r"position \(=10\) must lie in 0..9"):
         cut("tf", 1, 10, 0, 10)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("K", [1, 2, 5])
+def test_every_window_but_the_last_has_the_losses_of_a_full_one(scheme: str, K: int) -> None:
+    losses = [window.losses for window in windows(scheme, K, 23)]
+    assert set(losses[:-1]) == {full_losses(scheme, K)}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
-from atbptt.datasets.task import SPLITS, batchify, batchify_note
+from atbptt.datasets.task import SPLITS, batchify, batchify_note, cross_entropy
 from atbptt.errors import require
 from atbptt.point_process import log_density, mean_interval
 from atbptt.streams import Stream
@@ -114,14 +114,14 @@ class Events:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Negative log likelihood of the next event and of the interval until it, (T, B), nats."""
-        return self._event_loss(outputs, targets) + self._time_loss(outputs, targets)
+        return _event_loss(outputs, targets) + _time_loss(outputs, targets)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The parts of the loss, whether the likeliest event is wrong, the squared error of the mean interval."""
         log_rate, w = outputs[..., -2].double(), outputs[..., -1].double()
         return {
-            "event_loss": self._event_loss(outputs, targets),
-            "time_loss": self._time_loss(outputs, targets),
+            "event_loss": _event_loss(outputs, targets),
+            "time_loss": _time_loss(outputs, targets),
             "event_error": (outputs[..., :-2].argmax(dim=-1) != targets[..., 0]).double(),
             "squared_time_error": (mean_interval(log_rate, w, self.longest_interval) - targets[..., 1]).square(),
         }
@@ -134,14 +134,13 @@ class Events:
             "time_rmse": math.sqrt(means["squared_time_error"]),
         }
 
-    def _event_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        logits, event = outputs[..., :-2], targets[..., 0].long()
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), event.flatten(), reduction="none").view(
-            event.shape
-        )
 
-    def _time_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return -log_density(outputs[..., -2], outputs[..., -1], targets[..., 1])
+def _event_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(outputs[..., :-2], targets[..., 0].long())
+
+
+def _time_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -log_density(outputs[..., -2], outputs[..., -1], targets[..., 1])
 
 
 EventSequence = tuple[np.ndarray, np.ndarray]  # events from 0, times

@@ -58,8 +58,7 @@ class SymbolTask:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross entropy of logits (T, B, V) at symbols (T, B): (T, B)."""
-        flat = torch.nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
-        return flat.view(targets.shape)
+        return cross_entropy(outputs, targets)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The loss."""
@@ -69,6 +68,12 @@ class SymbolTask:
         """The loss and its perplexity."""
         loss = means["loss"]
         return {"loss": loss, "ppl": math.exp(loss) if loss < 700 else math.inf}
+
+
+def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:
+    """Cross entropy of logits (T, B, V) at symbols (T, B), in nats: (T, B)."""
+    flat = torch.nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), reduction="none")
+    return flat.view(symbols.shape)
 
 
 def batchify(sequence: np.ndarray, batch_size: int) -> np.ndarray:

@@ -218,7 +218,7 @@ def test_real_text_is_trained_and_what_is_wrong_with_it_is_told(
     done = call("model.embedding=6", "model.tied=true")
     assert (done.returncode, done.stderr) == (0, "")
     assert "finished" in done.stdout
-    (cached,) = (tmp_path / "cache").glob("*.npy")
+    (cached,) = (tmp_path / "cache").glob("*.int32")
     cached.write_bytes(b"")
     done = call("init=1")
     assert done.returncode == 0

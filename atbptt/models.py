@@ -18,11 +18,6 @@ CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
     "rnn_tanh": (nn.RNN, {"nonlinearity": "tanh"}),
     "rnn_relu": (nn.RNN, {"nonlinearity": "relu"}),
 }
-STATE_NAMES: dict[type[nn.RNNBase], tuple[str, ...]] = {
-    nn.LSTM: ("hidden", "cell"),
-    nn.GRU: ("hidden",),
-    nn.RNN: ("hidden",),
-}
 EVENT_DATA = "reads event data (T, B, E + 2), of dataset=book_order or dataset=events"
 
 
@@ -58,7 +53,28 @@ def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, St
     return model.recur, model.decode  # type: ignore[return-value]
 
 
-class RecurrentNetwork(nn.Module):
+class Halved(nn.Module):
+    """A network of two halves, `recur` and `decode`, around torch's recurrent layers `rnn`."""
+
+    rnn: nn.RNNBase
+
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Inputs (T, B, ...) and the state before them to outputs (T, B, output_size) and the state after."""
+        features, state = self.recur(inputs, state)  # type: ignore[operator]
+        return self.decode(features), state  # type: ignore[operator]
+
+    def initial_state(self, batch: int) -> State:
+        """Zeros (L, B, H) where the parameters are; for an LSTM the pair (h, c)."""
+        zeros = next(self.rnn.parameters()).new_zeros(self.rnn.num_layers, batch, self.rnn.hidden_size)
+        return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the state's parts, in their order."""
+        return ("hidden", "cell") if isinstance(self.rnn, nn.LSTM) else ("hidden",)
+
+
+class RecurrentNetwork(Halved):
     """Symbols or real-valued inputs, recurrent layers, a linear decoder.
 
     Arguments:
@@ -74,8 +90,6 @@ class RecurrentNetwork(nn.Module):
 
     All matrices start uniform in +-sqrt(3 / max(fan)), biases at zero (the published initialisation).
     """
-
-    state_names: tuple[str, ...]
 
     def __init__(
         self,
@@ -103,16 +117,10 @@ class RecurrentNetwork(nn.Module):
         if tied and self.embedding is not None:
             self.decoder.weight = self.embedding.weight
         self.dropout = nn.Dropout(dropout)
-        self.state_names = STATE_NAMES[type(self.rnn)]
         published_initialization(self)
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Inputs (T, B) of symbols or (T, B, D) of reals to outputs (T, B, output_size)."""
-        features, state = self.recur(inputs, state)
-        return self.decode(features), state
-
     def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Inputs to the hidden states of the last layer, (T, B, H), and the state after."""
+        """Symbols (T, B) or reals (T, B, D) to the hidden states of the last layer, (T, B, H), and the state after."""
         if inputs.is_floating_point():
             if self.embedding is not None:
                 size = self.embedding.embedding_dim
@@ -130,12 +138,8 @@ class RecurrentNetwork(nn.Module):
         outputs: Tensor = self.decoder(self.dropout(features))
         return outputs
 
-    def initial_state(self, batch: int) -> State:
-        """Zeros (L, B, H); for an LSTM the pair (h, c)."""
-        return zero_state(self.rnn, batch)
 
-
-class PointProcessNetwork(nn.Module):
+class PointProcessNetwork(Halved):
     """Recurrent marked temporal point process: what comes next, and when (Du et al., KDD 2016).
 
     Inputs are events (T, B, E + 2): the event one-hot, 1 at a sequence's first event, the interval before the
@@ -150,8 +154,6 @@ class PointProcessNetwork(nn.Module):
 
     Starts as `RecurrentNetwork` does; w is a 1x1 matrix, uniform in +-sqrt(3).
     """
-
-    state_names: tuple[str, ...]
 
     def __init__(
         self,
@@ -173,16 +175,10 @@ class PointProcessNetwork(nn.Module):
         self.decoder = nn.Linear(hidden, self.events + 1)
         self.growth = nn.Parameter(torch.empty(1, 1))  # w, per unit of time
         self.dropout = nn.Dropout(dropout)
-        self.state_names = STATE_NAMES[type(self.rnn)]
         published_initialization(self)
 
-    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Inputs (T, B, E + 2) to outputs (T, B, E + 2)."""
-        features, state = self.recur(inputs, state)
-        return self.decode(features), state
-
     def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Inputs to the hidden states of the last layer, (T, B, H), and the state after."""
+        """Events (T, B, E + 2) to the hidden states of the last layer, (T, B, H), and the state after."""
         if not inputs.is_floating_point():
             raise ConfigError("_target_", f"(=PointProcessNetwork) {EVENT_DATA}")
         event, mark_and_interval = inputs[..., : self.events], inputs[..., self.events :]
@@ -195,10 +191,6 @@ class PointProcessNetwork(nn.Module):
         decoded = self.decoder(self.dropout(features))
         return torch.cat([decoded, self.growth.expand(*decoded.shape[:-1], 1)], dim=-1)
 
-    def initial_state(self, batch: int) -> State:
-        """Zeros (L, B, H); for an LSTM the pair (h, c)."""
-        return zero_state(self.rnn, batch)
-
 
 def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
     """torch's layers of a cell by its name, on inputs of size `width`; the arguments are checked (ConfigError)."""
@@ -209,12 +201,6 @@ def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: f
     kind, options = CELLS[cell]
     between = dropout if layers > 1 else 0.0  # torch applies it between layers only, and warns of it with one
     return kind(width, hidden, layers, dropout=between, **options)
-
-
-def zero_state(rnn: nn.RNNBase, batch: int) -> State:
-    """Zeros (L, B, H) where the layers' parameters are; for an LSTM the pair (h, c)."""
-    zeros = next(rnn.parameters()).new_zeros(rnn.num_layers, batch, rnn.hidden_size)
-    return (zeros, zeros.clone()) if isinstance(rnn, nn.LSTM) else zeros
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import json
 import warnings
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,8 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
     key = _key(files)
     cached = cache_folder() / f"text-{key}"
     try:
-        return _load(cached)
-    except OSError:  # not there, or not for this user to read
-        pass
+        with suppress(OSError):  # not there, or not for this user to read
+            return _load(cached)
     except ValueError as error:
         told = f"the cache {cached.with_suffix(NUMBERS)} is damaged ({error}); it is made anew"
         warnings.warn(told, DataWarning, stacklevel=2)

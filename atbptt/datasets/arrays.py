@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atbptt.datasets.task import SPLITS, SymbolTask, batchify, batchify_note, symbol_stream
+from atbptt.datasets.task import SPLITS, SymbolTask, batchify, batchify_note, require_two_steps, symbol_stream
 from atbptt.errors import ConfigError, require
 from atbptt.streams import Stream
 
@@ -53,12 +53,7 @@ def _stream(inputs: np.ndarray, targets: np.ndarray, split: str, batch_size: int
     if inputs.ndim == 1:
         require(batch_size is not None, "batch_size", batch_size, f"must be given: the {split} arrays are 1-D")
         assert batch_size is not None
-        require(
-            2 * batch_size <= len(inputs),
-            "batch_size",
-            batch_size,
-            f"is too large for the {len(inputs)} steps of the {split} arrays: at least 2 steps a stream",
-        )
+        require_two_steps(batch_size, len(inputs), f"{len(inputs)} steps of the {split} arrays")
         return symbol_stream(batchify(inputs, batch_size), batchify(targets, batch_size))
     columns = inputs.shape[1]
     require(

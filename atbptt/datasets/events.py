@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
-from atbptt.datasets.task import SPLITS, batchify, batchify_note, cross_entropy
+from atbptt.datasets.task import SPLITS, batchify, batchify_note, cross_entropy, require_two_steps
 from atbptt.errors import require
 from atbptt.point_process import log_density, mean_interval
 from atbptt.streams import Stream
@@ -147,8 +147,7 @@ EventSequence = tuple[np.ndarray, np.ndarray]  # events from 0, times
 
 
 def _stream(inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str) -> EventStream:
-    rule = f"is too large for the {len(inputs):,} steps of the {split} split: at least 2 steps a stream"
-    require(2 * batch_size <= len(inputs), "batch_size", batch_size, rule)
+    require_two_steps(batch_size, len(inputs), f"{len(inputs):,} steps of the {split} split")
     stored = [torch.from_numpy(batchify(part, batch_size).astype(np.float32)) for part in (inputs, targets)]
     return EventStream(stored[0], stored[1], types)
 

@@ -85,6 +85,17 @@ def batchify(sequence: np.ndarray, batch_size: int) -> np.ndarray:
     return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)
 
 
+def require_two_steps(batch_size: int, steps: int, of: str, besides: str = "") -> None:
+    """Raise a `ConfigError` unless `batchify` makes streams of at least 2 steps of `steps` steps.
+
+    Arguments:
+        of: what has the steps, for the message: `6 steps of the test arrays`.
+        besides: what else it would take, the end of the message.
+    """
+    rule = f"is too large for the {of}: at least 2 steps a stream{besides}"
+    require(2 * batch_size <= steps, "batch_size", batch_size, rule)
+
+
 def batchify_note(split: str, what: str, steps: int, batch_size: int) -> str:
     """What `batchify` made of a split's `steps` steps, and what it dropped, for `Task.notes`."""
     length, rest = divmod(steps, batch_size)

@@ -11,7 +11,7 @@ import torch
 
 from atbptt.datasets.corpus import UNKNOWN, read_corpus
 from atbptt.datasets.reading import require_files
-from atbptt.datasets.task import SPLITS, SymbolTask, batchify, batchify_note
+from atbptt.datasets.task import SPLITS, SymbolTask, batchify, batchify_note, require_two_steps
 from atbptt.errors import require
 from atbptt.streams import Stream
 
@@ -64,8 +64,6 @@ class Text(SymbolTask):
 
 
 def _stream(tokens: np.ndarray, batch_size: int, file: Path) -> Stream:
-    steps = len(tokens) - 1
-    rule = f"is too large for the {len(tokens):,} words of {file}: at least 2 steps a stream, and one word more"
-    require(2 * batch_size <= steps, "batch_size", batch_size, rule)
+    require_two_steps(batch_size, len(tokens) - 1, f"{len(tokens):,} words of {file}", ", and one word more")
     # Views of one array, which may be memory-mapped.
     return Stream(*(torch.from_numpy(batchify(part, batch_size)) for part in (tokens[:-1], tokens[1:])))

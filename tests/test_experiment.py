@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,30 @@ def test_a_run_continued_from_its_checkpoint_is_the_run_that_was_not_interrupted
         with pytest.raises(InterruptedTrainingError):
             run(broken)
     assert RunDirectory(broken).status()["state"] == "failed"
+    check_same(whole, run(broken))
+
+
+@pytest.mark.parametrize("dataset", ["text", "events"])
+def test_a_run_on_files_continues_as_exactly(
+    settings: Make, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str
+) -> None:
+    """From the middle of an epoch; text also where its cache is gone meanwhile."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("ATBPTT_CACHE", str(cache))
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two three four\n" * 30)
+        (tmp_path / f"event-{split}.txt").write_text("1 2 1 3 2\n2 2 1\n" * 30)
+        (tmp_path / f"time-{split}.txt").write_text("0 0.5 0.5 2 2.25\n1 3 4\n" * 30)
+    model = {"text": ("model.embedding=6", "model.tied=true"), "events": ("model=point_process", "model.embedding=3")}
+    size = tuple(option for option in tiny if not option.startswith("dataset."))
+    data = (f"dataset={dataset}", f"dataset.path={tmp_path}", "dataset.batch_size=4", *model[dataset])
+    whole = run(settings(*ADAPTIVE, *data, size=size))
+    broken = settings(*ADAPTIVE, *data, f"output_dir={tmp_path}/broken", size=size)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3, checkpoint=True)
+        with pytest.raises(InterruptedTrainingError):
+            run(broken)
+    shutil.rmtree(cache, ignore_errors=True)
     check_same(whole, run(broken))
 
 

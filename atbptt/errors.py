@@ -38,7 +38,8 @@ def require(condition: bool, name: str, value: Any, rule: str) -> None:
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a `ConfigError` that lists the choices unless `value` is one of them."""
     choices = list(choices)
-    require(value in choices, name, value, f"must be one of {listed(choices)}{did_you_mean(value, choices)}")
+    if value not in choices:  # the nearest one is dear to find, and windows are cut by their scheme
+        require(False, name, value, f"must be one of {listed(choices)}{did_you_mean(value, choices)}")
 
 
 def did_you_mean(name: Any, choices: Iterable[str]) -> str:

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from atbptt.datasets.task import Task
+from atbptt.decoding import steps_at_once
+from atbptt.models import halves
 from atbptt.modes import evaluating
 from atbptt.streams import Stream
 
-# What a forward pass may cover; these bound memory, and do not change the result.
-CHUNK = 500  # steps
-OUTPUTS = 2**23  # numbers that the model puts out: 32 MB of logits
+CHUNK = 500  # steps that a call runs over: bounds memory, and does not change the result
 
 
 @torch.no_grad()
@@ -21,14 +21,17 @@ def evaluate(model: nn.Module, task: Task, split: Stream) -> dict[str, float]:
     Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
     """
     sums: dict[str, torch.Tensor] = {}
-    steps = max(1, min(CHUNK, OUTPUTS // (split.batch * task.output_size)))
+    recur, decode = halves(model)
+    decoded = steps_at_once(split.batch, task.output_size)
+    steps = min(CHUNK, decoded) if recur is model else CHUNK  # a model without halves puts out what it runs over
     state = model.initial_state(split.batch)  # type: ignore[operator]
     with evaluating(model):
         for start in range(0, split.length, steps):
             inputs, targets = split.read(start, start + steps)
-            outputs, state = model(inputs, state)
-            for name, values in task.measures(outputs, targets).items():
-                total = values.double().sum()
-                sums[name] = sums[name] + total if name in sums else total
+            features, state = recur(inputs, state)
+            for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):
+                for name, values in task.measures(decode(part), its_targets).items():
+                    total = values.double().sum()
+                    sums[name] = sums[name] + total if name in sums else total
     count = split.length * split.batch
     return task.metrics({name: float(total) / count for name, total in sums.items()})

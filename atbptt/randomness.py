@@ -29,5 +29,10 @@ def numpy_generator(purpose: str, *numbers: int) -> np.random.Generator:
 
 
 def seed_global(purpose: str, *numbers: int) -> None:
-    """Seed torch's global generator, which `nn.Module` initialisation and dropout draw from."""
-    torch.manual_seed(derive_seed(purpose, *numbers))
+    """Seed torch's global generators, the CPU's and GPUs', which `nn.Module` initialisation and dropout draw from."""
+    seed = derive_seed(purpose, *numbers)
+    # torch.manual_seed formats a stack trace for each kind of device that is not in use: more than a tenth of a
+    # millisecond for every window.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from atbptt.decoding import LossFunction, mean_loss
 from atbptt.models import halves
 from atbptt.modes import frozen
 from atbptt.states import State, detach
 from atbptt.streams import Stream
 from atbptt.windows import Window
 
-# (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-
 LR_SCALINGS = ("none", "sqrt", "linear")
 
 
 def window_loss(
-    model: nn.Module, loss: LossFunction, stream: Stream, window: Window, state: State
+    model: nn.Module,
+    loss: LossFunction,
+    stream: Stream,
+    window: Window,
+    state: State,
+    steps_at_once: int | None = None,
 ) -> tuple[Tensor, Tensor, State]:
     """The forward pass of one window.
 
     Arguments:
         stream: the whole stream that the window is cut from.
         state: the detached state at `window.start`.
+        steps_at_once: the most steps that are decoded at once, see `mean_loss`.
 
     Returns:
         The scalar to differentiate, the mean of the losses that the window counts (equal to it but for
@@ -48,14 +50,13 @@ def window_loss(
         pieces.append(piece)
     features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
     # The pre-roll is not decoded: its losses are not taken.
-    mean = loss(decode(features[counted_from:]), targets[counted_from:counted_to]).mean()
+    mean = mean_loss(model, decode, loss, features[counted_from:], targets[counted_from:counted_to], steps_at_once)
     objective = mean
     if window.stop > window.loss_stop:
         with frozen(model):
             ahead, _ = recur(inputs[counted_to:], after)
-            outputs = decode(ahead)
-        beyond = loss(outputs, targets[counted_to:])
-        objective = mean + beyond.mean(dim=1).sum() / window.losses
+            beyond = mean_loss(model, decode, loss, ahead, targets[counted_to:], steps_at_once)
+        objective = mean + beyond * (len(ahead) / window.losses)
     return objective, mean.detach(), detach(handed_over)
 
 
@@ -63,12 +64,21 @@ def step(
     model: nn.Module, optimizer: torch.optim.Optimizer, objective: Tensor, max_norm: float | None
 ) -> Tensor | None:
     """Differentiate, clip the gradient's norm at `max_norm`, update; the norm before clipping."""
-    optimizer.zero_grad(set_to_none=True)
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.grad = None
     objective.backward()
     norm = None
     if max_norm is not None:
-        norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        norm = _clip([parameter.grad for parameter in parameters if parameter.grad is not None], max_norm)
     optimizer.step()
+    return norm
+
+
+def _clip(gradients: list[Tensor], max_norm: float) -> Tensor:
+    """As `nn.utils.clip_grad_norm_`, whose grouping by device and type takes longer than a small model's clipping."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
 
 

@@ -80,3 +80,11 @@ def test_the_global_generator_is_seeded_by_purpose_and_number() -> None:
     assert draw("initial parameters", 0) == draw("initial parameters", 0)
     assert draw("initial parameters", 0) != draw("initial parameters", 1)
     assert draw("initial parameters", 0) != draw("dropout", 0)
+
+
+def test_the_global_generators_of_gpus_are_seeded_as_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    seed_global("dropout", 3)
+    assert seeds == [derive_seed("dropout", 3)] == [torch.initial_seed()]

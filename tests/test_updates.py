@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.models import CELLS, RecurrentNetwork
+from atbptt.randomness import seed_global
 from atbptt.states import tensors
 from atbptt.streams import Stream
 from atbptt.updates import scaled_lr, step, window_loss
@@ -148,6 +149,39 @@ def test_the_look_ahead_reaches_the_parameters_through_the_state_only(
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_window_decoded_in_parts_makes_the_same_update(
+    scheme: str, stream: tuple[Tensor, Tensor], loss: Loss
+) -> None:
+    model = network(layers=2)
+    state = model.initial_state(3)
+    for window in windows(scheme, 7, len(stream[0])):
+        whole, mean, state_after = window_loss(model, loss, Stream(*stream), window, state)
+        expected = gradients(model, whole)
+        objective, same, state = window_loss(model, loss, Stream(*stream), window, state, steps_at_once=2)
+        torch.testing.assert_close((objective, same), (whole, mean), rtol=1e-12, atol=0)
+        for ours, theirs in zip([*gradients(model, objective), *state], [*expected, *state_after], strict=True):
+            assert torch.linalg.vector_norm(ours - theirs) <= 1e-12 * torch.linalg.vector_norm(theirs)
+
+
+def test_a_window_decoded_in_parts_with_dropout_has_the_same_bits_again(
+    stream: tuple[Tensor, Tensor], loss: Loss
+) -> None:
+    """All that is random in it comes from the global generator: a run continues from a checkpoint exactly."""
+    torch.manual_seed(0)
+    model = RecurrentNetwork(SYMBOLS, SYMBOLS, hidden=4, layers=2, dropout=0.5)
+    window = list(windows("original-buffer", 7, len(stream[0])))[1]
+
+    def made(step: int) -> list[Tensor]:
+        seed_global("dropout", 0, step)
+        state = model.initial_state(3)
+        objective, _, after = window_loss(model, loss, Stream(*stream), window, state, steps_at_once=2)
+        return [objective.detach(), *gradients(model, objective), *after]
+
+    assert all(torch.equal(a, b) for a, b in zip(made(5), made(5), strict=True))
+    assert not torch.equal(made(5)[0], made(6)[0])
+
+
 def test_a_step_clips_the_norm_and_reports_it_as_it_was() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
@@ -158,6 +192,36 @@ def test_a_step_clips_the_norm_and_reports_it_as_it_was() -> None:
     assert model.weight.item() == pytest.approx(-0.5, rel=1e-5)
     assert step(model, optimizer, 3 * model.weight.sum(), max_norm=None) is None
     assert model.weight.item() == pytest.approx(-3.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1e3])
+def test_clipping_is_torchs_over_all_parameters(max_norm: float) -> None:
+    def updated(clip: Callable[[nn.Module, torch.optim.Optimizer, Tensor], Tensor | None]) -> list[Tensor]:
+        model = network(layers=2).float()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        outputs, _ = model(torch.arange(4)[:, None], model.initial_state(1))
+        norm = clip(model, optimizer, outputs.square().sum())
+        assert norm is not None
+        return [norm, *model.parameters()]
+
+    def by_torch(model: nn.Module, optimizer: torch.optim.Optimizer, objective: Tensor) -> Tensor:
+        objective.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+        optimizer.step()
+        return norm
+
+    for ours, theirs in zip(updated(lambda *given: step(*given, max_norm)), updated(by_torch), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_gradients_of_the_window_before_are_gone() -> None:
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    step(model, optimizer, model(torch.ones(1)).sum(), max_norm=None)
+    before = model.bias.detach().clone()
+    step(model, optimizer, model.weight.sum(), max_norm=1.0)
+    assert torch.equal(model.bias, before)
+    assert model.bias.grad is None
 
 
 def test_lr_scales_with_K() -> None:

@@ -20,20 +20,52 @@ QUANTILE = 0.95  # of all pairwise slopes, for `quantile`
 NO_SIGNAL = 1e-22  # lags whose phi is at most this fraction of the largest are left out of the fit
 
 
-def average_norms(norms: np.ndarray, average: str = "mean") -> np.ndarray:
+def resampling_weights(resamples: int, positions: int, streams: int, generator: np.random.Generator) -> np.ndarray:
+    """How much each loss counts in each of R bootstrap resamples, (R, P, B); the sum over losses is 1.
+
+    Streams and positions are drawn with replacement independently of each other, and a loss counts by the product
+    of how often each was drawn: losses share what their stream and their position have in common (the pigeonhole
+    bootstrap of Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007, which errs towards wide intervals).
+    """
+
+    def drawn(count: int) -> np.ndarray:
+        return generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+
+    return drawn(positions)[:, :, None] * drawn(streams)[:, None, :]
+
+
+def average_norms(norms: np.ndarray, average: str = "mean", weights: np.ndarray | None = None) -> np.ndarray:
     """phi per lag, (W,): norms (W, B) averaged over streams, (P, W, B) over loss positions too.
 
     A lag that a position lacks is NaN for all its streams, and left out; any other NaN is handed on.
 
     `mean`, or `geometric`: exp of the mean of log phi, which streams with rare large gradients move less.
+
+    Arguments:
+        weights: of each loss in R resamples, (R, P, B): then the average of each, (R, W). It is NaN where all
+            positions of a resample lack the lag.
     """
     require_choice("average", average, AVERAGES)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = (np.log(norms) if average == "geometric" else norms).mean(axis=-1)
-        if values.ndim == 2:
-            present = ~np.isnan(values)
-            values = np.where(present, values, 0).sum(axis=0) / present.sum(axis=0)
+        values = np.log(norms) if average == "geometric" else norms
+        if weights is not None:
+            values = _weighted_average(values, weights)
+        else:
+            values = values.mean(axis=-1)
+            if values.ndim == 2:
+                present = ~np.isnan(values)
+                values = np.where(present, values, 0).sum(axis=0) / present.sum(axis=0)
         return np.exp(values) if average == "geometric" else values
+
+
+def _weighted_average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(P, W, B) averaged with each of R weights, (R, W)."""
+    losses = values.swapaxes(1, 2).reshape(-1, values.shape[1])  # (P B, W)
+    weights = weights.reshape(len(weights), -1)
+    finite = np.isfinite(losses)
+    average = weights @ np.where(finite, losses, 0) / (weights @ ~np.isnan(losses))
+    # Products with infinite numbers are NaN where the weight is 0.
+    return np.where(weights @ (losses == -np.inf) > 0, -np.inf, average)
 
 
 def log_decay_rate(phi: np.ndarray, tau: int, estimator: str = "ols", fit_from: int | None = None) -> float:
@@ -64,38 +96,47 @@ def log_decay_rate(phi: np.ndarray, tau: int, estimator: str = "ols", fit_from: 
     return float(np.quantile(slopes, QUANTILE))
 
 
-def absolute_error(phi: np.ndarray, tau: int, log_beta: float, longest: int | None = None) -> np.ndarray:
+def absolute_error(phi: np.ndarray, tau: int, log_beta: float | np.ndarray, longest: int | None = None) -> np.ndarray:
     """E(K) for K = 1..longest (W if left out): what truncation at K drops, up to the paper's factor M.
 
     E(K) = sum of phi over lags K+1..tau, plus the tail from lag tau+1 as a geometric series of ratio beta;
     for K >= tau, E(K) = phi_{tau+1} beta^(K-tau) / (1-beta). Infinite for every K where beta >= 1. With too
     little signal to fit a decay (beta = 0) the measured lags up to W are summed, and nothing beyond them.
+
+    Arguments:
+        phi: (W,), or of R resamples (R, W) with a log beta each.
     """
-    window = len(phi)
+    window = phi.shape[-1]
     require(1 <= tau < window, "tau", tau, f"must be at least 1 and smaller than the probe window W (={window})")
     K = np.arange(1, (longest or window) + 1)
-    if log_beta >= 0:
-        return np.full(len(K), np.inf)
-    summed = window if log_beta == -np.inf else tau
-    dropped = np.append(np.cumsum(phi[:summed][::-1])[::-1], 0.0)  # row K: lags K+1..summed
-    error = dropped[np.minimum(K, summed)]
-    if summed == tau:
-        error += phi[tau] / -np.expm1(log_beta) * np.exp(np.maximum(K - tau, 0) * log_beta)
-    return error
+    log_beta = np.asarray(log_beta, dtype=float)[..., None]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        tail = phi[..., tau, None] / -np.expm1(log_beta)
+        beyond = np.where(tau > K, tail, tail * np.exp((K - tau) * log_beta))
+        extrapolated = _dropped(phi[..., :tau], K) + beyond
+        error = np.where(log_beta == -np.inf, _dropped(phi, K), extrapolated)
+    return np.where(log_beta >= 0, np.inf, error)
+
+
+def _dropped(phi: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """Sum of phi over lags beyond each K; a lag that is not known (NaN) adds nothing."""
+    sums = np.cumsum(np.nan_to_num(phi)[..., ::-1], axis=-1)[..., ::-1]
+    sums = np.concatenate([sums, np.zeros((*phi.shape[:-1], 1))], axis=-1)  # row K: lags K+1..
+    return sums[..., np.minimum(K, phi.shape[-1])]
 
 
 def relative_bias(error: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """delta(K) = E(K) / max_j (g_j - E(j)); infinite where the gradient has no positive lower bound.
 
     Arguments:
-        error: E(K), for K = 1, 2, ...
-        kept: g_j, the norm of the gradient that truncation at j keeps, (W,).
+        error: E(K), for K = 1, 2, ...; of R resamples, with one more axis in front.
+        kept: g_j, the norm of the gradient that truncation at j keeps, (W,) or (R, W).
     """
-    shared = min(len(error), len(kept))
-    lower_bound = np.nanmax(kept[:shared] - error[:shared])
-    if not lower_bound > 0:
-        return np.full(len(error), np.inf)
-    return error / lower_bound
+    shared = min(error.shape[-1], kept.shape[-1])
+    with np.errstate(invalid="ignore"):
+        gaps = kept[..., :shared] - error[..., :shared]
+        lower_bound = np.max(np.where(np.isnan(gaps), -np.inf, gaps), axis=-1, keepdims=True)
+        return np.where(lower_bound > 0, error / np.where(lower_bound > 0, lower_bound, 1.0), np.inf)
 
 
 def truncation_length(bias: np.ndarray, delta: float) -> int | None:
@@ -105,36 +146,81 @@ def truncation_length(bias: np.ndarray, delta: float) -> int | None:
 
 
 @dataclass(frozen=True)
-class BiasEstimate:
-    """What one probe says about truncation.
+class RelativeBias:
+    """The relative bias of truncation at K = 1, 2, ..., and how sure it is.
+
+    Attributes:
+        values: delta(K).
+        resampled: delta(K) in each of R resamples of streams and loss positions, (R, K); R may be 0.
+    """
+
+    values: np.ndarray
+    resampled: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        """Whether the probe met no NaN or overflow."""
+        return not bool(np.isnan(self.values).any())
+
+    def at(self, K: int) -> float:
+        """delta(K) of one truncation length; of the longest estimated, where K exceeds it."""
+        return float(self.values[min(K, len(self.values)) - 1])
+
+    def truncation(self, delta: float, confidence: float | None = None) -> int | None:
+        """K(delta), the smallest K whose bias is at most delta, or None where there is none.
+
+        Arguments:
+            confidence: share of the resamples in which it must be so; the estimate itself is asked if left out.
+        """
+        if confidence is None:
+            return truncation_length(self.values, delta)
+        require(len(self.resampled) > 0, "confidence", confidence, "needs a probe with resamples")
+        return truncation_length(-np.mean(self.resampled <= delta, axis=0), -confidence)
+
+    def interval(self, delta: float, level: float) -> tuple[float, float]:
+        """Between what K(delta) lies in a share `level` of the resamples, as many beyond on either side.
+
+        A bootstrap percentile interval; infinite where no K has so small a bias, NaN without resamples.
+        """
+        if not len(self.resampled) or not self.finite:
+            return np.nan, np.nan
+        allowed = self.resampled <= delta
+        lengths = np.where(allowed.any(axis=1), allowed.argmax(axis=1) + 1.0, np.inf)
+        outside = (1 - level) / 2
+        low, high = np.quantile(lengths, [outside, 1 - outside], method="inverted_cdf")
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Bound(RelativeBias):
+    """The bound of Aicher, Foti & Fox on the relative bias, from the norms of gradients at each lag.
 
     Attributes:
         phi: averaged gradient norm per lag, (W,); row 0 is lag 1.
         log_beta: log of the decay per lag beyond tau.
         error: E(K) for K = 1, 2, ..., at least W of them.
-        bias: delta(K), the relative bias, for the same K.
     """
 
     phi: np.ndarray
     log_beta: float
     error: np.ndarray
-    bias: np.ndarray
-
-    @property
-    def finite(self) -> bool:
-        """Whether the probe met no NaN or overflow."""
-        return bool(np.isfinite(self.phi).all())
-
-    def truncation(self, delta: float) -> int | None:
-        """K(delta), or None where no K has so small a bias."""
-        return truncation_length(self.bias, delta)
-
-    def bias_at(self, K: int) -> float:
-        """delta(K) of one truncation length; of the longest estimated, where K exceeds it."""
-        return float(self.bias[min(K, len(self.bias)) - 1])
 
 
-def estimate_bias(
+@dataclass(frozen=True)
+class BiasEstimate:
+    """What one probe says about truncation.
+
+    Attributes:
+        bound: on the relative bias, for every K up to the stream's length.
+        measured: the relative bias against the gradient of the whole probe window, for K = 1..W; None where it was
+            not asked for.
+    """
+
+    bound: Bound
+    measured: RelativeBias | None = None
+
+
+def bias_bound(
     norms: np.ndarray,
     kept_of_mean: np.ndarray,
     tau: int,
@@ -144,7 +230,9 @@ def estimate_bias(
     fit_from: int | None = None,
     kept_norm: str = "of_mean",
     longest: int | None = None,
-) -> BiasEstimate:
+    weights: np.ndarray | None = None,
+    resampled_kept_of_mean: np.ndarray | None = None,
+) -> Bound:
     """From a probe's norms to delta(K).
 
     Arguments:
@@ -155,13 +243,27 @@ def estimate_bias(
         estimator, fit_from: of the decay, see `log_decay_rate`.
         kept_norm: `of_mean` takes `kept_of_mean` for g_j, `sum` the cumulative sum of mean phi.
         longest: largest K of interest, where it exceeds W.
+        weights, resampled_kept_of_mean: of R resamples, (R, P, B) and (R, W); without them nothing is resampled.
     """
     require_choice("kept_norm", kept_norm, KEPT_NORMS)
+
+    def bound(phi: np.ndarray, log_beta: float | np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        error = absolute_error(phi, tau, log_beta, longest)
+        return error, relative_bias(error, kept)
+
     phi = average_norms(norms, average)
     longest = max(longest or 0, len(phi))
     if not np.isfinite(phi).all():
-        return BiasEstimate(phi, np.nan, np.full(longest, np.nan), np.full(longest, np.nan))
+        unknown = np.full(longest, np.nan)
+        return Bound(unknown, np.empty((0, longest)), phi, np.nan, unknown)
     log_beta = log_decay_rate(phi, tau, estimator, fit_from)
-    error = absolute_error(phi, tau, log_beta, longest)
     kept = kept_of_mean if kept_norm == "of_mean" else np.cumsum(average_norms(norms, "mean"))
-    return BiasEstimate(phi, log_beta, error, relative_bias(error, kept))
+    error, bias = bound(phi, log_beta, kept)
+    resampled = np.empty((0, longest))
+    if weights is not None and resampled_kept_of_mean is not None and len(weights):
+        phis = average_norms(norms, average, weights)
+        log_betas = np.array([log_decay_rate(of_resample, tau, estimator, fit_from) for of_resample in phis])
+        if kept_norm == "sum":
+            resampled_kept_of_mean = np.cumsum(average_norms(norms, "mean", weights), axis=1)
+        _, resampled = bound(phis, log_betas, resampled_kept_of_mean)
+    return Bound(bias, resampled, phi, log_beta, error)

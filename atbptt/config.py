@@ -39,6 +39,7 @@ class ProbeSettings(Section):
     burn_in: int = Field(ge=0)
     positions: int = Field(ge=1)
     probes: int = Field(ge=1)
+    resamples: int = Field(ge=0)
     average: str
     estimator: str
     fit_from: int | None = Field(ge=0)

@@ -81,17 +81,7 @@ def _keep_freed_memory() -> None:
     of training at V = 10,000, H = 200.
     """
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # glibc's; 0 is its word for failure
     # Before glibc 2.35 no more than 2**25 is accepted; setting the other alone would be worse than nothing.
-    if _glibc("mallopt", mmap_threshold, 2**30) or _glibc("mallopt", mmap_threshold, 2**25):
-        _glibc("mallopt", trim_threshold, 2**31 - 1)
-
-
-def give_back_memory() -> None:
-    """Give what is free back to the system. After a probe it is in small pieces, which no window's logits fit in."""
-    _glibc("malloc_trim", 0)
-
-
-def _glibc(name: str, *arguments: int) -> int:
-    """Call a function that of all C libraries only glibc has; elsewhere 0, which is its word for failure."""
-    function = getattr(ctypes.CDLL(None), name, None)
-    return 0 if function is None else int(function(*arguments))
+    if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
+        mallopt(trim_threshold, 2**31 - 1)

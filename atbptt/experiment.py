@@ -42,12 +42,12 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
     check_policy(policy)
     if task is None:
         task = build_task(settings)
-    check_probe(settings.probe, task.train)
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)
     seed_global("initial parameters", settings.init)
     model: nn.Module = settings.component("model").build(input_size=task.input_size, output_size=task.output_size)
     check_fit(model, task)
+    check_probe(settings.probe, model, task, policy)
     optimizer: torch.optim.Optimizer = settings.component("optimizer").build(model.parameters(), lr=settings.lr)
     return Parts(task, model, policy, optimizer)
 

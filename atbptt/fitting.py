@@ -13,6 +13,7 @@ from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
 from atbptt.models import halves
 from atbptt.modes import evaluating
+from atbptt.shapes import check_outputs, check_state, losses_of
 from atbptt.states import State, leaves, tensors
 from atbptt.streams import Stream
 from atbptt.truncation import Policy
@@ -61,17 +62,17 @@ def check_fit(model: nn.Module, task: Task) -> None:
     inputs, targets = task.train.read(0, TRIED_STEPS)
     with _blaming("model"):
         state = model.initial_state(batch)  # type: ignore[operator]
-        _check_state(tensors(state), batch)
+        check_state(state, batch)
         state = leaves(state)
         outputs, after = model(inputs, state)
-        _check_state(tensors(after), batch)
-        made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
-        require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
+        check_state(after, batch)
+        check_outputs(outputs, inputs)
         _check_halves(model, inputs, state)
     with _blaming("dataset"):
-        losses = task.loss(outputs, targets)
-        shape = tuple(losses.shape)
-        require(shape == expected, "loss", shape, f"must have the shape (T, B) of its targets, {expected}")
+        losses = losses_of(task.loss, outputs, targets)
+        wrong = losses.detach()[~losses.isfinite()]
+        rule = f"must be finite for the model's first outputs, on the first {TRIED_STEPS} steps of the data"
+        require(not len(wrong), "loss", wrong[0].item() if len(wrong) else None, rule)
         means = {name: values.detach().mean().item() for name, values in task.measures(outputs, targets).items()}
         found = task.metrics(means)
     for name in task.metric_names:
@@ -91,13 +92,6 @@ def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
         whole, by_halves = model(inputs, state)[0], decode(recur(inputs, state)[0])
     same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "_target_", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
-
-
-def _check_state(parts: list[Tensor], batch: int) -> None:
-    for part in parts:
-        fits = part.is_floating_point() and part.dim() in (2, 3) and part.shape[-2] == batch
-        rule = f"must be of floating point and of shape (L, B, H) or (B, H), B = {batch}"
-        require(fits, "state", f"{tuple(part.shape)} {part.dtype}", rule)
 
 
 @contextmanager

@@ -124,7 +124,7 @@ class RunDirectory:
         _write_table(self.path / schema.METRICS, pa.concat_tables(self._metrics))
 
     def add_gradients(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """Append the lag profiles of one evaluation (see `probes.lag_profiles`) and store all."""
+        """Append the lag profiles of one evaluation (see `probes.lag_profiles`) and store all, NaN as null."""
         rows = len(profiles["lag"])
         columns = {
             "experiment_id": [self.experiment_id] * rows,
@@ -132,7 +132,9 @@ class RunDirectory:
             "epoch": np.full(rows, epoch),
             **profiles,
         }
-        self._gradients.append(pa.table(columns, schema=schema.GRADIENTS_SCHEMA))
+        fields = schema.GRADIENTS_SCHEMA
+        arrays = [pa.array(columns[field.name], type=field.type, from_pandas=True) for field in fields]
+        self._gradients.append(pa.table(arrays, schema=fields))
         _write_table(self.path / schema.GRADIENTS, pa.concat_tables(self._gradients))
 
     def set_status(self, state: str, **details: Any) -> None:

@@ -41,16 +41,22 @@ GRADIENTS_SCHEMA = pa.schema(
         ("lag", pa.int32()),  # 1..W
         ("phi", pa.float64()),  # averaged over streams and loss positions
         ("kept_of_mean", pa.float64()),  # norm of the mean gradient summed over lags 1..lag
+        # Of component `all`, else null: the relative bias of truncation at K = lag, its bound and as measured, and the
+        # cosine of the angle between the truncated gradient and the whole window's.
+        ("relative_bias", pa.float64()),
+        ("measured_bias", pa.float64()),
+        ("cosine", pa.float64()),
     ]
 )
 
 # The lengths and bias that every evaluation logs, whatever the policy.
 LOGGED_DELTAS = (1.0, 0.9, 0.5, 0.1)
+INTERVAL = 0.9  # share of resamples between `_low` and `_high`
 
 # States in status.json.
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
 
 
 def metric_of_delta(delta: float) -> str:
-    """`K_0.9` for delta 0.9: the K whose estimated relative bias is at most delta."""
+    """`K_0.9` for delta 0.9: the smallest K whose relative bias is at most delta."""
     return f"K_{delta:g}"

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from atbptt import schema
+from atbptt.bias import BiasEstimate
 from atbptt.config import Settings
 from atbptt.datasets.task import SPLITS, Task
-from atbptt.devices import give_back_memory
+from atbptt.decoding import steps_at_once
 from atbptt.errors import require
 from atbptt.evaluation import evaluate
 from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
@@ -83,6 +84,7 @@ class Trainer:
         self.settings = settings
         self.task, self.model, self.policy, self.optimizer = parts
         self.model.to(device)
+        self.model.train()  # evaluation and probes put it back
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to where the parameters are
         self.directory = directory
         self.device = device
@@ -179,8 +181,10 @@ class Trainer:
         seed_global("dropout", self.settings.seed, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr(window.losses / full_losses(self.settings.scheme, self.policy.K))
-        self.model.train()
-        objective, mean, self.state = window_loss(self.model, self.task.loss, self.task.train, window, self.state)
+        stream = self.task.train
+        objective, mean, self.state = window_loss(
+            self.model, self.task.loss, stream, window, self.state, steps_at_once(stream.batch, self.task.output_size)
+        )
         clip = self.settings.clip_norm
         norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
         self._count(mean, norm, window.losses, window.loss_stop - self.position)
@@ -197,24 +201,29 @@ class Trainer:
     def _count(self, mean: Tensor, norm: Tensor | None, losses: int, advanced: int) -> None:
         self.updates += 1
         sums = self.sums
-        sums["loss"] = sums["loss"] + mean.double() * losses  # stays on the device: no wait for the GPU
+        sums["loss"].add_(mean, alpha=losses)  # stays on the device: no wait for the GPU
         sums["losses"] += losses
         if norm is not None:
-            sums["norm"] = sums["norm"] + norm.double()
+            sums["norm"].add_(norm)
         sums["updates"] += 1
         sums["steps"] += advanced
 
-    def _probe_for_policy(self) -> list[Any]:
+    def _probe_for_policy(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
-        return [measurement.estimate for measurement in self._measure("policy")]
+        return [measurement.estimate for measurement in self._measure("policy", measured=measured, resampled=resampled)]
 
-    def _measure(self, purpose: str) -> list[Measurement]:
-        give_back_memory()  # what training and evaluation freed, which the probe's small pieces would not fill
-        measured = self.prober.measure(self.model, self.task, purpose, self.step)
-        give_back_memory()
-        return measured
+    def _measure(self, purpose: str, *, measured: bool, resampled: bool) -> list[Measurement]:
+        measurements = self.prober.measure(
+            self.model, self.task, purpose, self.step, measured=measured, resampled=resampled
+        )
+        for number, measurement in enumerate(measurements):
+            if problem := measurement.problem():
+                message = "epoch %.3g: probe %d for %s says nothing, and changes nothing: %s"
+                self.log.warning(message, self._epoch(), number, purpose, problem)
+        return measurements
 
     def _check_finite(self) -> None:
+        """Raise a `DivergedError` where training is no longer finite."""
         began = time.perf_counter()
         total = float(self.sums["loss"])  # waits for a GPU to finish what training gave it to do
         waited = time.perf_counter() - began
@@ -223,15 +232,25 @@ class Trainer:
         # Clipped, a gradient of infinite norm is no gradient at all: nothing would move, and nothing tell.
         for what, value in (("loss", total), ("gradient's norm", float(self.sums["norm"]))):
             if not math.isfinite(value):
-                clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
-                raise DivergedError(
-                    f"the training {what} is not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
-                    f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
-                )
+                raise self._diverged(f"the training {what} is")
+
+    def _check_parameters(self) -> None:
+        """Raise a `DivergedError` where a parameter is not finite, which the loss tells one window later."""
+        for name, parameter in self.model.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise self._diverged(f"{name} of the model is")
+
+    def _diverged(self, what: str) -> DivergedError:
+        clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
+        return DivergedError(
+            f"{what} not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
+            f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
+        )
 
     def _evaluate(self) -> None:
         """Log all metrics at the present parameters."""
         self._check_finite()
+        self._check_parameters()
         values: list[tuple[str, int, float]] = []
         if self.sums["losses"]:
             values.append(("train_loss", 0, float(self.sums["loss"]) / self.sums["losses"]))
@@ -242,9 +261,9 @@ class Trainer:
             for name, value in evaluate(self.model, self.task, getattr(self.task, split)).items():
                 values.append((f"{split}_{name}", 0, value))
         values += [("K", 0, self.policy.K), ("lr", 0, self.lr)]
-        measurements = self._measure("evaluation")
+        measurements = self._measure("evaluation", measured=True, resampled=True)
         values += bias_metrics(measurements, self.policy.K)
-        found = {metric: value for metric, _, value in values}
+        found = {metric: value for metric, replicate, value in values if replicate == 0}
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
             self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
         if found[self.monitor] < self.best["value"]:
@@ -260,9 +279,8 @@ class Trainer:
             values,
         )
         self.directory.add_gradients(lag_profiles(measurements, self.settings.probe.average), self.step, self._epoch())
-        self.log.info(
-            "epoch %.3g: %s", self._epoch(), ", ".join(f"{name} {value:.4g}" for name, value in found.items())
-        )
+        shown = (f"{name} {value:.4g}" for name, value in found.items() if not name.endswith(("_low", "_high")))
+        self.log.info("epoch %.3g: %s", self._epoch(), ", ".join(shown))
         self._beat(schema.RUNNING)
 
     def _epoch(self) -> float:
@@ -283,6 +301,9 @@ class Trainer:
         )
 
     def _checkpoint(self) -> None:
+        """Store where the run is, if that is worth going on from: what was stored before stays otherwise."""
+        self._check_finite()
+        self._check_parameters()
         self.directory.save_checkpoint(
             {
                 "model": self.model.state_dict(),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from atbptt.bias import BiasEstimate
-from atbptt.errors import require
+from atbptt.errors import require, require_choice
 from atbptt.schedules import next_due
 
 
@@ -25,7 +25,19 @@ class Progress:
     epoch_steps: int
 
 
-Probe = Callable[[], Sequence[BiasEstimate]]
+ESTIMATORS = ("bound", "measured")
+
+
+class Probe(Protocol):
+    """How a policy asks for the present bias."""
+
+    def __call__(self, *, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
+        """One estimate a probe.
+
+        Arguments:
+            measured: measure the relative bias besides bounding it, which takes twice to three times as long.
+            resampled: resample streams and positions, for intervals and confidence.
+        """
 
 
 class Policy(Protocol):
@@ -58,28 +70,50 @@ class Fixed:
 
 
 class Adaptive:
-    """The smallest K whose estimated relative bias is at most delta (Aicher, Foti & Fox, UAI 2019, alg. 2).
+    """The smallest K whose relative bias is at most delta (Aicher, Foti & Fox, UAI 2019, alg. 2).
 
     Arguments:
         delta: the relative bias allowed.
+        estimator: `bound`, the paper's bound on the bias; or `measured`, against the gradient of the whole probe
+            window, so that K never exceeds W.
+        confidence: share of the resamples of streams and loss positions in which the bias must be at most delta;
+            None asks the estimate itself.
         K_init: K until the first update.
         K_min, K_max: K is clamped to them; K_max is taken where no K has so small a bias.
+        max_factor: the most that an update may multiply or divide K by, but K may always move by 1; None for any.
         update_every: epochs between updates, a fraction is fine.
 
     At an update K(delta) is averaged over the probes and rounded down. A probe that is not finite has no
     say; if none is, K stays.
     """
 
-    def __init__(self, delta: float, K_init: int, K_min: int, K_max: int, update_every: float) -> None:
+    def __init__(
+        self,
+        delta: float,
+        K_init: int,
+        K_min: int,
+        K_max: int,
+        update_every: float,
+        estimator: str = "bound",
+        confidence: float | None = None,
+        max_factor: float | None = None,
+    ) -> None:
         require(delta > 0, "delta", delta, "must be greater than 0")
+        require_choice("estimator", estimator, ESTIMATORS)
+        require(confidence is None or 0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1, or null")
         require(K_min >= 1, "K_min", K_min, "must be at least 1")
         require(K_min <= K_max, "K_min", K_min, f"must not exceed K_max (={K_max})")
         require(K_min <= K_init <= K_max, "K_init", K_init, f"must lie in K_min..K_max (={K_min}..{K_max})")
+        factor = max_factor is None or 1 < max_factor < math.inf
+        require(factor, "max_factor", max_factor, "must be greater than 1, or null")
         require(0 < update_every < math.inf, "update_every", update_every, "must be greater than 0 (epochs)")
         self.delta = delta
+        self.estimator = estimator
+        self.confidence = confidence
         self.K = K_init
         self.K_min = K_min
         self.K_max = K_max
+        self.max_factor = max_factor
         self.update_every = update_every
         self.next_update: int | None = None  # in steps
 
@@ -90,7 +124,16 @@ class Adaptive:
         if progress.step < self.next_update:
             return
         self.next_update = next_due(progress.step, self.update_every, progress.epoch_steps)
-        lengths = [estimate.truncation(self.delta) for estimate in probe() if estimate.finite]
+        estimates = probe(measured=self.estimator == "measured", resampled=self.confidence is not None)
+        biases = [getattr(estimate, self.estimator) for estimate in estimates]
+        lengths = [bias.truncation(self.delta, self.confidence) for bias in biases if bias.finite]
         if lengths:
             mean = sum(self.K_max if K is None else K for K in lengths) / len(lengths)
-            self.K = min(max(int(mean), self.K_min), self.K_max)
+            self.K = min(max(self._limited(int(mean)), self.K_min), self.K_max)
+
+    def _limited(self, K: int) -> int:
+        if self.max_factor is None:
+            return K
+        longest = max(math.floor(self.K * self.max_factor), self.K + 1)
+        shortest = min(math.ceil(self.K / self.max_factor), self.K - 1)
+        return min(max(K, shortest), longest)

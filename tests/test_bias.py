@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from atbptt.bias import (
     DECAY_ESTIMATORS,
+    RelativeBias,
     absolute_error,
     average_norms,
-    estimate_bias,
+    bias_bound,
     log_decay_rate,
     relative_bias,
+    resampling_weights,
     truncation_length,
 )
 from atbptt.errors import ConfigError
@@ -26,7 +28,7 @@ def test_golden_estimates(golden: Any) -> None:
     cases, arrays = golden("truncation_estimates")
     for case in cases:
         norms = arrays[f"input{case['input']}_gradient_norm"]
-        found = estimate_bias(
+        found = bias_bound(
             norms,
             arrays[f"input{case['input']}_cumulative_norm"],
             case["tau"],
@@ -37,7 +39,7 @@ def test_golden_estimates(golden: Any) -> None:
         np.testing.assert_allclose(found.log_beta, expected, rtol=1e-9)
         prefix = f"case{case['case']}"
         np.testing.assert_allclose(found.error, arrays[f"{prefix}_absolute_error"], rtol=1e-9)
-        np.testing.assert_allclose(found.bias, arrays[f"{prefix}_relative_error"], rtol=1e-9)
+        np.testing.assert_allclose(found.values, arrays[f"{prefix}_relative_error"], rtol=1e-9)
         lengths = [found.truncation(delta) or len(norms) for delta in case["deltas"]]
         assert lengths == case["truncation"], case
 
@@ -64,7 +66,7 @@ def test_a_gradient_without_positive_lower_bound_has_infinite_bias() -> None:
 def test_growing_gradients_have_infinite_error_and_no_length() -> None:
     """The released code let K collapse to its minimum here."""
     norms = np.linspace(1, 2, 20)[:, None]
-    found = estimate_bias(norms, norms[:, 0].cumsum(), 10)
+    found = bias_bound(norms, norms[:, 0].cumsum(), 10)
     assert found.log_beta > 0
     assert np.isinf(found.error).all()
     assert found.truncation(1.0) is None
@@ -78,15 +80,15 @@ def test_averages_by_hand() -> None:
 
 def test_kept_norm_sum_is_the_cumulative_mean_norm() -> None:
     norms = 0.5 ** np.arange(1, 13)[:, None] * np.array([1.0, 3.0])
-    by_hand = estimate_bias(norms, norms.mean(axis=1).cumsum(), 6, kept_norm="of_mean")
-    np.testing.assert_allclose(estimate_bias(norms, norms[:, 0], 6, kept_norm="sum").bias, by_hand.bias)
+    by_hand = bias_bound(norms, norms.mean(axis=1).cumsum(), 6, kept_norm="of_mean")
+    np.testing.assert_allclose(bias_bound(norms, norms[:, 0], 6, kept_norm="sum").values, by_hand.values)
 
 
 @given(phis, st.data())
 def test_bias_falls_with_K_and_lengths_grow_as_delta_shrinks(phi: np.ndarray, data: st.DataObject) -> None:
     tau = data.draw(st.integers(1, len(phi) - 1))
     fit_from = data.draw(st.integers(0, len(phi) - 2))
-    found = estimate_bias(phi[:, None], phi.cumsum(), tau, fit_from=fit_from, longest=len(phi) + 5)
+    found = bias_bound(phi[:, None], phi.cumsum(), tau, fit_from=fit_from, longest=len(phi) + 5)
     if np.isfinite(found.error).all():
         assert (np.diff(found.error) <= 1e-12 * found.error[0]).all()
     lengths = [found.truncation(delta) or np.inf for delta in (1.0, 0.9, 0.5, 0.1)]
@@ -103,14 +105,14 @@ def test_without_signal_the_measured_lags_are_summed_and_nothing_beyond() -> Non
 def test_a_probe_that_is_not_finite_says_so(bad: float) -> None:
     norms = np.ones((10, 2))
     norms[3, 1] = bad
-    found = estimate_bias(norms, np.ones(10), 5)
+    found = bias_bound(norms, np.ones(10), 5)
     assert not found.finite
     assert found.truncation(1.0) is None
-    assert math.isnan(found.bias_at(3))
+    assert math.isnan(found.at(3))
 
 
 def test_dead_gradients_need_no_length_but_have_no_lower_bound() -> None:
-    found = estimate_bias(np.zeros((10, 2)), np.zeros(10), 5, average="geometric")
+    found = bias_bound(np.zeros((10, 2)), np.zeros(10), 5, average="geometric")
     assert found.finite
     assert found.truncation(1.0) is None
 
@@ -118,10 +120,78 @@ def test_dead_gradients_need_no_length_but_have_no_lower_bound() -> None:
 def test_unknown_names_and_rows_are_refused() -> None:
     norms = np.ones((10, 2))
     with pytest.raises(ConfigError, match=r"estimator \(=olss\) must be one of ols, max, quantile; did you mean"):
-        estimate_bias(norms, norms[:, 0], 5, estimator="olss")
+        bias_bound(norms, norms[:, 0], 5, estimator="olss")
     with pytest.raises(ConfigError, match=r"average \(=median\) must be one of mean, geometric"):
-        estimate_bias(norms, norms[:, 0], 5, average="median")
+        bias_bound(norms, norms[:, 0], 5, average="median")
     with pytest.raises(ConfigError, match=r"kept_norm \(=all\) must be one of of_mean, sum"):
-        estimate_bias(norms, norms[:, 0], 5, kept_norm="all")
+        bias_bound(norms, norms[:, 0], 5, kept_norm="all")
     with pytest.raises(ConfigError, match=r"tau \(=10\) must be at least 1 and smaller than .* \(=10\)"):
-        estimate_bias(norms, norms[:, 0], 10, fit_from=0)
+        bias_bound(norms, norms[:, 0], 10, fit_from=0)
+
+
+def test_resampling_weights_are_products_of_how_often_streams_and_positions_were_drawn() -> None:
+    weights = resampling_weights(20000, 3, 4, np.random.default_rng(0))
+    assert weights.shape == (20000, 3, 4)
+    np.testing.assert_allclose(weights.sum(axis=(1, 2)), 1)
+    positions, streams = weights.sum(axis=2), weights.sum(axis=1)
+    np.testing.assert_allclose(weights, positions[:, :, None] * streams[:, None, :])
+    np.testing.assert_allclose(positions * 3, np.round(positions * 3), atol=1e-12)
+    np.testing.assert_allclose(streams * 4, np.round(streams * 4), atol=1e-12)
+    np.testing.assert_allclose(weights.mean(axis=0), 1 / 12, atol=0.003)
+
+
+@pytest.mark.parametrize("average", ["mean", "geometric"])
+def test_a_weighted_average_is_that_of_what_was_drawn(average: str) -> None:
+    norms = np.random.default_rng(1).uniform(0.1, 2, (2, 5, 3))  # (P, W, B)
+    norms[0, 4] = np.nan
+    streams = [0, 0, 2]
+    weights = np.zeros((2, 2, 3))
+    for stream in streams:
+        weights[0, :, stream] += 1 / 6
+        weights[1, 0, stream] += 1 / 3  # of the position that lacks the last lag only
+    found = average_norms(norms, average, weights)
+    np.testing.assert_allclose(found[0], average_norms(norms[:, :, streams], average))
+    np.testing.assert_allclose(found[1, :4], average_norms(norms[:1, :4, streams], average))
+    assert np.isnan(found[1, 4])
+
+
+def test_a_dead_stream_makes_the_geometric_mean_zero_where_it_was_drawn() -> None:
+    norms = np.array([[[1.0, 0.0]]])
+    weights = np.array([[[1.0, 0.0]], [[0.5, 0.5]]])
+    np.testing.assert_array_equal(average_norms(norms, "geometric", weights), [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize("kept_norm", ["of_mean", "sum"])
+@pytest.mark.parametrize("estimator", DECAY_ESTIMATORS)
+def test_a_resampled_bound_is_the_bound_of_what_was_drawn(kept_norm: str, estimator: str) -> None:
+    generator = np.random.default_rng(2)
+    norms = 0.7 ** np.arange(1, 13)[:, None] * generator.uniform(0.5, 2, (2, 12, 5))
+    kept = generator.uniform(1, 2, (3, 12)).cumsum(axis=1)
+    options = {"estimator": estimator, "kept_norm": kept_norm, "longest": 20}
+    weights = resampling_weights(3, 2, 5, generator)
+    found = bias_bound(norms, kept[0], 8, weights=weights, resampled_kept_of_mean=kept, **options)
+    assert found.resampled.shape == (3, 20)
+    for resample, drawn in enumerate(weights):
+        positions, streams = (np.round(drawn.sum(axis=axis) * count).astype(int) for axis, count in ((1, 2), (0, 5)))
+        taken = np.repeat(np.repeat(norms, positions, axis=0), streams, axis=2)
+        np.testing.assert_allclose(found.resampled[resample], bias_bound(taken, kept[resample], 8, **options).values)
+
+
+def test_confidence_and_interval_by_hand() -> None:
+    resampled = np.array([[1.0, 0.4, 0.1], [1.0, 0.6, 0.4], [0.3, 0.2, 0.1], [1.0, 0.9, 0.8]])
+    bias = RelativeBias(np.array([1.0, 0.5, 0.3]), resampled)
+    assert bias.truncation(0.5) == 2
+    assert bias.truncation(0.5, confidence=0.25) == 1  # one resample of four
+    assert bias.truncation(0.5, confidence=0.5) == 2
+    assert bias.truncation(0.5, confidence=0.7) == 3
+    assert bias.truncation(0.5, confidence=0.8) is None
+    assert bias.interval(0.5, 0.5) == (1, 3)  # K(0.5) is 2, 3, 1 and none
+    assert bias.interval(0.5, 0.98) == (1, math.inf)
+    with pytest.raises(ConfigError, match=r"confidence \(=0.9\) needs a probe with resamples"):
+        RelativeBias(bias.values, np.empty((0, 3))).truncation(0.5, confidence=0.9)
+
+
+def test_without_resamples_or_where_not_finite_there_is_no_interval() -> None:
+    values, resampled = np.ones(3), np.ones((2, 3))
+    assert np.isnan(RelativeBias(values, np.empty((0, 3))).interval(1.0, 0.9)).all()
+    assert np.isnan(RelativeBias(np.full(3, np.nan), resampled).interval(1.0, 0.9)).all()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt.devices import check_device, configure_torch, give_back_memory, leased_device, parallel_jobs
+from atbptt.devices import check_device, configure_torch, leased_device, parallel_jobs
 from atbptt.errors import ConfigError
 
 TINIEST = 1e-310  # a subnormal double
@@ -122,10 +122,6 @@ class Glibc:
         self.calls.append((option, value))
         return int(option != -3 or value <= self.largest)
 
-    def malloc_trim(self, pad: int) -> int:
-        self.calls.append(("trim", pad))
-        return 1
-
 
 @pytest.mark.usefixtures("no_gpu", "torch_settings")
 @pytest.mark.parametrize(
@@ -143,13 +139,10 @@ def test_freed_memory_is_kept_where_the_c_library_can(
     monkeypatch.setattr("ctypes.CDLL", lambda _: library)
     configure_torch(1)
     assert library.calls == calls
-    give_back_memory()
-    assert library.calls[-1] == ("trim", 0)
 
 
 @pytest.mark.usefixtures("no_gpu", "torch_settings")
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     configure_torch(1)
-    give_back_memory()
     assert torch.get_num_threads() == 1

@@ -187,9 +187,11 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(settings: Make) 
     for policy in ("fixed", "adaptive"):
         frame = metrics(run(settings(f"truncation={policy}", "probe.probes=2")))
         last = frame[frame["epoch"] == 2]
+        lengths = {f"K_{delta}{kind}" for delta in ("1", "0.9", "0.5", "0.1") for kind in ("", "_measured")}
         assert set(last["metric"]) == {
-            "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm",
-            "K", "K_1", "K_0.9", "K_0.5", "K_0.1", "log_relative_bias", "lr",
+            "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm", "K", "lr",
+            "log_relative_bias", "log_relative_bias_measured", "gradient_cosine",
+            *lengths, *(f"{length}{end}" for length in lengths for end in ("_low", "_high")),
         }  # fmt: skip
         assert (last["metric"] == "log_relative_bias").sum() == 2
         ppl, loss = (last.loc[last["metric"] == f"valid_{name}", "value"].item() for name in ("ppl", "loss"))
@@ -389,6 +391,24 @@ def test_a_gradient_without_a_finite_norm_ends_the_run(settings: Make, monkeypat
     monkeypatch.setattr("atbptt.training.step", lambda *_: torch.tensor(torch.inf))
     with pytest.raises(DivergedError, match=r"^the training gradient's norm is not finite after \d+ updates "):
         run(settings())
+
+
+def test_a_parameter_that_is_not_finite_is_never_stored(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unclipped, the loss tells of it only a window later."""
+    updates = []
+
+    def poison(model: torch.nn.Module, *_: object) -> None:
+        updates.append(model)
+        if len(updates) == 5:
+            with torch.no_grad():
+                model.decoder.bias[0] = torch.nan
+
+    monkeypatch.setattr("atbptt.training.step", poison)
+    monkeypatch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)  # after every window
+    made = settings("clip_norm=null")
+    with pytest.raises(DivergedError, match=r"^decoder.bias of the model is not finite after 5 updates \(epoch"):
+        run(made)
+    assert all(bool(value.isfinite().all()) for value in parameters(RunDirectory(made)).values())
 
 
 def test_what_was_read_and_dropped_stands_in_the_log(settings: Make, tiny: tuple[str, ...], tmp_path: Path) -> None:

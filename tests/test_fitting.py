@@ -70,7 +70,7 @@ def test_what_keeps_to_the_protocols_passes() -> None:
         (nn.Linear(2, 2), r"^model._target_ \(=Linear\) must make a torch.nn.Module with a method initial_state"),
         (Model(state=torch.zeros(2)), r"^model.state .*must be of floating point and of shape \(L, B, H\) or \(B, H\)"),
         (Model(state=torch.zeros(3, 2, dtype=torch.int64)), r"^model.state .*torch.int64\) must be of floating point"),
-        (Model(state="none"), r"^model fails on the first steps .*must be a tensor, or a tuple, list or dict"),
+        (Model(state="none"), r"^model.state must be a tensor, or a tuple, list or dict of tensors, not str$"),
         (
             Model(last_only=True),
             r"^model.outputs \(=\(1, 3\)\) must have the axes \(T, B\) of the inputs first, \(2, 3\)",
@@ -109,6 +109,14 @@ def test_a_metric_that_is_never_returned_is_told() -> None:
     broken = task()
     broken.metric_names = ("pll",)
     with pytest.raises(ConfigError, match=r"^dataset.metric_names \(=pll\) is not among .*: loss, ppl; did you mean"):
+        check_fit(Model(), broken)
+
+
+def test_a_loss_that_is_not_finite_is_told() -> None:
+    broken = task()
+    broken.loss = lambda outputs, targets: (outputs[..., 0] - targets).log() * 0 - torch.inf
+    message = r"^dataset.loss \(=(-inf|nan)\) must be finite for the model's first outputs, on the first 2 steps"
+    with pytest.raises(ConfigError, match=message):
         check_fit(Model(), broken)
 
 

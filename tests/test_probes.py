@@ -1,59 +1,153 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-from atbptt.bias import BiasEstimate
+from atbptt.bias import BiasEstimate, Bound, RelativeBias
 from atbptt.errors import ConfigError
-from atbptt.experiment import build
-from atbptt.probes import Measurement, Prober, bias_metrics, check_probe
+from atbptt.experiment import build, run
+from atbptt.lags import LagGradients
+from atbptt.measured import ParameterGradients
+from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
+
+MEASURED = {"measured": True, "resampled": True}
+PLAIN = {"measured": False, "resampled": False}
 
 
 def test_draws_depend_on_seed_purpose_step_and_probe_alone(settings: Any) -> None:
     made = settings("probe.probes=2")
     task, model, *_ = build(made)
 
-    def phi(seed: int = 0, purpose: str = "policy", step: int = 3, probe: int = 0) -> np.ndarray:
-        measured = Prober(made.probe, seed).measure(model, task, purpose, step)
-        return measured[probe].estimate.phi
+    def found(seed: int = 0, purpose: str = "policy", step: int = 3, probe: int = 0) -> list[np.ndarray]:
+        measured = Prober(made.probe, seed).measure(model, task, purpose, step, **MEASURED)[probe]
+        return [measured.estimate.bound.phi, measured.gradients.weights, measured.estimate.measured.resampled]
 
-    np.testing.assert_array_equal(phi(), phi())
-    for other in (phi(seed=1), phi(purpose="evaluation"), phi(step=4), phi(probe=1)):
-        assert not np.array_equal(phi(), other)
+    for again, once in zip(found(), found(), strict=True):
+        np.testing.assert_array_equal(again, once)
+    for other in (found(seed=1), found(purpose="evaluation"), found(step=4), found(probe=1)):
+        assert not any(np.array_equal(one, another) for one, another in zip(found(), other, strict=True))
 
 
 def test_a_measurement_covers_the_window_and_every_K_of_the_stream(settings: Any) -> None:
-    made = settings()
+    made = settings("probe.resamples=7")
     task, model, *_ = build(made)
     prober = Prober(made.probe, 0)
-    (measured,) = prober.measure(model, task, "policy", 0)
+    (measured,) = prober.measure(model, task, "policy", 0, **MEASURED)
     assert measured.gradients.norms.shape == (2, 12, 4)
-    assert measured.estimate.phi.shape == (12,)
-    assert measured.estimate.bias.shape == (60,)
-    assert measured.estimate.bias_at(10**12) == measured.estimate.bias[-1]
+    assert measured.estimate.bound.phi.shape == (12,)
+    assert measured.estimate.bound.values.shape == (60,)
+    assert measured.estimate.bound.resampled.shape == (7, 60)
+    assert measured.estimate.bound.at(10**12) == measured.estimate.bound.values[-1]
+    assert measured.estimate.measured.values.shape == (12,)
+    assert measured.estimate.measured.resampled.shape == (7, 12)
+    assert measured.estimate.measured.at(12) == 0  # against the whole window
     assert prober.steps == 16  # burn-in and window
 
 
+def test_what_is_not_asked_for_is_not_measured_and_changes_nothing_else(settings: Any) -> None:
+    made = settings()
+    task, model, *_ = build(made)
+    (plain,), (whole,) = (Prober(made.probe, 0).measure(model, task, "policy", 0, **how) for how in (PLAIN, MEASURED))
+    assert plain.estimate.measured is None
+    assert plain.estimate.bound.resampled.shape == (0, 60)
+    np.testing.assert_array_equal(plain.estimate.bound.values, whole.estimate.bound.values)
+
+
+def made_measurement(finite: bool = True) -> Measurement:
+    bias = np.array([2.0, 0.95, 0.7, 0.3]) if finite else np.full(4, np.nan)
+    resampled = np.array([[2.0, 0.8, 0.7, 0.3], [2.0, 1.5, 0.95, 0.7]])
+    measured = np.array([0.8, 0.4, 0.05, 0.0])
+    none = np.empty((0, 4))
+    norms = np.ones((1, 4, 2)) if finite else np.full((1, 4, 2), np.inf)
+    losses = np.array([[1.0, 1.0 if finite else np.nan]])
+    parameters = ParameterGradients(("w",), 1.0, measured, np.array([0.5, 0.8, 0.9, 1.0]), None)
+    kept = np.arange(4.0)
+    gradients = LagGradients(losses, norms, norms[None], ("hidden0",), kept, kept[None], none, none, parameters)
+    bound = Bound(bias, resampled, phi=norms.mean(axis=(0, 2)), log_beta=-1.0, error=bias)
+    return Measurement(gradients, BiasEstimate(bound, RelativeBias(measured, none)))
+
+
 def test_what_is_logged_of_a_probe_by_hand() -> None:
-    bias = np.array([2.0, 0.95, 0.7, 0.3])
-    estimate = BiasEstimate(np.ones(4), -1.0, bias, bias)
-    logged = bias_metrics([Measurement(None, estimate)], K=3)  # type: ignore[arg-type]
-    assert logged == [
-        ("K_1", 0, 2), ("K_0.9", 0, 3), ("K_0.5", 0, 4), ("K_0.1", 0, math.inf),
+    assert bias_metrics([made_measurement()], K=3) == [
+        ("K_1", 0, 2), ("K_1_low", 0, 2), ("K_1_high", 0, 3),
+        ("K_0.9", 0, 3), ("K_0.9_low", 0, 2), ("K_0.9_high", 0, 4),
+        ("K_0.5", 0, 4), ("K_0.5_low", 0, 4), ("K_0.5_high", 0, math.inf),
+        ("K_0.1", 0, math.inf), ("K_0.1_low", 0, math.inf), ("K_0.1_high", 0, math.inf),
         ("log_relative_bias", 0, math.log(0.7)),
+        ("K_1_measured", 0, 1), ("K_0.9_measured", 0, 1), ("K_0.5_measured", 0, 2), ("K_0.1_measured", 0, 3),
+        ("log_relative_bias_measured", 0, math.log(0.05)),
+        ("gradient_cosine", 0, 0.9),
     ]  # fmt: skip
 
 
-def test_a_probe_that_is_not_finite_logs_no_length() -> None:
-    nothing = np.full(4, np.nan)
-    logged = bias_metrics([Measurement(None, BiasEstimate(nothing, np.nan, nothing, nothing))], K=3)  # type: ignore[arg-type]
-    assert all(math.isnan(value) for _, _, value in logged)
+def test_the_second_probe_is_replicate_1_and_K_beyond_the_window_has_no_measured_bias() -> None:
+    logged = bias_metrics([made_measurement(), made_measurement()], K=9)
+    assert [replicate for _, replicate, _ in logged] == [0] * 19 + [1] * 19
+    assert ("log_relative_bias_measured", 1, -math.inf) in logged
+    assert ("gradient_cosine", 1, 1.0) in logged
+
+
+def test_profiles_have_the_bias_in_the_rows_of_the_whole_state() -> None:
+    profiles = lag_profiles([made_measurement()], "mean")
+    assert list(profiles["component"]) == ["all"] * 4 + ["hidden0"] * 4
+    assert list(profiles["lag"]) == [1, 2, 3, 4] * 2
+    np.testing.assert_array_equal(profiles["relative_bias"][:4], [2.0, 0.95, 0.7, 0.3])
+    np.testing.assert_array_equal(profiles["measured_bias"][:4], [0.8, 0.4, 0.05, 0.0])
+    np.testing.assert_array_equal(profiles["cosine"][:4], [0.5, 0.8, 0.9, 1.0])
+    for column in ("relative_bias", "measured_bias", "cosine"):
+        assert np.isnan(profiles[column][4:]).all()
+
+
+def test_a_probe_that_is_not_finite_logs_no_length_and_says_why() -> None:
+    measurement = made_measurement(finite=False)
+    logged = {name: value for name, _, value in bias_metrics([measurement], K=3) if "measured" not in name}
+    assert all(math.isnan(value) for name, value in logged.items() if name != "gradient_cosine")
+    assert measurement.problem() == "its loss must be finite, and is nan in stream 1"
+    assert made_measurement().problem() is None
+
+
+class NotFiniteNow(nn.Module):
+    """Its loss is NaN in evaluation mode, where probes run, and only after the checks before the first step."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.initial_state = inner, inner.initial_state
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = self.inner(inputs, state)
+        return outputs if self.training else outputs * torch.nan, state
+
+
+def test_a_nan_in_a_probe_is_reported_changes_no_K_and_the_run_goes_on(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from atbptt import experiment
+
+    def rotten(*arguments: Any) -> Any:
+        parts = build(*arguments)
+        return parts._replace(model=NotFiniteNow(parts.model))
+
+    monkeypatch.setattr(experiment, "build", rotten)
+    for estimator in ("bound", "measured"):
+        directory = run(settings("truncation=adaptive", "truncation.K_init=7", f"truncation.estimator={estimator}"))
+        log = Path(directory.path / "log.txt").read_text()
+        assert "probe 0 for policy says nothing, and changes nothing: its loss must be finite, and is nan in" in log
+        assert log.count(", K 7, ") == 3
+        assert "finished: 2 epochs" in log
 
 
 def test_a_probe_longer_than_the_stream_is_refused(settings: Any) -> None:
-    made = settings("probe.burn_in=50")
     with pytest.raises(ConfigError, match=r"\(=62\) must not exceed the training stream's 60 steps"):
-        check_probe(made.probe, build(settings()).task.train)
+        build(settings("probe.burn_in=50"))
+
+
+def test_confidence_without_resamples_is_refused(settings: Any) -> None:
+    message = r"probe.resamples \(=0\) must be at least 1 for truncation.confidence \(=0.9\)"
+    with pytest.raises(ConfigError, match=message):
+        build(settings("truncation=adaptive", "truncation.confidence=0.9", "probe.resamples=0"))

@@ -57,6 +57,7 @@ def test_metrics_have_the_schema_and_add_up(directory: RunDirectory) -> None:
 def test_restore_drops_what_the_checkpoint_had_not_noted(directory: RunDirectory, settings: Any) -> None:
     """Even of the same step: an evaluation may be stored and the checkpoint after it lost."""
     columns = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
+    columns |= {"relative_bias": [0.5], "measured_bias": [0.5], "cosine": [np.nan]}
     profile = {name: np.array(values) for name, values in columns.items()}
     for step in (0, 10, 10):
         noted = directory.rows

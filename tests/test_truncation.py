@@ -1,20 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from atbptt.bias import BiasEstimate
+from atbptt.bias import BiasEstimate, Bound, RelativeBias
 from atbptt.errors import ConfigError
 from atbptt.truncation import Adaptive, Fixed, Progress
 
 
-def estimate(K: int | None, finite: bool = True) -> BiasEstimate:
-    """An estimate whose K(0.5) is K: bias 1 before it, 0.1 from it on."""
-    bias = np.where(np.arange(1, 51) < (K or 99), 1.0, 0.1)
-    phi = np.array([1.0 if finite else np.nan])
-    return BiasEstimate(phi=phi, log_beta=-1.0, error=bias, bias=bias)
+def estimate(
+    K: int | None, finite: bool = True, measured: int | None = None, resampled: Sequence[int] = ()
+) -> BiasEstimate:
+    """An estimate whose K(0.5) is K: bias 1 before it, 0.1 from it on; measured, and in each resample, likewise."""
+
+    def bias(K: int | None) -> np.ndarray:
+        return np.where(np.arange(1, 51) < (K or 99), 1.0, 0.1) if finite else np.full(50, np.nan)
+
+    all_resampled = np.array([bias(K) for K in resampled]).reshape(-1, 50)
+    bound = Bound(bias(K), all_resampled, phi=np.ones(1), log_beta=-1.0, error=bias(K))
+    return BiasEstimate(bound, None if measured is None else RelativeBias(bias(measured), all_resampled))
 
 
 def adaptive(**changed: Any) -> Adaptive:
@@ -28,7 +35,7 @@ def at(epoch: float) -> Progress:
 
 def test_fixed_never_changes_nor_probes() -> None:
     policy = Fixed(K=7)
-    policy.update(at(3), lambda: pytest.fail("probed"))
+    policy.update(at(3), lambda **_: pytest.fail("probed"))
     assert policy.K == 7
 
 
@@ -39,7 +46,7 @@ def test_fixed_never_changes_nor_probes() -> None:
 )
 def test_adaptive_takes_the_mean_length_of_its_probes(lengths: list[int | None], K: int) -> None:
     policy = adaptive()
-    policy.update(at(1), lambda: [estimate(length) for length in lengths])
+    policy.update(at(1), lambda **_: [estimate(length) for length in lengths])
     assert policy.K == K
 
 
@@ -47,15 +54,50 @@ def test_updates_fall_on_multiples_of_update_every_and_not_before_the_first() ->
     probed = []
     policy = adaptive(update_every=0.5)
     for epoch in (0, 0.2, 0.49, 0.5, 0.6, 1.7, 1.9, 2.0):
-        policy.update(at(epoch), lambda: probed.append(epoch) or [estimate(5)])  # noqa: B023
+        policy.update(at(epoch), lambda **_: probed.append(epoch) or [estimate(5)])  # noqa: B023
     assert probed == [0.5, 1.7, 2.0]
+
+
+@pytest.mark.parametrize(("estimator", "K"), [("bound", 30), ("measured", 7)])
+def test_the_estimator_named_picks_K_and_measures_only_if_it_must(estimator: str, K: int) -> None:
+    policy, asked = adaptive(estimator=estimator), []
+    policy.update(at(1), lambda **options: asked.append(options) or [estimate(30, measured=7)])
+    assert policy.K == K
+    assert asked == [{"measured": estimator == "measured", "resampled": False}]
+
+
+def test_with_confidence_the_bias_is_small_enough_in_that_share_of_the_resamples() -> None:
+    policy, asked = adaptive(confidence=0.75), []
+    found = [estimate(5, resampled=[4, 6, 9, 20])]
+    policy.update(at(1), lambda **options: asked.append(options) or found)
+    assert policy.K == 9
+    assert asked == [{"measured": False, "resampled": True}]
+
+
+@pytest.mark.parametrize(
+    ("K_init", "length", "factor", "K"),
+    [
+        (10, 40, 2, 20),
+        (10, 3, 2, 5),
+        (10, 15, 2, 15),
+        (11, 40, 1.5, 16),
+        (11, 2, 1.5, 8),
+        (2, 40, 1.1, 3),
+        (3, 2, 1.1, 2),
+    ],
+    ids=["up", "down", "within", "up, rounded", "down, rounded", "up by 1", "down by 1"],
+)
+def test_K_moves_by_the_factor_at_most_but_always_by_one(K_init: int, length: int, factor: float, K: int) -> None:
+    policy = adaptive(K_init=K_init, max_factor=factor)
+    policy.update(at(1), lambda **_: [estimate(length)])
+    assert policy.K == K
 
 
 def test_a_probe_that_is_not_finite_has_no_say() -> None:
     policy = adaptive()
-    policy.update(at(1), lambda: [estimate(8, finite=False)])
+    policy.update(at(1), lambda **_: [estimate(8, finite=False)])
     assert policy.K == 10
-    policy.update(at(2), lambda: [estimate(8, finite=False), estimate(6)])
+    policy.update(at(2), lambda **_: [estimate(8, finite=False), estimate(6)])
     assert policy.K == 6
 
 
@@ -67,6 +109,9 @@ def test_a_probe_that_is_not_finite_has_no_say() -> None:
         ({"K_min": 0}, r"K_min \(=0\) must be at least 1"),
         ({"K_min": 41}, r"K_min \(=41\) must not exceed K_max \(=40\)"),
         ({"K_init": 1}, r"K_init \(=1\) must lie in K_min..K_max \(=2..40\)"),
+        ({"estimator": "bond"}, r"estimator \(=bond\) must be one of bound, measured; did you mean bound\?"),
+        ({"confidence": 1.0}, r"confidence \(=1.0\) must lie between 0 and 1, or null"),
+        ({"max_factor": 1}, r"max_factor \(=1\) must be greater than 1, or null"),
         ({"update_every": 0}, r"update_every \(=0\) must be greater than 0"),
     ],
 )

@@ -1,0 +1,307 @@
+"""torch's recurrent layers taken apart: a forward pass that keeps what the adjoint needs, and the adjoint itself.
+
+The equations are those of the documentation of torch.nn.LSTM, GRU and RNN. A layer runs over T steps once, keeps
+the derivatives of its gates' products (its *factors*), and can then take the gradient with respect to its state
+back by a step at any of them: some elementwise products and one matrix product, for many loss positions at once.
+torch's own fused forward does not give its gates away: to recompute them from its states is one matrix product
+more over all steps, which took 1.4 to 1.8 times as long as this loop over time at every size measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from atbptt.segments import Cells, Kept
+
+TAKEN_APART = (nn.LSTM, nn.GRU, nn.RNN)  # these classes themselves: one derived from them may do anything
+ALIGNMENT = 16  # numbers; rows of other lengths make a matrix product three times slower
+CHUNK = 2**16  # numbers whose derivatives are computed at once, so that what is between stays in cache
+
+
+@dataclass(frozen=True)
+class Product:
+    """Where parameters meet the adjoint: their gradient is the sum over cells of gates^T inputs.
+
+    Attributes:
+        start, stop: the gates, as columns of those that `Layer.back` fills in.
+        kept: (T, B, n), what the parameters are multiplied with at every step: the layer's inputs, its state, ones
+            for the biases, and zeros.
+    """
+
+    start: int
+    stop: int
+    kept: Kept
+
+    @property
+    def width(self) -> int:
+        """Number of gates."""
+        return self.stop - self.start
+
+    @property
+    def inputs(self) -> Tensor:
+        """(T, B, n)."""
+        return self.kept.whole
+
+
+class Layer:
+    """One layer of H hidden units on inputs of size D; weights and biases as in torch, without gradient.
+
+    Arguments:
+        weights: weight_ih (gates H, D), weight_hh (gates H, H), and with biases bias_ih and bias_hh.
+        nonlinearity: of an RNN.
+    """
+
+    states: ClassVar[int] = 1  # tensors of its state: (h,), or (h, c) of an LSTM
+    gates: ClassVar[int] = 1  # columns of the gates that `back` fills in, in units of H
+
+    def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
+        weights = [weight.detach() for weight in weights]
+        self.input_weight, self.state_weight, *biases = weights
+        self.hidden = self.state_weight.shape[1]
+        self.biased = bool(biases)
+        self.input_bias, self.state_bias = biases or [weights[0].new_zeros(len(weights[0]))] * 2
+        self.nonlinearity = nonlinearity
+
+    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Inputs (T, B, D) and the state, each part (B, H), to outputs (T, B, H) and the state after; keeps factors."""
+        raise NotImplementedError
+
+    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+        """What `back` fills in at each of some lags, as it needs it; made at once, which takes less time.
+
+        Arguments:
+            before: gradient with respect to each part of the state before the step, (lags, P, B, H).
+            gates: that with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
+        """
+        raise NotImplementedError
+
+    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+        """Take the gradient with respect to the state back by a step.
+
+        Arguments:
+            cells: the step of every loss position, P of them.
+            above: (P, B, H), gradient with respect to the step's outputs that comes from the layer above or the loss.
+            after: gradient with respect to each part of the state after the step, (P, B, H).
+            filled: the lag's `views`.
+        """
+        raise NotImplementedError
+
+    def below(self, gates: Tensor) -> Tensor:
+        """Gradient with respect to the inputs, (P, B, D), from what `back` filled in."""
+        return gates @ self.input_weight
+
+    def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
+        """Where its parameters meet the adjoint.
+
+        Arguments:
+            inputs, first: what `run` was given.
+        """
+        # Both biases have the same gradient: in its norm one column of ones counts twice.
+        columns = [inputs, self._states_before(first), *self._ones(inputs, 2**0.5)]
+        return [Product(0, self.gates * self.hidden, _aligned(columns))]
+
+    def _states_before(self, first: list[Tensor]) -> Tensor:
+        """h before every step, (T, B, H)."""
+        return torch.cat([first[0].unsqueeze(0), self.outputs[:-1]])
+
+    def _ones(self, inputs: Tensor, value: float) -> list[Tensor]:
+        return [inputs.new_full((*inputs.shape[:2], 1), value)] if self.biased else []
+
+    def _projected(self, inputs: Tensor, bias: Tensor) -> Tensor:
+        """The inputs' part of the gates at all steps, (T, B, gates H)."""
+        flat = torch.addmm(bias, inputs.flatten(0, 1), self.input_weight.t())
+        return flat.view(*inputs.shape[:2], -1)
+
+    outputs: Tensor  # (T, B, H), kept by `run`
+
+
+class LSTMLayer(Layer):
+    """Gates o, i, f, g, in this order, not torch's: c = f c + i g, h = o tanh(c)."""
+
+    states = 2
+    gates = 4
+
+    def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
+        # The three sigmoids side by side, and the three gates that act on the cell.
+        super().__init__([torch.cat([weight[-len(weight) // 4 :], weight[: -len(weight) // 4]]) for weight in weights])
+        self.nonlinearity = nonlinearity
+
+    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        H, steps = self.hidden, len(inputs)
+        gates = self._projected(inputs, self.input_bias + self.state_bias)
+        cells = inputs.new_empty(steps + 1, *state[1].shape)
+        cells[0] = state[1]
+        squashed = torch.empty_like(cells[1:])  # tanh(c)
+        self.outputs = torch.empty_like(squashed)
+        weight = self.state_weight.t()
+        hidden, cell = state[0], cells[0]
+        o, i, f, g = gates.chunk(4, dim=-1)
+        in_steps = (gates, gates[..., : 3 * H], o, i, f, g, cells[1:], squashed, self.outputs)
+        for gate, sigmoids, o_t, i_t, f_t, g_t, cell_after, squashed_after, hidden_after in zip(
+            *(part.unbind(0) for part in in_steps), strict=True
+        ):
+            gate.addmm_(hidden, weight)
+            sigmoids.sigmoid_()
+            g_t.tanh_()
+            cell = torch.mul(f_t, cell, out=cell_after).addcmul_(i_t, g_t)
+            torch.tanh(cell, out=squashed_after)
+            hidden = torch.mul(o_t, squashed_after, out=hidden_after)
+        forget, through = torch.empty_like(squashed), torch.empty_like(squashed)
+        for at in _chunks(self.outputs):
+            o, i, f, g = gates[at].chunk(4, dim=-1)
+            tanh = squashed[at]
+            forget[at] = f
+            torch.addcmul(o, o * tanh, tanh, value=-1, out=through[at])
+            of_g = torch.addcmul(i, i * g, g, value=-1)
+            sigmoids = gates[at][..., : 3 * H]
+            slopes = torch.addcmul(sigmoids, sigmoids, sigmoids, value=-1)
+            torch.mul(slopes[..., :H], tanh, out=o)
+            torch.mul(slopes[..., H : 2 * H], g, out=i)
+            torch.mul(slopes[..., 2 * H :], cells[:-1][at], out=f)
+            g.copy_(of_g)
+        # The gates' derivatives, by the gradient of the output and by that of the cell; dc/dc before, and dh/dc.
+        self.by_output, self.by_cell = Kept(gates[..., :H]), Kept(gates[..., H:].unflatten(-1, (3, H)))
+        self.forget, self.through = Kept(forget), Kept(through)
+        return self.outputs, [hidden, cell]
+
+    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+        of_output, of_cell = gates[..., : self.hidden], gates[..., self.hidden :].unflatten(-1, (3, self.hidden))
+        parts = (before[0].flatten(1, 2), before[1], of_output, of_cell, gates.flatten(1, 2))
+        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+
+    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+        hidden_before, cell_before, of_output, of_cell, gates = filled
+        output = after[0] if above is None else after[0] + above
+        cell = torch.addcmul(after[1], output, self.through.at(cells))
+        torch.mul(output, self.by_output.at(cells), out=of_output)
+        torch.mul(cell.unsqueeze(-2), self.by_cell.at(cells), out=of_cell)
+        torch.mm(gates, self.state_weight, out=hidden_before)
+        torch.mul(cell, self.forget.at(cells), out=cell_before)
+
+
+class GRULayer(Layer):
+    """Gates r, z, n: n = tanh(. + r q) with q = W_hn h + b_hn, h = (1 - z) n + z h.
+
+    The gates that `back` fills in are r, z, n of the inputs' product, then n of the state's, r times that.
+    """
+
+    gates = 4
+
+    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        H = self.hidden
+        (hidden,) = state
+        by_input = self._projected(inputs, self.input_bias)
+        by_state = torch.empty_like(by_input)
+        states = inputs.new_empty(len(inputs) + 1, *hidden.shape)
+        states[0] = hidden
+        weight = self.state_weight.t()
+        r, z, n = by_input.chunk(3, dim=-1)
+        sums, q = by_state[..., : 2 * H], by_state[..., 2 * H :]
+        in_steps = (by_state, by_input[..., : 2 * H], sums, r, z, n, q, states[:-1], states[1:])
+        for product, sigmoids, sums_t, r_t, z_t, n_t, q_t, before, after in zip(
+            *(part.unbind(0) for part in in_steps), strict=True
+        ):
+            torch.addmm(self.state_bias, before, weight, out=product)
+            sigmoids.add_(sums_t).sigmoid_()
+            n_t.addcmul_(r_t, q_t).tanh_()
+            torch.lerp(n_t, before, z_t, out=after)
+        self.outputs = states[1:]
+        factors = inputs.new_empty(*inputs.shape[:2], 4, H)
+        update = torch.empty_like(self.outputs)
+        for at in _chunks(self.outputs):
+            of_r, of_z, of_n, of_q = factors[at].unbind(2)
+            torch.mul(1 - z[at], 1 - n[at].square(), out=of_n)
+            torch.mul(of_n, r[at], out=of_q)
+            torch.mul(of_q * q[at], 1 - r[at], out=of_r)
+            torch.mul((states[:-1][at] - n[at]) * z[at], 1 - z[at], out=of_z)
+            update[at] = z[at]
+        self.factors, self.update = Kept(factors), Kept(update)
+        return self.outputs, [states[-1]]
+
+    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+        H = self.hidden
+        flat = gates.flatten(1, 2)
+        parts = (
+            before[0],
+            before[0].flatten(1, 2),
+            gates.unflatten(-1, (4, H)),
+            flat[..., : 2 * H],
+            flat[..., 3 * H :],
+        )
+        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+
+    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+        before, flat_before, gates, of_r_and_z, of_q = filled
+        output = after[0] if above is None else after[0] + above
+        torch.mul(output.unsqueeze(-2), self.factors.at(cells), out=gates)
+        torch.mul(output, self.update.at(cells), out=before)
+        flat_before.addmm_(of_r_and_z, self.state_weight[: 2 * self.hidden])
+        flat_before.addmm_(of_q, self.state_weight[2 * self.hidden :])
+
+    def below(self, gates: Tensor) -> Tensor:
+        return gates[..., : 3 * self.hidden] @ self.input_weight
+
+    def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
+        H = self.hidden
+        states, ones = self._states_before(first), self._ones(inputs, 1.0)
+        of_state = _aligned([states, *ones])
+        return [
+            Product(0, 3 * H, _aligned([inputs, *ones])),
+            Product(0, 2 * H, of_state),
+            Product(3 * H, 4 * H, of_state),
+        ]
+
+
+class RNNLayer(Layer):
+    """h = tanh or relu of the inputs' and the state's products."""
+
+    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        (hidden,) = state
+        self.outputs = self._projected(inputs, self.input_bias + self.state_bias)
+        activate = torch.tanh_ if self.nonlinearity == "tanh" else torch.relu_
+        for output in self.outputs:
+            hidden = activate(output.addmm_(hidden, self.state_weight.t()))
+        slope = 1 - self.outputs.square() if self.nonlinearity == "tanh" else (self.outputs > 0).to(self.outputs.dtype)
+        self.slope = Kept(slope)
+        return self.outputs, [hidden]
+
+    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+        parts = (before[0].flatten(1, 2), gates, gates.flatten(1, 2))
+        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+
+    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+        before, gates, flat_gates = filled
+        output = after[0] if above is None else after[0] + above
+        torch.mul(output, self.slope.at(cells), out=gates)
+        torch.mm(flat_gates, self.state_weight, out=before)
+
+
+def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
+    """Its layers, first to last, or None where they cannot be taken apart.
+
+    Those are time-first, of one direction, and without a projection of the LSTM's output.
+    """
+    if type(rnn) not in TAKEN_APART or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
+        return None
+    kind = {nn.LSTM: LSTMLayer, nn.GRU: GRULayer, nn.RNN: RNNLayer}[type(rnn)]
+    nonlinearity = "relu" if rnn.mode == "RNN_RELU" else "tanh"
+    return [kind(list(weights), nonlinearity) for weights in rnn.all_weights]
+
+
+def _chunks(outputs: Tensor) -> Iterator[slice]:
+    """Steps (T, B, H), some at a time."""
+    steps = max(1, CHUNK // outputs[0].numel())
+    for start in range(0, len(outputs), steps):
+        yield slice(start, start + steps)
+
+
+def _aligned(columns: list[Tensor]) -> Kept:
+    """Columns (T, B, n) side by side, padded with zeros."""
+    missing = -sum(part.shape[-1] for part in columns) % ALIGNMENT
+    padding = columns[0].new_zeros(*columns[0].shape[:2], missing)
+    return Kept(torch.cat([*columns, padding], dim=-1))

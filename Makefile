@@ -1,12 +1,13 @@
 # make demo   the main job on the embedded default: sweep, results table, figures
 # make test   all tests but the slow ones
+# make bench  time and memory against plain baselines and the floor, in under 10 minutes
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow lint types clean
+.PHONY: env demo test test-slow bench lint types clean
 
 env: $(VENV)/installed
 
@@ -28,6 +29,9 @@ test: env
 
 test-slow: env
 	$(RUN) -m pytest -n 2 -m slow
+
+bench: env
+	$(RUN) -m benchmarks
 
 lint: env
 	$(RUN) -m ruff check .

@@ -1,0 +1,82 @@
+"""`python -m benchmarks [PART ...]`: measure, print the table, store it under outputs/benchmarks/."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from atbptt.devices import check_device, configure_torch
+from atbptt.errors import ConfigError, listed, require_choice
+from benchmarks import probes, sweep, training
+from benchmarks.floor import matrix_speed
+from benchmarks.machine import machine
+from benchmarks.report import WIDTH, Row, one_line, print_table, save
+
+PARTS: dict[str, Callable[[torch.device, float], Iterator[Row]]] = {
+    "probe": probes.rows,
+    "training": training.rows,
+    "sweep": sweep.rows,
+}
+DEVICES = ("cpu", "cuda")
+OUTPUT = Path("outputs/benchmarks")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts named, all if none is; the exit code: 0, or 1 after one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        for part in options.part:
+            require_choice("part", part, PARTS)
+        require_choice("--device", options.device, DEVICES)
+        check_device(options.device)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _run(options.part or list(PARTS), torch.device(options.device), _console())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Time and memory of what the project does, against plain baselines."
+    )
+    parser.add_argument("part", nargs="*", metavar="PART", help=f"{listed(PARTS)} (default: all)")
+    parser.add_argument("--device", default="cpu", metavar="D", help=f"{listed(DEVICES)} (default: cpu)")
+    return parser
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _run(parts: Sequence[str], device: torch.device, console: Console) -> None:
+    began = time.monotonic()
+    configure_torch(threads=1)
+    speed = matrix_speed(device)
+    rows: list[Row] = []
+    notes: list[str] = []
+    for part in parts:
+        try:
+            for row in PARTS[part](device, speed):
+                rows.append(row)
+                line = f"{time.monotonic() - began:4.0f} s  {one_line(row)}"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+        except sweep.SkippedError as reason:
+            notes.append(f"{part} left out: {reason}")
+    notes.append(f"measured in {time.monotonic() - began:.0f} s")
+    described = machine(device, speed)
+    console.print()
+    print_table(rows, described, notes, console)
+    for path in save(OUTPUT, rows, described, notes):
+        console.print(str(path), markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

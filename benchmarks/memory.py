@@ -1,0 +1,47 @@
+"""How much memory a call needs at its peak."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")  # of Linux
+RESET_PEAK = "5"  # proc(5): sets the peak of the resident set to what is resident now
+
+
+def peak_growth(call: Callable[[], object], device: torch.device) -> int | None:
+    """Make one call; bytes by which its peak memory exceeds what was in use before it.
+
+    On a GPU what torch has allocated there, on Linux the resident set of the process, elsewhere None.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    _give_back_memory()
+    try:
+        CLEAR_REFS.write_text(RESET_PEAK)
+    except OSError:  # not Linux, or a container that forbids it
+        call()
+        return None
+    before = resident_bytes("VmRSS")
+    call()
+    return max(0, resident_bytes("VmHWM") - before)
+
+
+def resident_bytes(field: str) -> int:
+    """`VmRSS`, the resident set of this process, or `VmHWM`, its peak."""
+    found = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(found.split()[1]) * 1024
+
+
+def _give_back_memory() -> None:
+    """Give what is free, but resident, back to the system: it would hide what a call takes of it. With glibc only."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

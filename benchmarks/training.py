@@ -1,0 +1,179 @@
+"""Training: a window at a time, through the project's own loop, against plain ways and the floor."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from atbptt.bias import BiasEstimate
+from atbptt.config import Settings
+from atbptt.experiment import build
+from atbptt.truncation import Policy, Probe, Progress
+from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining
+from benchmarks.composing import settings_of, trainer_of
+from benchmarks.floor import training_products
+from benchmarks.report import Comparison, Goal, Row
+from benchmarks.sizes import PTB_SYMBOLS, RandomSymbols, Size
+from benchmarks.timing import Call, Measured, interleaved
+
+PTB = Size(layers=1, hidden=900, batch=32, symbols=PTB_SYMBOLS, tied=True)
+PTB_K = 50
+PTB_REPEATS = 5
+COPY = Size(layers=2, hidden=50, batch=64)
+COPY_K = 15
+COPY_REPEATS = 250
+GROWING_K = (5, 10, 20, 40, 80)
+GROWTH_REPEATS = 25
+STEPS = 2000  # of the training stream; windows of K = 5, 10, ... fill it, so that all are full
+PROBES = 4  # of a run whose share of probes is measured
+
+
+def rows(device: torch.device, speed: float) -> Iterator[Row]:
+    """All rows, each as soon as it is measured.
+
+    Arguments:
+        speed: multiply-adds a second.
+    """
+    yield from _ptb(device, speed)
+    yield from _copy(device, speed)
+    yield from _probes_share(device)
+    yield from _as_the_length_grows(device, speed)
+
+
+def _ptb(device: torch.device, speed: float) -> Iterator[Row]:
+    # Random symbols for the text, and no dropout, which is none of the arithmetic.
+    settings = settings_of("experiment=ptb", "dataset=copy_fixed", "arm=K50", "model.dropout=0", "lr=1")
+    ours, plain = interleaved(
+        [our_windows(settings, PTB, device), plain_windows(settings, PTB, PTB_K, device)], PTB_REPEATS, device
+    )
+    size = f"{PTB} V{PTB_SYMBOLS} K{PTB_K}"
+    floor = _floor(PTB, PTB_K, speed)
+    yield Row(
+        "training, PTB size",
+        size,
+        ours,
+        "a window",
+        Comparison("plain baseline", plain, "its / ours", goal=Goal("at least", 1.8)),
+        floor,
+    )
+    yield Row(
+        "training, PTB size",
+        size,
+        ours,
+        "a window",
+        Comparison("floor", Measured((floor,)), "ours / its", goal=Goal("at most", 1.4)),
+        floor,
+    )
+
+
+def _copy(device: torch.device, speed: float) -> Iterator[Row]:
+    settings = settings_of("experiment=copy_fixed", f"arm=K{COPY_K}")
+    ours, bare = interleaved(
+        [our_windows(settings, COPY, device), bare_windows(COPY, COPY_K, device)], COPY_REPEATS, device
+    )
+    yield Row(
+        "training, copy size",
+        f"{COPY} K{COPY_K}",
+        ours,
+        "a window",
+        Comparison("bare nn.LSTM", bare, "ours / its", goal=Goal("at most", 1.1)),
+        _floor(COPY, COPY_K, speed),
+    )
+
+
+def _as_the_length_grows(device: torch.device, speed: float) -> Iterator[Row]:
+    calls = [our_windows(settings_of("experiment=copy_fixed", f"truncation.K={K}"), COPY, device) for K in GROWING_K]
+    before = None
+    for K, window in zip(GROWING_K, interleaved(calls, GROWTH_REPEATS, device), strict=True):
+        took = window.per(K)
+        floor = _floor(COPY, K, speed) / K
+        yield Row("training, as K grows", f"{COPY} K{K}", took, "a step", before, floor)
+        before = Comparison(f"K{K}", took, "ours / its", ours="this")
+
+
+def _floor(size: Size, K: int, speed: float) -> float:
+    """Seconds of a full window of the scheme original-buffer: K losses after a pre-roll of K-1 steps."""
+    return training_products(size, 2 * K - 1, K) / speed
+
+
+def our_windows(settings: Settings, size: Size, device: torch.device) -> Call:
+    """The project's training loop on random symbols, a window a call; the first, which has no pre-roll, is done."""
+    parts = build(settings, RandomSymbols(size.symbols, STEPS, size.batch))
+    return _begun(trainer_of(settings, parts, device)._advance)
+
+
+def plain_windows(settings: Settings, size: Size, K: int, device: torch.device) -> Call:
+    """The plain way of the same."""
+    stream = RandomSymbols(size.symbols, STEPS, size.batch).train.to(device)
+    decay = float(settings.optimizer["weight_decay"])
+    assert settings.clip_norm is not None  # the published settings clip
+    training = PlainTraining(_plain_network(size, device), stream, K, settings.lr, settings.clip_norm, decay)
+    return _begun(training.advance)
+
+
+def bare_windows(size: Size, K: int, device: torch.device) -> Call:
+    """The bare way of the same."""
+    stream = RandomSymbols(size.symbols, STEPS, size.batch).train.to(device)
+    return _begun(BareTraining(_plain_network(size, device), stream, K, lr=1.0).advance)
+
+
+def _plain_network(size: Size, device: torch.device) -> PlainNetwork:
+    model = PlainNetwork(size.symbols, size.layers, size.hidden, size.tied)
+    model.load_state_dict(size.network().state_dict())
+    return model.to(device)
+
+
+def _begun(advance: Call) -> Call:
+    advance()
+    return advance
+
+
+def _probes_share(device: torch.device) -> Iterator[Row]:
+    """The policy's probes in a run as published: what four of them and the training before each take."""
+    settings = settings_of("experiment=copy_fixed", "truncation=adaptive")
+    parts = build(settings)
+    policy = ClockedPolicy(parts.policy)
+    trainer = trainer_of(settings, parts._replace(policy=policy), device)
+    ends = [time.perf_counter()]
+    while len(ends) <= PROBES:
+        trainer._advance()
+        if len(policy.seconds) == len(ends):
+            ends.append(time.perf_counter())
+    between = tuple(end - began for began, end in itertools.pairwise(ends))
+    yield Row(
+        "probes of adaptive experiment=copy_fixed",
+        f"{COPY} W{settings.probe.window}",
+        Measured(tuple(policy.seconds)),
+        "a probe",
+        Comparison("training", Measured(between), "ours / its", ours="probes", goal=Goal("at most", 0.05)),
+    )
+
+
+class ClockedPolicy:
+    """A policy whose probes are timed.
+
+    Attributes:
+        seconds: that each probe took.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.K = policy.K
+        self.seconds: list[float] = []
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """The policy's, its probes timed."""
+
+        def clocked(*, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
+            began = time.perf_counter()
+            estimates = probe(
+                measured=measured, resampled=resampled
+            )  # numbers on the CPU: nothing of it is left to do on a GPU
+            self.seconds.append(time.perf_counter() - began)
+            return estimates
+
+        self.policy.update(progress, clocked)
+        self.K = self.policy.K

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks.report import Row
+from benchmarks.sweep import SkippedError
+from benchmarks.timing import Measured
+
+
+def one_row(device: torch.device, speed: float) -> Iterator[Row]:
+    assert device == torch.device("cpu")
+    yield Row("made up", "H1", Measured((1.0,)), "a call", floor_seconds=1 / speed)
+
+
+def left_out(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001
+    raise SkippedError("too few cores")
+    yield
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Made-up parts, and a folder to store their results in."""
+    monkeypatch.setattr(command, "PARTS", {"one": one_row, "other": left_out})
+    monkeypatch.setattr(command, "matrix_speed", lambda _: 2.0)
+    monkeypatch.setattr(command, "configure_torch", lambda **_: None)
+    monkeypatch.setattr(command, "OUTPUT", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_all_parts_run_and_what_cannot_is_noted(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([]) == 0
+    stored = json.loads((parts / "results.json").read_text())
+    assert [row["what"] for row in stored["rows"]] == ["made up"]
+    assert stored["rows"][0]["over_floor"] == 2.0
+    assert stored["notes"][0] == "other left out: too few cores"
+    assert set(stored["machine"]) == {
+        "CPU", "cores", "memory", "device", "matrix speed", "software", "date", "commit",
+    }  # fmt: skip
+    assert "made up, H1: 1 s a call" in capsys.readouterr().out
+
+
+def test_parts_are_chosen_by_name(parts: Path) -> None:
+    assert command.main(["one"]) == 0
+    assert [note.partition(" in ")[0] for note in json.loads((parts / "results.json").read_text())["notes"]] == [
+        "measured"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["on"], "error: part (=on) must be one of one, other; did you mean one?\n"),
+        (["one", "--device", "tpu"], "error: --device (=tpu) must be one of cpu, cuda; did you mean cpu?\n"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_choices(
+    parts: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert command.main(arguments) == 1
+    assert capsys.readouterr().err == message
+    assert not parts.exists()

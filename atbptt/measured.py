@@ -17,6 +17,7 @@ from torch import Tensor
 from atbptt.recurrence import Product
 from atbptt.segments import Segment
 
+ROWS = 2**18  # numbers of a gradient that are summed up at once, while they are in cache
 SKETCH = 128  # random projections from which the norms of resampled gradients are estimated
 
 
@@ -131,16 +132,22 @@ class ParameterSums:
         Arguments:
             gates: of each layer, (lags, P', B, gates * H).
         """
-        for index in reversed(range(len(segment.steps))):
-            cells, first = segment.cells[index], 0
-            for number, (layer, product) in enumerate(self.products):
-                beyond = self.beyond[number]
-                rows = slice(first, first + product.width)
-                torch.linalg.vector_norm(beyond, dim=1, out=self.error_norms[segment.lag + index, rows])
-                torch.linalg.vecdot(beyond, self.full[number], out=self.inner_products[segment.lag + index, rows])
-                of_product = gates[layer][index, ..., product.start : product.stop].flatten(0, 1)
-                beyond.addmm_(of_product.t(), product.kept.at(cells).flatten(0, -2))
-                first = rows.stop
+        first = 0
+        for number, (layer, product) in enumerate(self.products):
+            of_product = gates[layer][..., product.start : product.stop].flatten(1, 2).mT  # (lags, width, P' B)
+            inputs = [product.kept.at(cells).flatten(0, -2) for cells in segment.cells]
+            some = max(1, ROWS // inputs[0].shape[1])
+            # All lags for some rows, then for others: the rows stay in cache.
+            for start in range(0, product.width, some):
+                rows = slice(start, min(start + some, product.width))
+                noted = slice(first + rows.start, first + rows.stop)
+                beyond, full = self.beyond[number][rows], self.full[number][rows]
+                for index in reversed(range(len(inputs))):
+                    lag = segment.lag + index
+                    torch.linalg.vector_norm(beyond, dim=1, out=self.error_norms[lag, noted])
+                    torch.linalg.vecdot(beyond, full, out=self.inner_products[lag, noted])
+                    beyond.addmm_(of_product[index, rows], inputs[index])
+            first += product.width
 
     def result(self) -> ParameterGradients:
         """The norms of all lags."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from atbptt.datasets.task import cross_entropy
 from atbptt.gradients import lag_gradients, loss_positions
+from benchmarks.aside import aside
 from benchmarks.baselines import PlainNetwork, one_call_probe, plain_probe
 from benchmarks.floor import probe_products
 from benchmarks.report import Comparison, Goal, Row
@@ -59,7 +61,7 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:
     Arguments:
         speed: multiply-adds a second.
     """
-    for way in _ways(SMALL, MIDDLE_WINDOW, device):
+    for way in _our_ways(SMALL, MIDDLE_WINDOW, device):
         way()  # the first call of each loads code of the libraries, which is not what a probe needs of memory
     for case in CASES:
         yield from _against_the_plain_way(case, device, speed)
@@ -70,7 +72,12 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:
 def _against_the_plain_way(case: Case, device: torch.device, speed: float) -> Iterator[Row]:
     size, window = case.size, case.window
     last, stacked = _positions(window, 1), _positions(window, STACKED)
-    plain, one_call, one, many, measured = interleaved(_ways(size, window, device), case.repeats, device)
+    with (
+        aside(partial(plain_way, plain_probe, size, window, device), device) as plainly,
+        aside(partial(plain_way, one_call_probe, size, window, device), device) as at_once,
+    ):
+        ways: list[Call] = [plainly, at_once, *_our_ways(size, window, device)]
+        plain, one_call, one, many, measured = interleaved(ways, case.repeats, device)
     name = f"{size} W{window}"
     floor = probe_products(size, last) / speed
     goal = Goal("at least", case.one_position)
@@ -110,12 +117,10 @@ def _against_the_plain_way(case: Case, device: torch.device, speed: float) -> It
     )
 
 
-def _ways(size: Size, window: int, device: torch.device) -> list[Call]:
-    """Both plain ways, then ours: one position, many, one with the measured bias."""
+def _our_ways(size: Size, window: int, device: torch.device) -> list[Call]:
+    """One position, many, one with the measured bias."""
     last = _positions(window, 1)
     return [
-        plain_way(plain_probe, size, window, device),
-        plain_way(one_call_probe, size, window, device),
         our_way(size, window, last, device),
         our_way(size, window, _positions(window, STACKED), device),
         our_way(size, window, last, device, measured=True),

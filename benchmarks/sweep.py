@@ -18,8 +18,8 @@ from benchmarks.timing import Measured, seconds_of
 
 CORES = 2
 RUNS = 8
-EPOCHS = 10
-REPEATS = 2
+EPOCHS = 20
+REPEATS = 1
 # Each way is one command: starting Python anew for every run would cost the runs one after another more.
 SIDE_BY_SIDE = ("device.threads=1", f"hydra.launcher.n_jobs={CORES}")
 ONE_AFTER_ANOTHER = (f"device.threads={CORES}", "hydra/launcher=basic")

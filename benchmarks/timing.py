@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from benchmarks.aside import Aside
 from benchmarks.memory import peak_growth
 
 Call = Callable[[], object]
+
+SHORT = 0.5  # seconds
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,15 @@ class Measured:
 def interleaved(calls: Sequence[Call], repeats: int, device: torch.device) -> list[Measured]:
     """Time each call `repeats` times, in turn: what slows the machine for a while slows all of them.
 
-    The first call of each is not timed: it warms up, and tells the memory.
+    The first call of each is not timed: it warms up, and tells the memory. Before each timed call of a short one
+    comes one that is not, since the others' turns leave nothing of it in cache.
     """
-    memory = [peak_growth(call, device) for call in calls]
+    memory = [call.peak_growth() if isinstance(call, Aside) else peak_growth(call, device) for call in calls]
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, taken in zip(calls, seconds, strict=True):
+            if not taken or taken[-1] < SHORT:
+                call()
             taken.append(seconds_of(call, device))
     return [Measured(tuple(taken), peak) for taken, peak in zip(seconds, memory, strict=True)]
 

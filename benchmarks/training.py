@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
@@ -12,6 +13,7 @@ from atbptt.bias import BiasEstimate
 from atbptt.config import Settings
 from atbptt.experiment import build
 from atbptt.truncation import Policy, Probe, Progress
+from benchmarks.aside import aside
 from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining
 from benchmarks.composing import settings_of, trainer_of
 from benchmarks.floor import training_products
@@ -46,9 +48,8 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:
 def _ptb(device: torch.device, speed: float) -> Iterator[Row]:
     # Random symbols for the text, and no dropout, which is none of the arithmetic.
     settings = settings_of("experiment=ptb", "dataset=copy_fixed", "arm=K50", "model.dropout=0", "lr=1")
-    ours, plain = interleaved(
-        [our_windows(settings, PTB, device), plain_windows(settings, PTB, PTB_K, device)], PTB_REPEATS, device
-    )
+    with aside(partial(plain_windows, settings, PTB, PTB_K, device), device) as plainly:
+        ours, plain = interleaved([our_windows(settings, PTB, device), plainly], PTB_REPEATS, device)
     size = f"{PTB} V{PTB_SYMBOLS} K{PTB_K}"
     floor = _floor(PTB, PTB_K, speed)
     yield Row(
@@ -71,17 +72,18 @@ def _ptb(device: torch.device, speed: float) -> Iterator[Row]:
 
 def _copy(device: torch.device, speed: float) -> Iterator[Row]:
     settings = settings_of("experiment=copy_fixed", f"arm=K{COPY_K}")
-    ours, bare = interleaved(
-        [our_windows(settings, COPY, device), bare_windows(COPY, COPY_K, device)], COPY_REPEATS, device
-    )
-    yield Row(
-        "training, copy size",
-        f"{COPY} K{COPY_K}",
-        ours,
-        "a window",
-        Comparison("bare nn.LSTM", bare, "ours / its", goal=Goal("at most", 1.1)),
-        _floor(COPY, COPY_K, speed),
-    )
+    ways = [our_windows(settings, COPY, device)]
+    ways += [bare_windows(COPY, COPY_K, device, hands_over) for hands_over in (True, False)]
+    ours, *bare = interleaved(ways, COPY_REPEATS, device)
+    for name, measured in zip(("bare nn.LSTM", "the same, state never handed over"), bare, strict=True):
+        yield Row(
+            "training, copy size",
+            f"{COPY} K{COPY_K}",
+            ours,
+            "a window",
+            Comparison(name, measured, "ours / its", goal=Goal("at most", 1.1)),
+            _floor(COPY, COPY_K, speed),
+        )
 
 
 def _as_the_length_grows(device: torch.device, speed: float) -> Iterator[Row]:
@@ -114,10 +116,10 @@ def plain_windows(settings: Settings, size: Size, K: int, device: torch.device) 
     return _begun(training.advance)
 
 
-def bare_windows(size: Size, K: int, device: torch.device) -> Call:
+def bare_windows(size: Size, K: int, device: torch.device, hands_over: bool) -> Call:
     """The bare way of the same."""
     stream = RandomSymbols(size.symbols, STEPS, size.batch).train.to(device)
-    return _begun(BareTraining(_plain_network(size, device), stream, K, lr=1.0).advance)
+    return _begun(BareTraining(_plain_network(size, device), stream, K, lr=1.0, hands_over=hands_over).advance)
 
 
 def _plain_network(size: Size, device: torch.device) -> PlainNetwork:
@@ -169,9 +171,7 @@ class ClockedPolicy:
 
         def clocked(*, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
             began = time.perf_counter()
-            estimates = probe(
-                measured=measured, resampled=resampled
-            )  # numbers on the CPU: nothing of it is left to do on a GPU
+            estimates = probe(measured=measured, resampled=resampled)  # numpy's: nothing is left to do on a GPU
             self.seconds.append(time.perf_counter() - began)
             return estimates
 

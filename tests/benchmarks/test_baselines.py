@@ -65,7 +65,7 @@ def test_the_plain_training_makes_the_projects_updates(size: Size) -> None:
 def test_the_bare_training_makes_the_update_of_a_window_from_a_zero_state() -> None:
     size, K, lr = SIZES[0], 4, 0.5
     stream = RandomSymbols(size.symbols, 12, size.batch).train
-    training = BareTraining(plain(size), stream, K, lr)
+    training = BareTraining(plain(size), stream, K, lr, hands_over=False)
     training.advance()
     before = size.network().double()
     before.load_state_dict(training.model.state_dict())
@@ -75,6 +75,22 @@ def test_the_bare_training_makes_the_update_of_a_window_from_a_zero_state() -> N
     objective, _, _ = window_loss(before, cross_entropy, stream, second, before.initial_state(size.batch))
     step(before, torch.optim.SGD(before.parameters(), lr=lr), objective, None)
     expected = before.state_dict()
+    for name, parameter in training.model.state_dict().items():
+        torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
+
+
+def test_the_bare_training_that_hands_over_is_ours_without_clipping() -> None:
+    size, K, lr = SIZES[0], 4, 0.5
+    stream = RandomSymbols(size.symbols, 12, size.batch).train
+    model = size.network().double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    state = model.initial_state(size.batch)
+    training = BareTraining(plain(size), stream, K, lr, hands_over=True)
+    for window in windows("original-buffer", K, stream.length):
+        objective, _, state = window_loss(model, cross_entropy, stream, window, state)
+        step(model, optimizer, objective, None)
+        training.advance()
+    expected = model.state_dict()
     for name, parameter in training.model.state_dict().items():
         torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
 

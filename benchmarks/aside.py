@@ -1,4 +1,4 @@
-"""A call in a process of its own, where nothing of this project's settings of torch and memory reaches it."""
+"""A call in a process of its own, which our settings of torch and memory reach only where that is wanted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from atbptt.devices import configure_torch
 from benchmarks.memory import peak_growth
 
 
@@ -35,16 +36,30 @@ class Aside:
         return answer
 
 
+def as_it_comes() -> None:
+    """torch as it comes, but for one thread and subnormal numbers flushed."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def as_ours() -> None:
+    """As in a run of ours: the C library keeps freed memory, besides."""
+    configure_torch(threads=1)
+
+
 @contextmanager
-def aside(make: Callable[[], Callable[[], object]], device: torch.device) -> Iterator[Aside]:
-    """Within, a process that can make a call: torch as it comes, but for one thread and subnormal numbers flushed.
+def aside(
+    make: Callable[[], Callable[[], object]], device: torch.device, configure: Callable[[], None] = as_it_comes
+) -> Iterator[Aside]:
+    """Within, a process that can make a call.
 
     Arguments:
         make: makes the call, in that process; it has been called once when this returns.
+        configure: sets up torch there, before.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(make, device, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(make, device, configure, theirs), daemon=True)
     process.start()
     theirs.close()  # so that its end is told here
     try:
@@ -56,9 +71,13 @@ def aside(make: Callable[[], Callable[[], object]], device: torch.device) -> Ite
         process.join()
 
 
-def _serve(make: Callable[[], Callable[[], object]], device: torch.device, connection: Connection) -> None:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+def _serve(
+    make: Callable[[], Callable[[], object]],
+    device: torch.device,
+    configure: Callable[[], None],
+    connection: Connection,
+) -> None:
+    configure()
     call = make()
     while True:
         try:

@@ -42,14 +42,14 @@ class Measured:
 def interleaved(calls: Sequence[Call], repeats: int, device: torch.device) -> list[Measured]:
     """Time each call `repeats` times, in turn: what slows the machine for a while slows all of them.
 
-    The first call of each is not timed: it warms up, and tells the memory. Before each timed call of a short one
-    comes one that is not, since the others' turns leave nothing of it in cache.
+    The first call of each is not timed: it warms up, and tells the memory. From the second turn on a call that is
+    not timed goes before that of a short one, since the others leave nothing of it in cache.
     """
     memory = [call.peak_growth() if isinstance(call, Aside) else peak_growth(call, device) for call in calls]
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, taken in zip(calls, seconds, strict=True):
-            if not taken or taken[-1] < SHORT:
+            if taken and taken[-1] < SHORT:
                 call()
             taken.append(seconds_of(call, device))
     return [Measured(tuple(taken), peak) for taken, peak in zip(seconds, memory, strict=True)]

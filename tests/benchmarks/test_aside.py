@@ -27,12 +27,12 @@ def test_calls_are_made_in_one_process_of_their_own_and_timed_with_others(tmp_pa
     with aside(partial(counted, path), CPU) as call:
         first, second = interleaved([call, lambda: here.append(1)], repeats=3, device=CPU)
     lines = open(path).read().split("\n")[:-1]  # noqa: SIM115
-    assert len(lines) == 5  # one to begin with, one for the memory, three for the time
+    assert len(lines) == 7  # to begin with, for the memory, once and twice two for the time
     assert len(set(lines)) == 1
     assert lines[0].split() == [lines[0].split()[0], "1"]
     assert int(lines[0].split()[0]) != os.getpid()
     assert len(first.seconds) == len(second.seconds) == 3
-    assert len(here) == 4
+    assert len(here) == 6
 
 
 def failing() -> object:

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def test_calls_are_timed_in_turn_after_one_call_each() -> None:
     called: list[str] = []
     first, second = interleaved([lambda: called.append("a"), lambda: called.append("b")], repeats=3, device=CPU)
-    assert called == ["a", "b"] * 4
+    assert called == ["a", "b"] * 2 + ["a", "a", "b", "b"] * 2  # short ones once before, from the second turn on
     assert len(first.seconds) == len(second.seconds) == 3
 
 

@@ -98,7 +98,8 @@ def load_gradients(path: Paths) -> pd.DataFrame:
     Columns: `experiment_id`, `step`, `epoch`, `replicate` (number of the probe), `component` (`all`, or one
     state tensor of one layer), `lag` (steps, from 1), `phi` (norm of the loss's gradient with respect to the
     state `lag` steps before, mean over streams and loss positions), `kept_of_mean` (norm of the mean gradient
-    summed over lags 1..lag). Path, warnings and errors as in `load`.
+    summed over lags 1..lag); for `all`, of truncation at K = lag, `relative_bias` (its bound), `measured_bias` and
+    `cosine` (between the truncated gradient and the probe window's). Path, warnings and errors as in `load`.
     """
     problems: list[str] = []
     gradients = _read_long(_find_runs(path, problems), GRADIENTS, GRADIENTS_SCHEMA, problems)

@@ -7,6 +7,7 @@ back a lag for all loss positions at once, of which alone the outputs are decode
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ KEPT_GATES = 2**26  # numbers; where the gradients of the gates at all lags are 
 
 
 class UnsuitedError(Exception):
-    """A model whose state is more than that of one of torch's recurrent modules, or that uses it otherwise."""
+    """A model whose state is more than that of one recurrent module of torch, or that uses it otherwise; says why."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Recording:
     first: list[list[Tensor]]
     order: list[int]
 
+    @property
+    def outputs(self) -> Tensor:
+        """The module's outputs, (W, B, H)."""
+        return self.layers[-1].outputs
+
     def products(self) -> list[list[Product]]:
         """Where the parameters of each layer meet the adjoint."""
         return [
@@ -64,16 +70,18 @@ def record(model: nn.Module, inputs: Tensor, state: State) -> Recording:
         UnsuitedError: the model's state is not that of its one recurrent module, run once over the window.
     """
     rnns = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
-    layers = layers_of(rnns[0]) if len(rnns) == 1 else None
+    if len(rnns) != 1:
+        raise UnsuitedError(f"it has {len(rnns)} of torch's recurrent modules, not one")
+    layers = layers_of(rnns[0])
     if layers is None:
-        raise UnsuitedError
+        raise UnsuitedError("its recurrent module is not a plain torch.nn.LSTM, GRU or RNN with parameters of its own")
     recur, _ = halves(model)
     recorded: list[Recording] = []
 
-    def run(features: Tensor, given: State = None) -> tuple[Tensor, State]:
+    def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
         order = _order(given, state)
-        if recorded or features.dim() != 3 or len(features) != len(inputs):
-            raise UnsuitedError
+        if recorded or len(features) != len(inputs):
+            raise UnsuitedError("its recurrent module is not run once over the window")
         layer_inputs, first, after = [], [], []
         for index, layer in enumerate(layers):
             layer_inputs.append(features)
@@ -81,13 +89,13 @@ def record(model: nn.Module, inputs: Tensor, state: State) -> Recording:
             features, last = layer.run(features, first[-1])
             after.append(last)
         recorded.append(Recording(rnns[0], layers, layer_inputs, first, order))
-        stacked = [torch.stack(parts) for parts in zip(*after, strict=True)]
-        return features, tuple(stacked) if isinstance(given, tuple) else stacked[0]
+        # A copy: what the model does with it in place is no matter of the layers'.
+        return features.clone(), [torch.stack(parts) for parts in zip(*after, strict=True)]
 
     with torch.no_grad(), _standing_in(rnns[0], run):
         recur(inputs, state)
     if not recorded:
-        raise UnsuitedError
+        raise UnsuitedError("its recurrent module is not run")
     return recorded[0]
 
 
@@ -108,46 +116,58 @@ def loss_gradients(
         UnsuitedError: the outputs of a step, or the module's inputs, depend on the state in another way than through
             the module's outputs, or the state that the model hands over is not the module's.
     """
-    recur, decode = halves(model)
-    outputs = recording.layers[-1].outputs
-    handed_in: State = None
-    handed_out: list[Tensor] = []
-
-    def step(features: Tensor, given: State = None) -> tuple[Tensor, State]:
-        if features.requires_grad or _order(given, handed_in) != recording.order:
-            raise UnsuitedError
-        handed_out[:] = [part.detach().clone().requires_grad_() for part in tensors(given)]
-        return output, tuple(handed_out) if isinstance(given, tuple) else handed_out[0]
-
-    losses, gradients = [], []
-    for position in positions[-1:] if recur is not model else positions:
-        # Any state will do: its gradient tells whether the step depends on it.
-        handed_in = leaves(state)
-        output = outputs[position].unsqueeze(0).clone().requires_grad_()
-        at = slice(position, position + 1)
-        with torch.enable_grad(), _standing_in(recording.rnn, step):
-            made, state_after = recur(inputs[at], handed_in)
-        if _order(handed_out, state_after) != recording.order:
-            raise UnsuitedError
-        if recur is not model:
-            if made is not output:
-                raise UnsuitedError
-            break
+    _, decode = halves(model)
+    last = _Step(model, recording, inputs, state, positions[-1])
+    if last.features is last.handed_on:  # the second half begins right after the module
         with torch.enable_grad():
-            check_outputs(made, inputs[at])
-            value = losses_of(loss, made, targets[at])
-            found = torch.autograd.grad(value.mean(), [output, *tensors(handed_in), *handed_out], allow_unused=True)
-        if found[0] is None or any(gradient is not None for gradient in found[1:]):
-            raise UnsuitedError
-        losses.append(value.detach())
-        gradients.append(found[0])
-    if recur is model:
-        return torch.cat(losses), torch.cat(gradients)
-    with torch.enable_grad():
-        features = outputs[positions].requires_grad_()  # (P, B, H)
-        values = losses_of(loss, decode(features), targets[positions])
-        (gradient,) = torch.autograd.grad(values.mean(dim=1).sum(), features)
-    return values.detach(), gradient
+            leaf = recording.outputs[positions].requires_grad_()
+            losses = losses_of(loss, decode(leaf.clone()), targets[positions])
+            (gradient,) = torch.autograd.grad(losses.mean(dim=1).sum(), leaf)
+        return losses.detach(), gradient
+    steps = [_Step(model, recording, inputs, state, position) for position in positions[:-1]]
+    found = [step.differentiate(loss, decode, targets) for step in (*steps, last)]
+    return torch.cat([losses for losses, _ in found]), torch.cat([gradient for _, gradient in found])
+
+
+class _Step:
+    """One step of a model whose recurrent module gives what it gave in the window, with a graph of all else.
+
+    Raises:
+        UnsuitedError: the module's inputs depend on the state, or the state handed over is not the module's.
+    """
+
+    def __init__(self, model: nn.Module, recording: Recording, inputs: Tensor, state: State, position: int) -> None:
+        recur, _ = halves(model)
+        self.position = position
+        self.state = leaves(state)  # any will do: its gradient tells whether the step depends on it
+        self.after = [part.clone().requires_grad_() for part in tensors(state)]
+        self.output = recording.outputs[position].unsqueeze(0).clone().requires_grad_()
+
+        def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
+            if features.requires_grad:
+                raise UnsuitedError("what its recurrent module reads depends on the state")
+            _order(given, self.state)
+            self.handed_on = self.output.clone()
+            return self.handed_on, [self.after[place] for place in recording.order]
+
+        step = inputs[position : position + 1]
+        with torch.enable_grad(), _standing_in(recording.rnn, run):
+            self.features, state_after = recur(step, self.state)
+        if [id(part) for part in tensors(state_after)] != [id(part) for part in self.after]:
+            raise UnsuitedError("the state it hands on is not its recurrent module's")
+        check_outputs(self.features, step)
+
+    def differentiate(
+        self, loss: LossFunction, decode: Callable[[Tensor], Tensor], targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Its losses, (1, B), and the gradient of their mean with respect to the module's outputs, (1, B, H)."""
+        with torch.enable_grad():
+            losses = losses_of(loss, decode(self.features), targets[self.position : self.position + 1])
+            wanted = [self.output, *tensors(self.state), *self.after]
+            gradient, *others = torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
+        if gradient is None or any(other is not None for other in others):
+            raise UnsuitedError("its outputs depend on the state beside its recurrent module's outputs")
+        return losses.detach(), gradient
 
 
 def sum_lags(
@@ -162,23 +182,26 @@ def sum_lags(
         parameters: takes those of the recurrent parameters.
     """
     layers = recording.layers
-    recursion = _Recursion(layers, gradient, positions)
-    keep = recursion.size_of_gates <= KEPT_GATES
-    starts, kept = [], []
+    recursion = _Recursion(layers, gradient, positions, parameters is not None)
+    starts: list[list[list[Tensor]]] = []
+    kept: list[list[Tensor]] = []
     state = recursion.at_the_losses()
     for segment in recursion.segments:
-        starts.append(state)
+        if recursion.twice:
+            starts.append(state)
         before, gates = recursion.back(segment, state)
         for layer, parts in enumerate(before):
             for place, part in zip(recording.order, parts, strict=True):
                 lags.add(place * len(layers) + layer, segment.lag, part)
         if parameters is not None:
             parameters.add_all(segment, gates)
-            kept.append(gates if keep else None)
-        state = [[part[-1] for part in parts] for parts in before]
+            if not recursion.twice:
+                kept.append(gates)
+        state = [[part[-1].clone() for part in parts] for parts in before]  # without the segment's memory
     if parameters is not None:
-        for segment, start, known in zip(recursion.segments[::-1], starts[::-1], kept[::-1], strict=True):
-            parameters.take_lags(segment, recursion.back(segment, start)[1] if known is None else known)
+        for segment in reversed(recursion.segments):
+            gates = recursion.back(segment, starts.pop())[1] if recursion.twice else kept.pop()
+            parameters.take_lags(segment, gates)
 
 
 class _Recursion:
@@ -188,16 +211,24 @@ class _Recursion:
         layers: with what they kept of the window.
         gradient: with respect to the last layer's outputs at the positions, (P, B, H).
         positions: in ascending order.
+        measured: whether the gates' gradients at all lags are needed again, from the farthest lag on.
+
+    Attributes:
+        segments: all lags in order.
+        twice: whether these gradients are too many to keep, and computed a second time.
     """
 
-    def __init__(self, layers: list[Layer], gradient: Tensor, positions: list[int]) -> None:
+    def __init__(self, layers: list[Layer], gradient: Tensor, positions: list[int], measured: bool) -> None:
         self.layers = layers
         self.gradient = gradient
         batch = gradient.shape[1]
+        cells = sum(position + 1 for position in positions)
+        gates = cells * batch * sum(layer.gates * layer.hidden for layer in layers)
+        self.twice = measured and gates > KEPT_GATES
         numbers = len(positions) * batch * sum(layer.states * layer.hidden for layer in layers)
-        self.segments = list(segments(positions, max(1, SEGMENT // numbers), gradient.device))
-        cells = sum(segment.steps.numel() for segment in self.segments)
-        self.size_of_gates = cells * batch * sum(layer.gates * layer.hidden for layer in layers)
+        # Computed again from where a segment starts: as many starts are kept as a segment has lags.
+        longest = max(SEGMENT // numbers, math.isqrt(positions[-1]) if self.twice else 1, 1)
+        self.segments = list(segments(positions, longest, gradient.device))
 
     def at_the_losses(self) -> list[list[Tensor]]:
         """The gradient with respect to the state after the losses' steps: none, but for what `gradient` brings."""
@@ -240,22 +271,35 @@ def _order(given: State, parts: State) -> list[int]:
     Raises:
         UnsuitedError: they have not.
     """
-    if given is None:
-        raise UnsuitedError
     places = {id(part): place for place, part in enumerate(tensors(parts))}
-    order = [places.get(id(part), -1) for part in tensors(given)]
-    if sorted(order) != list(range(len(places))):
-        raise UnsuitedError
+    order = [] if given is None else [places.get(id(part), -1) for part in tensors(given)]
+    if sorted(order) != list(range(len(tensors(parts)))):
+        raise UnsuitedError("its state is not what its recurrent module is given")
     return order
 
 
 @contextmanager
-def _standing_in(rnn: nn.RNNBase, run: Callable[..., tuple[Tensor, State]]) -> Iterator[None]:
-    """Within, calls of the module do `run` instead."""
-    if "forward" in vars(rnn):  # someone else's stands there
-        raise UnsuitedError
-    rnn.forward = run
+def _standing_in(rnn: nn.RNNBase, run: Callable[[Tensor, State], tuple[Tensor, list[Tensor]]]) -> Iterator[None]:
+    """Within, calls of the module do `run` instead, which gives outputs and the parts of the state after.
+
+    Raises:
+        UnsuitedError: whatever goes wrong within. If it is the model's own fault, it will tell again.
+    """
+    if "forward" in vars(rnn):
+        raise UnsuitedError("something stands in for its recurrent module")
+
+    def forward(input: Tensor, hx: State = None) -> tuple[Tensor, State]:  # noqa: A002  # torch's name, by which some call
+        if not isinstance(input, Tensor) or input.dim() != 3:
+            raise UnsuitedError("its recurrent module reads no tensor (T, B, D)")
+        outputs, after = run(input, hx)
+        return outputs, tuple(after) if isinstance(rnn, nn.LSTM) else after[0]
+
+    rnn.forward = forward
     try:
         yield
+    except UnsuitedError:
+        raise
+    except Exception as error:
+        raise UnsuitedError(f"it fails when its recurrent module is replaced: {error}") from error
     finally:
         del rnn.forward

@@ -7,6 +7,7 @@ Source: Aicher, Foti & Fox, "Adaptively Truncating Backpropagation Through Time 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,7 +152,7 @@ class RelativeBias:
 
     Attributes:
         values: delta(K).
-        resampled: delta(K) in each of R resamples of streams and loss positions, (R, K); R may be 0.
+        resampled: delta(K) in each of R resamples of streams and loss positions, (R, W); R may be 0.
     """
 
     values: np.ndarray
@@ -175,6 +176,9 @@ class RelativeBias:
         if confidence is None:
             return truncation_length(self.values, delta)
         require(len(self.resampled) > 0, "confidence", confidence, "needs a probe with resamples")
+        return self._confident(delta, confidence)
+
+    def _confident(self, delta: float, confidence: float) -> int | None:
         return truncation_length(-np.mean(self.resampled <= delta, axis=0), -confidence)
 
     def interval(self, delta: float, level: float) -> tuple[float, float]:
@@ -184,26 +188,46 @@ class RelativeBias:
         """
         if not len(self.resampled) or not self.finite:
             return np.nan, np.nan
-        allowed = self.resampled <= delta
-        lengths = np.where(allowed.any(axis=1), allowed.argmax(axis=1) + 1.0, np.inf)
         outside = (1 - level) / 2
-        low, high = np.quantile(lengths, [outside, 1 - outside], method="inverted_cdf")
+        low, high = np.quantile(self._lengths(delta), [outside, 1 - outside], method="inverted_cdf")
         return float(low), float(high)
+
+    def _lengths(self, delta: float) -> np.ndarray:
+        """K(delta) of each resample, (R,); infinite where there is none."""
+        allowed = self.resampled <= delta
+        return np.where(allowed.any(axis=1), allowed.argmax(axis=1) + 1.0, np.inf)
 
 
 @dataclass(frozen=True)
 class Bound(RelativeBias):
     """The bound of Aicher, Foti & Fox on the relative bias, from the norms of gradients at each lag.
 
+    It falls as K grows, and from K = tau on by the same factor beta a lag.
+
     Attributes:
         phi: averaged gradient norm per lag, (W,); row 0 is lag 1.
         log_beta: log of the decay per lag beyond tau.
         error: E(K) for K = 1, 2, ..., at least W of them.
+        resampled_log_beta: of each resample, (R,).
     """
 
     phi: np.ndarray
     log_beta: float
     error: np.ndarray
+    resampled_log_beta: np.ndarray
+
+    def _lengths(self, delta: float) -> np.ndarray:
+        lengths = super()._lengths(delta)
+        last = self.resampled[:, -1]
+        beyond = np.isinf(lengths) & (self.resampled_log_beta < 0) & np.isfinite(last)
+        further = np.ceil(np.log(delta / last[beyond]) / self.resampled_log_beta[beyond])
+        lengths[beyond] = self.resampled.shape[1] + further
+        return np.where(lengths <= len(self.values), lengths, np.inf)
+
+    def _confident(self, delta: float, confidence: float) -> int | None:
+        lengths = np.sort(self._lengths(delta))
+        length = lengths[math.ceil(confidence * len(lengths)) - 1]
+        return int(length) if np.isfinite(length) else None
 
 
 @dataclass(frozen=True)
@@ -247,23 +271,20 @@ def bias_bound(
     """
     require_choice("kept_norm", kept_norm, KEPT_NORMS)
 
-    def bound(phi: np.ndarray, log_beta: float | np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        error = absolute_error(phi, tau, log_beta, longest)
-        return error, relative_bias(error, kept)
-
     phi = average_norms(norms, average)
     longest = max(longest or 0, len(phi))
-    if not np.isfinite(phi).all():
-        unknown = np.full(longest, np.nan)
-        return Bound(unknown, np.empty((0, longest)), phi, np.nan, unknown)
-    log_beta = log_decay_rate(phi, tau, estimator, fit_from)
     kept = kept_of_mean if kept_norm == "of_mean" else np.cumsum(average_norms(norms, "mean"))
-    error, bias = bound(phi, log_beta, kept)
-    resampled = np.empty((0, longest))
+    no_resamples = np.empty((0, len(phi))), np.empty(0)
+    if not (np.isfinite(phi).all() and np.isfinite(kept).all()):
+        unknown = np.full(longest, np.nan)
+        return Bound(unknown, no_resamples[0], phi, np.nan, unknown, no_resamples[1])
+    log_beta = log_decay_rate(phi, tau, estimator, fit_from)
+    error = absolute_error(phi, tau, log_beta, longest)
+    resampled, log_betas = no_resamples
     if weights is not None and resampled_kept_of_mean is not None and len(weights):
         phis = average_norms(norms, average, weights)
         log_betas = np.array([log_decay_rate(of_resample, tau, estimator, fit_from) for of_resample in phis])
         if kept_norm == "sum":
             resampled_kept_of_mean = np.cumsum(average_norms(norms, "mean", weights), axis=1)
-        _, resampled = bound(phis, log_betas, resampled_kept_of_mean)
-    return Bound(bias, resampled, phi, log_beta, error)
+        resampled = relative_bias(absolute_error(phis, tau, log_betas), resampled_kept_of_mean)
+    return Bound(relative_bias(error, kept), resampled, phi, log_beta, error, log_betas)

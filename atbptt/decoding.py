@@ -64,7 +64,7 @@ class _MeanLossInParts(torch.autograd.Function):
         for part, its_targets in zip(features.tensor_split(parts), targets.tensor_split(parts), strict=True):
             leaf = part.detach().requires_grad_()
             with torch.enable_grad():
-                mean = loss(decode(leaf), its_targets).sum() / count
+                mean = loss(decode(leaf.clone()), its_targets).sum() / count  # a copy: it may be changed in place
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])

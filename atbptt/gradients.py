@@ -67,9 +67,10 @@ def lag_gradients(
     require(window >= 1, "inputs", len(inputs), f"must be more steps than burn_in (={burn_in})")
     for position in positions:
         require(0 <= position < window, "positions", position, f"must lie in the window, 0..{window - 1}")
-    positions = sorted(positions)
     if weights is None:
         weights = np.empty((0, len(positions), batch))
+    weights = weights[:, np.argsort(positions, kind="stable")]
+    positions = sorted(positions)
     with evaluating(model), frozen(model), flushing_subnormals():
         if state is None:
             state = model.initial_state(batch)  # type: ignore[operator]
@@ -84,8 +85,10 @@ def lag_gradients(
         try:
             recording = record(model, inputs, state)
             losses, gradient = loss_gradients(model, recording, loss, inputs, targets, state, positions)
-        except UnsuitedError:
-            return unrolled_gradients(model, loss, inputs, targets, state, positions, components, weights, measured)
+        except UnsuitedError as why:
+            return unrolled_gradients(
+                model, loss, inputs, targets, state, positions, components, weights, measured, str(why)
+            )
         with torch.no_grad():
             lags = LagSums(components, window, losses, weights)
             parameters = _parameter_sums(model, recording, losses, weights, generator) if measured else None

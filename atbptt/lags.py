@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atbptt.measured import ParameterGradients
 
-CHUNK = 16  # lags that are summed at once, where more are given
+LAGS_AT_ONCE = 16  # that are summed, where more are given
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class LagGradients:
     """Gradients of losses at P positions with respect to the states at lags 1..W; row 0 is lag 1.
 
     The loss at a position is the mean over the B streams. A position that lies fewer than W steps into the
-    window has no state at the largest lags: NaN there. A gradient that is not finite has infinite norm.
+    window has no state at the largest lags: NaN there. A gradient that is not finite has infinite norm. Positions
+    stand in ascending order.
 
     Attributes:
         losses: (P, B).
@@ -32,6 +33,7 @@ class LagGradients:
         weights: of each loss in R resamples, (R, P, B), each with the sum 1.
         resampled_kept_of_mean: `kept_of_mean` of each resample, (R, W).
         parameters: what was measured of the gradient with respect to the recurrent parameters, if it was.
+        unsuited: why the model was run step by step; None where its layers were taken apart.
     """
 
     losses: np.ndarray
@@ -43,6 +45,7 @@ class LagGradients:
     weights: np.ndarray
     resampled_kept_of_mean: np.ndarray
     parameters: ParameterGradients | None
+    unsuited: str | None
 
 
 class LagSums:
@@ -73,14 +76,16 @@ class LagSums:
             row: lag - 1 of the first; lags must come in order.
             gradients: (lags, P', B, H), of the last P' positions; of those before, the window holds no such lag.
         """
-        for start in range(0, len(gradients), CHUNK):
-            self._add(component, row + start, gradients[start : start + CHUNK])
+        for start in range(0, len(gradients), LAGS_AT_ONCE):
+            self._add(component, row + start, gradients[start : start + LAGS_AT_ONCE])
 
     def _add(self, component: int, row: int, gradients: Tensor) -> None:
         lags, left = gradients.shape[:2]
         rows = slice(row, row + lags)
         norms = torch.linalg.vector_norm(gradients, dim=-1, dtype=torch.float64)  # (lags, P', B)
-        self.squares[component, -left:, rows] = norms.square().nan_to_num(nan=torch.inf).swapaxes(0, 1)
+        self.squares[component, -left:, rows] = (
+            norms.square().nan_to_num(nan=torch.inf, posinf=torch.inf).swapaxes(0, 1)
+        )
         weights = self.weights[:, -left:].flatten(1)
         # Where a resample has none of the positions left, it knows of no gradient.
         weights = (weights / weights.sum(dim=1, keepdim=True)).nan_to_num(nan=0.0)
@@ -88,8 +93,8 @@ class LagSums:
         self.sums[component] = sums[-1]
         self.squares_of_sums[component, rows] = torch.linalg.vector_norm(sums, dim=-1, dtype=torch.float64).square()
 
-    def result(self, parameters: ParameterGradients | None) -> LagGradients:
-        """All lags together."""
+    def result(self, parameters: ParameterGradients | None, unsuited: str | None = None) -> LagGradients:
+        """All lags together; `parameters` and `unsuited` as in `LagGradients`."""
         squares = self.squares.cpu().numpy()
         kept = self.squares_of_sums.cpu().numpy()
         lags = int((~np.isnan(squares[0, -1, :, 0])).sum())
@@ -104,4 +109,5 @@ class LagSums:
             weights=self.resampling,
             resampled_kept_of_mean=np.sqrt(kept[:, :, 1:].sum(axis=0)).T,
             parameters=parameters,
+            unsuited=unsuited,
         )

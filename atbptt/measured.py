@@ -31,7 +31,7 @@ class ParameterGradients:
     Attributes:
         names: of the recurrent parameters.
         norm: ||g_W||.
-        bias: ||g_K - g_W|| / ||g_W||, (W,); 0 where there is no gradient at all.
+        bias: ||g_K - g_W|| / ||g_W||, (W,); NaN where there is no gradient at all, which tells nothing.
         cosine: of the angle between g_K and g_W, (W,); NaN where either is zero.
         resampled_bias: the same as `bias` in each of R resamples of streams and positions, (R, W). None where
             streams cannot be told apart: probes of models other than torch's recurrent layers.
@@ -54,7 +54,7 @@ def parameter_gradients(
             (1 + R, W).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        bias = np.sqrt(errors / square) if square != 0 else errors
+        bias = np.sqrt(errors / square)
         kept = square - 2 * products + errors  # ||g_K||^2
         cosine = (square - products) / np.sqrt(square * np.maximum(kept, 0))
         if resampled is not None:

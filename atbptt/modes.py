@@ -11,13 +11,14 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, the model is in evaluation mode (no dropout); then in the mode it was in."""
-    mode = model.training
+    """Within, the model is in evaluation mode (no dropout); then each of its modules in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         yield
     finally:
-        model.train(mode)
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from atbptt import schema
 from atbptt.bias import BiasEstimate, RelativeBias, average_norms, bias_bound, resampling_weights
 from atbptt.config import ProbeSettings
 from atbptt.datasets.task import Task
-from atbptt.errors import require
+from atbptt.errors import ConfigError, require
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
 from atbptt.randomness import numpy_generator, torch_generator
@@ -28,14 +28,18 @@ class Measurement:
     estimate: BiasEstimate
 
     def problem(self) -> str | None:
-        """What of it is not finite, and so tells nothing; None where all is well."""
+        """Why it tells nothing of the bias, because something is not finite; None where all is well."""
         losses = self.gradients.losses
         if not np.isfinite(losses).all():
             stream = np.argwhere(~np.isfinite(losses))[0, 1]
             return f"its loss must be finite, and is {losses[~np.isfinite(losses)][0]} in stream {stream}"
+        phi = self.estimate.bound.phi
+        if not np.isfinite(phi).all():
+            return f"its losses are finite, but their gradient at lag {int(np.argmin(np.isfinite(phi))) + 1} is not"
         if not self.estimate.bound.finite:
-            lag = int(np.argmin(np.isfinite(self.estimate.bound.phi))) + 1
-            return f"its losses are finite, but their gradient at lag {lag} is not"
+            return "the norms of its gradients are finite, but their sum is not"
+        if self.estimate.measured is not None and not self.estimate.measured.finite:
+            return "the gradient of its recurrent parameters must be finite, and not zero throughout"
         return None
 
 
@@ -200,12 +204,18 @@ def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: P
     positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
     inputs, targets = stream.read(0, 2)
     found = lag_gradients(model, task.loss, inputs, targets, positions, measured=True, weights=weights).parameters
-    if confidence is not None:
-        rule = f"must be at least 1 for truncation.confidence (={confidence})"
-        require(settings.resamples > 0, "probe.resamples", settings.resamples, rule)
-        resampled = found is not None and found.resampled_bias is not None
+    if estimator == "measured" and found is None:
+        name = type(model).__name__
+        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
+        raise ConfigError("truncation.estimator", rule)
+    if confidence is None:
+        return
+    rule = f"must be at least 1 for truncation.confidence (={confidence})"
+    require(settings.resamples > 0, "probe.resamples", settings.resamples, rule)
+    if estimator == "measured":
         rule = (
             "must be null with truncation.estimator=measured, but for a model whose whole state is that of one "
             "torch.nn.LSTM, GRU or RNN: of others, the streams' gradients are not told apart"
         )
-        require(resampled or estimator != "measured", "truncation.confidence", confidence, rule)
+        resampled = found is not None and found.resampled_bias is not None
+        require(resampled, "truncation.confidence", confidence, rule)

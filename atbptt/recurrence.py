@@ -20,7 +20,7 @@ from atbptt.segments import Cells, Kept
 
 TAKEN_APART = (nn.LSTM, nn.GRU, nn.RNN)  # these classes themselves: one derived from them may do anything
 ALIGNMENT = 16  # numbers; rows of other lengths make a matrix product three times slower
-CHUNK = 2**16  # numbers whose derivatives are computed at once, so that what is between stays in cache
+AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that what is between stays in cache
 
 
 @dataclass(frozen=True)
@@ -284,18 +284,23 @@ class RNNLayer(Layer):
 def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
     """Its layers, first to last, or None where they cannot be taken apart.
 
-    Those are time-first, of one direction, and without a projection of the LSTM's output.
+    Those are time-first, of one direction, without a projection of the LSTM's output, and with parameters of their own:
+    not shared, and not made of others.
     """
     if type(rnn) not in TAKEN_APART or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
         return None
+    weights = [weight for of_layer in rnn.all_weights for weight in of_layer]
+    own = all(isinstance(weight, nn.Parameter) for weight in weights)
+    if not own or len({id(weight) for weight in weights}) < len(weights):
+        return None
     kind = {nn.LSTM: LSTMLayer, nn.GRU: GRULayer, nn.RNN: RNNLayer}[type(rnn)]
     nonlinearity = "relu" if rnn.mode == "RNN_RELU" else "tanh"
-    return [kind(list(weights), nonlinearity) for weights in rnn.all_weights]
+    return [kind(list(of_layer), nonlinearity) for of_layer in rnn.all_weights]
 
 
 def _chunks(outputs: Tensor) -> Iterator[slice]:
     """Steps (T, B, H), some at a time."""
-    steps = max(1, CHUNK // outputs[0].numel())
+    steps = max(1, AT_ONCE // outputs[0].numel())
     for start in range(0, len(outputs), steps):
         yield slice(start, start + steps)
 

@@ -90,6 +90,7 @@ class Trainer:
         self.device = device
         self.log = log
         self.prober = Prober(settings.probe, settings.seed)
+        self.told_unsuited = False
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
         self._move_data()
         # Where the run is: epochs done, and within the epoch the window to come (see windows.cut).
@@ -210,12 +211,16 @@ class Trainer:
 
     def _probe_for_policy(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
-        return [measurement.estimate for measurement in self._measure("policy", measured=measured, resampled=resampled)]
+        measurements = self._measure("policy", measured=measured, resampled=resampled)
+        return [measurement.estimate for measurement in measurements if measurement.problem() is None]
 
     def _measure(self, purpose: str, *, measured: bool, resampled: bool) -> list[Measurement]:
         measurements = self.prober.measure(
             self.model, self.task, purpose, self.step, measured=measured, resampled=resampled
         )
+        if (unsuited := measurements[0].gradients.unsuited) and not self.told_unsuited:
+            self.told_unsuited = True
+            self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
         for number, measurement in enumerate(measurements):
             if problem := measurement.problem():
                 message = "epoch %.3g: probe %d for %s says nothing, and changes nothing: %s"

@@ -32,7 +32,7 @@ class Probe(Protocol):
     """How a policy asks for the present bias."""
 
     def __call__(self, *, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
-        """One estimate a probe.
+        """One estimate a probe, but for probes that are not finite.
 
         Arguments:
             measured: measure the relative bias besides bounding it, which takes twice to three times as long.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.decoding import LossFunction
-from atbptt.lags import CHUNK, LagGradients, LagSums
+from atbptt.lags import LAGS_AT_ONCE, LagGradients, LagSums
 from atbptt.measured import ParameterGradients, parameter_gradients
 from atbptt.models import halves
 from atbptt.modes import thawed
@@ -81,7 +81,7 @@ class Unrolled:
 
     def sum_lags(self, sums: LagSums) -> None:
         """Hand over the gradients with respect to the states."""
-        for segment in segments(self.positions, CHUNK, self.inputs.device):
+        for segment in segments(self.positions, LAGS_AT_ONCE, self.inputs.device):
             lags, left = segment.steps.shape
             component = 0
             for kind in range(len(self.gradients[0])):
@@ -113,11 +113,14 @@ class Unrolled:
         step = position - lag
         features, after = self.recur(self.inputs[step : step + 1], self.states[step])
         if lag == 0:
-            made, gradients = [self._loss(features, position).mean()], None
+            # The loss may have been decided before the step.
+            pairs: list[tuple[Tensor, Tensor | None]] = [(self._loss(features, position).mean(), None)]
         else:
-            all_made = zip(tensors(after), (of_kind[lag - 1] for of_kind in self.gradients[number]), strict=True)
-            pairs = [(part, gradient) for part, gradient in all_made if part.requires_grad]
-            made, gradients = [part for part, _ in pairs], [gradient for _, gradient in pairs]
+            pairs = list(zip(tensors(after), (of_kind[lag - 1] for of_kind in self.gradients[number]), strict=True))
+        pairs = [(made, gradient) for made, gradient in pairs if made.requires_grad]
+        if not pairs:
+            return [torch.zeros_like(parameter) for parameter in parameters]
+        made, gradients = zip(*pairs, strict=True)
         return torch.autograd.grad(made, parameters, gradients, materialize_grads=True)
 
 
@@ -131,14 +134,18 @@ def unrolled_gradients(
     components: Sequence[str],
     weights: np.ndarray,
     measured: bool,
+    unsuited: str,
 ) -> LagGradients:
-    """What `lag_gradients` returns, of any model; the streams are not resampled for the measured bias."""
-    parameters = recurrent_parameters(model, inputs[:1], state) if measured else {}
+    """What `lag_gradients` returns, of any model; the streams are not resampled for the measured bias.
+
+    Nothing is measured of a model without recurrent parameters.
+    """
     with _native_layers():
+        parameters = recurrent_parameters(model, inputs[:1], state) if measured else {}
         unrolled = Unrolled(model, loss, inputs, targets, state, positions, parameters)
         sums = LagSums(components, len(inputs), unrolled.losses, weights)
         unrolled.sum_lags(sums)
-        return sums.result(unrolled.measure(len(inputs)) if measured else None)
+        return sums.result(unrolled.measure(len(inputs)) if parameters else None, unsuited)
 
 
 def recurrent_parameters(model: nn.Module, inputs: Tensor, state: State) -> dict[str, nn.Parameter]:
@@ -154,7 +161,7 @@ def recurrent_parameters(model: nn.Module, inputs: Tensor, state: State) -> dict
     with torch.enable_grad(), thawed(named.values()):
         _, after = recur(inputs, state)
         depend = [part.sum() for part in tensors(after) if part.requires_grad]
-        if not depend:
+        if not depend or not named:
             return {}
         found = torch.autograd.grad(depend, list(named.values()), allow_unused=True)
     return {name: named[name] for name, gradient in zip(named, found, strict=True) if gradient is not None}

@@ -9,8 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from atbptt.bias import resampling_weights
 from atbptt.datasets.task import cross_entropy
 from atbptt.gradients import lag_gradients, loss_positions
+from atbptt.randomness import numpy_generator, torch_generator
 from benchmarks.aside import as_ours, aside
 from benchmarks.baselines import PlainNetwork, one_call_probe, plain_probe
 from benchmarks.floor import probe_products
@@ -19,6 +21,7 @@ from benchmarks.sizes import PTB_SYMBOLS, Size, random_symbols
 from benchmarks.timing import Call, interleaved
 
 STACKED = 16  # loss positions of a probe
+RESAMPLES = 100  # as conf/config.yaml has
 FIRST_POSITION = 0.8  # of the window, as tau is in the published settings
 MEASURED_BIAS = Goal("at most", 2)
 
@@ -78,7 +81,7 @@ def _against_the_plain_way(case: Case, device: torch.device, speed: float) -> It
         aside(partial(plain_way, one_call_probe, size, window, device), device, as_ours) as at_once,
     ):
         ways: list[Call] = [plainly, kept, at_once, *_our_ways(size, window, device)]
-        plain, plain_kept, one_call, one, many, measured = interleaved(ways, case.repeats, device)
+        plain, plain_kept, one_call, one, many, measured, logged = interleaved(ways, case.repeats, device)
     name = f"{size} W{window}"
     floor = probe_products(size, last) / speed
     goal = Goal("at least", case.one_position)
@@ -110,15 +113,23 @@ def _against_the_plain_way(case: Case, device: torch.device, speed: float) -> It
         "a probe",
         Comparison("without", one, "ours / its", ours="with measured bias", goal=MEASURED_BIAS),
     )
+    yield Row(
+        f"the same with {RESAMPLES} resamples, as in an evaluation",
+        name,
+        logged,
+        "a probe",
+        Comparison("phi alone", one, "ours / its", ours="all"),
+    )
 
 
 def _our_ways(size: Size, window: int, device: torch.device) -> list[Call]:
-    """One position, many, one with the measured bias."""
+    """One position, many, one with the measured bias, and that with intervals."""
     last = _positions(window, 1)
     return [
         our_way(size, window, last, device),
         our_way(size, window, _positions(window, STACKED), device),
         our_way(size, window, last, device, measured=True),
+        our_way(size, window, last, device, measured=True, resamples=RESAMPLES),
     ]
 
 
@@ -162,11 +173,22 @@ def _growing(what: str, probed: Sequence[Probed], device: torch.device, speed: f
         before = Comparison(each.varied, took, "ours / its", ours="this")
 
 
-def our_way(size: Size, window: int, positions: list[int], device: torch.device, measured: bool = False) -> Call:
+def our_way(
+    size: Size,
+    window: int,
+    positions: list[int],
+    device: torch.device,
+    measured: bool = False,
+    resamples: int = 0,
+) -> Call:
     """The project's probe, ready to be called."""
     model = size.network().to(device)
     inputs, targets = _symbols(size, window, device)
-    return lambda: lag_gradients(model, cross_entropy, inputs, targets, positions, measured=measured)
+    weights = resampling_weights(resamples, len(positions), size.batch, numpy_generator("benchmarks, resamples"))
+    generator = torch_generator("benchmarks, sketch")
+    return lambda: lag_gradients(
+        model, cross_entropy, inputs, targets, positions, measured=measured, weights=weights, generator=generator
+    )
 
 
 def plain_way(probe: PlainProbe, size: Size, window: int, device: torch.device) -> Call:

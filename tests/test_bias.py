@@ -170,11 +170,32 @@ def test_a_resampled_bound_is_the_bound_of_what_was_drawn(kept_norm: str, estima
     options = {"estimator": estimator, "kept_norm": kept_norm, "longest": 20}
     weights = resampling_weights(3, 2, 5, generator)
     found = bias_bound(norms, kept[0], 8, weights=weights, resampled_kept_of_mean=kept, **options)
-    assert found.resampled.shape == (3, 20)
+    assert found.resampled.shape == (3, 12)
     for resample, drawn in enumerate(weights):
         positions, streams = (np.round(drawn.sum(axis=axis) * count).astype(int) for axis, count in ((1, 2), (0, 5)))
         taken = np.repeat(np.repeat(norms, positions, axis=0), streams, axis=2)
-        np.testing.assert_allclose(found.resampled[resample], bias_bound(taken, kept[resample], 8, **options).values)
+        again = bias_bound(taken, kept[resample], 8, **options)
+        np.testing.assert_allclose(found.resampled[resample], again.values[:12])
+        for delta in (0.5, 0.03, 0.01, 0.001):  # some lie beyond the window, and the last ones beyond the longest
+            assert found._lengths(delta)[resample] == (again.truncation(delta) or np.inf)
+
+
+def test_a_length_beyond_the_window_has_its_interval_and_its_confidence() -> None:
+    phi = 0.5 ** np.arange(1, 13)[:, None] * np.array([1.0, 1.0])
+    weights = np.array([[[0.5, 0.5]], [[1.0, 0.0]]])
+    kept = np.array([phi[:, 0].cumsum()] * 2)
+    found = bias_bound(phi[None], kept[0], 8, longest=30, weights=weights, resampled_kept_of_mean=kept)
+    length = found.truncation(2**-20)
+    assert length is not None
+    assert 12 < length < 30
+    assert found.interval(2**-20, 0.9) == (length, length)
+    assert found.truncation(2**-20, confidence=0.9) == length
+    assert found.truncation(2**-40, confidence=0.9) is None
+
+
+def test_a_sum_of_gradients_that_is_not_finite_says_so() -> None:
+    found = bias_bound(np.ones((10, 2)), np.append(np.ones(9), np.inf), 5)
+    assert not found.finite
 
 
 def test_confidence_and_interval_by_hand() -> None:

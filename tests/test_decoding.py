@@ -138,3 +138,14 @@ def test_it_is_differentiated_once() -> None:
 def test_steps_fill_the_budget_and_are_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbptt.decoding.OUTPUTS", 50)
     assert [steps_at_once(batch, 4) for batch in (1, 3, 12, 13)] == [12, 4, 1, 1]
+
+
+def test_features_may_be_changed_in_place_by_the_decoder() -> None:
+    model, (features, targets) = network(), drawn(6, 2)
+
+    def decode(part: Tensor) -> Tensor:
+        return model.decode(part.tanh_())
+
+    whole = mean_loss(model, decode, cross_entropy, features.detach().clone(), targets)
+    parts = mean_loss(model, decode, cross_entropy, features, targets, steps=2)
+    assert float(parts.detach()) == pytest.approx(float(whole.detach()), rel=1e-12)

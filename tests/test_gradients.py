@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -169,9 +170,47 @@ class StateInADict(Elman):
         return {"c": c, "h": h}
 
 
-@pytest.mark.parametrize("kind", [Elman, WithoutBiases, StateInADict])
+class ByName(Elman):
+    """The module's arguments are given by name, and its outputs are changed in place."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(input=self.encode(inputs, state), hx=state)
+        return self.decoder(hidden.mul_(2.0)), state
+
+
+class InAList(Elman):
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM)
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(self.encode(inputs, state), list(state))
+        return self.decoder(hidden), state
+
+
+class Normed(RecurrentNetwork):
+    """Its first half goes on behind the module, its second changes features in place."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(5)
+        super().__init__(5, 5, hidden=4)
+        self.norm = nn.LayerNorm(4)
+        self.double()
+
+    def recur(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = super().recur(inputs, state)
+        return self.norm(hidden), state
+
+    def decode(self, features: Tensor) -> Tensor:
+        return super().decode(features.tanh_())
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        features, state = self.recur(inputs, state)
+        return self.decode(features), state
+
+
+@pytest.mark.parametrize("kind", [Elman, WithoutBiases, StateInADict, ByName, InAList, Normed])
 def test_a_users_model_around_one_module_is_taken_apart(
-    kind: type[Elman], both: Any, loss: Any, monkeypatch: pytest.MonkeyPatch
+    kind: type[nn.Module], both: Any, loss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, (inputs, targets) = kind(), symbols(12)
     by_layers, by_autograd = both(model, loss, inputs, targets, [5, 9], burn_in=2, measured=True)
@@ -258,7 +297,46 @@ class OfCells(nn.Module):
         return {"lower": zeros, "upper": (zeros.clone(), zeros.clone())}
 
 
+class Tied(Elman):
+    """Two layers share a matrix: the gradient of it is not the sum of squares of two."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU, num_layers=2)
+        self.rnn.weight_hh_l1 = self.rnn.weight_hh_l0
+
+
+class WeightNormed(Elman):
+    """The module's matrix is made of other parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.utils.parametrizations.weight_norm(self.rnn, "weight_hh_l0")
+
+
+class OutputsFirst(nn.Module):
+    """The outputs of a step are read off the state before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.cell, self.decoder = nn.GRUCell(5, 4), nn.Linear(4, 5)
+        self.double()
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for symbol in inputs:
+            outputs.append(self.decoder(state))
+            state = self.cell(nn.functional.one_hot(symbol, 5).double(), state)
+        return torch.stack(outputs), state
+
+    def initial_state(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 4, dtype=torch.float64)
+
+
 UNSUITED = {
+    "shared parameters": Tied,
+    "a matrix made of others": WeightNormed,
+    "outputs before the state": OutputsFirst,
     "inputs depend on the state": FedTheState,
     "outputs depend on the state": ReadsTheState,
     "outputs depend on the cell": ReadsTheCell,
@@ -289,8 +367,10 @@ def by_hand(model: nn.Module, loss: Any, inputs: Tensor, targets: Tensor, positi
 @pytest.mark.parametrize("why", UNSUITED)
 def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -> None:
     model, (inputs, targets) = UNSUITED[why]().requires_grad_(False), symbols(8)
-    found = lag_gradients(model, loss, inputs, targets, [7])
+    found = lag_gradients(model, loss, inputs, targets, [7], measured=True)
     np.testing.assert_allclose(found.norms[0], by_hand(model, loss, inputs, targets, 7), rtol=1e-10)
+    assert found.unsuited is not None
+    assert 0 <= found.parameters.bias[-1] < found.parameters.bias[0]
 
     def take_apart() -> None:
         state = detach(model.initial_state(3))
@@ -421,6 +501,36 @@ def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkey
     np.testing.assert_allclose(parts.parameters.resampled_bias, whole.parameters.resampled_bias, rtol=1e-9, atol=1e-15)
 
 
+def test_positions_are_put_in_order_with_their_weights(loss: Any, way: str) -> None:
+    model, (inputs, targets) = network(), symbols(9)
+    weights = resampling_weights(3, 2, 3, np.random.default_rng(0))
+    ordered = lag_gradients(model, loss, inputs, targets, [4, 8], weights=weights)
+    reverse = lag_gradients(model, loss, inputs, targets, [8, 4], weights=weights[:, ::-1])
+    assert_same(reverse, ordered, 1e-12)
+    np.testing.assert_array_equal(reverse.weights, ordered.weights)
+    np.testing.assert_allclose(reverse.resampled_kept_of_mean, ordered.resampled_kept_of_mean, rtol=1e-12, err_msg=way)
+
+
+def test_what_is_kept_of_a_probe_does_not_grow_with_its_positions(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all gradients at all lags, only those of a segment are alive at once."""
+    monkeypatch.setattr(analytic, "SEGMENT", 1)  # a lag
+    model, (inputs, targets) = network(layers=2), symbols(40)
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+    whole = analytic.LagSums.add
+
+    def add(sums: Any, component: int, row: int, part: Tensor) -> None:
+        nonlocal most
+        alive.append(weakref.ref(part.untyped_storage()))
+        most = max(most, sum(storage() is not None for storage in alive))
+        whole(sums, component, row, part)
+
+    monkeypatch.setattr(analytic.LagSums, "add", add)
+    lag_gradients(model, loss, inputs, targets, list(range(30, 40)))
+    assert len(alive) == 4 * 40
+    assert most <= 8
+
+
 def test_several_positions_average_what_single_ones_give(loss: Any, way: str) -> None:
     model = network(cell="gru", layers=2)
     inputs, targets = symbols(9)
@@ -525,6 +635,22 @@ def test_a_gradient_that_is_not_finite_is_no_absent_lag(loss: Any, way: str) -> 
     assert not np.isfinite(average_norms(measured.norms)).any()
     assert not np.isfinite(measured.losses).any()
     assert np.isnan(measured.parameters.bias[:-1]).all(), way
+
+
+def test_a_gradient_that_overflows_has_infinite_norm(way: str) -> None:
+    model = network(cell="rnn_relu").float()
+    with torch.no_grad():
+        model.rnn.weight_hh_l0.fill_(1e6)
+    targets = symbols(30)[1]
+    found = lag_gradients(model, lambda o, _: o[..., 0] * 1e-30, torch.zeros_like(targets), targets, [29])
+    assert np.isinf(found.norms[0, -1]).any(), way
+    assert not (np.isfinite(found.norms) & (found.norms > 1e100)).any()
+
+
+def test_a_gradient_of_zero_tells_nothing_of_the_bias(way: str) -> None:
+    inputs, targets = symbols(6)
+    found = lag_gradients(network(), lambda o, _: o[..., 0] * 0, inputs, targets, [5], measured=True)
+    assert np.isnan(found.parameters.bias).all(), way
 
 
 def test_only_the_losses_differentiated_are_decoded(loss: Any, way: str) -> None:

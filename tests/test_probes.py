@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
 from atbptt.lags import LagGradients
 from atbptt.measured import ParameterGradients
-from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
+from atbptt.probes import Measurement, Prober, bias_metrics, check_probe, lag_profiles
 
 MEASURED = {"measured": True, "resampled": True}
 PLAIN = {"measured": False, "resampled": False}
@@ -42,7 +43,7 @@ def test_a_measurement_covers_the_window_and_every_K_of_the_stream(settings: Any
     assert measured.gradients.norms.shape == (2, 12, 4)
     assert measured.estimate.bound.phi.shape == (12,)
     assert measured.estimate.bound.values.shape == (60,)
-    assert measured.estimate.bound.resampled.shape == (7, 60)
+    assert measured.estimate.bound.resampled.shape == (7, 12)
     assert measured.estimate.bound.at(10**12) == measured.estimate.bound.values[-1]
     assert measured.estimate.measured.values.shape == (12,)
     assert measured.estimate.measured.resampled.shape == (7, 12)
@@ -55,7 +56,7 @@ def test_what_is_not_asked_for_is_not_measured_and_changes_nothing_else(settings
     task, model, *_ = build(made)
     (plain,), (whole,) = (Prober(made.probe, 0).measure(model, task, "policy", 0, **how) for how in (PLAIN, MEASURED))
     assert plain.estimate.measured is None
-    assert plain.estimate.bound.resampled.shape == (0, 60)
+    assert plain.estimate.bound.resampled.shape == (0, 12)
     np.testing.assert_array_equal(plain.estimate.bound.values, whole.estimate.bound.values)
 
 
@@ -68,8 +69,8 @@ def made_measurement(finite: bool = True) -> Measurement:
     losses = np.array([[1.0, 1.0 if finite else np.nan]])
     parameters = ParameterGradients(("w",), 1.0, measured, np.array([0.5, 0.8, 0.9, 1.0]), None)
     kept = np.arange(4.0)
-    gradients = LagGradients(losses, norms, norms[None], ("hidden0",), kept, kept[None], none, none, parameters)
-    bound = Bound(bias, resampled, phi=norms.mean(axis=(0, 2)), log_beta=-1.0, error=bias)
+    gradients = LagGradients(losses, norms, norms[None], ("hidden0",), kept, kept[None], none, none, parameters, None)
+    bound = Bound(bias, resampled, norms.mean(axis=(0, 2)), -1.0, bias, np.full(2, -0.1))
     return Measurement(gradients, BiasEstimate(bound, RelativeBias(measured, none)))
 
 
@@ -110,6 +111,79 @@ def test_a_probe_that_is_not_finite_logs_no_length_and_says_why() -> None:
     assert all(math.isnan(value) for name, value in logged.items() if name != "gradient_cosine")
     assert measurement.problem() == "its loss must be finite, and is nan in stream 1"
     assert made_measurement().problem() is None
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"),
+    [
+        ("losses", "its loss must be finite, and is inf in stream 1"),
+        ("measured", "the gradient of its recurrent parameters must be finite, and not zero throughout"),
+        ("bound", "the norms of its gradients are finite, but their sum is not"),
+    ],
+)
+def test_whatever_is_not_finite_is_told_and_the_policy_does_not_see_it(
+    what: str, problem: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = made_measurement()
+    nothing = np.full(4, np.nan)
+    bad = {
+        "losses": replace(good, gradients=replace(good.gradients, losses=np.array([[1.0, np.inf]]))),
+        "measured": replace(good, estimate=replace(good.estimate, measured=RelativeBias(nothing, np.empty((0, 4))))),
+        "bound": replace(good, estimate=replace(good.estimate, bound=replace(good.estimate.bound, values=nothing))),
+    }[what]
+    assert bad.problem() == problem
+    monkeypatch.setattr(Prober, "measure", lambda *_, **__: [bad, good])
+    made = settings("truncation=adaptive", "truncation.delta=0.95", "truncation.K_init=7", "truncation.K_min=1")
+    directory = run(made)
+    log = Path(directory.path / "log.txt").read_text()
+    assert f"probe 0 for policy says nothing, and changes nothing: {problem}" in log
+    assert directory.status()["K"] == 2  # of the good one
+
+
+def test_that_a_model_is_run_step_by_step_is_told_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from atbptt import experiment
+
+    class Wrapped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner, self.initial_state = inner, inner.initial_state
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            outputs, (h, c) = self.inner(inputs, state)
+            return outputs, (h * 1, c)
+
+    def wrapped(*arguments: Any) -> Any:
+        parts = build(*arguments)
+        return parts._replace(model=Wrapped(parts.model))
+
+    monkeypatch.setattr(experiment, "build", wrapped)
+    log = Path(run(settings()).path / "log.txt").read_text()
+    assert log.count("probes run the model step by step, which takes longer: the state it hands on is not its") == 1
+
+
+def test_measuring_a_model_without_recurrent_parameters_is_refused(settings: Any) -> None:
+    made = settings("truncation=adaptive", "truncation.estimator=measured")
+    task, _, policy, _ = build(made)
+
+    class Accumulator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = nn.Linear(task.input_size, task.output_size)
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            outputs = []
+            for symbol in inputs:
+                state = 0.5 * state + nn.functional.one_hot(symbol, task.input_size)
+                outputs.append(self.decoder(state))
+            return torch.stack(outputs), state
+
+        def initial_state(self, batch: int) -> Tensor:
+            return torch.zeros(batch, task.input_size)
+
+    check_probe(made.probe, Accumulator(), task, build(settings()).policy)
+    message = r"truncation.estimator \(=measured\) needs recurrent parameters, .* model Accumulator depends on none"
+    with pytest.raises(ConfigError, match=message):
+        check_probe(made.probe, Accumulator(), task, policy)
 
 
 class NotFiniteNow(nn.Module):

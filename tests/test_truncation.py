@@ -20,7 +20,7 @@ def estimate(
         return np.where(np.arange(1, 51) < (K or 99), 1.0, 0.1) if finite else np.full(50, np.nan)
 
     all_resampled = np.array([bias(K) for K in resampled]).reshape(-1, 50)
-    bound = Bound(bias(K), all_resampled, phi=np.ones(1), log_beta=-1.0, error=bias(K))
+    bound = Bound(bias(K), all_resampled, np.ones(1), -1.0, bias(K), np.full(len(resampled), -1.0))
     return BiasEstimate(bound, None if measured is None else RelativeBias(bias(measured), all_resampled))
 
 

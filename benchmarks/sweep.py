@@ -18,7 +18,7 @@ from benchmarks.timing import Measured, seconds_of
 
 CORES = 2
 RUNS = 8
-EPOCHS = 15
+EPOCHS = 30  # as conf/config.yaml has
 REPEATS = 1
 # Each way is one command: starting Python anew for every run would cost the runs one after another more.
 SIDE_BY_SIDE = ("device.threads=1", f"hydra.launcher.n_jobs={CORES}")

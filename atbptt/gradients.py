@@ -58,7 +58,7 @@ def lag_gradients(
             parameters of torch's recurrent layers; in other models those on which the next state depends, embeddings
             left out.
         weights: of each loss in R resamples, (R, P, B), each with the sum 1; see `bias.resampling_weights`.
-        generator: on the CPU, for what the resampled measured bias draws; needed where both are asked for.
+        generator: on the CPU, for what the resampled measured bias draws; always the same if left out.
 
     Raises:
         ConfigError: what does not fit, the model's state and outputs included.

@@ -128,8 +128,8 @@ class LSTMLayer(Layer):
 
     def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
         # The three sigmoids side by side, and the three gates that act on the cell.
-        super().__init__([torch.cat([weight[-len(weight) // 4 :], weight[: -len(weight) // 4]]) for weight in weights])
-        self.nonlinearity = nonlinearity
+        parts = [weight.chunk(4) for weight in weights]
+        super().__init__([torch.cat([o, i, f, g]) for i, f, g, o in parts], nonlinearity)
 
     def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         H, steps = self.hidden, len(inputs)

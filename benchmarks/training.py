@@ -53,30 +53,12 @@ def _ptb(device: torch.device, speed: float) -> Iterator[Row]:
         ours, plain, plain_kept = interleaved([our_windows(settings, PTB, device), plainly, kept], PTB_REPEATS, device)
     size = f"{PTB} V{PTB_SYMBOLS} K{PTB_K}"
     floor = _floor(PTB, PTB_K, speed)
-    yield Row(
-        "training, PTB size",
-        size,
-        ours,
-        "a window",
+    for against in (
         Comparison("plain baseline", plain, "its / ours", goal=Goal("at least", 1.8)),
-        floor,
-    )
-    yield Row(
-        "training, PTB size",
-        size,
-        ours,
-        "a window",
         Comparison(f"plain baseline, {KEPT}", plain_kept, "its / ours"),
-        floor,
-    )
-    yield Row(
-        "training, PTB size",
-        size,
-        ours,
-        "a window",
         Comparison("floor", Measured((floor,)), "ours / its", goal=Goal("at most", 1.4)),
-        floor,
-    )
+    ):
+        yield Row("training, PTB size", size, ours, "a window", against, floor)
 
 
 def _copy(device: torch.device, speed: float) -> Iterator[Row]:

@@ -6,11 +6,12 @@ own class is checked as closely as ours and needs no schema.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pkgutil
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,15 +91,11 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     target = node["_target_"]
     given = {str(key): value for key, value in node.items() if key not in ("_target_", "name")}
     located = _locate(group, target)
+    read = _signature if isinstance(located, Hashable) else _signature.__wrapped__
     try:
-        signature = inspect.signature(located)
+        parameters, adapters = read(located, SUPPLIED[group])
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{group}._target_", f"(={target}) does not tell what arguments it takes") from error
-    parameters = {
-        name: parameter
-        for name, parameter in signature.parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in SUPPLIED[group]
-    }
     for key in given:
         if key not in parameters:
             raise ConfigError(
@@ -109,10 +106,7 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and given.get(name, "???") == "???":
             raise ConfigError(f"{group}.{name}", f"is missing: {target} needs it; set it with {group}.{name}=...")
-    hints = _type_hints(located)
-    arguments = {
-        key: _coerced(f"{group}.{key}", value, hints[key]) if key in hints else value for key, value in given.items()
-    }
+    arguments = {key: _coerced(f"{group}.{key}", value, adapters.get(key)) for key, value in given.items()}
     return Component(group, str(node.get("name") or target.rpartition(".")[2]), target, arguments)
 
 
@@ -126,6 +120,24 @@ def _locate(group: str, target: str) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", located)
 
 
+@functools.lru_cache(maxsize=128)  # what a sweep of many jobs would read of the same few classes each time
+def _signature(
+    located: Callable[..., Any], supplied: tuple[str, ...]
+) -> tuple[dict[str, inspect.Parameter], dict[str, TypeAdapter[Any]]]:
+    """The parameters that YAML may set, and what checks the values of those whose type is told.
+
+    Raises:
+        TypeError, ValueError: there is no signature.
+    """
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(located).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in supplied
+    }
+    adapters = {name: _adapter(hint) for name, hint in _type_hints(located).items() if name in parameters}
+    return parameters, {name: adapter for name, adapter in adapters.items() if adapter is not None}
+
+
 def _type_hints(located: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(located.__init__ if inspect.isclass(located) else located)
@@ -133,13 +145,16 @@ def _type_hints(located: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _coerced(name: str, value: Any, annotation: Any) -> Any:
-    if isinstance(value, dict) and "_target_" in value:  # an object of its own, made when this one is
-        return value
+def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
     config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
-        adapter = TypeAdapter(annotation, config=None if _has_config(annotation) else config)
+        return TypeAdapter(annotation, config=None if _has_config(annotation) else config)
     except Exception:  # a type that pydantic has no schema for: the class itself must judge
+        return None
+
+
+def _coerced(name: str, value: Any, adapter: TypeAdapter[Any] | None) -> Any:
+    if adapter is None or (isinstance(value, dict) and "_target_" in value):  # an object of its own, made with this one
         return value
     try:
         # A truth value is no number: strict.

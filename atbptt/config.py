@@ -51,6 +51,7 @@ class DeviceSettings(Section):
 
     type: Literal["auto", "cpu", "cuda"]
     threads: int = Field(ge=1)
+    jobs_per_gpu: int = Field(ge=1)
 
 
 class Settings(Section):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import joblib
 import torch
 
 from atbptt.errors import ConfigError, require
+from atbptt.interruption import StoppedError, Told
+from atbptt.locks import LockedError, hold
+
+LEASE_SECONDS = 1.0  # between looks for a free GPU
 
 
 def check_device(kind: str, threads: int = 1) -> None:
@@ -24,11 +28,17 @@ def check_device(kind: str, threads: int = 1) -> None:
         raise ConfigError("device.type", "(=cuda) needs a CUDA GPU, and torch sees none here; choose auto or cpu")
 
 
-def parallel_jobs(kind: str) -> int:
-    """As many jobs at once as there are GPUs to compute on, or cores."""
+def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
+    """As many jobs at once as the GPUs take, or as there are cores for.
+
+    Arguments:
+        kind: `device.type`.
+        jobs_per_gpu: jobs that share a GPU.
+        threads: CPU threads a job, where it computes on the CPU.
+    """
     if kind != "cpu" and torch.cuda.is_available():
-        return torch.cuda.device_count()
-    return available_cores()
+        return torch.cuda.device_count() * jobs_per_gpu
+    return max(available_cores() // threads, 1)
 
 
 def available_cores() -> int:
@@ -37,10 +47,19 @@ def available_cores() -> int:
 
 
 @contextmanager
-def leased_device(kind: str) -> Iterator[torch.device]:
-    """The device to run on; a GPU that no other run of this user holds, where one is free.
+def leased_device(kind: str, jobs_per_gpu: int, told: Told) -> Iterator[torch.device]:
+    """The device to run on. A GPU is leased: no other run of this user on this machine gets it meanwhile.
 
-    A lease is a lock on a file, which the operating system takes back when its holder ends, however it ends.
+    A lease is a lock on a file (see `atbptt.locks`). Where all GPUs are taken, as by another sweep, it waits for one.
+
+    Arguments:
+        kind: `device.type`.
+        jobs_per_gpu: runs that share a GPU; with 1, none that shares one gets it either.
+        told: what signals tell the process.
+
+    Raises:
+        ConfigError: the machine lacks what is asked for.
+        StoppedError: the process was told to end while it waited.
     """
     check_device(kind)
     if kind == "cpu" or not torch.cuda.is_available():
@@ -48,16 +67,27 @@ def leased_device(kind: str) -> Iterator[torch.device]:
         return
     folder = Path(tempfile.gettempdir()) / f"atbptt-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    count = torch.cuda.device_count()
-    for index in range(count):
-        with open(folder / str(index), "w") as lease:
-            try:
-                fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            yield torch.device("cuda", index)
-            return
-    yield torch.device("cuda", os.getpid() % count)
+    names = gpu_names()
+    while True:
+        for slot in range(jobs_per_gpu):  # every GPU once before any of them twice
+            for index, name in enumerate(names):
+                with ExitStack() as lease:
+                    try:
+                        lease.enter_context(hold(folder / name, shared=jobs_per_gpu > 1, patience=0))
+                        lease.enter_context(hold(folder / f"{name}.{slot}", patience=0))
+                    except LockedError:
+                        continue
+                    yield torch.device("cuda", index)
+                    return
+        if told.ending:
+            raise StoppedError(f"{told.ending.name} while it waited for a GPU")
+        time.sleep(LEASE_SECONDS)
+
+
+def gpu_names() -> list[str]:
+    """A name for each GPU that torch sees, the same in every process, however many of them it is shown."""
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [str(properties.uuid) for properties in found]
 
 
 def configure_torch(threads: int) -> None:

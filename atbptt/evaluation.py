@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -15,10 +17,18 @@ CHUNK = 500  # steps that a call runs over: bounds memory, and does not change t
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, task: Task, split: Stream) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, task: Task, split: Stream, pause: Callable[[], object] = lambda: None
+) -> dict[str, float]:
     """The split's metrics, from a zero state at its start, dropout off; the model's mode is restored.
 
     Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
+
+    Arguments:
+        model: see `atbptt.models`.
+        task: the split's, for its loss and metrics.
+        split: (T, B) inputs and targets.
+        pause: called every `CHUNK` steps or sooner; what it raises ends the evaluation.
     """
     sums: dict[str, torch.Tensor] = {}
     recur, decode = halves(model)
@@ -27,6 +37,7 @@ def evaluate(model: nn.Module, task: Task, split: Stream) -> dict[str, float]:
     state = model.initial_state(split.batch)  # type: ignore[operator]
     with evaluating(model):
         for start in range(0, split.length, steps):
+            pause()
             inputs, targets = split.read(start, start + steps)
             features, state = recur(inputs, state)
             for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -10,7 +12,9 @@ from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import require_choice
 from atbptt.fitting import check_fit, check_policy, check_task
+from atbptt.interruption import StoppedError, Told, listening
 from atbptt.probes import check_probe
+from atbptt.provenance import Origin
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.training import Parts, Trainer
@@ -25,6 +29,14 @@ def build_task(settings: Settings) -> Task:
     return task
 
 
+def build_policy(settings: Settings) -> Policy:
+    """Build a run's policy and check that it keeps to its protocol (ConfigError)."""
+    seed_global("policy", settings.seed)
+    policy: Policy = settings.component("truncation").build()
+    check_policy(policy)
+    return policy
+
+
 def build(settings: Settings, task: Task | None = None) -> Parts:
     """Build a run's parts and check what only they together can tell.
 
@@ -37,9 +49,7 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
     Raises:
         ConfigError: a part cannot be made, or does not fit the others.
     """
-    seed_global("policy", settings.seed)
-    policy: Policy = settings.component("truncation").build()
-    check_policy(policy)
+    policy = build_policy(settings)
     if task is None:
         task = build_task(settings)
     if settings.monitor is not None:
@@ -52,24 +62,41 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
     return Parts(task, model, policy, optimizer)
 
 
-def run(settings: Settings) -> RunDirectory:
+def run(settings: Settings, origin: Origin | None = None, told: Told | None = None) -> RunDirectory:
     """Run an experiment to its budget, from its checkpoint if there is one; a finished run returns at once.
+
+    Arguments:
+        settings: the run's config.
+        origin: what started it, which is stored with it; None is this process.
+        told: what signals tell the process; None listens to them as long as the run lasts, in the main thread.
 
     Raises:
         BusyError: another process works on it.
+        StoppedError: a signal ended it; it continues from its checkpoint.
         Exception: whatever ended the run; its traceback and status are stored first.
     """
     directory = RunDirectory(settings)
     if directory.finished():
         return directory
-    parts = build(settings)  # before anything is written: what is wrong with the config leaves nothing behind
-    with directory.lock():
-        try:
-            directory.begin()
-            with directory.logging() as log, leased_device(settings.device.type) as device:
-                configure_torch(settings.device.threads)
-                Trainer(settings, parts, directory, device, log).train()
-        except BaseException as error:
-            directory.fail(error)
-            raise
+    origin = Origin() if origin is None else origin
+    with listening() if told is None else nullcontext(told) as told:
+        # Of a new run nothing is left behind if something is wrong with its config.
+        parts = None if directory.path.exists() else build(settings)
+        with directory.lock():
+            if directory.finished():  # by the process that held it until now
+                return directory
+            try:
+                directory.begin(origin)
+                parts = build(settings) if parts is None else parts
+                lease = leased_device(settings.device.type, settings.device.jobs_per_gpu, told)
+                with directory.logging() as log, lease as device:
+                    directory.note_environment(origin, log)
+                    configure_torch(settings.device.threads)
+                    Trainer(settings, parts, directory, device, log, told).train()
+            except StoppedError as stopped:
+                directory.stop(str(stopped))
+                raise
+            except BaseException as error:
+                directory.fail(error)
+                raise
     return directory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -15,11 +16,26 @@ import platformdirs
 
 from atbptt.errors import ConfigError
 
+# What the disk or the file system refuses, and not the program.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+
+class StorageError(OSError):
+    """The file system takes no more: it is full, read-only, broken or another's."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
     """Call `write` on a sibling temporary file, flush it to disk and rename it to `path`.
 
     The temporary file's name starts with a dot; nothing is left of it if writing fails.
+
+    Arguments:
+        path: the file to replace.
+        write: writes its new content.
+        previous: what `path` held before is kept under this name; None keeps it nowhere.
+
+    Raises:
+        StorageError: the file system refuses; `path` is as it was.
     """
     # Of the machine too: several may share the folder.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
@@ -28,14 +44,32 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)  # for a moment there is the previous one alone
         os.replace(temporary, path)
-    except BaseException:
+        _flush_folder(path.parent)
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            told = f"{path} cannot be written: {error.strerror}; what stood there before is unchanged"
+            raise StorageError(told) from error
         raise
 
 
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder: a rename too is lost with the power until its folder is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that flushes no folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically; errors as in `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from atbptt import schema
 from atbptt.planning import Job
+from atbptt.status import STALE, STATES, WAITING, RunStatus, read_run
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0  # between lines where the output is no terminal
@@ -31,12 +31,14 @@ class Watch:
     Arguments:
         jobs: the runs to watch, in any process.
         console: where to show them.
+        sweep: name of the sweep that launches them; what an earlier one left is not its progress.
     """
 
-    def __init__(self, jobs: list[Job], console: Console) -> None:
+    def __init__(self, jobs: list[Job], console: Console, sweep: str | None) -> None:
         self.jobs = jobs
         self.console = console
-        self.began = time.time()
+        self.sweep = sweep
+        self.known: dict[int, RunStatus] = {}
         self.shown: dict[int, str] = {}
         self.last_line = time.monotonic()
         self.stop = threading.Event()
@@ -63,80 +65,94 @@ class Watch:
             self._show()
 
     def _show(self) -> None:
-        statuses = [current_status(job, self.began) for job in self.jobs]
+        statuses = [self._look(i) for i in range(len(self.jobs))]
         if self.live:
             self.live.update(Group(headline(self.jobs, statuses), running_table(self.jobs, statuses)), refresh=True)
             return
         for i, status in enumerate(statuses):
-            state = str(status.get("state", "waiting"))
-            if state != self.shown.get(i, "waiting"):
-                self.shown[i] = state
+            if status.state != self.shown.get(i, WAITING):
+                self.shown[i] = status.state
                 self.last_line = time.monotonic()
-                line = f"{state:8}  {self.jobs[i].label}  {result(status)}".rstrip()
-                self.console.print(line, soft_wrap=True, markup=False)
+                line = f"{status.state:11}  {self.jobs[i].label}  {result(status)}".rstrip()
+                self.console.print(line, soft_wrap=True, markup=False, highlight=False)
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()
-            at = [s for s in statuses if s.get("state") == schema.RUNNING and "epoch" in s]
-            told = ", ".join(f"at epoch {s['epoch']:.3g} of {s['epochs']:g}" for s in at[:ROWS])
-            self.console.print(headline(self.jobs, statuses) + Text(f" | {told}"), soft_wrap=True)
+            at = [s for s in statuses if s.state == schema.RUNNING and None not in (s.epoch, s.epochs)]
+            told = ", ".join(f"at epoch {s.epoch:.3g} of {s.epochs:g}" for s in at[:ROWS])
+            self.console.print(headline(self.jobs, statuses) + Text(f" | {told}" if told else ""), soft_wrap=True)
+
+    def _look(self, i: int) -> RunStatus:
+        self.known[i] = read_run(self.jobs[i].directory.path, self.known.get(i))
+        return current(self.known[i], self.jobs[i], self.sweep)
 
 
-def current_status(job: Job, began: float) -> dict[str, Any]:
-    """The job's status; empty while it waits, whatever an earlier attempt left."""
-    status = job.directory.status()
-    if job.directory.finished(status) or status.get("heartbeat", 0) >= began:
-        return status
-    return {}
+def current(status: RunStatus, job: Job, sweep: str | None) -> RunStatus:
+    """A job's status in a sweep: waiting, whatever an earlier sweep left, until this one or another process runs it."""
+    settings = job.settings
+    told = (
+        status.sweep == sweep if status.state != schema.FINISHED else status.reached(settings.epochs, settings.seconds)
+    )
+    return (
+        status if told or status.state == schema.RUNNING else RunStatus(status.directory, WAITING, status.experiment_id)
+    )
 
 
-def result(status: dict[str, Any]) -> str:
-    """How far a run is and the best it found: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`."""
-    if status.get("error"):
-        return str(status["error"])
-    if "epoch" not in status:
+def result(status: RunStatus) -> str:
+    """How far a run is and the best it found: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why it failed."""
+    if status.why:
+        return status.why
+    if status.epoch is None or status.epochs is None or status.K is None:
         return ""
-    text = f"epoch {status['epoch']:.3g} of {status['epochs']:g}, K {status['K']}"
-    if status.get("best") is not None:
-        text += f", {status['monitor']} {status['best']:.4g} at epoch {status['best_epoch']:.3g}"
+    text = f"epoch {status.epoch:.3g} of {status.epochs:g}, K {status.K}"
+    if status.best is not None:
+        text += f", {status.monitor} {status.best:.4g} at epoch {status.best_epoch:.3g}"
     return text
 
 
-def headline(jobs: list[Job], statuses: list[dict[str, Any]]) -> Text:
+def headline(jobs: list[Job], statuses: list[RunStatus]) -> Text:
     """Counts by state, and the best result so far."""
-    counts = Counter(status.get("state", "waiting") for status in statuses)
-    text = Text(", ".join(f"{counts[state]} {state}" for state in (*STATE_STYLES, "waiting") if counts[state]))
-    scored = [(s["best"], i) for i, s in enumerate(statuses) if s.get("best") is not None]
-    if scored and len({statuses[i]["monitor"] for _, i in scored}) == 1:  # a perplexity and an error do not compare
+    counts = Counter(status.state for status in statuses)
+    text = Text(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
+    scored = [(status.best, i) for i, status in enumerate(statuses) if status.best is not None]
+    if scored and len({statuses[i].monitor for _, i in scored}) == 1:  # a perplexity and an error do not compare
         value, i = min(scored)
-        text.append(f" | best {statuses[i]['monitor']} {value:.4g}: {jobs[i].label}", style="bold")
+        text.append(f" | best {statuses[i].monitor} {value:.4g}: {jobs[i].label}", style="bold")
     return text
 
 
-STATE_STYLES = {schema.RUNNING: "cyan", schema.FINISHED: "green", schema.FAILED: "red"}
+STYLES = {
+    schema.RUNNING: "cyan",
+    schema.FINISHED: "green",
+    schema.FAILED: "red",
+    STALE: "red",
+    schema.INTERRUPTED: "yellow",
+}
+# The running ones first.
+ORDER = [schema.RUNNING, schema.FAILED, STALE, schema.INTERRUPTED, schema.FINISHED]
 
 
-def running_table(jobs: list[Job], statuses: list[dict[str, Any]]) -> Table:
+def running_table(jobs: list[Job], statuses: list[RunStatus]) -> Table:
     """A row a run that has begun, the running ones first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("run", "", "epoch", "K", "best", "at epoch"):
         table.add_column(heading, justify="left" if heading in ("run", "") else "right", no_wrap=heading != "run")
-    order = {schema.RUNNING: 0, schema.FAILED: 1, schema.FINISHED: 2}
-    begun = sorted((i for i, status in enumerate(statuses) if status), key=lambda i: order.get(statuses[i]["state"], 3))
+    begun = sorted(
+        (i for i, status in enumerate(statuses) if status.state in ORDER), key=lambda i: ORDER.index(statuses[i].state)
+    )
     for i in begun[:ROWS]:
         status = statuses[i]
         bar: ProgressBar | Text = ProgressBar(
-            total=max(status.get("epochs", 1), 1e-9), completed=status.get("epoch", 0), width=20
+            total=max(status.epochs or 1, 1e-9), completed=status.epoch or 0, width=20
         )
-        if status["state"] == schema.FAILED:
-            bar = Text("failed", style="red")
-        best = status.get("best")
+        if status.state not in (schema.RUNNING, schema.FINISHED):
+            bar = Text(status.state, style=STYLES[status.state])
         table.add_row(
-            Text(jobs[i].label, style=STATE_STYLES.get(status["state"], "")),
+            Text(jobs[i].label, style=STYLES[status.state]),
             bar,
-            f"{status.get('epoch', 0):.1f} / {status['epochs']:g}",
-            str(status.get("K", "")),
-            "" if best is None else f"{best:.4f}",
-            "" if best is None else f"{status['best_epoch']:.3g}",
+            f"{status.epoch or 0:.1f} / {status.epochs or 0:g}",
+            "" if status.K is None else str(status.K),
+            "" if status.best is None else f"{status.best:.4f}",
+            "" if status.best_epoch is None else f"{status.best_epoch:.3g}",
         )
     if len(begun) > ROWS:
         table.add_row(Text(f"... and {len(begun) - ROWS} more", style="dim"))

@@ -7,6 +7,7 @@ has to be stored to resume a run, and a run's draws do not depend on what else w
 from __future__ import annotations
 
 import hashlib
+import random
 
 import numpy as np
 import torch
@@ -29,8 +30,13 @@ def numpy_generator(purpose: str, *numbers: int) -> np.random.Generator:
 
 
 def seed_global(purpose: str, *numbers: int) -> None:
-    """Seed torch's global generators, the CPU's and GPUs', which `nn.Module` initialisation and dropout draw from."""
+    """Seed the global generators of torch, which `nn.Module` initialisation and dropout draw from, Python and numpy.
+
+    Nothing here draws from the last two, but a user's own model, data or policy may.
+    """
     seed = derive_seed(purpose, *numbers)
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (the legacy one is what such code draws from)
     # torch.manual_seed formats a stack trace for each kind of device that is not in use: more than a tenth of a
     # millisecond for every window.
     torch.default_generator.manual_seed(seed)

@@ -1,17 +1,18 @@
 """A run's directory: options, metrics, lag profiles, status, log, checkpoint.
 
 `outputs/<experiment>/<experiment_id>/`. Every file but the log is replaced atomically, so that what a reader
-or a crash finds is whole. The checkpoint is written after the metrics and decides how far the run got: rows
-beyond it are dropped when the run continues.
+or a crash finds is whole. The checkpoint is written after the metrics, holds them too, and decides how far the run
+got: rows beyond it are dropped when the run continues, and a table that somebody damaged is restored from it.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import logging
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from omegaconf import OmegaConf
 
-from atbptt import schema
+from atbptt import checkpoints, locks, provenance, schema, tables
 from atbptt.config import Settings
-from atbptt.files import write_atomically, write_text
+from atbptt.errors import described
+from atbptt.files import StorageError, write_text
+from atbptt.tables import Tables
 
 
 class BusyError(RuntimeError):
@@ -45,9 +46,9 @@ class RunDirectory:
         self.settings = settings
         self.experiment_id = settings.experiment_id
         self.path = Path(settings.output_dir) / settings.name / self.experiment_id
-        self._metrics: list[pa.Table] = []
-        self._gradients: list[pa.Table] = []
+        self.tables = Tables(self.path)
         self._status: dict[str, Any] = {}
+        self._began = time.monotonic()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -55,58 +56,79 @@ class RunDirectory:
 
         Raises:
             BusyError: another process holds it.
+            StorageError: the directory cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / schema.LOCK, "w") as file:
+        self.make()
+        with contextlib.ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                held.enter_context(locks.hold(self.path / schema.LOCK))
+            except locks.LockedError as error:
                 raise BusyError(f"{self.path} is being run by another process") from error
             yield
 
+    def make(self) -> None:
+        """Make the directory if it is not there (StorageError)."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be made: {error.strerror}") from error
+
     def busy(self) -> bool:
         """Whether a process holds the run."""
-        if not self.path.exists():
-            return False
-        try:
-            with self.lock():
-                return False
-        except BusyError:
-            return True
+        return locks.is_held(self.path / schema.LOCK)
 
     def status(self) -> dict[str, Any]:
         """What status.json says, empty if there is none."""
         return read_status(self.path)
 
-    def finished(self, status: Mapping[str, Any] | None = None) -> bool:
-        """Whether the run has reached the budget that the settings ask for, by its status (read if left out)."""
-        status = self.status() if status is None else status
+    def finished(self) -> bool:
+        """Whether the run has reached the budget that the settings ask for, and its tables can be read."""
+        return self.spent(self.status()) and self.tables.whole()
+
+    def spent(self, status: Mapping[str, Any]) -> bool:
+        """Whether a status tells of the budget that the settings ask for, reached."""
         return status.get("state") == schema.FINISHED and self.settings.budget_spent(
             status.get("epoch", 0), status.get("train_seconds", 0)
         )
 
-    def begin(self) -> None:
+    def begin(self, origin: provenance.Origin) -> None:
         """Say running, clear what a killed process left half written, store the config and the options."""
-        self.set_status(schema.RUNNING, error=None)
+        before = self.status()
+        self._status = {**before, "epochs": self.settings.epochs, "seconds": self.settings.seconds}
+        self._began = time.monotonic()
+        attempt = int(before.get("attempt", 0)) + 1
+        first = before.get("epoch", 0.0)
+        self.set_status(
+            schema.RUNNING, error=None, sweep=origin.sweep, attempt=attempt, started=time.time(), first_epoch=first
+        )
         for leftover in self.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
-        _write_table(self.path / schema.OPTIONS, pa.Table.from_pylist([self.settings.options()]))
+        options = pa.Table.from_pylist([self.settings.options()])
+        tables.write(self.path / schema.OPTIONS, tables.serialised(options))
         (self.path / schema.TRACEBACK).unlink(missing_ok=True)
 
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Rows of metrics and of lag profiles stored so far, which a checkpoint notes."""
-        metrics, gradients = (sum(map(len, tables)) for tables in (self._metrics, self._gradients))
-        return metrics, gradients
-
-    def restore(self, rows: tuple[int, int]) -> None:
-        """Take up the stored metrics and lag profiles that a checkpoint had noted; what came later is dropped."""
-        for kept, name, columns, count in (
-            (self._metrics, schema.METRICS, schema.METRICS_SCHEMA, rows[0]),
-            (self._gradients, schema.GRADIENTS, schema.GRADIENTS_SCHEMA, rows[1]),
-        ):
-            kept[:] = [pq.ParquetFile(self.path / name).read().cast(columns).slice(0, count)] if count else []
+    def note_environment(self, origin: provenance.Origin, log: logging.Logger) -> None:
+        """Add this attempt's code and machine to environment.json; the log tells of code that has changed."""
+        path = self.path / schema.ENVIRONMENT
+        try:
+            attempts = list(json.loads(path.read_text())["attempts"])
+            before = provenance.commits(attempts[-1]["code"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            attempts, before = [], ""
+        now = provenance.commits(origin.code)
+        if before and before != now:
+            log.warning("continues with other code: commit %s before, %s now", before, now)
+        attempts.append(
+            {
+                "started": self._status.get("started"),
+                "sweep": origin.sweep,
+                "command": origin.command,
+                "code": origin.code,
+                "machine": provenance.machine(),
+            }
+        )
+        write_text(path, json.dumps({"attempts": attempts}, indent=1))
 
     def add_metrics(self, clock: dict[str, float], values: Sequence[tuple[str, int, float]]) -> None:
         """Append one evaluation: (metric, replicate, value) at the clock's step, epoch, ... and store all."""
@@ -120,8 +142,7 @@ class RunDirectory:
             }
             for metric, replicate, value in values
         ]
-        self._metrics.append(pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA))
-        _write_table(self.path / schema.METRICS, pa.concat_tables(self._metrics))
+        self.tables.append(schema.METRICS, pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA))
 
     def add_gradients(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
         """Append the lag profiles of one evaluation (see `probes.lag_profiles`) and store all, NaN as null."""
@@ -134,8 +155,7 @@ class RunDirectory:
         }
         fields = schema.GRADIENTS_SCHEMA
         arrays = [pa.array(columns[field.name], type=field.type, from_pandas=True) for field in fields]
-        self._gradients.append(pa.table(arrays, schema=fields))
-        _write_table(self.path / schema.GRADIENTS, pa.concat_tables(self._gradients))
+        self.tables.append(schema.GRADIENTS, pa.table(arrays, schema=fields))
 
     def set_status(self, state: str, **details: Any) -> None:
         """Replace status.json: what stands there stays unless given anew; the heartbeat is now."""
@@ -143,29 +163,50 @@ class RunDirectory:
             experiment_id=self.experiment_id,
             state=state,
             epochs=self.settings.epochs,
+            seconds=self.settings.seconds,
             host=socket.gethostname(),
             pid=os.getpid(),
             heartbeat=time.time(),
+            elapsed=time.monotonic() - self._began,
             **details,
         )
         write_text(self.path / schema.STATUS, json.dumps(self._status, indent=1))
 
     def fail(self, error: BaseException) -> None:
         """Store the traceback and say failed; metrics and checkpoint stay as they are."""
-        write_text(self.path / schema.TRACEBACK, "".join(traceback.format_exception(error)))
-        interrupted = isinstance(error, KeyboardInterrupt)
-        self.set_status(schema.FAILED, error="interrupted" if interrupted else f"{type(error).__name__}: {error}")
+        self._end(schema.FAILED, described(error), "".join(traceback.format_exception(error)))
+
+    def stop(self, signal_name: str) -> None:
+        """Say interrupted, by this signal."""
+        self._end(schema.INTERRUPTED, signal_name, None)
+
+    def bury(self, reason: str, output: str) -> None:
+        """Say failed for a process that ended without saying why itself, unless another one has taken the run up.
+
+        Arguments:
+            reason: how it ended.
+            output: the last that it printed.
+        """
+        with contextlib.suppress(BusyError), self.lock():
+            self._status = self.status()
+            if self._status.get("state") not in (schema.FINISHED, schema.FAILED, schema.INTERRUPTED):
+                self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n")
+
+    def _end(self, state: str, error: str, trace: str | None) -> None:
+        with contextlib.suppress(StorageError):  # where nothing can be stored, whoever started the run tells
+            if trace is not None:
+                write_text(self.path / schema.TRACEBACK, trace)
+            self.set_status(state, error=error)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint."""
-        write_atomically(self.path / schema.CHECKPOINT, lambda file: torch.save(state, file))
+        """Replace the checkpoint, which holds the tables too; the one before it is kept."""
+        checkpoints.save(self.path, {**state, "tables": self.tables.content()})
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """The last checkpoint, on the CPU, or None. It may hold a user's own objects: load only what you trust."""
-        path = self.path / schema.CHECKPOINT
-        if not path.exists():
-            return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    def load_checkpoint(self, log: logging.Logger) -> dict[str, Any] | None:
+        """The last checkpoint that can be read, its tables taken up, or None (see `checkpoints.load`)."""
+        state = checkpoints.load(self.path, log)
+        if state is not None:
+            self.tables.restore(state["tables"], log)
         return state
 
     @contextmanager
@@ -174,14 +215,15 @@ class RunDirectory:
         logger = logging.getLogger(f"atbptt.run.{self.experiment_id}")
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        handler = logging.FileHandler(self.path / schema.LOG)
+        handler = _LogFile(self.path / schema.LOG)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         try:
             yield logger
         finally:
             logger.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):
+                handler.close()
 
 
 def read_status(path: Path) -> dict[str, Any]:
@@ -193,5 +235,9 @@ def read_status(path: Path) -> dict[str, Any]:
     return status if isinstance(status, dict) else {}
 
 
-def _write_table(path: Path, table: pa.Table) -> None:
-    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, without a traceback for every line; the next file to store tells why."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)

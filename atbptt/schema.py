@@ -1,4 +1,4 @@
-"""What a run directory holds: file names, Arrow schemas, metric names. `analysis` imports this and no more.
+"""What a run directory holds: file names, Arrow schemas, metric names. `analysis` imports this, `status`, `locks`.
 
 A run directory is `outputs/<experiment>/<experiment_id>/`; see docs/runs.md for each file and metric.
 """
@@ -12,10 +12,17 @@ METRICS = "metrics.parquet"  # long: a row per evaluation and metric
 GRADIENTS = "gradients.parquet"  # long: a row per evaluation, component and lag
 STATUS = "status.json"
 CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"  # code, packages, machine: an entry per attempt
 CHECKPOINT = "checkpoint.pt"
+PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 LOG = "log.txt"
+OUTPUT = "output.txt"  # what the run's process printed
 TRACEBACK = "traceback.txt"
-LOCK = "lock"
+LOCK = "lock"  # held by the process that works on the run; and in a sweep's folder by the one that launched it
+
+# Below the output folder: a folder a sweep, with its plan and the composed config.
+SWEEPS = ".sweeps"
+PLAN = "plan.json"
 
 METRICS_SCHEMA = pa.schema(
     [
@@ -53,8 +60,8 @@ GRADIENTS_SCHEMA = pa.schema(
 LOGGED_DELTAS = (1.0, 0.9, 0.5, 0.1)
 INTERVAL = 0.9  # share of resamples between `_low` and `_high`
 
-# States in status.json.
-RUNNING, FINISHED, FAILED = "running", "finished", "failed"
+# States in status.json. An interrupted run was told to end, and stored a checkpoint first.
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 
 def metric_of_delta(delta: float) -> str:

@@ -18,6 +18,7 @@ from atbptt.datasets.task import SPLITS, Task
 from atbptt.decoding import steps_at_once
 from atbptt.errors import require
 from atbptt.evaluation import evaluate
+from atbptt.interruption import StoppedError, Told
 from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
@@ -28,7 +29,8 @@ from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import cut, full_losses
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
-CHECKPOINT_SECONDS = 30.0  # at most this much work is lost; when one is written changes no result
+CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; when one is written changes no result
+EVALUATION_SECONDS = 5.0  # of work that are stored before an evaluation begins
 
 
 # What a checkpoint holds of a trainer besides model, optimizer and policy.
@@ -71,6 +73,7 @@ class Trainer:
         directory: the run's, held by this process.
         device: where to compute.
         log: the run's.
+        told: what signals tell the process.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Trainer:
         directory: RunDirectory,
         device: torch.device,
         log: logging.Logger,
+        told: Told,
     ) -> None:
         self.settings = settings
         self.task, self.model, self.policy, self.optimizer = parts
@@ -89,6 +93,8 @@ class Trainer:
         self.directory = directory
         self.device = device
         self.log = log
+        self.told = told
+        self.last_beat = self.last_checkpoint = time.monotonic()
         self.prober = Prober(settings.probe, settings.seed)
         self.told_unsuited = False
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
@@ -142,14 +148,15 @@ class Trainer:
         for note in getattr(self.task, "notes", ()):
             self.log.info("data, %s", note)
         self._resume()
-        last_beat = last_checkpoint = time.monotonic()
+        self.directory.set_status(schema.RUNNING, epoch=self._epoch(), first_epoch=self._epoch())
         while True:
             if self.step >= self.next_evaluation:
-                self.next_evaluation = next_due(self.step, self.settings.evaluate_every, self.epoch_steps)
+                if time.monotonic() - self.last_checkpoint > EVALUATION_SECONDS:
+                    self._checkpoint()  # the evaluation may take long
                 self._evaluate()
+                self.next_evaluation = next_due(self.step, self.settings.evaluate_every, self.epoch_steps)
                 self.sums = self._zero_sums()
                 self._checkpoint()
-                last_checkpoint = time.monotonic()
             if self.settings.budget_spent(self._epoch(), self.train_seconds):
                 break
             began = time.perf_counter()
@@ -157,14 +164,7 @@ class Trainer:
             spent = time.perf_counter() - began
             self.train_seconds += spent
             self.sums["seconds"] += spent
-            now = time.monotonic()
-            if now - last_beat > HEARTBEAT_SECONDS:
-                self._check_finite()
-                self._beat(schema.RUNNING)
-                last_beat = now
-            if now - last_checkpoint > CHECKPOINT_SECONDS:
-                self._checkpoint()
-                last_checkpoint = now
+            self._pause()
         if self.sums["steps"]:
             # The budget ends between two evaluations. A longer one would not evaluate here: the checkpoint before
             # this evaluation is the last, and a run that continues from it drops what the evaluation stored.
@@ -173,10 +173,39 @@ class Trainer:
         self._beat(schema.FINISHED)
         self.log.info("finished: %.3g epochs, %d updates, %.1f s", self._epoch(), self.updates, self.train_seconds)
 
+    def _pause(self) -> None:
+        """Between two windows: tell how far the run is, and store a checkpoint where it is time or asked for.
+
+        Raises:
+            StoppedError: the process was told to end.
+        """
+        now = time.monotonic()
+        if now - self.last_beat > HEARTBEAT_SECONDS:
+            self._check_finite()
+            self._beat(schema.RUNNING)
+        if self.told.ending or self.told.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS:
+            self.told.storing = False
+            self._checkpoint()
+        self._obey()
+
+    def _pause_in_evaluation(self) -> None:
+        """Within an evaluation, which changes nothing of the run until it is stored: it can be given up."""
+        if time.monotonic() - self.last_beat > HEARTBEAT_SECONDS:
+            self._beat(schema.RUNNING)
+        if self.told.ending:
+            self._checkpoint()  # the evaluation is made anew
+        self._obey()
+
+    def _obey(self) -> None:
+        if self.told.ending:
+            self._beat(schema.RUNNING)
+            raise StoppedError(f"{self.told.ending.name} at epoch {self._epoch():.3g}")
+
     def _advance(self) -> None:
         """One window, one update."""
         if self.position == 0:
             self.state = self.model.initial_state(self.task.train.batch)  # type: ignore[operator]
+        seed_global("policy", self.settings.seed, self.step)
         self._update_policy()
         window = cut(self.settings.scheme, self.policy.K, self.epoch_steps, self.start, self.position)
         seed_global("dropout", self.settings.seed, self.step)
@@ -256,6 +285,7 @@ class Trainer:
         """Log all metrics at the present parameters."""
         self._check_finite()
         self._check_parameters()
+        seed_global("evaluation", self.settings.seed, self.step)
         values: list[tuple[str, int, float]] = []
         if self.sums["losses"]:
             values.append(("train_loss", 0, float(self.sums["loss"]) / self.sums["losses"]))
@@ -263,8 +293,8 @@ class Trainer:
             if self.settings.clip_norm is not None:
                 values.append(("grad_norm", 0, float(self.sums["norm"]) / self.sums["updates"]))
         for split in ("valid", "test"):
-            for name, value in evaluate(self.model, self.task, getattr(self.task, split)).items():
-                values.append((f"{split}_{name}", 0, value))
+            found = evaluate(self.model, self.task, getattr(self.task, split), self._pause_in_evaluation)
+            values += [(f"{split}_{name}", 0, value) for name, value in found.items()]
         values += [("K", 0, self.policy.K), ("lr", 0, self.lr)]
         measurements = self._measure("evaluation", measured=True, resampled=True)
         values += bias_metrics(measurements, self.policy.K)
@@ -304,6 +334,7 @@ class Trainer:
             best_epoch=self.best.get("epoch"),
             device=str(self.device),
         )
+        self.last_beat = time.monotonic()
 
     def _checkpoint(self) -> None:
         """Store where the run is, if that is worth going on from: what was stored before stays otherwise."""
@@ -314,14 +345,14 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "policy": dict(vars(self.policy)),
-                "rows": self.directory.rows,
                 **{name: getattr(self, name) for name in RESUMED},
             }
         )
+        self.last_checkpoint = time.monotonic()
 
     def _resume(self) -> None:
         """Take up the run where its checkpoint left it."""
-        saved = self.directory.load_checkpoint()
+        saved = self.directory.load_checkpoint(self.log)
         if saved is None:
             return
         self.model.load_state_dict(saved["model"])
@@ -332,5 +363,4 @@ class Trainer:
         if self.state is not None:
             self.state = map_state(lambda part: part.to(self.device), self.state)
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
-        self.directory.restore(saved["rows"])
         self.log.info("continues from its checkpoint at epoch %.3g", self._epoch())

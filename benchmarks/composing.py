@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 
 import torch
-from omegaconf import OmegaConf
 
+from atbptt.composing import CONFIG_NAME, composer, job_config
 from atbptt.config import Settings, validated
-from atbptt.devices import parallel_jobs
-from atbptt.planning import CONFIG_NAME, composer, job_config
+from atbptt.interruption import Told
 from atbptt.runs import RunDirectory
 from atbptt.training import Parts, Trainer
 from benchmarks.machine import ROOT
@@ -17,11 +16,10 @@ from benchmarks.machine import ROOT
 
 def settings_of(*overrides: str) -> Settings:
     """The settings that `python launch.py OVERRIDES` would run with."""
-    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
     with composer(ROOT / "conf") as hydra:
         return validated(job_config(hydra, CONFIG_NAME, list(overrides)))
 
 
 def trainer_of(settings: Settings, parts: Parts, device: torch.device) -> Trainer:
     """The project's training loop, before its first window. Nothing is written of it."""
-    return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__))
+    return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__), Told())

@@ -14,9 +14,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from atbptt.composing import composer, job_config
 from atbptt.config import Settings, validated
 from atbptt.devices import parallel_jobs
-from atbptt.planning import composer, job_config
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,18 @@ def make(size: int) -> dict[str, int]:
     return {"made": size}
 
 
+def make_sized(input_size: int) -> int:
+    return input_size
+
+
+class Maker:
+    __hash__ = None
+
+    def __call__(self, size: int) -> dict[str, int]:
+        return {"made": size}
+
+
+maker = Maker()
 number = 3
 """
 
@@ -92,6 +105,27 @@ def test_a_users_class_is_built_with_its_arguments() -> None:
 
 def test_a_function_may_make_the_part() -> None:
     assert component("dataset", node("make", size=3)).build() == {"made": 3}
+
+
+def test_an_object_that_cannot_be_hashed_may_make_the_part() -> None:
+    assert component("dataset", node("maker", size=3.0)).arguments == {"size": 3.0}
+    assert component("dataset", node("maker", size=3)).build() == {"made": 3}
+
+
+def test_a_class_that_is_defined_anew_is_checked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook."""
+    assert component("dataset", node(size=3)).arguments == {"size": 3}
+    module = importlib.import_module("user_parts_of_a_test")
+    monkeypatch.setattr(module, "Mine", module.Sink)
+    with pytest.raises(ConfigError, match=r"^dataset.rate \(=2\) is no option .*; its options are size$"):
+        component("dataset", node(size=3, rate=2))
+
+
+def test_what_is_supplied_to_one_group_is_an_option_in_another() -> None:
+    sized = "user_parts_of_a_test.make_sized"
+    assert component("dataset", {"_target_": sized, "input_size": 3}).arguments == {"input_size": 3}
+    with pytest.raises(ConfigError, match=r"^model.input_size \(=3\) is no option"):
+        component("model", {"_target_": sized, "input_size": 3})
 
 
 def test_the_name_is_the_yamls_or_the_class() -> None:

@@ -38,7 +38,7 @@ BASE: dict[str, Any] = {
         "fit_from": None,
         "kept_norm": "of_mean",
     },
-    "device": {"type": "cpu", "threads": 1},
+    "device": {"type": "cpu", "threads": 1, "jobs_per_gpu": 1},
     "model": {"name": "lstm", "_target_": "atbptt.models.RecurrentNetwork", "layers": 1, "dropout": 0.0},
     "dataset": {
         "name": "linear",
@@ -65,6 +65,7 @@ IGNORED = {
     "monitor": "loss",
     "device.type": "auto",
     "device.threads": 2,
+    "device.jobs_per_gpu": 2,
     "model.name": "my lstm",
     "dataset.name": "my data",
     "truncation.name": "my policy",
@@ -139,6 +140,7 @@ def test_id_is_12_hex_characters_and_the_same_each_time() -> None:
     first, second = validated(changed()).experiment_id, validated(changed()).experiment_id
     assert re.fullmatch("[0-9a-f]{12}", first)
     assert first == second
+    assert first == "07fbdd18bc15"  # of earlier versions too, or nobody's finished runs would be found
 
 
 def test_every_leaf_is_known_to_matter_to_the_id_or_not() -> None:
@@ -222,7 +224,7 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
     [
         ("lr_scalling", 1, NOT_AN_OPTION.format("lr_scalling", "lr_scaling") + "name, output_dir, lr, "),
         ("probe.windw", 1, NOT_AN_OPTION.format("probe.windw", "window") + "window, tau, burn_in, "),
-        ("device.thread", 1, NOT_AN_OPTION.format("device.thread", "threads") + "type, threads$"),
+        ("device.thread", 1, NOT_AN_OPTION.format("device.thread", "threads") + "type, threads, jobs_per_gpu$"),
         ("model.hiden", 1, r"^model.hiden \(=1\) is no option of .*RecurrentNetwork; did you mean hidden\?; "),
         ("xyzzy", 1, r"^xyzzy is no option; the options are name, "),
         ("lr", 0, r"^lr \(=0\) must be greater than 0$"),
@@ -264,6 +266,7 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("probe.window", True, r"^probe.window \(=true\) must not be a truth value$"),
         ("truncation.K", True, r"^truncation.K \(=true\) must be a valid integer$"),
         ("device.type", "gpu", r"^device.type \(=gpu\) must be 'auto', 'cpu' or 'cuda'$"),
+        ("device.jobs_per_gpu", 0, r"^device.jobs_per_gpu \(=0\) must be greater than or equal to 1$"),
         ("device.threads", 0, r"^device.threads \(=0\) must be greater than or equal to 1$"),
         ("probe", None, r"^probe \(=null\) must be "),
         ("model", None, r"^model \(=null\) must be a valid dictionary$"),

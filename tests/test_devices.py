@@ -1,19 +1,36 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
+from atbptt import devices
 from atbptt.devices import check_device, configure_torch, leased_device, parallel_jobs
 from atbptt.errors import ConfigError
+from atbptt.interruption import StoppedError, Told
 
 TINIEST = 1e-310  # a subnormal double
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def lease(kind: str = "cuda", jobs_per_gpu: int = 1, told: Told | None = None) -> AbstractContextManager[torch.device]:
+    return leased_device(kind, jobs_per_gpu, told or Told())
+
+
+def ended() -> Told:
+    """Of a process that has been told to end, and so does not wait."""
+    told = Told()
+    told.note(signal.SIGTERM)
+    return told
 
 
 @pytest.fixture
@@ -24,6 +41,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine that says it has two GPUs, with no leases yet."""
+    monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-0", "GPU-1"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -46,7 +64,7 @@ def test_cuda_without_a_gpu_is_refused() -> None:
     message = r"^device.type \(=cuda\) needs a CUDA GPU, .* choose auto or cpu$"
     with pytest.raises(ConfigError, match=message):
         check_device("cuda")
-    with pytest.raises(ConfigError, match=message), leased_device("cuda"):
+    with pytest.raises(ConfigError, match=message), lease():
         pass
 
 
@@ -54,14 +72,15 @@ def test_cuda_without_a_gpu_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["auto", "cpu"])
 def test_without_a_gpu_runs_compute_on_the_cpu_as_many_as_cores(kind: str) -> None:
     check_device(kind)
-    with leased_device(kind) as device:
+    with lease(kind) as device:
         assert device == torch.device("cpu")
-    assert parallel_jobs(kind) == CORES
+    assert parallel_jobs(kind, 2, 1) == CORES
+    assert parallel_jobs(kind, 1, CORES) == parallel_jobs(kind, 1, CORES + 1) == 1
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_cpu_means_cpu_where_there_is_a_gpu() -> None:
-    with leased_device("cpu") as device:
+    with lease("cpu") as device:
         assert device == torch.device("cpu")
 
 
@@ -70,22 +89,96 @@ def test_cpu_means_cpu_where_there_is_a_gpu() -> None:
 def test_as_many_runs_as_gpus_or_as_cores(kind: str, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: CORES + 1)
     check_device(kind)
-    assert parallel_jobs(kind) == jobs
+    assert parallel_jobs(kind, 1, 1) == jobs
+    assert parallel_jobs(kind, 3, 1) == (jobs if kind == "cpu" else 3 * jobs)
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_each_run_gets_a_gpu_of_its_own_while_there_are_free_ones() -> None:
+def test_each_run_gets_a_gpu_of_its_own_and_waits_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
     with ExitStack() as runs:
-        leases = [runs.enter_context(leased_device("auto")) for _ in range(3)]
-    assert leases[:2] == [torch.device("cuda", 0), torch.device("cuda", 1)]
-    assert leases[2] == torch.device("cuda", os.getpid() % 2)
+        leases = [runs.enter_context(lease()) for _ in range(2)]
+        assert leases == [torch.device("cuda", 0), torch.device("cuda", 1)]
+        told = Told()
+
+        def end_the_second_run(_: float) -> None:
+            looks.append("waits")
+            if len(looks) == 2:
+                told.note(signal.SIGTERM)
+
+        monkeypatch.setattr(time, "sleep", end_the_second_run)
+        with pytest.raises(StoppedError, match=r"^SIGTERM while it waited for a GPU$"), lease(told=told):
+            pass
+    assert len(looks) == 2
+    with lease() as device:
+        assert device == torch.device("cuda", 0)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_runs_that_share_gpus_fill_each_once_before_any_twice() -> None:
+    with ExitStack() as runs:
+        leases = [runs.enter_context(lease(jobs_per_gpu=2)) for _ in range(4)]
+        assert [device.index for device in leases] == [0, 1, 0, 1]
+        with pytest.raises(StoppedError), lease(jobs_per_gpu=2, told=ended()):
+            pass
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_run_that_wants_a_gpu_of_its_own_gets_none_that_others_share() -> None:
+    with lease(jobs_per_gpu=2), lease(jobs_per_gpu=2), pytest.raises(StoppedError), lease(told=ended()):
+        pass
+    with lease(), lease(jobs_per_gpu=2) as device:
+        assert device == torch.device("cuda", 1)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_processes_that_are_shown_other_gpus_do_not_take_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By CUDA_VISIBLE_DEVICES or a scheduler the second GPU is the first, and only, one of the other process."""
+    with lease():
+        monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-1"])
+        with lease() as device:
+            assert device == torch.device("cuda", 0)
+            monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-0", "GPU-1"])
+            with pytest.raises(StoppedError), lease(told=ended()):
+                pass
+
+
+def _book(folder: str, log: str) -> None:
+    tempfile.tempdir = folder
+    torch.cuda.is_available = lambda: True  # type: ignore[method-assign]
+    devices.gpu_names = lambda: ["GPU-0", "GPU-1"]
+    devices.LEASE_SECONDS = 0.01
+    for _ in range(5):
+        with lease(jobs_per_gpu=2) as device, open(log, "a") as file:
+            file.write(f"+{device.index}\n")
+            file.flush()
+            time.sleep(0.02)
+            file.write(f"-{device.index}\n")
+
+
+def test_processes_never_double_book(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    log = tmp_path / "log"
+    processes = [context.Process(target=_book, args=(str(tmp_path), str(log))) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    runs = Counter[str]()
+    lines = log.read_text().split()
+    assert len(lines) == 2 * 5 * 6
+    for line in lines:
+        runs[line[1]] += 1 if line[0] == "+" else -1
+        assert runs[line[1]] <= 2
+    assert not any(runs.values())
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_is_free_again_when_its_run_ends_or_fails() -> None:
-    with pytest.raises(RuntimeError, match="diverged"), leased_device("cuda"):
+    with pytest.raises(RuntimeError, match="diverged"), lease():
         raise RuntimeError("diverged")
-    with leased_device("cuda") as device:
+    with lease() as device:
         assert device == torch.device("cuda", 0)
 
 

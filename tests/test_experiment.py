@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
+import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +20,8 @@ from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
+from atbptt.interruption import ENDING, STORING, StoppedError, Told
+from atbptt.provenance import Origin, code
 from atbptt.runs import RunDirectory
 from atbptt.training import DivergedError, Trainer
 from atbptt.windows import SCHEMES
@@ -32,9 +38,7 @@ def metrics(directory: RunDirectory) -> pd.DataFrame:
 
 
 def parameters(directory: RunDirectory) -> dict[str, torch.Tensor]:
-    checkpoint = directory.load_checkpoint()
-    assert checkpoint is not None
-    return checkpoint["model"]
+    return torch.load(directory.path / schema.CHECKPOINT)["model"]
 
 
 def check_same(a: RunDirectory, b: RunDirectory) -> None:
@@ -309,9 +313,9 @@ def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
     probe = [o for o in tiny if o.startswith("probe")]
     mine = ["dataset=parity", "model=leaky", "truncation=doubling", "model.leak=0.25"]
     arguments = ["--config-dir", str(tmp_path / "yaml"), *probe, *mine, "epochs=3", f"output_dir={tmp_path}/out"]
-    jobs = plan(arguments, root / "conf")
-    assert jobs is not None
-    directory = run(jobs[0].settings)
+    planned = plan(arguments, root / "conf")
+    assert planned is not None
+    directory = run(planned.jobs[0].settings)
     assert directory.path.parent == tmp_path / "out" / "parity"
     assert series(directory, "K") == [2, 2, 4, 8]  # at an evaluation, K is that of the window before
     options = pq.read_table(directory.path / schema.OPTIONS).to_pylist()[0]
@@ -456,5 +460,113 @@ def test_checkpoints_come_between_evaluations_too(settings: Make, monkeypatch: p
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(directory.logging())
         assert isinstance(log, logging.Logger)
-        Trainer(made, build(made), directory, torch.device("cpu"), log).train()
+        Trainer(made, build(made), directory, torch.device("cpu"), log, Told()).train()
     assert {10, 20, 30, 40, 50} <= set(steps)
+
+
+def signal_after(monkeypatch: pytest.MonkeyPatch, updates: int, number: signal.Signals, evaluating: bool) -> None:
+    """Send the process a signal once so many updates are done: between two windows, or within the next evaluation."""
+    name = "_pause_in_evaluation" if evaluating else "_pause"
+    pause = getattr(Trainer, name)
+    sent = []
+
+    def signalled(self: Trainer) -> None:
+        if self.updates >= updates and not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+        pause(self)
+
+    monkeypatch.setattr(Trainer, name, signalled)
+
+
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("evaluating", [False, True])
+def test_a_run_that_is_told_to_end_stores_a_checkpoint_and_continues_exactly(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, evaluating: bool
+) -> None:
+    """An evaluation is given up and made anew; the signal's handler is what it was."""
+    whole = run(settings(*ADAPTIVE))
+    stopped = settings(*ADAPTIVE, f"output_dir={tmp_path}/stopped")
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        signal_after(patch, 7, number, evaluating)
+        with pytest.raises(StoppedError, match=rf"^{number.name} at epoch "):
+            run(stopped)
+    assert signal.getsignal(number) is before
+    directory = RunDirectory(stopped)
+    status = directory.status()
+    assert status["state"] == "interrupted"
+    assert torch.load(directory.path / schema.CHECKPOINT)["updates"] >= 7
+    assert not (directory.path / schema.TRACEBACK).exists()
+    check_same(whole, run(stopped))
+
+
+@pytest.mark.parametrize("number", STORING)
+def test_a_run_that_is_asked_for_a_checkpoint_stores_one_and_goes_on(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    stored: list[int] = []
+    save = RunDirectory.save_checkpoint
+
+    def note(self: RunDirectory, state: dict[str, object]) -> None:
+        stored.append(int(state["updates"]))  # type: ignore[call-overload]
+        save(self, state)
+
+    monkeypatch.setattr(RunDirectory, "save_checkpoint", note)
+    signal_after(monkeypatch, 4, number, evaluating=False)
+    directory = run(settings("epochs=1"))
+    assert directory.status()["state"] == "finished"
+    assert stored == [0, 4, 6]
+
+
+def test_what_a_users_own_classes_draw_from_global_generators_is_resumed_too(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that draws from Python's and numpy's: from a checkpoint, from the start, after other draws."""
+    drawn: list[tuple[int, float, float]] = []
+    update = Trainer._update_policy
+
+    def draw(self: Trainer) -> None:
+        drawn.append((self.step, random.random(), float(np.random.random())))  # noqa: NPY002
+        update(self)
+
+    monkeypatch.setattr(Trainer, "_update_policy", draw)
+    run(settings())
+    whole, drawn[:] = list(drawn), []
+    random.random()
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 7, checkpoint=True)
+        with pytest.raises(InterruptedTrainingError):
+            run(settings(f"output_dir={tmp_path}/broken"))
+    np.random.random()  # noqa: NPY002
+    run(settings(f"output_dir={tmp_path}/broken"))
+    assert drawn == whole
+
+
+def test_little_work_is_lost_in_a_long_evaluation(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done since the last checkpoint is stored before an evaluation begins."""
+    monkeypatch.setattr("atbptt.training.EVALUATION_SECONDS", 0.0)
+    events: list[str] = []
+    save = RunDirectory.save_checkpoint
+    monkeypatch.setattr(
+        RunDirectory, "save_checkpoint", lambda self, state: (events.append("store"), save(self, state))
+    )
+    monkeypatch.setattr(
+        "atbptt.training.evaluate", lambda *_: (events.append("evaluate"), {"ppl": 1.0, "loss": 0.0})[1]
+    )
+    run(settings("epochs=1"))
+    assert events == [*["store", "evaluate", "evaluate", "store"] * 2]
+
+
+def test_a_run_stores_where_it_comes_from(settings: Make) -> None:
+    """Every attempt adds its code, packages and machine."""
+    run(settings("epochs=1"))
+    directory = run(settings("epochs=2"), Origin("sweep", {**code(), "repositories": []}, ["launch.py"]))
+    first, second = json.loads((directory.path / schema.ENVIRONMENT).read_text())["attempts"]
+    assert first["code"] == code()
+    assert first["code"]["packages"]["torch"] == torch.__version__
+    assert first["machine"]["cores"] >= 1
+    assert (second["sweep"], second["command"]) == ("sweep", ["launch.py"])
+    status = directory.status()
+    assert (status["sweep"], status["attempt"], status["first_epoch"]) == ("sweep", 2, 1.0)
+    assert "continues with other code: commit" in (directory.path / schema.LOG).read_text()

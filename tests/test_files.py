@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -9,7 +10,7 @@ from typing import IO
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.files import check_writable, content_digest, write_atomically, write_text
+from atbptt.files import StorageError, check_writable, content_digest, write_atomically, write_text
 
 
 def test_a_text_is_written_as_utf8(tmp_path: Path) -> None:
@@ -54,13 +55,43 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
     assert path.read_text() == "new"
 
 
-def test_bytes_are_on_disk_before_the_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_are_on_disk_before_the_name_is_taken_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(f"fsync {os.fstat(fd).st_size}"), fsync(fd)))
+
+    def note(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        calls.append("flush the folder" if stat.S_ISDIR(found.st_mode) else f"flush {found.st_size} bytes")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b)))
     write_text(tmp_path / "status", "text")
-    assert calls == ["fsync 4", "replace"]
+    assert calls == ["flush 4 bytes", "replace", "flush the folder"]
+
+
+def test_what_stood_there_before_can_be_kept(tmp_path: Path) -> None:
+    path, previous = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.previous.pt"
+    for text in (b"one", b"two", b"three"):
+        write_atomically(path, lambda file, text=text: file.write(text), previous)  # type: ignore[misc]
+    assert (path.read_bytes(), previous.read_bytes()) == (b"three", b"two")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_is_told_with_the_file_and_leaves_the_old_one(tmp_path: Path, number: int) -> None:
+    path = tmp_path / "metrics.parquet"
+    write_text(path, "old")
+
+    def refuse(file: IO[bytes]) -> None:
+        file.write(b"ne")
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(StorageError, match=f"^{path} cannot be written: {os.strerror(number)}; what stood there"):
+        write_atomically(path, refuse, tmp_path / "previous")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["metrics.parquet"]
 
 
 def test_a_folder_that_does_not_exist_is_not_made(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -42,34 +41,36 @@ def runs(folder: Path) -> dict[str, Path]:
 def test_a_sweep_runs_every_job_says_so_and_skips_them_the_next_time(launch: Launch, tmp_path: Path) -> None:
     done = launch("-m", "truncation=adaptive", "lr=1,10")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("finished  lr=") == 2
+    assert done.stdout.count("finished     lr=") == 2
     assert "python -m analysis table out/copy_fixed" in done.stdout
     found = runs(tmp_path / "out")
     assert len(found) == 2
     for path in found.values():
         assert {f.name for f in path.iterdir()} == {
             schema.OPTIONS, schema.METRICS, schema.GRADIENTS, schema.STATUS, schema.CONFIG,
-            schema.CHECKPOINT, schema.LOG, schema.LOCK,
+            schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK,
         }  # fmt: skip
     again = launch("-m", "truncation=adaptive", "lr=1,10,3")
     assert again.returncode == 0
-    assert again.stdout.count("skipped   lr=") == 2
+    assert again.stdout.count("skipped      lr=") == 2
     assert again.stdout.count("finished before: epoch 2 of 2, K ") == 2
-    assert again.stdout.count("finished  lr=3") == 1
+    assert again.stdout.count("finished     lr=3") == 1
     assert len(runs(tmp_path / "out")) == 3
 
 
 def test_the_launcher_does_not_change_a_bit(launch: Launch, tmp_path: Path) -> None:
-    """Side by side, one after another, and alone."""
+    """Side by side, by joblib's workers, one after another in the launching process, and alone."""
     sweep = ("truncation=adaptive", "model.dropout=0.2")
-    launch("-m", "lr=1,3", *sweep, "output_dir=joblib")
+    launch("-m", "lr=1,3", *sweep, "output_dir=local")
+    launch("-m", "lr=1,3", *sweep, "output_dir=joblib", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     launch("-m", "lr=1,3", *sweep, "output_dir=basic", "hydra/launcher=basic")
     launch("lr=3", *sweep, "output_dir=alone")
-    joblib, basic, alone = (runs(tmp_path / name) for name in ("joblib", "basic", "alone"))
-    assert set(joblib) == set(basic)
-    assert set(alone) < set(joblib)
-    for name, path in joblib.items():
-        for other in (basic[name], alone.get(name, basic[name])):
+    local, joblib, basic, alone = (runs(tmp_path / name) for name in ("local", "joblib", "basic", "alone"))
+    assert len(local) == 2
+    assert set(local) == set(joblib) == set(basic)
+    assert set(alone) < set(local)
+    for name, path in local.items():
+        for other in (joblib[name], basic[name], alone.get(name, basic[name])):
             frames = []
             for folder in (path, other):
                 frame = pq.read_table(folder / schema.METRICS).to_pandas().drop(columns="train_seconds")
@@ -82,11 +83,14 @@ def test_the_launcher_does_not_change_a_bit(launch: Launch, tmp_path: Path) -> N
 def test_a_run_that_fails_leaves_the_others_alone(launch: Launch, tmp_path: Path) -> None:
     done = launch("-m", "model=rnn_relu", "clip_norm=null", "lr=1e9,0.01")
     assert done.returncode == 1
-    assert "finished  lr=0.01" in done.stdout
-    assert "failed    lr=1000000000.0: DivergedError: the training loss is not finite" in done.stderr
+    assert "finished     lr=0.01" in done.stdout
+    assert "failed       lr=1000000000.0: DivergedError: the training loss is not finite" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     states = sorted(json.loads((p / schema.STATUS).read_text())["state"] for p in runs(tmp_path / "out").values())
     assert states == ["failed", "finished"]
+    assert "tracebacks: python -m analysis failures out/copy_fixed" in done.stdout
+    assert "2 runs in " in done.stdout
+    assert done.stdout.endswith(": 1 finished, 1 failed\n")
 
 
 def test_bad_input_ends_with_a_message_and_1_before_anything_is_made(launch: Launch, tmp_path: Path) -> None:
@@ -106,52 +110,6 @@ def test_help_is_a_screenful_and_lists_groups_and_commands(launch: Launch) -> No
     assert max(map(len, done.stdout.splitlines())) <= 120
     for text in ("truncation: adaptive, fixed", "model: gru, lstm", "-m truncation=adaptive lr=1,10"):
         assert text in done.stdout
-
-
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_ended_sweep_leaves_no_process_and_the_same_command_continues(
-    root: Path, tmp_path: Path, tiny: tuple[str, ...], launch: Launch, ending: signal.Signals
-) -> None:
-    """Ctrl-C reaches every process of a terminal, what ends a session the first alone."""
-    sweep = ["-m", *tiny, "output_dir=out", "lr=1,2", "epochs=100000"]
-    process = subprocess.Popen(
-        [sys.executable, str(root / "launch.py"), *sweep],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # As in a terminal, even where these tests run in the background and ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-    def alive() -> bool:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(tmp_path.glob(f"out/*/*/{schema.CHECKPOINT}"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        if ending == signal.SIGINT:
-            os.killpg(process.pid, ending)
-        else:
-            process.send_signal(ending)
-        _, errors = process.communicate(timeout=60)
-        while alive() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not alive()
-    finally:
-        if alive():
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 130
-    assert "the same command continues" in errors
-    assert launch("-m", "lr=1,2", "epochs=1").returncode == 0
-    for path in runs(tmp_path / "out").values():
-        assert "continues from its checkpoint" in (path / schema.LOG).read_text()
 
 
 def test_an_edit_during_a_sweep_does_not_reach_the_jobs_to_come(
@@ -188,17 +146,24 @@ def test_a_run_that_another_process_holds_is_said_to_run_there(launch: Launch, t
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = launch("epochs=2")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "running   " in done.stdout
+    assert "running      " in done.stdout
     assert ": by process " in done.stdout
 
 
-def test_a_run_that_was_killed_is_told_from_one_that_never_started() -> None:
-    import launch as launcher
-
-    status = {"state": "running", "epoch": 1.5, "epochs": 2.0, "K": 7, "monitor": "valid_ppl", "best": None}
-    assert launcher.reason(status) == "killed at epoch 1.5 of 2, K 7"
-    assert launcher.reason({}) == "never started"
-    assert launcher.reason({**status, "error": "ValueError: no"}) == "ValueError: no"
+def test_a_preview_lists_what_would_run_and_runs_nothing(launch: Launch, tmp_path: Path) -> None:
+    launch("lr=1", "epochs=1")
+    launch("lr=3")
+    before = sorted(tmp_path.rglob("*"))
+    done = launch("-m", "lr=1,3,10", "preview=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    (longer,) = [line for line in done.stdout.splitlines() if line.rstrip().endswith(" lr=1")]
+    assert "finished, to be extended  1 of 2" in longer
+    assert sum("finished, to be skipped   2 of 2" in line for line in done.stdout.splitlines()) == 1
+    assert sum(" new " in line for line in done.stdout.splitlines()) == 1
+    ids = set(runs(tmp_path / "out"))
+    assert ids < {line.split()[0] for line in done.stdout.splitlines()}
+    assert done.stdout.splitlines()[-1].startswith("3 runs in out/copy_fixed: ")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_real_text_is_trained_and_what_is_wrong_with_it_is_told(

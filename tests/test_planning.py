@@ -2,41 +2,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from atbptt import planning
+from atbptt.config import Settings
 from atbptt.devices import parallel_jobs
 from atbptt.errors import ConfigError
-from atbptt.planning import Job, plan
+from atbptt.experiment import build_task, run
+from atbptt.planning import POLICY_ASKS, Job, Plan, plan
+from atbptt.probes import check_probe
 
-Plan = Callable[..., list[Job] | None]
+Made = Callable[..., list[Job]]
+MadePlan = Callable[..., Plan | None]
 
 
 @pytest.fixture
-def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Plan:
+def whole_plan(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> MadePlan:
     OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
-    def make(*arguments: str, size: tuple[str, ...] = tiny) -> list[Job] | None:
+    def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan | None:
         flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
         rest = [argument for argument in arguments if argument not in flags]
-        return plan([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf")
+        return plan([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf", **options)
 
     return make
 
 
-def test_a_command_line_without_a_sweep_is_one_job(planned: Plan) -> None:
-    jobs = planned("lr=3")
-    assert jobs is not None
-    (job,) = jobs
+@pytest.fixture
+def planned(whole_plan: MadePlan) -> Made:
+    """The jobs of a command line."""
+
+    def make(*arguments: str, **options: Any) -> list[Job]:
+        found = whole_plan(*arguments, **options)
+        assert found is not None
+        return found.jobs
+
+    return make
+
+
+def test_a_command_line_without_a_sweep_is_one_job(planned: Made) -> None:
+    (job,) = planned("lr=3")
     assert job.settings.lr == 3
     assert "lr=3" in job.label
 
 
-def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Plan) -> None:
+def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Made) -> None:
     jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4")
-    assert jobs is not None
     assert [job.label for job in jobs] == [
         "truncation=fixed lr=1",
         "truncation=fixed lr=10",
@@ -47,18 +62,17 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
     assert {job.settings.seed for job in jobs} == {4}
 
 
-def test_ranges_and_globs_sweep_too(planned: Plan) -> None:
+def test_ranges_and_globs_sweep_too(planned: Made) -> None:
     jobs = planned("-m", "init=range(3)", "truncation=glob(*)")
-    assert jobs is not None
     assert len(jobs) == 6
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job"], ["--info=config"], ["--hydra-help"]])
-def test_what_only_shows_something_plans_nothing(planned: Plan, flags: list[str]) -> None:
-    assert planned(*flags) is None
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job", "preview=true"]])
+def test_what_only_shows_something_plans_nothing(whole_plan: MadePlan, flags: list[str]) -> None:
+    assert whole_plan(*flags) is None
 
 
-def test_an_experiment_also_runs_with_other_data_and_policies(planned: Plan, tmp_path: Path) -> None:
+def test_an_experiment_also_runs_with_other_data_and_policies(planned: Made, tmp_path: Path) -> None:
     """Its sizes of one data set, and its options of one policy, do not get in the way of another."""
     symbols = np.random.default_rng(0).integers(3, size=(300, 4))
     path = tmp_path / "own.npz"
@@ -68,46 +82,21 @@ def test_an_experiment_also_runs_with_other_data_and_policies(planned: Plan, tmp
         jobs = planned(
             "-m", f"experiment={name}", "dataset=arrays", f"dataset.path={path}", "truncation=glob(*)", size=()
         )
-        assert jobs is not None
         for job in jobs:
             assert (job.settings.name, job.settings.model["layers"]) == (f"published_{name}", 2)
             assert job.settings.truncation.get("K_init", 15) == 15
 
 
-def test_an_option_of_swept_choices_alone_is_set_as_a_choice(planned: Plan) -> None:
-    """Hydra composes what is not swept with the default policy, which has no `delta`; the message says how."""
-    with pytest.raises(ConfigError, match=r"truncation.delta='choice\(VALUE\)' sets it in every job$"):
-        planned("-m", "truncation=adaptive,adaptive", "truncation.delta=0.5")
-    jobs = planned("-m", "truncation=adaptive,adaptive", "truncation.delta=choice(0.5)")
-    assert jobs is not None
-    assert [job.settings.truncation["delta"] for job in jobs] == [0.5, 0.5]
-
-
-# One line a rule of the README's promise: a message before the first step, with name, value, rule, choices.
+# One line a rule of the README's promise: a message before the first step, with name, value, rule, choices. What
+# cannot be composed is in test_composing.py.
 BAD = [
     ("lrr=1", r"^lrr is no option; did you mean lr\?; the options are lr, lr_scaling, "),
     ("+lrr=1", r"^lrr is no option; did you mean lr\?"),
-    ("probe.windo=9", r"^probe.windo is no option; did you mean window\?"),
-    ("truncation.delta=0.5", r"^truncation.delta is no option; the options of truncation=fixed are K"),
     ("+truncation.delta=0.5", r"^truncation.delta \(=0.5\) is no option of atbptt.truncation.Fixed; .*are K"),
-    ("truncation=adaptve", r"^truncation \(=adaptve\) is no option; did you mean adaptive\?; .* adaptive, fixed"),
-    ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
-    ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
-    ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed$"),
-    ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
-    ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* only basic is supported"),
-    ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
-    ("lr=${nosuch}", r"^lr cannot be resolved: Interpolation key 'nosuch' not found$"),
     ("seed=9223372036854775808", r"^seed \(=9223372036854775808\) must fit in 64 bits"),
     ("device.threads=100000", r"^device.threads \(=100000\) must not exceed this machine's cores"),
     ("dataset.max_length=31", r"^dataset.train_steps \(=60\) must be at least 62"),
     ("optimizer=adam optimizer.betas=[0.5]", r"^optimizer.betas \(=\[0.5\]\) must be valid: field required"),
-    ("lr=[1", r"^'lr=\[1' cannot be read"),
-    ("nonsense", r"^'nonsense' cannot be read: options are given as key=value"),
-    ("--nonsense", r"^command line: unrecognized arguments: --nonsense"),
-    ("lr=1,2", r"^lr=1,2 names several values, a sweep: add -m"),
-    ("--config-dir=/nowhere", r"^--config-dir \(=/nowhere\) is no folder"),
-    ("--config-name=none", r"^--config-name \(=none\) is no option"),
     ("lr=-1", r"^lr \(=-1\) must be greater than 0"),
     ("lr=abc", r"^lr \(=abc\) must be a valid number"),
     ("lr=nan", r"^lr \(=nan\) must be a finite number"),
@@ -144,12 +133,18 @@ BAD = [
     ("device=cuda", r"^device.type \(=cuda\) needs a CUDA GPU, and torch sees none here; choose auto or cpu"),
     ("output_dir=/dev/null/x", r"^output_dir \(=/dev/null/x/copy_fixed/.*\) cannot be written: /dev/null is no folder"),
     ("-m lr=1,-2", r"^lr \(=-2\) must be greater than 0"),
-    ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*truncation=adaptive are delta, "),
+    ("-m truncation.K=3,0,4", r"^truncation.K \(=0\) must be at least 1"),
+    ("preview=maybe", r"^preview \(=maybe\) must be true or false$"),
+    ("+preview=true", r"^preview is no option"),
+    (
+        "-m truncation=adaptive truncation.confidence=null,0.5 probe.resamples=0",
+        r"^probe.resamples \(=0\) must be at least 1 for truncation.confidence \(=0.5\)",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[arguments for arguments, _ in BAD])
-def test_bad_input_is_named_and_leaves_nothing(planned: Plan, tmp_path: Path, arguments: str, message: str) -> None:
+def test_bad_input_is_named_and_leaves_nothing(planned: Made, tmp_path: Path, arguments: str, message: str) -> None:
     if "cuda" in arguments:
         import torch
 
@@ -160,29 +155,108 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Plan, tmp_path: Path, ar
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_runs_would_be_is_refused(planned: Plan, tmp_path: Path) -> None:
+def test_a_file_where_the_runs_would_be_is_refused(planned: Made, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "copy_fixed").write_text("in the way")
     with pytest.raises(ConfigError, match=r"^output_dir .* cannot be written: .*out/copy_fixed is no folder"):
         planned()
 
 
-def test_all_that_is_wrong_is_said_at_once(planned: Plan) -> None:
+def test_all_that_is_wrong_is_said_at_once(planned: Made) -> None:
     with pytest.raises(ConfigError, match=r"(?s)lr \(=-1\) must .*\nepochs \(=0\) must"):
         planned("lr=-1", "epochs=0")
 
 
-def test_a_model_that_does_not_fit_the_data_is_known_before_training(planned: Plan) -> None:
+def test_a_model_that_does_not_fit_the_data_is_known_before_training(planned: Made) -> None:
     with pytest.raises(ConfigError, match=r"^model.embedding \(=8\) must be null: the inputs are real numbers"):
         planned("dataset=linear", "model.embedding=8", size=())
 
 
-def test_a_missing_argument_of_a_data_set_is_named(planned: Plan) -> None:
+def test_a_missing_argument_of_a_data_set_is_named(planned: Made) -> None:
     with pytest.raises(ConfigError, match=r"^dataset.path is missing: .* set it with dataset.path=..."):
         planned("dataset=arrays", size=())
 
 
-def test_an_npz_with_a_missing_array_is_named(planned: Plan, tmp_path: Path) -> None:
+def test_an_npz_with_a_missing_array_is_named(planned: Made, tmp_path: Path) -> None:
     np.savez(tmp_path / "half.npz", train_inputs=np.zeros((9, 2), int), train_targets=np.zeros((9, 2), int))
     with pytest.raises(ConfigError, match=r"dataset.path .*lacks the array valid_inputs"):
         planned("dataset=arrays", f"dataset.path={tmp_path}/half.npz", size=())
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_a_preview_is_told_and_is_no_override_of_a_job(whole_plan: MadePlan, flags: list[str]) -> None:
+    found, plain = whole_plan(*flags, "preview=true", "lr=3"), whole_plan(*flags, "lr=3", "preview=false")
+    assert found is not None
+    assert plain is not None
+    assert (found.preview, plain.preview) == (True, False)
+    assert [job.label for job in found.jobs] == [job.label for job in plain.jobs]
+    assert found.command.overrides == plain.command.overrides
+
+
+def test_what_is_finished_is_neither_ahead_nor_checked(whole_plan: MadePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = whole_plan("epochs=0.5")
+    assert first is not None
+    assert first.ahead == first.jobs
+    run(first.jobs[0].settings)
+    checked: list[Job] = []
+    monkeypatch.setattr(planning, "_check", lambda jobs, _: checked.extend(jobs))
+    told: list[Plan] = []
+    again = whole_plan("-m", "epochs=0.5", "init=0,1", composed=told.append)
+    assert again is not None
+    assert [job.settings.init for job in again.jobs] == [0, 1]
+    assert [job.settings.init for job in again.ahead] == [1]
+    assert checked == again.ahead
+    assert told == [again]
+    further = whole_plan("epochs=1")
+    assert further is not None
+    assert further.ahead == further.jobs
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often each part of the checks is called."""
+    counts: dict[str, int] = {}
+
+    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            counts[name] = counts.get(name, 0) + 1
+            return call(*arguments)
+
+        return counted
+
+    for name in ("build_task", "build_policy", "build", "check_writable"):
+        monkeypatch.setattr(planning, name, counting(name, getattr(planning, name)))
+    return counts
+
+
+def test_what_several_jobs_build_alike_is_built_once(planned: Made, calls: dict[str, int]) -> None:
+    planned("-m", "truncation.K=2,3,4", "lr=1,2", "init=range(3)", "scheme=tf,buffer")
+    assert calls == {"build_task": 1, "build_policy": 3, "build": 1, "check_writable": 1}
+
+
+def test_data_are_made_once_however_the_sweep_is_ordered(planned: Made, calls: dict[str, int]) -> None:
+    planned("-m", "model.hidden=5,6", "dataset.batch_size=3,4")
+    assert calls == {"build_task": 2, "build_policy": 2, "build": 4, "check_writable": 1}
+
+
+def test_what_a_policy_asks_of_a_probe_is_checked_for_each_of_its_kind(planned: Made, calls: dict[str, int]) -> None:
+    adaptive = ("truncation=adaptive", "truncation.delta=0.5,0.9", "truncation.estimator=bound,measured")
+    planned("-m", *adaptive, "output_dir=a,b", size=("dataset.batch_size=4",))
+    assert (calls["build_policy"], calls["build"], calls["check_writable"]) == (4, 2, 2)
+
+
+def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[..., Settings]) -> None:
+    read = set()
+
+    class Policy:
+        K = 5
+
+        def __getattr__(self, name: str) -> Any:
+            read.add(name)
+            return {"estimator": "measured", "confidence": 0.5}[name]
+
+    composed = settings()
+    task = build_task(composed)
+    model = composed.component("model").build(input_size=task.input_size, output_size=task.output_size)
+    check_probe(composed.probe, model, task, Policy())
+    assert read == set(POLICY_ASKS)

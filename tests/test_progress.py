@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,20 +13,33 @@ from rich.console import Console
 
 from atbptt import schema
 from atbptt.planning import Job
-from atbptt.progress import ROWS, Watch, current_status, headline, result, running_table
+from atbptt.progress import ROWS, Watch, current, headline, result, running_table
 from atbptt.runs import RunDirectory
+from atbptt.status import RunStatus, read_run
+
+HELD = ExitStack()
+SWEEP = "2026-11-24_12-00-00_1"
 
 
 @pytest.fixture
-def jobs(settings: Any) -> list[Job]:
+def jobs(settings: Any) -> Iterator[list[Job]]:
     made = [settings(f"init={i}") for i in range(3)]
-    found = [Job(f"init={i}", s, RunDirectory(s)) for i, s in enumerate(made)]
+    found = [Job(f"init={i}", [f"init={i}"], s, RunDirectory(s)) for i, s in enumerate(made)]
     for job in found:
-        job.directory.path.mkdir(parents=True)
-    return found
+        job.directory.make()
+    yield found
+    HELD.close()
+
+
+def hold(job: Job) -> None:
+    """A running run is one whose lock is held."""
+    if not job.directory.busy():
+        HELD.enter_context(job.directory.lock())
 
 
 def beat(job: Job, state: str, epoch: float, best: float | None = None, **more: Any) -> None:
+    if state == schema.RUNNING:
+        hold(job)
     job.directory.set_status(
         state,
         epoch=epoch,
@@ -31,8 +48,12 @@ def beat(job: Job, state: str, epoch: float, best: float | None = None, **more: 
         monitor="valid_ppl",
         best=best,
         best_epoch=None if best is None else epoch,
-        **more,
+        **{"sweep": SWEEP, **more},
     )
+
+
+def now(job: Job) -> RunStatus:
+    return current(read_run(job.directory.path), job, SWEEP)
 
 
 def shown(renderable: Any) -> str:
@@ -44,23 +65,24 @@ def shown(renderable: Any) -> str:
 def test_the_headline_counts_states_and_names_the_best(jobs: list[Job]) -> None:
     beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
     beat(jobs[1], schema.FINISHED, 2.0, best=1.25)
-    statuses = [current_status(job, 0) for job in jobs]
-    assert shown(headline(jobs, statuses)).strip() == "1 running, 1 finished, 1 waiting | best valid_ppl 1.25: init=1"
+    statuses = [now(job) for job in jobs]
+    assert shown(headline(jobs, statuses)).strip() == "1 running, 1 waiting, 1 finished | best valid_ppl 1.25: init=1"
 
 
 def test_the_table_shows_running_runs_first_and_failures_as_such(jobs: list[Job]) -> None:
     beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
     beat(jobs[1], schema.FAILED, 0.5, error="ValueError: too large")
     beat(jobs[2], schema.RUNNING, 1.0, best=1.5)
-    lines = shown(running_table(jobs, [current_status(job, 0) for job in jobs])).splitlines()
+    lines = shown(running_table(jobs, [now(job) for job in jobs])).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["init=2", "init=1", "init=0"]
     assert "failed" in lines[2]
     assert "1.0 / 2" in lines[1]
 
 
 def test_a_run_that_has_begun_and_not_been_evaluated_has_a_row(jobs: list[Job]) -> None:
-    jobs[0].directory.set_status(schema.RUNNING)
-    statuses = [current_status(job, 0) for job in jobs]
+    hold(jobs[0])
+    jobs[0].directory.set_status(schema.RUNNING, sweep=SWEEP)
+    statuses = [now(job) for job in jobs]
     assert "0.0 / 2" in shown(running_table(jobs, statuses))
     assert shown(headline(jobs, statuses)).strip() == "1 running, 2 waiting"
 
@@ -68,36 +90,53 @@ def test_a_run_that_has_begun_and_not_been_evaluated_has_a_row(jobs: list[Job]) 
 def test_a_long_sweep_stays_on_a_screen(jobs: list[Job]) -> None:
     beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
     many = [jobs[0]] * (ROWS + 5)
-    lines = shown(running_table(many, [current_status(job, 0) for job in many])).splitlines()
+    lines = shown(running_table(many, [now(job) for job in many])).splitlines()
     assert len(lines) == ROWS + 2
     assert lines[-1].startswith("... and 5 more")
 
 
-def test_what_an_earlier_attempt_left_is_not_progress(jobs: list[Job]) -> None:
+def test_what_an_earlier_sweep_left_is_not_progress(jobs: list[Job], settings: Any) -> None:
+    """But for what is finished, or runs in another process."""
+    job = jobs[0]
+    beat(job, schema.FAILED, 1.0, sweep="earlier", error="ValueError: no")
+    assert now(job).state == "waiting"
+    beat(job, schema.FAILED, 1.0, error="ValueError: no")
+    assert now(job).state == "failed"
+    beat(job, schema.RUNNING, 1.0, sweep="other")
+    assert now(job).state == "running"
+    beat(job, schema.FINISHED, 2.0, sweep="earlier")
+    assert now(job).state == "finished"
+    longer = Job("epochs=3", ["epochs=3"], settings("epochs=3"), job.directory)
+    assert now(longer).state == "waiting"
+
+
+def test_a_clock_that_jumps_changes_no_state(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     beat(jobs[0], schema.RUNNING, 1.0)
-    assert current_status(jobs[0], time.time() + 60) == {}
-    beat(jobs[0], schema.FINISHED, 2.0)
-    assert current_status(jobs[0], time.time() + 60)["state"] == "finished"
+    for jump in (-86400.0, 86400.0):
+        monkeypatch.setattr(time, "time", lambda jump=jump: time.monotonic() + jump)
+        beat(jobs[0], schema.RUNNING, 1.0)
+        assert now(jobs[0]).state == "running"
 
 
 def test_result_says_how_far_and_how_good() -> None:
-    status = {"epoch": 1.5, "epochs": 2.0, "K": 7, "monitor": "valid_ppl", "best": 1.25, "best_epoch": 1.0}
-    assert result(status) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
-    assert result({"error": "ValueError: no"}) == "ValueError: no"
-    assert result({}) == ""
+    status = RunStatus(Path(), "running", "id", epoch=1.5, epochs=2.0, K=7, monitor="valid_ppl")
+    assert result(status) == "epoch 1.5 of 2, K 7"
+    assert result(replace(status, best=1.25, best_epoch=1.0)) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
+    assert result(replace(status, why="ValueError: no")) == "ValueError: no"
+    assert result(RunStatus(Path(), "waiting", "id")) == ""
 
 
 def test_without_a_terminal_each_change_is_one_line(jobs: list[Job]) -> None:
     console = Console(file=io.StringIO(), width=60)
-    with Watch(jobs, console):
+    with Watch(jobs, console, SWEEP):
         beat(jobs[0], schema.RUNNING, 0.5)
         time.sleep(1.2)
         beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
         beat(jobs[1], schema.FAILED, 0.5, error="ValueError: no")
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "running   init=0  epoch 0.5 of 2, K 7",
-        "finished  init=0  epoch 2 of 2, K 7, valid_ppl 1.25 at epoch 2",
-        "failed    init=1  ValueError: no",
+        "running      init=0  epoch 0.5 of 2, K 7",
+        "finished     init=0  epoch 2 of 2, K 7, valid_ppl 1.25 at epoch 2",
+        "failed       init=1  ValueError: no",
     ]
 
 
@@ -107,9 +146,10 @@ def test_without_a_terminal_a_line_from_time_to_time_says_how_far(
     monkeypatch.setattr("atbptt.progress.LINE_SECONDS", 0.0)
     console = Console(file=io.StringIO(), width=60)
     beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
-    watch = Watch(jobs, console)
+    watch = Watch(jobs, console, SWEEP)
     beat(jobs[1], schema.RUNNING, 0.5, best=1.5)
-    jobs[2].directory.set_status(schema.RUNNING)  # begun, but not evaluated yet
+    hold(jobs[2])
+    jobs[2].directory.set_status(schema.RUNNING, sweep=SWEEP)  # begun, but not evaluated yet
     watch._show()
     assert console.file.getvalue().splitlines()[-1] == (  # type: ignore[attr-defined]
         "2 running, 1 finished | best valid_ppl 1.25: init=0 | at epoch 0.5 of 2"
@@ -118,6 +158,6 @@ def test_without_a_terminal_a_line_from_time_to_time_says_how_far(
 
 def test_a_terminal_gets_a_table_that_ends_complete(jobs: list[Job]) -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    with Watch(jobs, console):
+    with Watch(jobs, console, SWEEP):
         beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
     assert "2.0 / 2" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ import pytest
 import torch
 
 from atbptt import schema
+from atbptt.files import StorageError
+from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory, read_status
+
+ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
+LOG = logging.getLogger(__name__)
 
 
 @pytest.fixture
@@ -31,12 +37,20 @@ def clock(step: int) -> dict[str, Any]:
     }
 
 
+def add_rows(directory: RunDirectory, step: int) -> None:
+    """An evaluation's: two of metrics, one of lag profiles."""
+    columns = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
+    columns |= {"relative_bias": [0.5], "measured_bias": [0.5], "cosine": [np.nan]}
+    directory.add_metrics(clock(step), [("K", 0, float(step)), ("lr", 0, 1.0)])
+    directory.add_gradients({name: np.array(values) for name, values in columns.items()}, step, step / 10)
+
+
 def test_path_is_output_dir_name_and_id(directory: RunDirectory, tmp_path: Path) -> None:
     assert directory.path == tmp_path / "copy_fixed" / directory.experiment_id
 
 
 def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> None:
-    directory.begin()
+    directory.begin(ORIGIN)
     (row,) = pq.read_table(directory.path / schema.OPTIONS).to_pylist()
     assert row["experiment_id"] == directory.experiment_id
     assert (row["init"], row["lr"], row["truncation"], row["truncation.K"]) == (3, 1.0, "fixed", 10)
@@ -54,29 +68,10 @@ def test_metrics_have_the_schema_and_add_up(directory: RunDirectory) -> None:
     assert set(table["experiment_id"].to_pylist()) == {directory.experiment_id}
 
 
-def test_restore_drops_what_the_checkpoint_had_not_noted(directory: RunDirectory, settings: Any) -> None:
-    """Even of the same step: an evaluation may be stored and the checkpoint after it lost."""
-    columns = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
-    columns |= {"relative_bias": [0.5], "measured_bias": [0.5], "cosine": [np.nan]}
-    profile = {name: np.array(values) for name, values in columns.items()}
-    for step in (0, 10, 10):
-        noted = directory.rows
-        directory.add_metrics(clock(step), [("K", 0, float(step)), ("lr", 0, 1.0)])
-        directory.add_gradients(profile, step, step / 10)
-    assert noted == (4, 2)
-    again = RunDirectory(settings("init=3"))
-    again.restore(noted)
-    assert again.rows == noted
-    again.add_metrics(clock(12), [("K", 0, 12.0)])
-    again.add_gradients(profile, 12, 1.2)
-    assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 0, 10, 10, 12]
-    assert pq.read_table(again.path / schema.GRADIENTS)["step"].to_pylist() == [0, 10, 12]
-
-
 def test_begin_says_running_and_clears_what_a_killed_process_left(directory: RunDirectory) -> None:
     directory.fail(ValueError("too large"))
     (directory.path / ".metrics.parquet.123.tmp").write_text("half")
-    directory.begin()
+    directory.begin(ORIGIN)
     assert (directory.status()["state"], directory.status()["error"]) == ("running", None)
     assert not list(directory.path.glob(".*.tmp"))
     assert not (directory.path / schema.TRACEBACK).exists()
@@ -111,7 +106,12 @@ def test_finished_means_the_budget_asked_for_now(
     directory = RunDirectory(settings("epochs=2", "seconds=8"))
     directory.path.mkdir(parents=True)
     directory.set_status(state, epoch=epoch, train_seconds=seconds)
+    assert directory.spent(directory.status()) is finished
+    assert not directory.finished()  # there are no tables
+    add_rows(directory, 0)
     assert directory.finished() is finished
+    (directory.path / schema.METRICS).write_bytes(b"PAR1")
+    assert not directory.finished()
 
 
 def test_a_failure_leaves_traceback_and_reason(directory: RunDirectory) -> None:
@@ -123,13 +123,74 @@ def test_a_failure_leaves_traceback_and_reason(directory: RunDirectory) -> None:
     assert 'raise ValueError("too large")' in (directory.path / schema.TRACEBACK).read_text()
 
 
-def test_a_checkpoint_comes_back(directory: RunDirectory) -> None:
-    assert directory.load_checkpoint() is None
+def test_a_checkpoint_comes_back_with_the_rows_that_it_knew(directory: RunDirectory, settings: Any) -> None:
+    """Even of the same step: an evaluation may be stored and the checkpoint after it lost."""
+    assert directory.load_checkpoint(LOG) is None
+    add_rows(directory, 0)
+    add_rows(directory, 10)
     directory.save_checkpoint({"state": (torch.ones(2), None), "step": 3})
-    found = directory.load_checkpoint()
+    add_rows(directory, 10)
+    again = RunDirectory(settings("init=3"))
+    found = again.load_checkpoint(LOG)
     assert found is not None
     assert found["step"] == 3
     assert torch.equal(found["state"][0], torch.ones(2))
+    add_rows(again, 12)
+    assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 0, 10, 10, 12, 12]
+    assert pq.read_table(again.path / schema.GRADIENTS)["step"].to_pylist() == [0, 10, 12]
+
+
+def test_a_run_that_begins_again_keeps_its_progress_and_counts_its_attempts(
+    directory: RunDirectory, settings: Any
+) -> None:
+    directory.begin(ORIGIN)
+    directory.set_status(schema.RUNNING, epoch=1.5, best=1.25)
+    again = RunDirectory(settings("init=3", "epochs=7", "seconds=5"))
+    again.begin(ORIGIN)
+    status = again.status()
+    assert (status["attempt"], status["epoch"], status["best"], status["first_epoch"]) == (2, 1.5, 1.25, 1.5)
+    assert (status["epochs"], status["seconds"], status["sweep"]) == (7.0, 5.0, "sweep")
+    assert status["elapsed"] < 5
+
+
+def test_a_killed_run_is_buried_with_its_reason_and_what_it_printed(directory: RunDirectory, settings: Any) -> None:
+    directory.begin(ORIGIN)
+    directory.set_status(schema.RUNNING, epoch=1.5)
+    other = RunDirectory(settings("init=3"))
+    other.bury("its process was killed", "line one\nline two")
+    status = other.status()
+    assert (status["state"], status["error"], status["epoch"]) == ("failed", "its process was killed", 1.5)
+    assert (other.path / schema.TRACEBACK).read_text().endswith("printed:\nline one\nline two\n")
+
+
+def test_a_run_that_said_how_it_ended_or_is_held_again_is_not_buried(directory: RunDirectory, settings: Any) -> None:
+    other = RunDirectory(settings("init=3"))
+    directory.begin(ORIGIN)
+    with directory.lock():
+        other.bury("its process was killed", "")
+    assert other.status()["state"] == "running"
+    for state in (schema.FINISHED, schema.INTERRUPTED, schema.FAILED):
+        directory.set_status(state, error="told")
+        other.bury("its process was killed", "")
+        assert (other.status()["state"], other.status()["error"]) == (state, "told")
+
+
+def test_a_full_disk_ends_a_run_without_another_error(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever started it tells; the log too is cut short without a word."""
+    directory.begin(ORIGIN)
+
+    def full(*_: object) -> None:
+        raise StorageError(28, "No space left on device")
+
+    with directory.logging() as log, monkeypatch.context() as patch:
+        patch.setattr("atbptt.runs.write_text", full)
+        directory.fail(ValueError("too large"))
+        stream = open("/dev/full", "w")  # noqa: SIM115  (the handler closes it)
+        (handler,) = log.handlers
+        assert isinstance(handler, logging.FileHandler)
+        handler.setStream(stream)
+        log.info("epoch 3")
+    assert directory.status()["state"] == "running"
 
 
 def _hold(path: str, locked: Any, done: Any) -> None:

@@ -1,0 +1,66 @@
+"""A run's checkpoint file, and the one before it, which is used where the last one is damaged."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atbptt.errors import described
+from atbptt.files import write_atomically
+from atbptt.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
+
+FORMAT = 2  # of what a checkpoint holds; another number is refused, never guessed at
+
+# What reading a file ends with that was cut off or overwritten.
+DAMAGED = (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError)
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is whole but cannot be continued from."""
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint and keep the one before it.
+
+    It is written in memory first: torch's own writer takes a full disk for a bug of its own.
+
+    Raises:
+        StorageError: the file system refuses; both checkpoints are as they were.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_atomically(folder / CHECKPOINT, lambda file: file.write(buffer.getbuffer()), folder / PREVIOUS_CHECKPOINT)
+
+
+def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
+    """The last checkpoint that can be read, on the CPU, or None where there is none.
+
+    A file may hold a user's own objects: load only what you trust.
+
+    Raises:
+        CheckpointError: it was stored by a version of the package that stored something else.
+    """
+    damaged = []
+    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=False)
+        except DAMAGED as error:
+            damaged.append(name)
+            log.warning("%s is damaged and left out: %s", name, described(error)[:200])
+            continue
+        found = state.get("format") if isinstance(state, dict) else None
+        if found != FORMAT:
+            rule = f"was stored by another version of atbptt (format {found}, this one reads {FORMAT})"
+            raise CheckpointError(f"{path} {rule}; move its folder away to begin anew")
+        return dict(state)
+    if damaged:
+        log.warning("no checkpoint can be read: the run begins anew")
+    return None

@@ -1,0 +1,178 @@
+"""The command line of launch.py: plan, show or run, and say what became of each run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from atbptt import isolation, schema
+from atbptt.composing import split_preview
+from atbptt.errors import ConfigError
+from atbptt.files import StorageError
+from atbptt.interruption import LeftRunningError
+from atbptt.isolation import Outcome
+from atbptt.launching import ENDING, launch, modules_of, prepared_launcher, show_warning
+from atbptt.planning import Plan, plan
+from atbptt.progress import STYLES, Watch, result
+from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, read_run
+from atbptt.sweeps import SweepDirectory
+
+TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
+LINES = 20  # of skipped runs
+# What a preview says of a run by its state, and of one that is done.
+TO_COME = {
+    WAITING: "new",
+    UNKNOWN: "new",
+    schema.RUNNING: "running elsewhere",
+    schema.FAILED: "failed, to be tried again",
+    STALE: "killed, to be continued",
+    schema.INTERRUPTED: "interrupted, to be continued",
+    schema.FINISHED: "finished, to be extended",
+}
+DONE = "finished, to be skipped"
+# What the sum at the end says besides states.
+SKIPPED, ELSEWHERE = "skipped", "running elsewhere"
+
+
+def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
+    """Plan, run and report.
+
+    Arguments:
+        arguments: of the command line.
+        config_dir: folder of the primary config.
+        show: answers what runs nothing, as --help.
+
+    Returns:
+        The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, signal.default_int_handler)
+    warnings.showwarning = show_warning
+    console, errors = Console(), Console(stderr=True)
+    began = time.monotonic()
+    try:
+        planned = plan(arguments, config_dir, prepare)
+        if planned is None:
+            sys.argv[1:], _ = split_preview(arguments)  # Hydra reads it
+            show()
+            return 0
+        if planned.preview:
+            preview(planned, console)
+            return 0
+        tell_skipped(planned, console)
+        told = run(planned, console) if planned.ahead else {}
+    except KeyboardInterrupt:
+        tell_error("interrupted: the same command continues from the last checkpoints", errors)
+        return 130
+    except LeftRunningError as left:
+        console.print(str(left), soft_wrap=True, highlight=False)
+        return 0
+    except Exception as error:  # a ConfigError; or a user's own class, or a launcher, did what none should
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        known = isinstance(error, ConfigError | StorageError)
+        tell_error(f"error: {error if known else f'{type(error).__name__}: {error} ({TRACEBACK_HINT})'}", errors)
+        return 1
+    return report(planned, told, time.monotonic() - began, console, errors)
+
+
+def prepare(planned: Plan) -> None:
+    """While the plan is checked, have what its runs need imported where they will be forked from."""
+    if planned.local and planned.ahead and not planned.preview:
+        isolation.prepare(modules_of(job.settings for job in planned.ahead))
+
+
+def run(planned: Plan, console: Console) -> dict[int, Outcome]:
+    """Launch the jobs that have work left; what the launcher itself was told of each, by its number among them."""
+    sweep = SweepDirectory.beside(planned.jobs[0])
+    with prepared_launcher(planned.command, sweep.path) as (launcher, config):
+        with sweep.recorded(planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.path.name):
+            if hasattr(launcher, "say"):  # one of ours
+                launcher.say = lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False)
+            launch(launcher, planned.ahead)
+        return dict(getattr(launcher, "told", {}))
+
+
+def preview(planned: Plan, console: Console) -> None:
+    """List what would run, and run nothing."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("experiment_id", "state", "epoch", "run"):
+        table.add_column(heading, justify="right" if heading == "epoch" else "left", no_wrap=heading != "run")
+    ahead = {id(job) for job in planned.ahead}
+    counts: Counter[str] = Counter()
+    for job in planned.jobs:
+        status = read_run(job.directory.path)
+        state = TO_COME[status.state] if id(job) in ahead else DONE
+        counts[state] += 1
+        at = "" if status.epoch is None else f"{status.epoch:.3g} of {job.settings.epochs:g}"
+        table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
+    console.print(table)
+    folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {told}", soft_wrap=True, highlight=False)
+
+
+def tell_skipped(planned: Plan, console: Console) -> None:
+    """A line for each run that is finished already, or one for many."""
+    ahead = {id(job) for job in planned.ahead}
+    finished = [job for job in planned.jobs if id(job) not in ahead]
+    for job in finished if len(finished) <= LINES else ():
+        line = (
+            f"skipped      {job.label}  finished before: {result(read_run(job.directory.path))} ({job.directory.path})"
+        )
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if len(finished) > LINES:
+        console.print(f"skipped      {len(finished)} runs that were finished before", highlight=False)
+
+
+def report(planned: Plan, told: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
+    """Where the results are, what is not finished and why, and the sum; the exit code."""
+    counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
+    for number, job in enumerate(planned.ahead):
+        status = read_run(job.directory.path)
+        if job.directory.finished():
+            counts[schema.FINISHED] += 1
+        elif status.state == schema.RUNNING or job.directory.busy():
+            counts[ELSEWHERE] += 1
+            line = f"running      {job.label}: by process {status.pid} on {status.host} ({job.directory.path})"
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        else:
+            state, reason = ended(status, told.get(number))
+            counts[state] += 1
+            tell_error(f"{state:11}  {job.label}: {reason} ({job.directory.path})", errors)
+    folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
+    for folder in folders:
+        console.print(f"runs in {folder}/, see: python -m analysis table {folder}", soft_wrap=True, highlight=False)
+    if counts[schema.FAILED]:
+        line = f"tracebacks: python -m analysis failures {' '.join(folders)}"
+        console.print(line, soft_wrap=True, highlight=False)
+    order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
+    sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+    console.print(f"{len(planned.jobs)} runs in {duration(seconds)}: {sums}", soft_wrap=True, highlight=False)
+    return 1 if counts[schema.INTERRUPTED] or counts[schema.FAILED] else 0
+
+
+def ended(status: RunStatus, told: Outcome | None) -> tuple[str, str]:
+    """State and reason of a run that is not finished, by its directory and by what the launcher was told."""
+    if status.state in (schema.FAILED, schema.INTERRUPTED):
+        return status.state, status.why or ""
+    reasons = [status.why if status.state == STALE else None, told.reason if told is not None else None]
+    # The launcher knows where nothing could be stored, as on a full disk, or what a cluster's scheduler did.
+    return schema.FAILED, "; ".join(reason for reason in reasons if reason) or "never started"
+
+
+def tell_error(line: str, errors: Console) -> None:
+    """A line on stderr, as it is."""
+    errors.print(line, style="red", markup=False, highlight=False, soft_wrap=True)

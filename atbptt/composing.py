@@ -1,0 +1,290 @@
+"""From a command line to the config of each of its jobs, as Hydra composes it, with errors in our words.
+
+Hydra takes a tenth of a second to compose a job. Nearly all of it goes into a first step that only the choices of
+groups decide: which files are read, and how they are merged. Jobs that make the same choices share that step here; a
+job's own values are applied to a copy of it, as Hydra does. Where that does not work, Hydra composes the whole job.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.defaults_list import Overrides
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from atbptt.devices import parallel_jobs
+from atbptt.errors import ConfigError, did_you_mean, listed, require, show
+
+# Of conf/hydra/launcher/: how many jobs run at once where nothing is said.
+OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
+
+CONFIG_NAME = "config"
+# Flags that show something and run nothing.
+SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+PREVIEW = "preview="
+INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may lead there
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, taken apart.
+
+    Attributes:
+        overrides: as typed, but for `preview`.
+        multirun: whether `-m` is given.
+        name: of the primary config.
+        config_dir: its folder.
+        extra: a folder that is searched before it, of `--config-dir`, or None.
+        preview: whether the jobs are to be shown only.
+    """
+
+    overrides: list[str]
+    multirun: bool
+    name: str
+    config_dir: Path
+    extra: Path | None
+    preview: bool
+
+
+def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
+    """Take a command line apart; None where it shows something and runs nothing (`--help`, `--cfg`, ...).
+
+    Raises:
+        ConfigError: unknown flags, folders that are not there.
+    """
+    arguments, preview = split_preview(arguments)
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parsed = parser.parse_args(arguments)
+    if any(getattr(parsed, flag) for flag in SHOWING):
+        return None
+    extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
+    if extra is not None and not extra.is_dir():
+        raise ConfigError("--config-dir", f"(={parsed.config_dir}) is no folder")
+    base = Path(parsed.config_path) if parsed.config_path else config_dir
+    base = base if base.is_absolute() else config_dir.parent / base
+    name = parsed.config_name or CONFIG_NAME
+    return Command(parsed.overrides, parsed.multirun, name, base, extra, preview)
+
+
+def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without `preview=true` or `preview=false`, which Hydra does not know, and which it was."""
+    values = [argument.removeprefix(PREVIEW) for argument in arguments if argument.startswith(PREVIEW)]
+    for value in values:
+        require(value.lower() in ("true", "false"), "preview", value, "must be true or false")
+    rest = [argument for argument in arguments if not argument.startswith(PREVIEW)]
+    return rest, bool(values) and values[-1].lower() == "true"
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ConfigError("command line:", f"{message}; flags such as -m come first, see python launch.py --help")
+
+
+@contextmanager
+def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
+    """Hydra, ready to compose from `config_dir` and, before it, `extra`."""
+    GlobalHydra.instance().clear()
+    setup_globals()
+    search_path = create_config_search_path(str(config_dir))
+    if extra is not None:  # as Hydra's own --config-dir
+        search_path.prepend("command-line", f"file://{extra}", SearchPathQuery(provider="schema"))
+    try:
+        yield Hydra.create_main_hydra2(task_name="launch", config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], dict[str, Any]]:
+    """The overrides of each job, and the launcher's options.
+
+    Raises:
+        ConfigError: they cannot be read, or what all jobs share cannot be composed.
+    """
+    name, overrides = command.name, command.overrides
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    try:
+        parsed = parser.parse_overrides(overrides)
+    except HydraException as error:
+        raise _explained(error, hydra, name, overrides) from error
+    for override in parsed:
+        options = hydra.config_loader.get_group_options(override.key_or_group)
+        chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
+        if options and not isinstance(chosen, str | list | dict):
+            raise ConfigError(override.key_or_group, f"(={show(chosen)}) must be one of {listed(options)}")
+    plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    try:
+        config = _composed(hydra, name, plain)  # as Hydra does before it expands a sweep
+    except ConfigError as error:
+        group = error.name.partition(".")[0]
+        if not any(o.is_sweep_override() and o.key_or_group == group for o in parsed):
+            raise
+        hint = f"{group} is swept: {error.name}='choice(VALUE)' sets it in every job"
+        raise ConfigError(error.name, f"{error.rule}; {hint}") from error
+    launcher = _launcher(config)
+    if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
+        swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
+        if swept:
+            raise ConfigError(swept[0], "names several values, a sweep: add -m, as in python launch.py -m ...")
+        return [overrides], launcher
+    sweeper = config.hydra.sweeper._target_
+    if not sweeper.endswith("BasicSweeper"):
+        rule = f"(={sweeper}) decides on jobs as it goes; only basic is supported, whose jobs are checked beforehand"
+        raise ConfigError("hydra/sweeper", rule)
+    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    try:
+        batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)
+    except HydraException as error:
+        raise _explained(error, hydra, name, overrides) from error
+    if not batches[0]:
+        empty = [str(o.input_line) for o in parsed if o.is_sweep_override() and not list(o.sweep_string_iterator())]
+        raise ConfigError(" ".join(empty), "names no value: there is nothing to run")
+    return batches[0], launcher
+
+
+def _launcher(config: DictConfig) -> dict[str, Any]:
+    """The launcher's options, with `_target_`."""
+    options = _plain(config.hydra.launcher)
+    jobs = options.get("n_jobs", 1)
+    fits = isinstance(jobs, int) and (jobs >= 1 or jobs == -1)
+    require(fits, "hydra.launcher.n_jobs", jobs, "must be at least 1 job at once, or -1 for one a core")
+    return options
+
+
+def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
+    """A job's config without Hydra's part, as plain containers, interpolations resolved.
+
+    Raises:
+        ConfigError: it cannot be composed, or an interpolation not be resolved.
+    """
+    return _plain(_without_hydra(_composed(hydra, name, overrides)))
+
+
+def job_configs(hydra: Hydra, name: str, batch: Iterable[list[str]]) -> Iterator[dict[str, Any]]:
+    """What `job_config` gives for the overrides of each job, in a fraction of the time."""
+    shared = _SharedCompositions(hydra, name)
+    for overrides in batch:
+        try:
+            config = _plain(shared.config(overrides))
+        except Exception:  # whatever it is, Hydra itself finds it, or does better
+            config = None
+        yield job_config(hydra, name, overrides) if config is None else config
+
+
+class _SharedCompositions:
+    """Composes jobs from one composition of each choice of groups.
+
+    Arguments:
+        hydra: to compose with.
+        name: of the primary config.
+    """
+
+    def __init__(self, hydra: Hydra, name: str) -> None:
+        self.hydra = hydra
+        self.name = name
+        self.parser = OverridesParser.create(config_loader=hydra.config_loader)
+        assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+        _, self.repository = hydra.config_loader._parse_overrides_and_create_caching_repo(name, [])
+        self.parsed = functools.cache(self._parsed)
+        self.chosen = functools.cache(self._chosen)
+
+    def config(self, overrides: list[str]) -> DictConfig:
+        """A job's config without Hydra's part.
+
+        Raises:
+            Exception: it is not to be had this way.
+        """
+        values = [self.parsed(text) for text in overrides]
+        choices = tuple(text for text, value in zip(overrides, values, strict=True) if value is None)
+        config = copy.deepcopy(self.chosen(choices))
+        ConfigLoaderImpl._apply_overrides_to_config([value for value in values if value is not None], config)
+        return config
+
+    def _parsed(self, text: str) -> Override | None:
+        """An override of a value; None where it is one of the first step's, a choice or Hydra's own."""
+        (override,) = self.parser.parse_overrides([text])
+        if override.is_hydra_override():
+            if override.key_or_group == "hydra.searchpath":
+                raise ValueError(f"{text} may make groups of what are values without it")
+            return None
+        if "hydra" in override.get_key_element() or INTO_HYDRA.search(text):
+            raise ValueError(f"{text} may need Hydra's part of the config, which is not there any more")
+        return override if Overrides(self.repository, [override]).config_overrides else None
+
+    def _chosen(self, choices: tuple[str, ...]) -> DictConfig:
+        config = self.hydra.compose_config(self.name, list(choices), RunMode.RUN, with_log_configuration=False)
+        config = _without_hydra(config)
+        if INTO_HYDRA.search(OmegaConf.to_yaml(config)):
+            raise ValueError(f"{choices} may need Hydra's part of the config, which is not there any more")
+        return config
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    with flag_override(config, ["struct", "readonly"], False):
+        config.pop("hydra")
+    return config
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        name, reason = str(error.full_key or "config"), str(error.msg).splitlines()[0]
+        raise ConfigError(name, f"cannot be resolved: {reason}") from error
+    return {str(key): value for key, value in dict(resolved).items()}  # type: ignore[arg-type]
+
+
+def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
+    try:
+        return hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
+    except Exception as error:  # besides Hydra's own: a YAML error, a null where a group's option belongs, ...
+        raise _explained(error, hydra, name, overrides) from error
+
+
+def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
+    """Hydra's error in our words: what was typed, what there is, what was probably meant."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        options = list(error.options or [])
+        there = f"the options are {listed(options)}" if options else "there are none"
+        return ConfigError(
+            group or "--config-name", f"(={option}) is no option{did_you_mean(option, options)}; {there}"
+        )
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"'{error.override}'", "cannot be read: options are given as key=value")
+    match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)
+    if match:
+        key = match[1]
+        parent, _, leaf = key.rpartition(".")
+        try:
+            groups = [o for o in overrides if o.partition("=")[0] in hydra.list_all_config_groups()]
+            whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
+            section = OmegaConf.select(whole, parent) if parent else whole
+            choice = whole.hydra.runtime.choices.get(parent)
+            hidden = ("hydra", "_target_", *(["name"] if parent else []))
+            names = [str(k) for k in section if k not in hidden] if isinstance(section, DictConfig) else []
+        except (HydraException, OmegaConfBaseException):
+            names, choice = [], None
+        of = f"of {parent}={choice} " if choice else ""
+        known = f"; the options {of}are {listed(names)}" if names else ""
+        return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{known}")
+    return ConfigError("config", f"cannot be composed: {text}")

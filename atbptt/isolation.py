@@ -1,0 +1,276 @@
+"""Each run in a process of its own: whatever ends it ends nothing else, and is told.
+
+The processes are forked from one that has imported all they need (Python's fork server, see `nursery`), which takes
+milliseconds. A run's process ends by itself, with a checkpoint, when the one that started it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.forkserver import ensure_running
+from pathlib import Path
+from typing import NamedTuple
+
+from atbptt import schema
+from atbptt.config import Settings
+from atbptt.errors import described
+from atbptt.experiment import run
+from atbptt.interruption import ENDING, STORING, StoppedError, listening
+from atbptt.provenance import Origin
+from atbptt.runs import BusyError, RunDirectory
+
+WANTED_VARIABLE = "ATBPTT_NURSERY"  # {"path": sys.path of who launches, "modules": what to import}
+# What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.
+LATE = ("torch._dynamo", "pandas")
+BUSY = "busy"  # an outcome besides the states of schema: another process works on the run
+SERVER_LOST = 255  # Python's exit code for a process whose fork server is gone; the process itself may live on
+ORPHAN_SECONDS = 120.0  # for a run to store a checkpoint and end once the process that started it is gone
+REAP_SECONDS = 5.0  # between a run's last word and the end of its process
+RESEND_SECONDS = 1.0  # a signal may come before a new process listens
+OUTPUT_LINES = 60  # of what a crashed run printed, stored with its failure
+
+_context = multiprocessing.get_context("forkserver")
+_prepared = False
+_started: set[RunProcess] = set()
+
+
+class Outcome(NamedTuple):
+    """How a run's process ended: a state of `schema` or `BUSY`, and why."""
+
+    state: str
+    reason: str
+
+
+def prepare(modules: Iterable[str] = ()) -> None:
+    """Start the process that runs are forked from, in the background; `modules` are imported there once.
+
+    What is imported is as it was when the sweep began: later edits of these files do not reach its runs.
+    """
+    global _prepared  # as there is one fork server a process
+    _prepared = True
+    wanted = {"path": [os.path.abspath(folder) for folder in sys.path], "modules": [*LATE, *modules]}
+    os.environ[WANTED_VARIABLE] = json.dumps(wanted)
+    here = str(Path(__file__).parents[1])  # the package need not be installed
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if here not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
+    _context.set_forkserver_preload(["atbptt.nursery"])
+    ensure_running()
+
+
+class RunProcess:
+    """A run in a process of its own, started at once.
+
+    Arguments:
+        settings: the run's config.
+        origin: what started it.
+
+    Raises:
+        OSError: the system makes no process.
+    """
+
+    def __init__(self, settings: Settings, origin: Origin) -> None:
+        self.directory = RunDirectory(settings)
+        self.origin = origin
+        self.outcome: Outcome | None = None
+        self._printed = _size(self.directory.path / schema.OUTPUT)
+        self._kills = _out_of_memory_kills()
+        if not _prepared:
+            prepare()
+        self._reader, writer = _context.Pipe(duplex=False)
+        self._process = _context.Process(target=_work, args=(settings, origin, writer))
+        try:
+            self._process.start()
+        except EOFError as error:  # the server was killed meanwhile; the next start makes a new one
+            raise ChildProcessError("the process that runs are forked from was killed") from error
+        finally:
+            writer.close()  # the process's end of it closes when it ends
+        _started.add(self)
+
+    @property
+    def handles(self) -> list[Connection | int]:
+        """What `multiprocessing.connection.wait` can wait for: one is ready once the process may have ended."""
+        if self._process.exitcode == SERVER_LOST:
+            return [self._reader]
+        return [self._reader, self._process.sentinel]
+
+    def over(self) -> bool:
+        """Whether the process has ended, or said its last word."""
+        if self.outcome is not None or not connection.wait(self.handles, timeout=0):
+            return self.outcome is not None
+        return self._reader.poll() or self._process.exitcode != SERVER_LOST
+
+    def ended(self) -> bool:
+        """Whether the process has ended; its `outcome` is known then, and stored in the run's directory."""
+        if self.outcome is None and self.over():
+            self.outcome = self._settle()
+            self._reader.close()
+            _started.discard(self)
+        return self.outcome is not None
+
+    def wait(self) -> Outcome:
+        """Wait for the end of the process; whatever interrupts that ends the run too."""
+        try:
+            while not self.ended():
+                connection.wait(self.handles, timeout=1.0)
+        except BaseException:
+            self.end()
+            raise
+        assert self.outcome is not None
+        return self.outcome
+
+    def superseded(self) -> bool:
+        """Whether it found its run held by another process of the same sweep: one whose start went wrong, and ends."""
+        return (
+            self.outcome is not None
+            and self.outcome.state == BUSY
+            and self.origin.sweep is not None
+            and self.directory.status().get("sweep") == self.origin.sweep
+        )
+
+    def end(self) -> None:
+        """Have the run store a checkpoint and end, soon."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process and all that it started, now."""
+        self._signal(signal.SIGKILL, group=True)
+
+    def _signal(self, number: signal.Signals, group: bool = False) -> None:
+        pid = self._process.pid
+        if pid is not None and self.outcome is None:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(pid, number)
+
+    def _settle(self) -> Outcome:
+        try:
+            told: Outcome | None = Outcome(*self._reader.recv()) if self._reader.poll() else None
+        except (EOFError, OSError):
+            told = None
+        self._process.join(REAP_SECONDS)
+        self.kill()  # what the run may have started and left behind; or a process that does not end
+        if told is None:
+            told = Outcome(schema.FAILED, self._cause())
+            self.directory.bury(told.reason, self._output())
+        return told
+
+    def _cause(self) -> str:
+        """Why the process ended without a word."""
+        code = self._process.exitcode
+        if code is None or code == SERVER_LOST:
+            return "its process was killed"
+        if code >= 0:
+            return f"its process ended with exit code {code} before the run was finished"
+        name = signal.Signals(-code).name
+        if -code == signal.SIGKILL:
+            if _out_of_memory_kills() > self._kills:
+                return f"out of memory: the system killed its process ({name})"
+            return f"its process was killed ({name}); the system does that too when memory runs out"
+        return f"its process crashed in native code ({name})"
+
+    def _output(self) -> str:
+        """The last lines that this process printed, and Python's stack where it crashed."""
+        try:
+            with open(self.directory.path / schema.OUTPUT, errors="replace") as file:
+                file.seek(self._printed)
+                return "".join(file.readlines()[-OUTPUT_LINES:]).rstrip()
+        except OSError:
+            return ""
+
+
+def end_children(timeout_s: float) -> None:
+    """Have all runs that this process started store a checkpoint and end; kill those that do not in time.
+
+    A signal's handler may call it while the process waits for a run: how that ended, the one who waits finds out.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (left := [process for process in _started if not process.over()]) and time.monotonic() < deadline:
+        for process in left:
+            process.end()
+        connection.wait([handle for process in left for handle in process.handles], timeout=RESEND_SECONDS)
+    for process in left:
+        process.kill()
+
+
+def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
+    """What a run's process does."""
+    # Ctrl-C on the terminal is for the process that launched it, which has the runs end; and what a run starts itself
+    # can be ended with it.
+    os.setpgid(0, 0)
+    for number in (*ENDING, *STORING):
+        signal.signal(number, signal.SIG_DFL)  # the nursery ignores them
+    with listening() as told:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        try:
+            directory = RunDirectory(settings)
+            directory.make()
+            _print_to(directory.path / schema.OUTPUT)
+            run(settings, origin, told)
+            outcome = Outcome(schema.FINISHED, "")
+        except BusyError as error:
+            outcome = Outcome(BUSY, str(error))
+        except StoppedError as error:
+            outcome = Outcome(schema.INTERRUPTED, str(error))
+        except BaseException as error:  # stored by run
+            outcome = Outcome(schema.FAILED, described(error))
+        with contextlib.suppress(OSError):
+            writer.send(tuple(outcome))
+        _leave()
+
+
+def _print_to(path: Path) -> None:
+    """Whatever this process prints from now on, libraries in native code too, is appended to a file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.close(descriptor)
+    for text in (sys.stdout, sys.stderr):
+        text.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()  # prints Python's stack when native code crashes
+
+
+def _leave() -> None:
+    """End at once: neither a user's thread nor a library's destructor may hold up or change the end of a run."""
+    for text in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            text.flush()
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os.killpg(0, signal.SIGKILL)  # what the run started: nobody else is left to end it
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the system has killed for lack of memory; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().split("\n")
+        return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    except (OSError, StopIteration, ValueError):
+        return 0

@@ -1,0 +1,110 @@
+"""Where a result comes from: the sweep, the code's version, the packages, the machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atbptt.devices import available_cores
+
+PACKAGE = Path(__file__).parent
+GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
+
+
+@functools.cache
+def code() -> dict[str, Any]:
+    """The version of what runs: git commits, Python, packages; found once a process.
+
+    `repositories` has one entry for the package and one for the folder that the command was typed in, if they are in
+    git, with the commit and whether tracked files differ from it (`dirty`).
+    """
+    tops: dict[str, dict[str, Any]] = {}
+    for folder in (PACKAGE, Path.cwd()):
+        found = _repository(folder)
+        if found:
+            tops.setdefault(found["path"], found)
+    return {
+        "repositories": list(tops.values()),
+        "python": platform.python_version(),
+        "packages": {part.name: part.version for part in sorted(distributions(), key=lambda part: part.name.lower())},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The computer: host, system, processor, cores that may be used, memory, GPUs.
+
+    GPUs are looked at only where torch uses them already: looking would take memory on each.
+    """
+    gpus = []
+    if torch.cuda.is_initialized():
+        gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": gpus,
+        "cuda": torch.version.cuda,
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What started a run.
+
+    Attributes:
+        sweep: name of the sweep's folder; None where there is no sweep.
+        code: as `code()` of the process that launched it.
+        command: how it was started.
+    """
+
+    sweep: str | None = None
+    code: dict[str, Any] = field(default_factory=code)
+    command: list[str] = field(default_factory=lambda: list(sys.argv))
+
+
+def commits(found: dict[str, Any]) -> str:
+    """The commits of a `code()` in a line: `a1b2c3d (dirty)`; `none` outside git."""
+    told = [part["commit"][:10] + (" (dirty)" if part["dirty"] else "") for part in found.get("repositories", ())]
+    return ", ".join(told) or "none"
+
+
+def _repository(folder: Path) -> dict[str, Any] | None:
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    commit = top and _git(folder, "rev-parse", "HEAD")
+    # A package that is installed into somebody's repository, ignored by git there, is no part of it.
+    if not commit or (folder == PACKAGE and not _git(folder, "ls-files", "__init__.py")):
+        return None
+    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"path": top, "commit": commit, "dirty": dirty != ""}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or is not installed."""
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,245 @@
+"""Command lines as Hydra reads and composes them; ours against Hydra's own, job by job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from atbptt.composing import Command, composer, expanded, job_config, job_configs, read_command, split_preview
+from atbptt.devices import parallel_jobs
+from atbptt.errors import ConfigError
+
+Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]
+Compose = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    """A user's folder of YAML files: interpolations, a defaults list, a group and a primary config of its own."""
+    for name, text in {
+        "dataset/mine": "name: mine\n_target_: mine.Data\nseed: ${seed}\nwide: ${model.hidden}\nat: ${oc.env:HOME}\n"
+        "nested: {_target_: mine.Part, sizes: [1, '2', 3.0, null], text: '${name}'}\nlater: ???\n",
+        "experiment/mine": "# @package _global_\ndefaults:\n  - override /dataset: mine\n  - override /model: gru\n"
+        "lr: 0.25\nmodel:\n  hidden: ${seed}\n",
+        "flavour/sweet": "sugar: ${lr}\n",
+        "flavour/sour": "lemon: [1, 2]\n",
+        "other": "defaults:\n  - config\n  - _self_\nlr: 7.0\nhydra:\n  sweeper:\n    params:\n      init: 1,2\n",
+        "referring": "defaults:\n  - config\n  - _self_\nname: ${oc.select:hydra.job.chdir,none}\n",
+        "searching": f"defaults:\n  - config\n  - _self_\nhydra:\n  searchpath: ['file://{tmp_path}/more']\n",
+    }.items():
+        (tmp_path / "yaml" / name).with_suffix(".yaml").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "yaml" / name).with_suffix(".yaml").write_text(text)
+    (tmp_path / "more" / "rate").mkdir(parents=True)  # where it is searched, rate is a group, elsewhere a value
+    (tmp_path / "more" / "rate" / "fast.yaml").write_text("value: 3\n")
+    return tmp_path
+
+
+@pytest.fixture
+def opened(root: Path, users: Path) -> Iterator[Opened]:
+    """Hydra, the command and the overrides of each job, of a command line."""
+    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
+    contexts = []
+
+    def make(*arguments: str) -> tuple[Hydra, Command, list[list[str]]]:
+        given = [argument.replace("USERS", str(users)) for argument in arguments]
+        command = read_command(given, root / "conf")
+        assert command is not None
+        contexts.append(composer(command.config_dir, command.extra))
+        hydra = contexts[-1].__enter__()
+        return hydra, command, expanded(hydra, command)[0]
+
+    yield make
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def compose(opened: Opened) -> Compose:
+    def make(*arguments: str) -> list[dict[str, Any]]:
+        hydra, command, batch = opened(*arguments)
+        return list(job_configs(hydra, command.name, batch))
+
+    return make
+
+
+# Each composed by Hydra for every job apart, and by what jobs share. The number is of Hydra's compositions for the
+# latter, so that what is not shared is known too; a job that is composed apart may have been tried before.
+SAME = [
+    (1, []),
+    (1, ["lr=3", "lr=4"]),
+    (1, ["-m", "lr=1,10", "init=range(2)", "epochs=1e2"]),
+    (2, ["-m", "truncation=fixed,adaptive", "lr=1,10", "truncation.name=choice(mine)"]),
+    (2, ["-m", "experiment=glob(copy*)", "size=small", "arm=K5"]),
+    (4, ["-m", "experiment=ptb,copy_fixed", "arm=K50,delta0.9", "truncation.name='${probe.tau}'"]),
+    (2, ["-m", "model=glob(rnn*)", "dataset=linear", "seed=3,4", "model.hidden=4"]),
+    (1, ["-m", "truncation=adaptive", "truncation.delta=choice(0.5,0.1)", "truncation.K_max=range(20,60,20)"]),
+    (1, ["-m", "lr=range(0.5,1.5,0.5)", "init=shuffle(range(1))", "seed=sort(3,1)"]),
+    (1, ["+model.extra=1", "++model.hidden=7", "++probe.more.deep=[1,2,{a:3}]", "+new.section={a:[b,null,1.5]}"]),
+    (1, ["-m", "+model.extra=1,a,null", "~clip_norm"]),
+    (1, ["~truncation.K", "~lr=1.0", "~probe", "+probe.window=3"]),
+    (1, ["~arm", "~optimizer=sgd"]),
+    (2, ["-m", "+model@second=gru,lstm", "second.hidden=4,5"]),
+    (1, ["+flavour=sweet", "lr=3", "--config-dir=USERS/yaml"]),
+    (2, ["-m", "+flavour=[sweet,sour],sour", "--config-dir=USERS/yaml", "lr=1,2"]),
+    (1, ["name='a b, c'", 'output_dir="x=y/{z}"', "monitor=a\\,b"]),
+    (1, ["-m", "name='a,b','c'", "output_dir=x\\ y,'\\'quoted\\''"]),
+    (1, ["-m", "monitor=null,'null',1,'1',true,1.0,1e3,nan,'',???"]),
+    (1, ["-m", "optimizer=adam", "optimizer.betas=[0.8,0.9],[0.5,'x']"]),
+    (1, ["dataset={batch_size:8,seed:3}", "probe={window:50,tau:'40'}"]),
+    (1, ["-m", "name='${dataset.name}_${lr}'", "lr=1,2", "output_dir='${oc.env:HOME}/${name}'"]),
+    (1, ["-m", "dataset.seed='${init}','${model.hidden}'", "init=1,2", "+up='${.lr}'"]),
+    (1, ["dataset=mine", "seed=5", "name=\\${dataset.nested.sizes}", "--config-dir=USERS/yaml"]),
+    (1, ["-m", "experiment=mine", "seed=5,6", "dataset.later=1", "--config-dir=USERS/yaml"]),
+    (3, ["-m", "experiment=mine,copy_fixed,ptb", "model.hidden=choice(5,'${seed}')", "--config-dir=USERS/yaml"]),
+    (1, ["-m", "seed=1,2", "--config-dir=USERS/yaml", "--config-name=other"]),
+    (1, ["-m", "+rate=fast", "init=1,2", "--config-dir=USERS/yaml", "--config-name=searching"]),
+    (1, ["-m", "hydra.launcher.n_jobs=1", "+hydra.job.env_set.A=b", "hydra/launcher=joblib", "lr=1,2"]),
+    (2, ["-m", "+rate=fast", "hydra.searchpath=['file://USERS/more']", "init=1,2"]),
+    (2, ["-m", "name='${oc.select:hydra.job.name,none}'", "lr=1,2"]),
+    (2, ["-m", "+dataset.hydra=1", "lr=1,2"]),
+    (4, ["-m", "~name=false", "lr=1,2", "--config-dir=USERS/yaml", "--config-name=referring"]),
+]
+
+
+@pytest.mark.parametrize(("compositions", "arguments"), SAME, ids=[" ".join(arguments) for _, arguments in SAME])
+def test_jobs_that_share_a_composition_are_as_hydra_composes_each(
+    opened: Opened,
+    monkeypatch: pytest.MonkeyPatch,
+    compositions: int,
+    arguments: list[str],
+) -> None:
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    hydra, command, batch = opened(*flags, *(argument for argument in arguments if argument not in flags))
+    apart = [job_config(hydra, command.name, overrides) for overrides in batch]
+    composed = []
+    whole = hydra.compose_config
+    monkeypatch.setattr(hydra, "compose_config", lambda *a, **k: composed.append(a) or whole(*a, **k))
+    shared = list(job_configs(hydra, command.name, batch))
+    # repr tells 1 from 1.0 and True, and the order of keys.
+    assert list(map(repr, shared)) == list(map(repr, apart))
+    assert len(composed) == compositions
+
+
+# What only a job's own overrides show to be wrong.
+WRONG = [
+    ["-m", "truncation=fixed,adaptive", "truncation.K=choice(3)"],
+    ["-m", "truncation=fixed,adaptve"],
+    ["-m", "arm=K5,K6000"],
+    ["-m", "lrr=1,2"],
+    ["-m", "+lr=1,2"],
+    ["-m", "~lr=2,1"],
+    ["-m", "lr=1,'${nosuch}'"],
+    ["-m", "name='${oc.env:NO_SUCH_VARIABLE}'", "lr=1,2"],
+    ["-m", "output_dir='${hydra.job.name}'", "lr=1,2"],
+    ["-m", "lr.deep=1,2"],
+    ["-m", "--config-dir=USERS/yaml", "--config-name=referring", "~name=none,false"],
+    ["-m", "lr='${a','b'"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=[" ".join(arguments) for arguments in WRONG])
+def test_what_is_wrong_with_a_job_is_told_as_where_hydra_composes_it(opened: Opened, arguments: list[str]) -> None:
+    hydra, command, batch = opened(*arguments)
+    with pytest.raises(ConfigError) as shared:
+        list(job_configs(hydra, command.name, batch))
+    with pytest.raises(ConfigError) as apart:
+        [job_config(hydra, command.name, overrides) for overrides in batch]
+    assert str(shared.value) == str(apart.value)
+
+
+def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
+    first, second, third = compose("-m", "+model.extra=[1],[2],[3]", "seed=1", "dataset.seed='${seed}'")
+    assert [config["model"]["extra"] for config in (first, second, third)] == [[1], [2], [3]]
+    first["model"]["extra"].append(4)
+    first["probe"]["window"] = 0
+    assert second["probe"]["window"] == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("lrr=1", r"^lrr is no option; did you mean lr\?; the options are lr, lr_scaling, "),
+        ("probe.windo=9", r"^probe.windo is no option; did you mean window\?"),
+        ("truncation.delta=0.5", r"^truncation.delta is no option; the options of truncation=fixed are K"),
+        ("truncation=adaptve", r"^truncation \(=adaptve\) is no option; did you mean adaptive\?; .* adaptive, fixed"),
+        ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
+        ("preveiw=true", r"^preveiw is no option; "),
+        ("lr.deep=1", r"^lr.deep is no option$"),
+        ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
+        ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed$"),
+        ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
+        ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* only basic is supported"),
+        ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
+        ("-m lr=interval(0,1)", r"^config cannot be composed: BasicSweeper does not support sweep type : INTERVAL"),
+        ("lr=${nosuch}", r"^lr cannot be resolved: Interpolation key 'nosuch' not found$"),
+        ("lr=[1", r"^'lr=\[1' cannot be read"),
+        ("nonsense", r"^'nonsense' cannot be read: options are given as key=value"),
+        ("--nonsense", r"^command line: unrecognized arguments: --nonsense"),
+        ("lr=1,2", r"^lr=1,2 names several values, a sweep: add -m"),
+        ("--config-dir=/nowhere", r"^--config-dir \(=/nowhere\) is no folder"),
+        ("--config-name=none", r"^--config-name \(=none\) is no option"),
+        (
+            "-m truncation=fixed,adaptive truncation.K=3",
+            r"^truncation.K is no option; .*truncation=adaptive are delta, ",
+        ),
+    ],
+)
+def test_what_cannot_be_composed_is_told(compose: Compose, arguments: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose(*arguments.split())
+
+
+def test_an_option_of_swept_choices_alone_is_set_as_a_choice(compose: Compose) -> None:
+    """Hydra composes what is not swept with the default policy, which has no `delta`; the message says how."""
+    with pytest.raises(ConfigError, match=r"truncation.delta='choice\(VALUE\)' sets it in every job$"):
+        compose("-m", "truncation=adaptive,adaptive", "truncation.delta=0.5")
+    configs = compose("-m", "truncation=adaptive,adaptive", "truncation.delta=choice(0.5)")
+    assert [config["truncation"]["delta"] for config in configs] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job"], ["--info=config"], ["--hydra-help"]])
+def test_what_only_shows_something_is_no_command(root: Path, flags: list[str]) -> None:
+    assert read_command([*flags, "lr=1"], root / "conf") is None
+
+
+def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
+    flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=elsewhere"]
+    command = read_command([*flags, "lr=1,2", "preview=true", "seed=3"], root / "conf")
+    assert command == Command(["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True)
+    command = read_command([], root / "conf")
+    assert command == Command([], False, "config", root / "conf", None, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "preview"),
+    [
+        (["-m", "lr=1,2"], False),
+        (["preview=true", "-m", "lr=1,2"], True),
+        (["-m", "preview=True", "lr=1,2"], True),
+        (["-m", "lr=1,2", "preview=false"], False),
+        (["preview=false", "-m", "lr=1,2", "preview=true"], True),
+    ],
+)
+def test_a_preview_is_asked_for_anywhere_and_hidden_from_hydra(arguments: list[str], preview: bool) -> None:
+    assert split_preview(arguments) == (["-m", "lr=1,2"], preview)
+
+
+@pytest.mark.parametrize("value", ["maybe", "", "1", "true,false", "null"])
+def test_a_preview_is_a_truth_value(value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^preview \(={value}\) must be true or false$"):
+        split_preview([f"preview={value}", "lr=1"])
+
+
+def test_hydra_composes_the_sweeps_own_config_too(root: Path) -> None:
+    """As a launcher is made from."""
+    with composer(root / "conf") as hydra:
+        overrides = ["lr=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]
+        config = hydra.compose_config("config", overrides, RunMode.MULTIRUN)
+        assert config.hydra.launcher.n_jobs == 3
+        assert list(config.hydra.overrides.task) == ["lr=1,2"]

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, forkserver
+from pathlib import Path
+
+import pytest
+import torch
+
+from atbptt import isolation, schema
+from atbptt.config import Settings
+from atbptt.isolation import Outcome, RunProcess, end_children
+from atbptt.provenance import Origin
+from atbptt.runs import RunDirectory
+
+Make = Callable[..., Settings]
+ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
+LONG = "epochs=100000"
+SECONDS = 60.0
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Settings], RunProcess]]:
+    """Starts runs, and leaves none."""
+    started: list[RunProcess] = []
+
+    def make(settings: Settings) -> RunProcess:
+        started.append(RunProcess(settings, ORIGIN))
+        return started[-1]
+
+    yield make
+    for process in started:
+        process.kill()
+
+
+Start = Callable[[Settings], RunProcess]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.02)
+
+
+def trains(process: RunProcess) -> bool:
+    return (process.directory.path / schema.CHECKPOINT).exists()
+
+
+def pid_of(process: RunProcess) -> int:
+    return int(process.directory.status()["pid"])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_run_finishes_in_a_process_of_its_own(settings: Make, start: Start) -> None:
+    process = start(settings())
+    assert process.wait() == Outcome("finished", "")
+    status = process.directory.status()
+    assert status["pid"] != os.getpid()
+    assert status["sweep"] == "sweep"
+    assert process.directory.finished()
+    assert (process.directory.path / schema.OUTPUT).read_text() == ""
+
+
+def test_a_run_that_fails_tells_why_and_stores_its_traceback(settings: Make, start: Start) -> None:
+    process = start(settings("model=rnn_relu", "lr=1e9", "clip_norm=null"))
+    outcome = process.wait()
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith("DivergedError: the training loss is not finite")
+    assert process.directory.status()["error"] == outcome.reason
+    assert "in train" in (process.directory.path / schema.TRACEBACK).read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "its process was killed (SIGKILL); the system does that too when memory runs out"),
+        (signal.SIGSEGV, "its process crashed in native code (SIGSEGV)"),
+    ],
+)
+def test_a_process_that_ends_without_a_word_is_marked_failed_with_how_it_ended(
+    settings: Make, start: Start, number: signal.Signals, reason: str
+) -> None:
+    process = start(settings(LONG))
+    until(lambda: trains(process))
+    os.kill(pid_of(process), number)
+    assert process.wait() == Outcome("failed", reason)
+    assert process.directory.status()["error"] == reason
+    trace = (process.directory.path / schema.TRACEBACK).read_text()
+    assert ("Current thread" in trace and "in train" in trace) is (number == signal.SIGSEGV)
+    assert not process.directory.busy()
+
+
+def test_memory_that_ran_out_is_told(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the system's count of processes that it killed for it."""
+    process = start(settings(LONG))
+    until(lambda: trains(process))
+    monkeypatch.setattr(isolation, "_out_of_memory_kills", lambda: 10**9)
+    os.kill(pid_of(process), signal.SIGKILL)
+    assert process.wait() == Outcome("failed", "out of memory: the system killed its process (SIGKILL)")
+
+
+def test_a_run_that_is_held_elsewhere_is_left_alone(settings: Make, start: Start) -> None:
+    directory = RunDirectory(settings())
+    with directory.lock():
+        process = start(settings())
+        assert process.wait().state == "busy"
+        assert not process.superseded()
+        directory.begin(ORIGIN)  # by an earlier process of the same sweep
+        assert process.superseded()
+    assert not (directory.path / schema.METRICS).exists()
+
+
+def test_runs_are_ended_with_a_checkpoint_and_continue(settings: Make, start: Start) -> None:
+    processes = [start(settings(LONG, f"init={i}")) for i in range(2)]
+    until(lambda: all(map(trains, processes)))
+    end_children(SECONDS)
+    for process in processes:
+        outcome = process.wait()
+        assert outcome.state == "interrupted"
+        assert outcome.reason.startswith("SIGTERM at epoch ")
+        stored = torch.load(process.directory.path / schema.CHECKPOINT)
+        at = (stored["epochs_done"] * 60 + stored["position"]) / 60
+        assert process.directory.status()["epoch"] == at
+    assert start(settings("epochs=1")).wait().state == "finished"
+
+
+def test_runs_that_do_not_end_in_time_are_killed(settings: Make, start: Start) -> None:
+    process = start(settings(LONG))
+    until(lambda: trains(process))
+    os.kill(pid_of(process), signal.SIGSTOP)
+    end_children(0.2)
+    assert process.wait().state == "failed"
+
+
+def test_ctrl_c_on_the_terminal_is_not_for_runs(settings: Make, start: Start) -> None:
+    """They are no part of the terminal's process group: who launched them ends them."""
+    process = start(settings(LONG))
+    until(lambda: trains(process))
+    assert os.getpgid(pid_of(process)) == pid_of(process) != os.getpgid(0)
+
+
+def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(settings: Make, start: Start) -> None:
+    process = start(settings(LONG))
+    until(lambda: trains(process))
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGKILL)
+    connection.wait([process._process.sentinel], timeout=SECONDS)
+    assert not process.ended()
+    assert start(settings("init=1")).wait().state == "finished"
+    process.end()
+    assert process.wait().state == "interrupted"
+
+
+def test_a_signal_to_all_processes_leaves_the_server(settings: Make, start: Start) -> None:
+    """As schedulers send it, and terminals."""
+    assert start(settings()).wait().state == "finished"
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        os.kill(server, number)
+    assert start(settings("init=1")).wait().state == "finished"
+    assert forkserver._forkserver._forkserver_pid == server  # type: ignore[attr-defined]
+
+
+def test_a_wait_that_is_interrupted_ends_the_run(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(settings(LONG))
+    until(lambda: trains(process))
+    pid = pid_of(process)
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunProcess, "ended", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            process.wait()
+    until(lambda: not alive(pid))
+    assert process.directory.status()["state"] == "interrupted"

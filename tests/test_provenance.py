@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from atbptt import provenance
+from atbptt.provenance import code, commits, machine
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A git repository of a user's, with one commit, which is the present folder."""
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path / "elsewhere")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    (folder / "model.py").write_text("K = 1\n")
+    git("init", "-q")
+    git("add", "model.py")
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "first")
+    code.cache_clear()
+    yield folder
+    code.cache_clear()
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit_is_told_and_whether_files_differ_from_it(repository: Path) -> None:
+    commit = git("rev-parse", "HEAD")
+    (found,) = code()["repositories"]
+    assert found == {"path": str(repository.resolve()), "commit": commit, "dirty": False}
+    (repository / "notes.txt").write_text("not of the code")
+    code.cache_clear()
+    assert commits(code()) == commit[:10]
+    (repository / "model.py").write_text("K = 2\n")
+    code.cache_clear()
+    assert commits(code()) == f"{commit[:10]} (dirty)"
+
+
+def test_a_package_that_is_installed_in_a_repository_is_no_part_of_it(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = repository / "venv" / "atbptt"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").touch()
+    monkeypatch.setattr(provenance, "PACKAGE", installed)
+    monkeypatch.chdir(tmp_path)
+    code.cache_clear()
+    assert code()["repositories"] == []
+    assert commits(code()) == "none"
+
+
+def test_without_git_there_are_no_commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    code.cache_clear()
+    try:
+        assert code()["repositories"] == []
+        assert code()["packages"]["torch"]
+    finally:
+        code.cache_clear()
+
+
+def test_the_machine_is_described() -> None:
+    found = machine()
+    assert found["host"] == socket.gethostname()
+    assert found["cores"] >= 1
+    assert found["memory_gib"] > 0
+    assert found["gpus"] == []

@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atbptt import locks, schema, status
+from atbptt.status import RunStatus, duration, read_run
+
+WriteStatus = Callable[..., Path]
+Hold = Callable[[Path], object]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> WriteStatus:
+    """`write(state, beat, age, **fields)` -> the run's directory; heartbeat and file are so many seconds old."""
+    directory = tmp_path / "demo" / "0a1b2c3d4e5f"
+    directory.mkdir(parents=True)
+
+    def make(state: object = schema.RUNNING, beat: float | None = 0.0, age: float = 0.0, **fields: Any) -> Path:
+        now = time.time()
+        heartbeat = None if beat is None else now - beat
+        content = {"experiment_id": directory.name, "state": state, "heartbeat": heartbeat, **fields}
+        path = directory / schema.STATUS
+        path.write_text(json.dumps(content))
+        os.utime(path, (now - age, now - age))
+        return directory
+
+    return make
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """`hold(directory)` holds a run until the test ends."""
+    with ExitStack() as held:
+        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
+
+
+def test_a_run_without_a_status_waits_and_one_that_is_held_has_begun(tmp_path: Path, hold: Hold) -> None:
+    assert read_run(tmp_path / "nowhere") == RunStatus(tmp_path / "nowhere", "waiting", "nowhere")
+    (tmp_path / "run").mkdir()
+    assert read_run(tmp_path / "run").state == "waiting"
+    hold(tmp_path / "run")
+    assert read_run(tmp_path / "run").state == "running"
+
+
+def test_what_is_stored_is_read(write: WriteStatus, hold: Hold) -> None:
+    stored = {
+        "epoch": 2.5,
+        "epochs": 30.0,
+        "train_seconds": 12.5,
+        "seconds": 60,
+        "K": 7,
+        "monitor": "valid_ppl",
+        "best": 1.25,
+        "best_epoch": 2.0,
+        "host": "elsewhere",
+        "pid": 12,
+        "sweep": "2026-01-01_00-00-00_12",
+        "attempt": 2,
+        "started": 1000.0,
+        "elapsed": 20.0,
+        "first_epoch": 0.5,
+    }
+    directory = write(**stored)
+    hold(directory)
+    read = read_run(directory)
+    assert (read.directory, read.state, read.experiment_id, read.why) == (directory, "running", directory.name, None)
+    assert {name: getattr(read, name) for name in stored} == stored
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "why"),
+    [
+        ("finished", None, None),
+        ("failed", "ValueError: too\n  large", "ValueError: too large"),
+        ("failed", None, "no reason stored"),
+        ("interrupted", "SIGTERM at epoch 3", "SIGTERM at epoch 3"),
+        ("interrupted", None, "interrupted at epoch 3.5"),
+    ],
+)
+def test_how_a_run_ended_is_its_own_word(write: WriteStatus, state: str, error: str | None, why: str | None) -> None:
+    read = read_run(write(state, epoch=3.5, error=error))
+    assert (read.state, read.why) == (state, why)
+
+
+def test_a_running_run_that_nobody_holds_was_killed(write: WriteStatus) -> None:
+    read = read_run(write(epoch=3.25))
+    assert (read.state, read.why) == ("stale", "killed at epoch 3.25")
+    assert read_run(write()).why == "killed before its first step"
+    (write() / schema.LOCK).touch()  # a lock's file is no lock
+    assert read_run(write()).state == "stale"
+
+
+def test_a_held_run_that_says_nothing_for_long_is_stale(write: WriteStatus, hold: Hold) -> None:
+    directory = write(age=12 * 60, beat=12 * 60, host="elsewhere")
+    hold(directory)
+    read = read_run(directory)
+    assert (read.state, read.why) == ("stale", "no heartbeat for 12 min")
+    write(age=9 * 60, beat=9 * 60, host="elsewhere")
+    assert read_run(directory).state == "running"
+
+
+@pytest.mark.parametrize(
+    ("beat", "age"),
+    [
+        (-5 * 3600.0, 0.0),  # the run's clock is ahead, or ours was put back
+        (-5 * 3600.0, 5 * 3600.0),
+        (5 * 3600.0, 0.0),  # the run's clock is behind: the file system has seen it write now
+        (0.0, 5 * 3600.0),
+        (None, 0.0),
+    ],
+)
+def test_clocks_that_disagree_make_no_run_stale(write: WriteStatus, hold: Hold, beat: float | None, age: float) -> None:
+    directory = write(beat=beat, age=age, host="elsewhere")
+    hold(directory)
+    assert read_run(directory).state == "running"
+
+
+def test_on_its_own_machine_a_clock_that_jumps_ahead_makes_no_run_stale(
+    write: WriteStatus, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write(age=7200, beat=7200, host=socket.gethostname(), pid=os.getpid(), elapsed=1000.0)
+    hold(directory)
+    ages = {os.getpid(): 1003.0}
+    monkeypatch.setattr(status, "_process_age", ages.get)
+    assert read_run(directory).state == "running"  # 3 seconds since the last heartbeat, whatever the clock says
+    ages[os.getpid()] = 1000.0 + 3600.0
+    assert read_run(directory).why == "no heartbeat for 1 h"
+    ages.clear()
+    assert read_run(directory).why == "no heartbeat for 2 h"
+
+
+def test_the_age_of_a_process_is_read_from_the_system() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    ages = [status._process_age(pid) for pid in (child.pid, os.getpid())]
+    child.communicate(b"\n")
+    assert ages[0] is not None
+    assert ages[1] is not None
+    assert 0 <= ages[0] <= ages[1] + 0.02  # it counts in hundredths
+    assert status._process_age(child.pid) is None
+
+
+def test_a_file_system_without_locks_leaves_the_heartbeat(write: WriteStatus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> bool:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(locks, "is_held", refuse)
+    directory = write(host="elsewhere")
+    assert read_run(directory).state == "running"
+    write(age=7200, beat=7200, host="elsewhere")
+    assert read_run(directory).why == "no heartbeat for 2 h"
+
+
+def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(
+    write: WriteStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write(epoch=29.0)
+
+    def end(_: Path) -> bool:
+        write(schema.FINISHED, epoch=30.0)
+        return False
+
+    monkeypatch.setattr(locks, "is_held", end)
+    assert read_run(directory).state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "status.json: Expecting value: line 1 column 1 (char 0)"),
+        ('{"state": "run', "status.json: Unterminated string starting at: line 1 column 11 (char 10)"),
+        ("[1]", "status.json: state (=None) must be one of running, finished, failed, interrupted"),
+        ('{"state": "done"}', "status.json: state (=done) must be one of running, finished, failed, interrupted"),
+        ('{"state": ["failed"]}', "status.json: state (=['failed']) must be one of running, finished, failed, "),
+    ],
+)
+def test_a_broken_status_is_told(write: WriteStatus, content: str, why: str) -> None:
+    directory = write()
+    (directory / schema.STATUS).write_text(content)
+    read = read_run(directory)
+    assert read.state == "unknown"
+    assert read.why is not None
+    assert read.why.startswith(why)
+
+
+def test_bytes_that_are_no_text_and_a_folder_in_the_place_of_the_file_are_told(write: WriteStatus) -> None:
+    path = write() / schema.STATUS
+    path.write_bytes(b"\xff\xfe\x00garbage")
+    assert read_run(path.parent).state == "unknown"
+    path.unlink()
+    path.mkdir()
+    assert read_run(path.parent).why == "status.json: Is a directory"
+
+
+def test_a_broken_status_of_a_run_that_is_held_is_running(write: WriteStatus, hold: Hold) -> None:
+    directory = write("?")
+    hold(directory)
+    assert read_run(directory).state == "running"
+
+
+def test_values_of_the_wrong_kind_are_as_if_missing(write: WriteStatus) -> None:
+    directory = write("finished")
+    content = {"epoch": "3", "epochs": True, "K": None, "best": float("inf"), "best_epoch": float("nan"), "pid": []}
+    (directory / schema.STATUS).write_text(json.dumps({"state": "finished", "monitor": 3, **content}))
+    assert read_run(directory) == RunStatus(directory, "finished", directory.name)
+
+
+def progress(**fields: Any) -> RunStatus:
+    return RunStatus(Path("run"), "running", "run", **fields)
+
+
+def test_speed_is_of_this_attempt() -> None:
+    assert progress(epoch=5.0, first_epoch=3.0, elapsed=8.0).speed == 0.25
+    assert progress(epoch=2.0, elapsed=8.0).speed == 0.25
+    assert progress(epoch=3.0, first_epoch=3.0, elapsed=8.0).speed is None
+    assert progress(epoch=2.0, first_epoch=3.0, elapsed=8.0).speed is None
+    assert progress(epoch=2.0, elapsed=0.0).speed is None
+    assert progress(elapsed=8.0).speed is None
+
+
+def test_time_left_is_that_of_the_budget_that_ends_first() -> None:
+    half = {"epoch": 5.0, "first_epoch": 0.0, "elapsed": 20.0, "epochs": 15.0}
+    assert progress(**half).seconds_left == 40.0
+    # 10 s of training are 5 epochs and 20 s by the clock: the 6 s that are left of 16 are 3 epochs, 12 s.
+    assert progress(**half, train_seconds=10.0, seconds=16.0).seconds_left == pytest.approx(12.0)
+    assert progress(**half, train_seconds=10.0, seconds=40.0).seconds_left == 40.0
+    assert progress(**half, train_seconds=10.0, seconds=5.0).seconds_left == 0.0
+    assert progress(epoch=5.0, elapsed=20.0).seconds_left is None
+    assert progress(epochs=15.0).seconds_left is None
+
+
+def test_a_budget_is_reached_by_a_finished_run_that_came_so_far() -> None:
+    finished = RunStatus(Path("run"), "finished", "run", epoch=3.0, train_seconds=10.0)
+    assert finished.reached(3.0, None)
+    assert not finished.reached(3.5, None)
+    assert finished.reached(3.5, 10.0)
+    assert not finished.reached(3.5, 11.0)
+    assert not progress(epoch=3.0).reached(3.0, None)
+    assert RunStatus(Path("run"), "finished", "run").reached(3.0, None)  # it does not say
+
+
+def test_an_ended_run_is_not_read_again_until_its_file_changes(
+    write: WriteStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = write("finished", epoch=3.0)
+    before = read_run(directory)
+    opened: list[object] = []
+    load = json.load
+    monkeypatch.setattr(status.json, "load", lambda file: opened.append(file) or load(file))
+    assert read_run(directory, before) is before
+    assert not opened
+    write("finished", age=1.0, epoch=4.0)
+    assert read_run(directory, before).epoch == 4.0
+
+
+def test_a_running_run_is_read_again(write: WriteStatus, hold: Hold) -> None:
+    directory = write()
+    stale = read_run(directory)
+    hold(directory)
+    assert read_run(directory, stale).state == "running"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (3569.0, "59 min"),
+        (3590.0, "1 h"),
+        (11_100.0, "3 h 5 min"),
+        (86_390.0, "1 d"),
+        (187_200.0, "2 d 4 h"),
+    ],
+)
+def test_duration(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+def test_it_needs_neither_torch_nor_tables() -> None:
+    code = "import sys, atbptt.status; print(sorted({'torch', 'rich', 'pandas'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -15,10 +15,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
-from atbptt.schema import GRADIENTS, GRADIENTS_SCHEMA, METRICS, METRICS_SCHEMA, OPTIONS, STATUS
+from atbptt.schema import GRADIENTS, GRADIENTS_SCHEMA, METRICS, METRICS_SCHEMA, OPTIONS, RUNNING, STATUS
+from atbptt.status import UNKNOWN, read_run
 
 ID = "experiment_id"
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+# Of a run's status, by column.
+PROGRESS = {
+    "epoch": "float64",
+    "epochs": "float64",
+    "train_seconds": "float64",
+    "monitor": "string",
+    "best": "float64",
+    "best_epoch": "float64",
+    "attempt": "Int64",
+    "host": "string",
+    "pid": "Int64",
+}
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 
@@ -108,16 +121,36 @@ def load_gradients(path: Paths) -> pd.DataFrame:
 
 
 def load_status(path: Paths) -> pd.DataFrame:
-    """A row per run: `experiment_id`, `state` (running, finished, failed; null if unknown), `directory`.
+    """A row per run: its state as observed, and how far it is.
 
-    A killed run stays `running`. Path, warnings and errors as in `load`.
+    Columns: `experiment_id`; `state` (running, finished, failed; interrupted: told to end, with a checkpoint;
+    stale: killed, or not heard of for long; waiting: no status file; null if that cannot be read); `directory`;
+    `error` (in one line, why a run failed, was interrupted or is stale; else null); `epoch` and `epochs` (how
+    far it is, and its budget); `train_seconds` (s); `monitor`, `best`, `best_epoch` (what chooses the best
+    evaluation, its value, its epoch); `attempt` (how many times it was begun); `host`, `pid` (where it runs or
+    ran); `seconds_left` (s, of a running one). Null what the run did not tell. Path, warnings and errors as in
+    `load`.
     """
     problems: list[str] = []
     runs = _find_runs(path, problems)
-    states = [_state(run.directory / STATUS, problems) for run in runs]
+    statuses = [read_run(run.directory) for run in runs]
+    for status in statuses:
+        if status.state == UNKNOWN:
+            problems.append(f"{status.directory}/{status.why}; state unknown")
     _tell(problems)
-    ids, directories = [run.experiment_id for run in runs], [str(run.directory) for run in runs]
-    return pd.DataFrame({ID: ids, "state": states, "directory": directories})
+    rows = [
+        {
+            ID: run.experiment_id,
+            "state": None if status.state == UNKNOWN else status.state,
+            "directory": str(run.directory),
+            "error": status.why,
+            **{name: getattr(status, name) for name in PROGRESS},
+            "seconds_left": status.seconds_left if status.state == RUNNING else None,
+        }
+        for run, status in zip(runs, statuses, strict=True)
+    ]
+    # Types that do not depend on which runs there are.
+    return pd.DataFrame(rows).astype({"error": "string", **PROGRESS, "seconds_left": "float64"})
 
 
 def _find_runs(path: Paths, problems: list[str]) -> list[_Run]:
@@ -260,14 +293,6 @@ def _pandas_type(kind: pa.DataType) -> Any:
     if pa.types.is_integer(kind):
         return pd.Int64Dtype()
     return pd.BooleanDtype() if pa.types.is_boolean(kind) else None
-
-
-def _state(path: Path, problems: list[str]) -> str | None:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problems.append(f"{path}: {_reason(error)}; state unknown")
-        return None
 
 
 def _reason(error: BaseException) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import analysis
 from analysis.__main__ import main
 from atbptt import schema
+from tests.analysis.made import write_plan, write_status
 
 WriteRun = Callable[..., Path]
 
@@ -84,12 +86,48 @@ def test_output_folder_that_cannot_be_written(sweep: Path, capsys: pytest.Captur
     assert capsys.readouterr().err.startswith(f"error: cannot write {sweep}/taken/convergence_copy_fixed.png: ")
 
 
+def test_status(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {"lr=1": write_status(root / "demo" / "a1", schema.RUNNING), "lr=10": root / "demo" / "b2"}
+    write_plan(root, "first", runs)
+    assert main(["status", str(root)]) == 0
+    out, err = capsys.readouterr()
+    assert "0 of 2 finished, 1 waiting, 1 stale" in out
+    assert "lr=10" not in out
+    assert err == ""
+    assert main(["status", "--all", str(root)]) == 0
+    assert "lr=10" in capsys.readouterr().out
+    assert main(["status", "--watch", str(root)]) == 0  # nothing to wait for
+    assert capsys.readouterr().out.startswith("--- ")
+
+
+def test_failures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_status(root / "demo" / "a1", schema.FINISHED)
+    assert main(["failures", str(root)]) == 0
+    assert capsys.readouterr().out == "no failures (runs: 1)\n"
+    write_status(run, schema.FAILED, error="ValueError: no")
+    assert main(["failures", str(root)]) == 0
+    assert capsys.readouterr().out.startswith("failed  demo/a1\n")
+
+
+@pytest.mark.parametrize("command", ["status", "failures"])
+def test_nothing_to_look_at_is_one_line_and_exit_code_1(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for path, rule in {
+        tmp_path / "no": "does not exist",
+        tmp_path / "file": "is a file; give a run directory or a folder of them",
+        tmp_path: "no runs here or below, and no sweep that plans any",
+    }.items():
+        assert main([command, str(path)]) == 1
+        assert capsys.readouterr() == ("", f"error: {path}: {rule}\n")
+
+
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     out = capsys.readouterr().out
-    assert "table" in out
-    assert "figures" in out
+    assert all(command in out for command in ("table", "figures", "status", "failures"))
 
 
 def test_the_package_loads_neither_torch_nor_plotting(sweep: Path) -> None:
@@ -100,3 +138,20 @@ def test_the_package_loads_neither_torch_nor_plotting(sweep: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_status_and_failures_start_without_tables(root: Path) -> None:
+    write_status(root / "demo" / "a1", schema.FAILED)
+    for command in ("status", "failures"):
+        code = (
+            f"import sys; from analysis.__main__ import main; main([{command!r}, {str(root)!r}]); "
+            "print(sorted({'torch', 'pandas', 'matplotlib'} & {*sys.modules}))"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_package_has_the_names_it_lists() -> None:
+    assert {*analysis.__all__} == {name for name in analysis.__all__ if getattr(analysis, name) is not None}
+    with pytest.raises(AttributeError, match="module 'analysis' has no attribute 'lode'"):
+        analysis.lode  # noqa: B018

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from analysis import RunsWarning, load_status, status
+from analysis.status import blocks, print_status, seconds_left, watch_status
+from analysis.sweeps import Report, Run, Sweep
+from atbptt import locks, schema
+from atbptt.status import RunStatus
+from tests.analysis.made import COMMAND, write_plan, write_status
+
+Hold = Callable[[Path], object]
+LONG = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """`hold(directory)` holds the lock of a run or a sweep until the test ends."""
+    with ExitStack() as held:
+        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
+
+
+@pytest.fixture(autouse=True)
+def no_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+def run(label: str, state: str, **fields: Any) -> Run:
+    """Half of 4 epochs in 10 s; a finished one all of them in 20 s."""
+    ended = state == "finished"
+    known = {"epoch": 4.0 if ended else 2.0, "elapsed": 20.0 if ended else 10.0, "epochs": 4.0, "sweep": "first"}
+    more = {"K": 7, "monitor": "valid_ppl", "best": 1.25, "best_epoch": 1.5, "host": "node1.cluster", "pid": 4711}
+    read = RunStatus(Path("outputs") / label, state, label, **{**known, **more, **fields})
+    return Run(label, read, read)
+
+
+def waiting(label: str) -> Run:
+    read = RunStatus(Path("outputs") / label, "waiting", label)
+    return Run(label, read, read)
+
+
+def sweep(*runs: Run, launching: bool | None = True) -> Sweep:
+    return Sweep("first", COMMAND, "node0", 99, 1_000_000_000.0, launching, runs)
+
+
+def shown(report: Report, width: int = 100, terminal: bool = False, **options: bool) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+    console.print(blocks(report, console, **options))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+EVERYTHING = sweep(
+    run("lr=1", "finished"),
+    run("lr=2", "running"),
+    run("lr=3", "failed", why=LONG),
+    run("lr=4", "stale", why="killed at epoch 2"),
+    run("lr=5", "interrupted", why="SIGTERM at epoch 2"),
+    run("lr=6", "unknown", why="status.json: no"),
+    waiting("lr=7"),
+)
+
+
+def test_a_sweep_is_a_headline_and_what_runs_and_what_went_wrong() -> None:
+    lines = shown(Report((EVERYTHING,), (), ()), width=140)
+    assert lines[0] == "python launch.py -m lr=1,10"
+    assert lines[1].startswith("begun 2001-09-0")
+    assert lines[1].endswith(" on node0, process 99 still runs; about 30 s left")
+    assert lines[2] == "1 of 7 finished, 1 running, 1 waiting, 1 interrupted, 1 stale, 1 failed, 1 unknown"
+    assert lines[3].split() == ["running", "epoch", "s/epoch", "left", "K", "valid_ppl", "host,", "pid"]
+    assert lines[4].split() == ["lr=2", "2.0", "/", "4", "5", "10", "s", "7", "1.25", "node1,", "4711"]
+    assert [line.split(maxsplit=2) for line in lines[5:]] == [
+        ["failed", "lr=3", LONG],
+        ["stale", "lr=4", "killed at epoch 2"],
+        ["unknown", "lr=6", "status.json: no"],
+        ["interrupted", "lr=5", "SIGTERM at epoch 2"],
+    ]
+
+
+def test_finished_and_waiting_runs_are_listed_if_all_are_asked_for() -> None:
+    lines = shown(Report((EVERYTHING,), (), ()), show_all=True)
+    assert [line.split(maxsplit=2) for line in lines[9:]] == [
+        ["finished", "lr=1", "valid_ppl 1.25 at epoch 1.5; epoch 4 of 4, K 7"],
+        ["waiting", "lr=7"],
+    ]
+
+
+def test_each_failure_is_one_line_of_the_width_there_is() -> None:
+    lines = shown(Report((sweep(run("truncation.K=2 lr=1", "failed", why=LONG)),), (), ()), width=60)
+    assert lines[3].startswith(" failed truncation.K=2 lr=1 RuntimeError: CUDA")
+    assert lines[3].endswith("…")
+    assert len(lines) == 4
+    assert len(lines[3]) == 60
+
+
+def test_long_labels_are_wrapped_and_not_cut() -> None:
+    label = "experiment=wikitext2 truncation=adaptive truncation.estimator=measured init=3"
+    for state in ("running", "failed"):
+        lines = shown(Report((sweep(run(label, state, why="killed in action")),), (), ()), width=80)
+        assert max(map(len, lines)) <= 80
+        assert all(word in "\n".join(lines) for word in label.split())
+        assert state == "running" or "killed in action" in lines[3]
+
+
+def test_a_label_that_looks_like_markup_is_shown_as_it_is() -> None:
+    lines = shown(Report((sweep(run("a=[bold]", "running"), run("b=[red]", "failed", why="[/x]")),), (), ()))
+    assert lines[4].split()[0] == "a=[bold]"
+    assert lines[5].split() == ["failed", "b=[red]", "[/x]"]
+
+
+def test_more_runs_than_a_screen_has_lines_are_counted() -> None:
+    runs = [run(f"lr={i}", "running") for i in range(23)] + [run(f"b={i}", "failed", why="no") for i in range(21)]
+    lines = shown(Report((sweep(*runs, run("c", "stale", why="killed")),), (), ()))
+    assert len(lines) == 4 + 20 + 20 + 1 + 1
+    assert lines[-2].split() == ["stale", "c", "killed"]  # not crowded out by the failed ones
+    assert lines[-1] == "  and 3 more running, 1 more failed: --all lists them"
+    assert len(shown(Report((sweep(*runs),), (), ()), show_all=True)) == 4 + 23 + 21
+
+
+def test_what_a_run_does_not_tell_is_blank() -> None:
+    nothing = RunStatus(Path("outputs/a"), "running", "a")
+    lines = shown(Report((sweep(Run("lr=1", nothing, nothing)),), (), ()))
+    assert lines[1].endswith("still runs")
+    assert lines[4].split() == ["lr=1", "0.0", "?,", "?"]
+    assert shown(Report((sweep(replace(run("a", "finished"), status=replace(nothing, state="finished"))),), (), ()))
+
+
+def test_measures_of_several_kinds_are_named() -> None:
+    lines = shown(Report((sweep(run("a", "running"), run("b", "running", monitor="valid_nll", best=-5.0)),), (), ()))
+    assert lines[3].split()[5] == "best"
+    assert lines[4].split()[-4:-2] == ["valid_ppl", "1.25"]
+    assert lines[5].split()[-4:-2] == ["valid_nll", "-5"]
+
+
+def test_whether_the_launching_process_still_runs_is_told() -> None:
+    ends = [shown(Report((sweep(waiting("a"), launching=known),), (), ()))[1] for known in (True, False, None)]
+    assert ends[0].endswith("process 99 still runs")
+    assert ends[1].endswith("process 99 has ended")
+    assert ends[2].endswith("process 99 may run: its folder's file system knows no locks")
+
+
+def test_a_wide_terminal_has_a_bar() -> None:
+    report = Report((sweep(run("a", "finished"), run("b", "running")),), (), ())
+    assert shown(report, width=100, terminal=True)[2].startswith("━")
+    assert shown(report, width=80, terminal=True)[2].startswith("1 of 2 finished")
+    assert shown(report, width=200)[2].startswith("1 of 2 finished")
+
+
+def test_the_latest_sweep_is_last_and_first_in_a_watch() -> None:
+    later = replace(sweep(waiting("b")), command=("launch.py", "later"))
+    report = Report((sweep(waiting("a")), later), (run("alone", "finished"),), ())
+    titles = ["no sweep recorded", "python launch.py -m lr=1,10", "python launch.py later"]
+    assert [line for line in shown(report) if line in titles] == titles
+    assert [line for line in shown(report, latest_first=True) if line in titles] == titles[::-1]
+
+
+@pytest.mark.parametrize(
+    ("runs", "left"),
+    [
+        ([run("a", "running")], 10.0),
+        ([run("a", "running"), waiting("b"), waiting("c")], 50.0),  # 10 s of a, then 20 s each
+        ([run("a", "running"), run("b", "running"), waiting("c"), waiting("d")], 30.0),
+        ([run("a", "running"), run("b", "running", epoch=0.0), waiting("c")], 25.0),  # b has 20 s to go
+        ([run("a", "finished", elapsed=40.0), run("b", "running"), waiting("c")], 40.0),  # c takes 30 s, the mean
+        # What an earlier sweep finished was maybe another budget; a continued attempt is no whole run.
+        ([run("a", "finished", elapsed=40.0, sweep="zeroth"), run("b", "running"), waiting("c")], 30.0),
+        ([run("a", "running", first_epoch=1.0), run("b", "finished"), waiting("c")], 40.0),
+        ([run("a", "running", first_epoch=1.0)], 20.0),
+        ([run("a", "running", epoch=1.0), run("b", "running", epoch=3.9)], 30.0),  # the longest decides
+        ([run("a", "running", epoch=0.0), waiting("b")], None),
+        ([run("a", "finished"), waiting("b")], None),
+    ],
+)
+def test_time_left(runs: list[Run], left: float | None) -> None:
+    assert seconds_left(sweep(*runs)) == (None if left is None else pytest.approx(left))
+
+
+def test_runs_that_nobody_will_launch_take_no_time() -> None:
+    assert seconds_left(sweep(run("a", "running"), waiting("b"), launching=False)) == pytest.approx(10.0)
+    assert seconds_left(sweep(run("a", "running", sweep="another"), launching=False)) is None
+
+
+def test_print_status_of_run_directories(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long, short = root / "demo" / "a1", root / "demo" / "a2"
+    write_status(long, schema.FAILED, error="ValueError: " + "x" * 200)
+    write_status(short, schema.FAILED, error="ValueError: no")
+    write_plan(root, "first", {"lr=1": long, "lr=2": short})
+    (write_status(root / "demo" / "b2", schema.FINISHED) / schema.STATUS).write_text("{")
+    print_status([root])
+    out, err = capsys.readouterr()
+    assert "\n  failed  lr=1  ValueError: " + "x" * 200 + "\n" in out  # a pipe has room for all
+    assert not any(line.endswith(" ") for line in out.splitlines())
+    assert err.startswith(f"warning: {root}/demo/b2/status.json: ")
+
+
+@pytest.fixture
+def watched(root: Path, hold: Hold) -> dict[str, Path]:
+    """A sweep that is launched: one run runs, the other waits."""
+    runs = {label: root / "demo" / name for label, name in (("lr=1", "a1"), ("lr=10", "b2"))}
+    hold(write_plan(root, "first", runs))
+    hold(write_status(runs["lr=1"], schema.RUNNING, epoch=1.0))
+    return runs
+
+
+def script(*steps: Callable[[], object]) -> Callable[[float], None]:
+    """A `sleep` that does one step each time it is called."""
+    todo = iter(steps)
+    return lambda _: next(todo)()  # type: ignore[func-returns-value]
+
+
+def test_watching_without_a_terminal_prints_a_block_for_each_change(
+    root: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = watched.values()
+    watch_status(
+        [root],
+        sleep=script(
+            lambda: None,
+            lambda: write_status(first, schema.RUNNING, epoch=2.0),  # progress alone is not worth a block
+            lambda: write_status(first, schema.FAILED, error="ValueError: no"),
+            lambda: write_status(second, schema.FINISHED),
+        ),
+    )
+    printed = capsys.readouterr().out.split("--- ")[1:]
+    assert [block.splitlines()[3] for block in printed] == [
+        "0 of 2 finished, 1 running, 1 waiting",
+        "0 of 2 finished, 1 waiting, 1 failed",
+        "1 of 2 finished, 1 failed",
+    ]
+
+
+def test_progress_alone_is_printed_from_time_to_time(
+    root: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "BLOCK_SECONDS", 3 * status.WATCH_SECONDS)
+    first, second = watched.values()
+
+    def end() -> None:
+        write_status(first, schema.FINISHED)
+        write_status(second, schema.FINISHED)
+
+    steps = [lambda: write_status(first, schema.RUNNING, epoch=2.0), *[lambda: None] * 5, end]
+    watch_status([root], sleep=script(*steps))
+    printed = capsys.readouterr().out.split("--- ")[1:]
+    assert ["1.0 / 4" in printed[0], "2.0 / 4" in printed[1], "2 of 2 finished" in printed[2]] == [True] * 3
+    assert len(printed) == 3  # not one more for what has not changed
+
+
+def test_watching_ends_with_ctrl_c(root: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    watch_status([root], sleep=interrupt)
+    assert f"{len(watched)} finished" in capsys.readouterr().out
+
+
+def test_a_terminal_is_refreshed(root: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)
+    monkeypatch.setattr(status, "_console", lambda: terminal)
+    first, second = watched.values()
+
+    def end() -> None:
+        write_status(first, schema.FINISHED)
+        write_status(second, schema.FINISHED)
+        (write_status(root / "demo" / "c3", schema.FINISHED) / schema.STATUS).write_text("{")
+
+    watch_status([root], sleep=script(lambda: write_status(first, schema.RUNNING, epoch=2.0), end))
+    out = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert out.index("1.0 / 4") < out.index("2.0 / 4") < out.index("2 of 2 finished")
+    assert "warning: " in out
+
+
+def test_load_status_has_a_column_for_what_is_observed(sweep_of_states: Path) -> None:
+    with pytest.warns(RunsWarning, match=r"status.json: .*; state unknown"):
+        frame = load_status(sweep_of_states).set_index("experiment_id")
+    assert frame["state"].fillna("?").to_dict() == {
+        "a": "finished",
+        "b": "failed",
+        "c": "running",
+        "d": "stale",
+        "e": "interrupted",
+        "f": "waiting",
+        "g": "?",
+    }
+    assert frame.loc["b", "error"] == "ValueError: no"
+    assert frame.loc["d", "error"] == "killed at epoch 2"
+    assert frame.loc["a", ["epoch", "epochs", "best", "best_epoch"]].tolist() == [4.0, 4.0, 1.25, 1.5]
+    assert frame.loc["c", ["attempt", "pid", "host", "monitor"]].tolist() == [1, 4711, "node1.cluster", "valid_ppl"]
+    assert frame["seconds_left"].dropna().to_dict() == {"c": 10.0}
+
+
+def test_the_types_of_load_status_do_not_depend_on_the_runs(sweep_of_states: Path) -> None:
+    with pytest.warns(RunsWarning):
+        types = load_status(sweep_of_states).dtypes.to_dict()
+    for name in ("a", "b", "f"):
+        assert load_status(sweep_of_states / "demo" / name).dtypes.to_dict() == types
+
+
+@pytest.fixture
+def sweep_of_states(root: Path, write_run: Callable[..., Path], hold: Hold) -> Path:
+    """A run of each state."""
+    for name in "abcdefg":
+        write_run(name, {"valid_ppl": [1.5]})
+    folder = root / "demo"
+    write_status(folder / "a", schema.FINISHED)
+    write_status(folder / "b", schema.FAILED, error="ValueError: no")
+    hold(write_status(folder / "c", schema.RUNNING))
+    write_status(folder / "d", schema.RUNNING)
+    write_status(folder / "e", schema.INTERRUPTED)
+    (folder / "f" / schema.STATUS).unlink()
+    (folder / "g" / schema.STATUS).write_text(json.dumps({"state": "dancing"}))
+    return root

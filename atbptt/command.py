@@ -18,11 +18,11 @@ from rich.text import Text
 
 from atbptt import isolation, schema
 from atbptt.composing import split_preview
-from atbptt.errors import ConfigError
+from atbptt.errors import ConfigError, show_warning
 from atbptt.files import StorageError
-from atbptt.interruption import LeftRunningError
+from atbptt.interruption import HANGUP, LeftRunningError
 from atbptt.isolation import Outcome
-from atbptt.launching import ENDING, launch, modules_of, prepared_launcher, show_warning
+from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
 from atbptt.progress import STYLES, Watch, result
 from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, read_run
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     Returns:
         The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
     """
-    for number in ENDING:
+    for number in HANGUP:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, signal.default_int_handler)
     warnings.showwarning = show_warning

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 
 class ConfigError(ValueError):
@@ -63,3 +65,16 @@ def show(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return value if isinstance(value, str) else repr(value)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What concerns the user's data in one line; any other warning with its place in the code."""
+    told = warnings.formatwarning(message, category, filename, lineno, line)
+    print(f"warning: {message}" if issubclass(category, DataWarning) else told.rstrip(), file=file or sys.stderr)

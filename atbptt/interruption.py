@@ -13,6 +13,9 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 # A scheduler's warning, or a person who wants one: store a checkpoint and go on.
 STORING = (signal.SIGUSR1, signal.SIGUSR2)
 
+# To the process that launched runs: the end of a terminal's or a scheduler's session is a Ctrl-C to it.
+HANGUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 class StoppedError(RuntimeError):
     """The run was told to end, and has stored a checkpoint."""

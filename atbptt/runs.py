@@ -187,7 +187,7 @@ class RunDirectory:
             reason: how it ended.
             output: the last that it printed.
         """
-        with contextlib.suppress(BusyError), self.lock():
+        with contextlib.suppress(BusyError, OSError), self.lock():  # a disk may take nothing any more
             self._status = self.status()
             if self._status.get("state") not in (schema.FINISHED, schema.FAILED, schema.INTERRUPTED):
                 self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from atbptt.composing import read_command
+from atbptt.config import Settings
+from atbptt.launching import launch, modules_of, prepared_launcher
+from atbptt.local import LocalLauncher
+from atbptt.planning import Job
+from atbptt.runs import RunDirectory
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"),
+    [
+        ("hydra/launcher=local", "LocalLauncher"),
+        ("hydra/launcher=basic", "BasicLauncher"),
+        ("hydra/launcher=joblib", "JoblibLauncher"),
+        ("hydra/launcher=slurm", "SlurmLauncher"),
+    ],
+)
+def test_the_launcher_that_is_asked_for_is_made_with_the_sweeps_folder(root: Path, option: str, kind: str) -> None:
+    folder = Path("/tmp/it's a \\ folder=,1")
+    command = read_command([option, "lr=3"], root / "conf")
+    assert command is not None
+    with prepared_launcher(command, folder) as (launcher, text):
+        assert type(launcher).__name__ == kind
+    config = OmegaConf.create(text)
+    assert config.hydra.sweep.dir == str(folder)
+    assert config.lr == 3
+
+
+def test_options_of_the_launcher_reach_it(root: Path) -> None:
+    command = read_command(["hydra.launcher.n_jobs=3"], root / "conf")
+    assert command is not None
+    with prepared_launcher(command, Path("/tmp/x")) as (launcher, _):
+        assert isinstance(launcher, LocalLauncher)
+        assert launcher.n_jobs == 3
+
+
+def test_jobs_get_their_overrides_without_hydras_own(settings: Callable[..., Settings]) -> None:
+    """Which are the sweep's, and would be given twice."""
+    found: list[list[str]] = []
+
+    class Note(LocalLauncher):
+        def launch(self, job_overrides, initial_job_idx):  # type: ignore[no-untyped-def]
+            found.extend(job_overrides)
+            assert initial_job_idx == 0
+            return []
+
+    made = settings()
+    overrides = ["lr=1", "hydra/launcher=basic", "+hydra.job.x=1", "hydra.launcher.n_jobs=2", "model.hidden=6"]
+    launch(Note(1), [Job("lr=1", overrides, made, RunDirectory(made))])
+    assert found == [["lr=1", "model.hidden=6"]]
+
+
+def test_the_modules_of_a_runs_classes_are_known(settings: Callable[..., Settings]) -> None:
+    found = modules_of([settings(), settings("truncation=adaptive")])
+    assert {"atbptt.launching", "atbptt.models", "atbptt.datasets", "atbptt.truncation", "torch.optim"} <= set(
+        found
+    )
+    assert len(found) == len(set(found))

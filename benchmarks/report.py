@@ -21,14 +21,14 @@ WIDTH = 180  # columns that the table needs for a row to be a line
 
 @dataclass(frozen=True)
 class Goal:
-    """What a ratio should be."""
+    """What a ratio, or a time in seconds, should be."""
 
     bound: Literal["at least", "at most"]
     value: float
 
-    def met(self, ratio: float) -> bool:
-        """Whether a ratio keeps to it."""
-        return ratio >= self.value if self.bound == "at least" else ratio <= self.value
+    def met(self, value: float) -> bool:
+        """Whether a ratio or a time keeps to it."""
+        return value >= self.value if self.bound == "at least" else value <= self.value
 
     def __str__(self) -> str:
         return f"{self.bound} {self.value:g}"
@@ -73,6 +73,7 @@ class Row:
         unit: `a window`, `a position and lag`, ...
         against: what the times are compared with.
         floor_seconds: of the same unit, by arithmetic alone.
+        limit: the goal of the time itself, in seconds; None for none.
     """
 
     what: str
@@ -81,6 +82,7 @@ class Row:
     unit: str
     against: Comparison | None = None
     floor_seconds: float | None = None
+    limit: Goal | None = None
 
     def cells(self) -> list[str]:
         """Text under each of the headings."""
@@ -92,6 +94,8 @@ class Row:
             ratio = against.value(self.measured)
             goal = "" if against.goal is None else f"{against.goal}: {'met' if against.goal.met(ratio) else 'missed'}"
             cells += [duration(against.measured.median), f"{ratio:.3g} = {against.ratio_of}", goal]
+        if self.limit is not None:
+            cells[-1] = f"{self.limit} s: {'met' if self.limit.met(self.measured.median) else 'missed'}"
         cells.append("" if self.floor_seconds is None else f"{self.measured.median / self.floor_seconds:.3g}")
         cells.append(megabytes(self.measured.memory_bytes))
         if against is not None and against.measured.memory_bytes is not None:
@@ -107,6 +111,7 @@ class Row:
             **_numbers(self.measured),
             "floor_seconds": self.floor_seconds,
             "over_floor": None if self.floor_seconds is None else self.measured.median / self.floor_seconds,
+            "limit": None if self.limit is None else str(self.limit),
             "against": None if self.against is None else self._compared(self.against),
         }
 

@@ -51,6 +51,16 @@ def test_a_goal_is_a_bound(goal: Goal, ratio: float, met: bool) -> None:
     assert goal.met(ratio) is met
 
 
+def test_a_time_may_have_a_goal_of_its_own() -> None:
+    for limit, told in (
+        (Goal("at most", 0.05), "at most 0.05 s: met"),
+        (Goal("at most", 0.04), "at most 0.04 s: missed"),
+    ):
+        row = Row("starting", "20 runs", OURS, "a run", limit=limit)
+        assert row.cells()[HEADINGS.index("goal")] == told
+        assert row.record()["limit"] == str(limit)
+
+
 def test_the_cells_say_what_is_over_what() -> None:
     assert FASTER.cells() == [
         "probe",
@@ -86,6 +96,7 @@ def test_what_is_stored(tmp_path: Path) -> None:
         "memory_bytes": 12_000_000,
         "floor_seconds": 0.02,
         "over_floor": 2.5,
+        "limit": None,
         "against": {
             "name": "plain",
             "median_seconds": 0.2,

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from multiprocessing import connection
+from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
@@ -30,9 +30,9 @@ from atbptt.interruption import ENDING, STORING, StoppedError, listening
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory
 
-WANTED_VARIABLE = "ATBPTT_NURSERY"  # {"path": sys.path of who launches, "modules": what to import}
+WANTED_VARIABLE = "ATBPTT_NURSERY"  # JSON: sys.path of who launches, modules to import, its script
 # What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.
-LATE = ("torch._dynamo", "pandas")
+LATE = ("torch._dynamo", "pandas", "pyarrow.pandas_compat")
 BUSY = "busy"  # an outcome besides the states of schema: another process works on the run
 SERVER_LOST = 255  # Python's exit code for a process whose fork server is gone; the process itself may live on
 ORPHAN_SECONDS = 120.0  # for a run to store a checkpoint and end once the process that started it is gone
@@ -59,7 +59,11 @@ def prepare(modules: Iterable[str] = ()) -> None:
     """
     global _prepared  # as there is one fork server a process
     _prepared = True
-    wanted = {"path": [os.path.abspath(folder) for folder in sys.path], "modules": [*LATE, *modules]}
+    wanted = {
+        "path": [os.path.abspath(folder) for folder in sys.path],
+        "modules": [*LATE, *modules],
+        "script": spawn.get_preparation_data("nursery").get("init_main_from_path"),
+    }
     os.environ[WANTED_VARIABLE] = json.dumps(wanted)
     here = str(Path(__file__).parents[1])  # the package need not be installed
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]

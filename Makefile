@@ -1,5 +1,6 @@
 # make demo   the main job on the embedded default: sweep, results table, figures
 # make test   all tests but the slow ones
+# make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
 # make bench  time and memory against plain baselines and the floor, in under 10 minutes
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow bench lint types clean
+.PHONY: env demo test test-slow test-slurm bench lint types clean
 
 env: $(VENV)/installed
 
@@ -25,10 +26,13 @@ demo: env
 	$(RUN) -m analysis figures outputs/copy_fixed
 
 test: env
-	$(RUN) -m pytest -n 2 -m "not slow"
+	$(RUN) -m pytest -n 2 -m "not slow and not slurm"
 
 test-slow: env
 	$(RUN) -m pytest -n 2 -m slow
+
+test-slurm: env
+	$(RUN) -m pytest -m slurm tests/slurm
 
 bench: env
 	$(RUN) -m benchmarks

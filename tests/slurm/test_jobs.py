@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atbptt import locks, schema
+from atbptt.slurm.jobs import NAME, SlurmJob, read_jobs, read_plan, still_queued, write_jobs
+from atbptt.slurm.queue import QueuedJob
+
+
+def job(sweep: Path, number: str, state: str | None = None) -> SlurmJob:
+    return SlurmJob(number, sweep / ".submitit" / f"{number}.out", sweep / ".submitit" / f"{number}.err", state)
+
+
+def sweep(folder: Path, jobs: dict[str, str], **settings: Any) -> Path:
+    """A sweep's folder whose runs, all with the same settings, have these jobs."""
+    folder.mkdir(parents=True)
+    write_jobs(folder, {name: job(folder, number) for name, number in jobs.items()})
+    plan = {"jobs": [{"experiment_id": name, "settings": settings} for name in jobs]}
+    (folder / schema.PLAN).write_text(json.dumps(plan))
+    return folder
+
+
+def test_what_is_written_is_read_also_after_the_folder_was_moved(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    write_jobs(first, {"abc": job(first, "12_0"), "def": job(first, "7", "TIMEOUT")})
+    assert read_jobs(first) == {"abc": job(first, "12_0"), "def": job(first, "7", "TIMEOUT")}
+    second = first.rename(tmp_path / "second")
+    assert read_jobs(second)["abc"] == job(second, "12_0")
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "[1]", "{}", '{"abc": 3}', '{"abc": {"job": "1"}}', '{"abc": {'])
+def test_a_record_that_is_missing_or_damaged_has_no_jobs(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / NAME).write_text(text)
+    assert read_jobs(tmp_path) == {}
+    assert read_plan(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("submitit INFO\nModuleNotFoundError: No module named 'mine'\nsrun: forcing job termination\n\n", "Module"),
+        ("srun: got SIGCONT\nsrun: forcing job termination\n", "srun: forcing"),
+        ("\n", ""),
+        (None, ""),
+    ],
+)
+def test_a_job_complains_of_the_last_error(tmp_path: Path, text: str | None, told: str) -> None:
+    (tmp_path / ".submitit").mkdir()
+    found = job(tmp_path, "7")
+    if text is not None:
+        found.stderr.write_text(text)
+    assert found.complaint().startswith(told)
+    assert bool(found.complaint()) == bool(told)
+
+
+def test_the_same_run_is_found_in_the_queue_of_an_earlier_sweep(tmp_path: Path) -> None:
+    """Not what is over, asked for in another way, of another run, or of the sweep that asks."""
+    old = sweep(tmp_path / "1", {"abc": "12_0", "def": "12_1", "ghi": "12_2"}, epochs=3)
+    sweep(tmp_path / "2", {"jkl": "13"}, epochs=4)
+    asking = sweep(tmp_path / "3", {"abc": "14_0"}, epochs=3)
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / NAME).write_text("damaged")
+    runs = {name: {"experiment_id": name, "settings": {"epochs": 3}} for name in ("abc", "def", "jkl", "mno")}
+    queue = {
+        "12_0": QueuedJob("PENDING"),
+        "12_1": QueuedJob("CANCELLED"),
+        "12_2": QueuedJob("RUNNING"),
+        "13": QueuedJob("RUNNING"),
+        "14_0": QueuedJob("RUNNING"),
+    }
+    assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, set())
+    with locks.hold(old / schema.LOCK):  # as the process that launched it does
+        assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, {"12_0"})
+    assert still_queued(asking, runs, {}) == ({}, set())

@@ -1,0 +1,278 @@
+"""The launcher against a made-up Slurm; test_cluster.py has it against a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra.types import HydraContext, RunMode
+from hydra.utils import instantiate
+
+from atbptt import locks, schema
+from atbptt.composing import composer
+from atbptt.errors import ConfigError
+from atbptt.interruption import LeftRunningError
+from atbptt.launching import job
+from atbptt.slurm import launcher as module
+from atbptt.slurm.jobs import read_jobs
+from atbptt.slurm.launcher import SlurmLauncher, counted
+from atbptt.sweeps import PLAN_VARIABLE
+from tests.slurm.conftest import MadeUpSlurm
+
+Make = Callable[..., SlurmLauncher]
+
+
+@pytest.fixture(autouse=True)
+def no_hanging() -> Iterator[None]:
+    """A launcher that waits for ever fails its test."""
+
+    def hangs(*_: object) -> None:
+        pytest.fail("the launcher waits in vain")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(40)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def make(
+    root: Path,
+    tmp_path: Path,
+    made_up: MadeUpSlurm,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., SlurmLauncher]:
+    """Make(runs, *options, name=...): the launcher of a sweep with so many runs, launched, in a folder of that name."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "CANCEL_POLL_SECONDS", 0.01)
+
+    def launcher(runs: int, *options: str, name: str = "now", finished: int = 0) -> SlurmLauncher:
+        sweep = tmp_path / "sweeps" / name
+        sweep.mkdir(parents=True)
+        entries = [{"experiment_id": f"run{i}", "settings": {"device": {"threads": 1}}} for i in range(finished + runs)]
+        launched = list(range(finished, finished + runs))
+        (sweep / schema.PLAN).write_text(json.dumps({"jobs": entries, "launched": launched}))
+        monkeypatch.setenv(PLAN_VARIABLE, str(sweep / schema.PLAN))
+        overrides = ["hydra/launcher=slurm", f"hydra.sweep.dir={sweep}", *options]
+        with composer(root / "conf") as hydra:
+            config = hydra.compose_config("config", overrides, RunMode.MULTIRUN, with_log_configuration=False)
+            made: SlurmLauncher = instantiate(config.hydra.launcher)
+            context = HydraContext(config_loader=hydra.config_loader, callbacks=None)  # type: ignore[arg-type]
+            made.setup(hydra_context=context, task_function=job, config=config)
+        made.lines = []  # type: ignore[attr-defined]
+        made.say = made.lines.append  # type: ignore[attr-defined]
+        return made
+
+    return launcher
+
+
+def listing(state: str, *numbers: str, reason: str = "None") -> str:
+    return "".join(f"{number}|{state}|{reason}\n" for number in numbers)
+
+
+def launch(made: SlurmLauncher, runs: int) -> list[str]:
+    """What it says."""
+    made.launch([[]] * runs, initial_job_idx=0)
+    return made.lines  # type: ignore[attr-defined, no-any-return]
+
+
+def test_runs_are_sent_in_arrays_of_what_slurm_takes_and_waited_for(
+    make: Make, made_up: MadeUpSlurm, tmp_path: Path
+) -> None:
+    """Seven runs where an array has three; the last one is a job of its own."""
+    numbers = [f"{array}_{task}" for array in (10, 11) for task in range(3)] + ["12"]
+    over = listing("COMPLETED", *numbers)
+    made_up.answers("", listing("RUNNING", *numbers), over, over)
+    made = make(7, finished=2)
+    assert launch(made, 7) == [
+        "submitted to Slurm: 3 jobs (10_0, 10_1, 10_2)",
+        "submitted to Slurm: 3 jobs (11_0, 11_1, 11_2)",
+        "submitted to Slurm: 1 job (12)",
+    ]
+    assert ["#SBATCH --array=0-2%3" in script for script in made_up.scripts] == [True, True, False]
+    sweep = tmp_path / "sweeps" / "now"
+    found = read_jobs(sweep)
+    assert [(name, job.number, job.state) for name, job in found.items()] == [
+        (f"run{2 + i}", number, "COMPLETED") for i, number in enumerate(numbers)
+    ]
+    assert found["run3"].stderr == sweep / ".submitit" / "10_1_0_log.err"
+    assert (sweep / ".submitit" / "12_submitted.pkl").exists()
+    assert made.told == {}
+    assert sum(call.startswith("squeue") for call in made_up.calls) == 4
+
+
+def test_a_job_has_the_options_and_finds_the_plan_and_a_users_modules(
+    make: Make, made_up: MadeUpSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "beside it's"), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", f"elsewhere{os.pathsep}{tmp_path}")
+    options = (
+        "partition=long",
+        "account=us",
+        "gpus_per_node=1",
+        "mem_gb=8",
+        "setup=[module load cuda]",
+        "timeout_min=5",
+    )
+    launch(make(1, *(f"hydra.launcher.{option}" for option in options), "device.threads=3"), 1)
+    (script,) = made_up.scripts
+    for line in (
+        "--partition=long",
+        "--account=us",
+        "--gpus-per-node=1",
+        "--mem=8GB",
+        "--time=5",
+        "--cpus-per-task=3",
+        "--signal=USR2@120",
+        "--requeue",
+        "--job-name=atbptt",
+        "--open-mode=append",
+    ):
+        assert f"#SBATCH {line}\n" in script
+    paths = os.pathsep.join([str(tmp_path / "beside it's"), os.path.abspath("elsewhere"), str(tmp_path)])
+    assert f"export PYTHONPATH={shlex.quote(paths)}\n" in script
+    assert f"export ATBPTT_PLAN={tmp_path}/sweeps/now/plan.json\n" in script
+    assert script.index("export PYTHONPATH") < script.index("module load cuda") < script.index("srun")
+    assert f"{shlex.quote(sys.executable)} -P -u -m submitit.core._submit" in script
+
+
+def test_a_refusal_is_an_error_that_names_the_option(
+    make: Make, made_up: MadeUpSlurm, capfd: pytest.CaptureFixture[str]
+) -> None:
+    refusal = (
+        "#!/bin/sh\necho 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1\n"
+    )
+    (made_up.folder / "sbatch").write_text(refusal)
+    with pytest.raises(
+        ConfigError, match=r"^hydra.launcher.partition \(=null\) is refused by Slurm: Invalid partition"
+    ):
+        launch(make(1), 1)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ConfigError, match=r"^hydra.launcher.nodes \(=2\) must be 1"):
+        launch(make(1, "hydra.launcher.nodes=2", name="wrong"), 1)
+
+
+def test_what_slurm_takes_no_more_is_told_and_the_rest_is_waited_for(make: Make, made_up: MadeUpSlurm) -> None:
+    made_up.say("full")
+    made = make(5)
+    assert launch(made, 5) == [
+        "submitted to Slurm: 3 jobs (10_0, 10_1, 10_2)",
+        "Slurm takes no more jobs: Job violates accounting/QOS policy; 2 runs are not submitted",
+    ]
+    assert {number: told.reason for number, told in made.told.items() if number > 2} == {
+        3: "Slurm took no more jobs: Job violates accounting/QOS policy",
+        4: "Slurm took no more jobs: Job violates accounting/QOS policy",
+    }
+
+
+def test_a_job_that_was_killed_is_told_with_what_slurm_says_of_it(
+    make: Make, made_up: MadeUpSlurm, tmp_path: Path
+) -> None:
+    errors = tmp_path / "sweeps" / "now" / ".submitit" / "10_1_0_log.err"
+    made_up.answers("", "10_0|COMPLETED|None\n10_1|OUT_OF_MEMORY|OutOfMemory\n10_2|NODE_FAIL|None\n")
+    made = make(3)
+    errors.parent.mkdir()
+    errors.write_text("slurmstepd: error: Detected 1 oom_kill event\nsrun: forcing job termination\n")
+    launch(made, 3)
+    nothing = errors.with_name("10_2_0_log.err")
+    assert {number: tuple(told) for number, told in made.told.items()} == {
+        1: (
+            schema.FAILED,
+            f"Slurm's job 10_1 ended as OUT_OF_MEMORY; {errors} ends: slurmstepd: error: Detected 1 oom_kill event",
+        ),
+        2: (schema.FAILED, f"Slurm's job 10_2 ended as NODE_FAIL; nothing in {nothing}"),
+    }
+
+
+def test_a_slurm_that_is_silent_for_a_while_says_nothing_of_the_jobs(make: Make, made_up: MadeUpSlurm) -> None:
+    """The controller is restarted: the second and third question to squeue get no answer."""
+    squeue = made_up.folder / "squeue"
+    counting = squeue.read_text().replace(
+        'elif name == "squeue":',
+        'elif name == "squeue" and 2 <= sum(c.startswith("squeue") for c in open(state / "calls")) <= 3:\n'
+        '    sys.exit("slurm_load_jobs error: Unable to contact slurm controller")\nelif name == "squeue":',
+    )
+    squeue.write_text(counting)
+    made_up.answers("", "10|RUNNING|None\n", "10|COMPLETED|None\n")
+    told = launch(make(1), 1)
+    words = "squeue: slurm_load_jobs error: Unable to contact slurm controller"
+    assert told[1:] == [f"Slurm does not answer ({words}); waiting until it does"]
+    assert sum(call.startswith("squeue") for call in made_up.calls) == 6
+
+
+def test_jobs_that_cannot_start_are_told_once(make: Make, made_up: MadeUpSlurm) -> None:
+    stuck = listing("PENDING", "10_0", "10_1", reason="PartitionTimeLimit")
+    made_up.answers("", stuck, stuck, stuck, "")
+    assert launch(make(2), 2)[1:] == [
+        "Slurm does not start 2 jobs (10_0, 10_1) until something is changed (PartitionTimeLimit); "
+        "scontrol show job 10_0 says more, Ctrl-C cancels all"
+    ]
+
+
+def soon(number: signal.Signals) -> threading.Timer:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
+    timer.start()
+    return timer
+
+
+def test_ctrl_c_cancels_the_jobs_and_waits_for_their_end(make: Make, made_up: MadeUpSlurm, tmp_path: Path) -> None:
+    made_up.answers("", "10_0|RUNNING|None\n10_1|PENDING|Resources\n")
+    made = make(2)
+    timer = soon(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        launch(made, 2)
+    timer.join()
+    assert made.lines[1:] == [  # type: ignore[attr-defined]
+        "cancelling 2 jobs (10_0, 10_1), each with a checkpoint; once more leaves without waiting"
+    ]
+    assert "scancel --quiet 10_0 10_1" in made_up.calls
+    assert {job.state for job in read_jobs(tmp_path / "sweeps" / "now").values()} == {"CANCELLED"}
+
+
+def test_the_end_of_the_session_leaves_the_jobs_and_the_same_command_finds_them(
+    make: Make, made_up: MadeUpSlurm, tmp_path: Path
+) -> None:
+    made_up.answers("", "10_0|RUNNING|None\n10_1|PENDING|Resources\n")
+    made = make(2, name="first")
+    timer = soon(signal.SIGTERM)
+    with pytest.raises(LeftRunningError, match="ended by SIGTERM: the jobs stay in Slurm's queue"):
+        launch(made, 2)
+    timer.join()
+    assert not [call for call in made_up.calls if call.startswith("scancel")]
+    running = "10_0|COMPLETED|None\n10_1|RUNNING|None\n"
+    made_up.answers(running, running, "11|COMPLETED|None\n")
+    assert launch(make(2, name="second"), 2) == [
+        "in Slurm's queue already: 1 job (10_1)",
+        "submitted to Slurm: 1 job (11)",
+    ]
+    assert {name: job.number for name, job in read_jobs(tmp_path / "sweeps" / "second").items()} == {
+        "run0": "11",
+        "run1": "10_1",
+    }
+
+
+def test_ctrl_c_leaves_the_jobs_that_another_launching_process_waits_for(
+    make: Make, made_up: MadeUpSlurm, tmp_path: Path
+) -> None:
+    made_up.answers("", "10_0|COMPLETED|None\n")
+    launch(make(3, name="first"), 3)
+    made_up.answers("10_0|RUNNING|None\n11|RUNNING|None\n")
+    made = make(2, name="second", finished=0)
+    timer = soon(signal.SIGINT)
+    with locks.hold(tmp_path / "sweeps" / "first" / schema.LOCK), pytest.raises(KeyboardInterrupt):
+        launch(made, 2)
+    timer.join()
+    assert "scancel --quiet 11" in made_up.calls
+
+
+def test_jobs_are_counted_and_named_in_their_order() -> None:
+    assert counted(["7"]) == "1 job (7)"
+    assert counted({f"12_{i}" for i in range(12)}) == "12 jobs (12_0, 12_1, 12_2, 12_3, 12_4, ...)"

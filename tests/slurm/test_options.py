@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from atbptt.errors import ConfigError
+from atbptt.slurm.options import check_slurm, reached, refused
+from atbptt.slurm.queue import SlurmError
+from tests.slurm.conftest import MadeUpSlurm
+
+OPTIONS: dict[str, Any] = {
+    "nodes": 1,
+    "tasks_per_node": 1,
+    "timeout_min": 60,
+    "signal_delay_s": 120,
+    "max_num_timeout": 1000,
+    "array_parallelism": 256,
+    "cpus_per_task": 2,
+    "partition": "gpu",
+    "account": None,
+    "mem_gb": 4,
+    "gpus_per_node": 8,
+    "qos": None,
+    "constraint": None,
+    "exclude": None,
+}
+
+
+@pytest.mark.usefixtures("made_up")
+def test_options_that_fit_pass() -> None:
+    check_slurm(OPTIONS, threads=2)
+    check_slurm({**OPTIONS, "cpus_per_task": None}, threads=8)
+
+
+def test_a_machine_without_slurm_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError) as error:
+        check_slurm(OPTIONS, threads=1)
+    assert str(error.value) == (
+        "hydra/launcher (=slurm) needs Slurm's sbatch, squeue, scontrol, scancel, srun, not on this machine's PATH; "
+        "choose hydra/launcher=local"
+    )
+
+
+def test_a_slurm_that_does_not_answer_is_told(made_up: MadeUpSlurm) -> None:
+    made_up.say("silent")
+    with pytest.raises(
+        ConfigError, match=r"^hydra/launcher \(=slurm\) cannot reach Slurm: scontrol: Unable to contact"
+    ):
+        check_slurm(OPTIONS, threads=1)
+    with pytest.raises(ConfigError, match="cannot reach Slurm: squeue: no"), reached():
+        raise SlurmError("squeue: no")
+
+
+@pytest.mark.usefixtures("made_up")
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("nodes", 2, "(=2) must be 1: a run is one process"),
+        ("tasks_per_node", 4, "(=4) must be 1: a run is one process"),
+        ("timeout_min", 0, "(=0) must be at least 1 minute"),
+        ("signal_delay_s", 3600, "(=3600) must be between 1 and timeout_min (=3600 s)"),
+        ("signal_delay_s", 0, "(=0) must be between 1 and timeout_min (=3600 s)"),
+        ("max_num_timeout", -1, "(=-1) must not be negative"),
+        ("array_parallelism", 0, "(=0) must be at least 1 job at once"),
+        ("cpus_per_task", 2, "(=2) must be at least device.threads (=3)"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_told_with_its_rule(option: str, value: int, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        check_slurm({**OPTIONS, option: value}, threads=3 if option == "cpus_per_task" else 1)
+    assert str(error.value) == f"hydra.launcher.{option} {told}"
+
+
+@pytest.mark.usefixtures("made_up")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Invalid partition name specified",
+            ".partition (=gpu) is refused by Slurm: Invalid partition name specified; the partitions are long, main",
+        ),
+        (
+            "Invalid account or account/partition combination specified",
+            ".account (=null) is refused by Slurm: Invalid account or account/partition combination specified",
+        ),
+        ("Invalid qos specification", ".qos (=null) is refused by Slurm: Invalid qos specification"),
+        (
+            "Requested time limit is invalid (missing or exceeds some limit)",
+            ".timeout_min (=60) is refused by Slurm: Requested time limit is invalid (missing or exceeds some limit)",
+        ),
+        (
+            "Invalid generic resource (gres) specification",
+            ".gpus_per_node (=8) is refused by Slurm: Invalid generic resource (gres) specification",
+        ),
+        (
+            "Memory specification can not be satisfied",
+            ".mem_gb (=4) is refused by Slurm: Memory specification can not be satisfied",
+        ),
+        (
+            "Job violates accounting/QOS policy (job submit limit, ...)",
+            " is refused by Slurm: Job violates accounting/QOS policy (job submit limit, ...)",
+        ),
+        (
+            "Requested node configuration is not available",
+            " is refused by Slurm: Requested node configuration is not available",
+        ),
+    ],
+)
+def test_a_refusal_names_the_option_that_it_is_about(text: str, told: str) -> None:
+    assert str(refused(text, OPTIONS)) == f"hydra.launcher{told}"

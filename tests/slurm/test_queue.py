@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+
+from atbptt.slurm.queue import (
+    CERTAIN_ANSWERS,
+    QueuedJob,
+    SlurmError,
+    Waiting,
+    cancel,
+    largest_array,
+    parsed,
+    partitions,
+    queued_jobs,
+    state_of,
+    told,
+)
+from tests.slurm.conftest import MadeUpSlurm
+
+RUNNING, PENDING = QueuedJob("RUNNING", "None"), QueuedJob("PENDING", "Resources")
+
+
+def test_squeue_lists_jobs_and_tasks_of_arrays_and_reasons_with_commas() -> None:
+    text = "7|COMPLETED|None\n12_3|PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-2]|x\n\n 12_4|RUNNING|None\n"
+    assert parsed(text) == {
+        "7": QueuedJob("COMPLETED", "None"),
+        "12_3": QueuedJob("PENDING", "ReqNodeNotAvail, UnavailableNodes:n[1-2]|x"),
+        "12_4": RUNNING,
+    }
+
+
+def test_one_question_is_for_all_jobs_those_that_ended_too_whatever_a_user_hides(
+    made_up: MadeUpSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUEUE_PARTITION", "other")
+    made_up.answers("7|RUNNING|None\n8_0|FAILED|NonZeroExitCode\n")
+    assert set(queued_jobs()) == {"7", "8_0"}
+    assert made_up.calls == ["squeue --me --noheader --array --states=all --format=%i|%T|%r"]
+
+
+def test_a_slurm_that_does_not_answer_is_an_error_with_its_own_words(made_up: MadeUpSlurm) -> None:
+    made_up.say("silent")
+    with pytest.raises(SlurmError, match=r"^squeue: Unable to contact slurm controller \(connect failure\)$"):
+        queued_jobs()
+
+
+def test_a_job_is_over_when_two_answers_in_a_row_say_so() -> None:
+    waiting = Waiting(["7", "12_0"])
+    waiting.note({"7": RUNNING, "12_0": PENDING})
+    ended = QueuedJob("TIMEOUT")
+    for answer in ({"7": ended, "12_0": PENDING}, {"7": RUNNING}, {"7": ended, "12_0": PENDING}):
+        waiting.note(answer)
+    assert waiting.left == {"7", "12_0"}
+    waiting.note({"7": ended})
+    assert waiting.left == {"12_0"}
+    waiting.note({})
+    assert waiting.left == set()
+    assert waiting.ended == {"7": "TIMEOUT", "12_0": "PENDING"}
+    assert CERTAIN_ANSWERS == 2
+
+
+def test_a_job_that_slurm_has_forgotten_is_over_and_keeps_its_last_state() -> None:
+    waiting = Waiting(["7", "8"])
+    for answer in ({"7": QueuedJob("COMPLETED")}, {}, {}):
+        waiting.note(answer)
+    assert waiting.ended == {"7": "COMPLETED", "8": "unknown"}
+
+
+@pytest.mark.parametrize("state", ["PENDING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "SIGNALING"])
+def test_what_is_requeued_or_held_up_is_not_over(state: str) -> None:
+    waiting = Waiting(["7"])
+    for _ in range(3):
+        waiting.note({"7": QueuedJob(state)})
+    assert waiting.left == {"7"}
+
+
+def test_jobs_that_cannot_start_are_told_once_and_by_reason() -> None:
+    waiting = Waiting(["1", "2", "3", "4", "5", "6"])
+    answer = {
+        "1": QueuedJob("PENDING", "BadConstraints"),
+        "2": QueuedJob("PENDING", "QOSMaxWallDurationPerJobLimit"),
+        "3": QueuedJob("PENDING", "BadConstraints"),
+        "4": QueuedJob("PENDING", "launch failed requeued held"),
+        "5": QueuedJob("PENDING", "Priority"),
+        "6": QueuedJob("RUNNING", "BadConstraints"),
+        "7": QueuedJob("PENDING", "BadConstraints"),  # of somebody else
+    }
+    assert waiting.stuck(answer) == {
+        "BadConstraints": ["1", "3"],
+        "QOSMaxWallDurationPerJobLimit": ["2"],
+        "launch failed requeued held": ["4"],
+    }
+    assert waiting.stuck(answer) == {}
+
+
+def test_many_jobs_are_cancelled_a_part_at_a_time(made_up: MadeUpSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atbptt.slurm.queue.IDS_AT_ONCE", 2)
+    cancel({"12_0", "12_1", "9"})
+    assert made_up.calls == ["scancel --quiet 12_0 12_1", "scancel --quiet 9"]
+
+
+def test_what_a_cluster_takes_and_has(made_up: MadeUpSlurm) -> None:
+    assert largest_array() == 3
+    assert partitions() == ["long", "main"]
+    made_up.answers("RUNNING\n")
+    assert state_of("12_0") == "RUNNING"
+    assert made_up.calls[-1] == "squeue --noheader --jobs=12_0 --format=%T"
+    made_up.say("silent")
+    assert partitions() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        (
+            "sbatch: error: invalid partition specified: nope\n"
+            "sbatch: error: Batch job submission failed: Invalid partition name specified",
+            "Invalid partition name specified",
+        ),
+        ("sbatch: unrecognized option '--no'\nTry 'sbatch --help' for more\n", "unrecognized option '--no'"),
+        ("squeue: fatal: Unable to process configuration file", "Unable to process configuration file"),
+        ("slurm_load_jobs error: Invalid job id specified", "slurm_load_jobs error: Invalid job id specified"),
+        ("", "no reason given"),
+    ],
+)  # fmt: skip
+def test_the_point_of_a_complaint(text: str, point: str) -> None:
+    assert told(text) == point

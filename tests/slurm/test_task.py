@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pickle
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import cloudpickle
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from atbptt import isolation
+from atbptt.composing import composer
+from atbptt.slurm.queue import SlurmError
+from atbptt.slurm.task import SlurmTask
+
+seen: list[tuple[int, str, float]] = []
+
+
+def note(config: DictConfig) -> None:
+    job = HydraConfig.get().job
+    seen.append((job.num, job.id, config.lr))
+
+
+def preempted(_: DictConfig) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def task(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmTask]:
+    """In a job of Slurm, as far as the environment tells."""
+    for name, value in {"SUBMITIT_EXECUTOR": "slurm", "SLURM_ARRAY_JOB_ID": "12", "SLURM_ARRAY_TASK_ID": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with composer(root / "conf") as hydra:
+        config = hydra.compose_config("config", ["lr=3"], RunMode.MULTIRUN, with_log_configuration=False)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    seen.clear()
+    yield SlurmTask(note, config, end_seconds=45.0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the job's run was given to end, each time it was told to."""
+    times: list[float] = []
+    monkeypatch.setattr(isolation, "end_children", times.append)
+    return times
+
+
+def test_a_job_runs_its_number_as_composed_when_it_was_launched(task: SlurmTask) -> None:
+    task(7)
+    again = pickle.loads(cloudpickle.dumps(task))  # as submitit stores it
+    again.task = note
+    again(8)
+    assert seen == [(7, "12_3", 3.0), (8, "12_3", 3.0)]
+
+
+def test_a_signal_that_comes_when_the_run_is_over_does_not_fail_the_job(task: SlurmTask, ended: list[float]) -> None:
+    task(7)
+    signal.raise_signal(signal.SIGUSR2)
+    signal.raise_signal(signal.SIGTERM)
+    assert ended == []
+
+
+def test_before_the_limit_the_run_ends_and_the_same_job_is_stored_anew(task: SlurmTask, ended: list[float]) -> None:
+    delayed = task.checkpoint(7)
+    assert ended == [45.0]
+    assert (delayed.function, delayed.args) == (task, (7,))
+    signal.raise_signal(signal.SIGTERM)  # of the requeueing; this process lives on
+
+
+@pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED", "", None])
+def test_a_job_that_slurm_ends_ends_once_its_run_has(
+    task: SlurmTask, ended: list[float], monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    def state_of(job: str) -> str:
+        assert job == "12_3"
+        if state is None:
+            raise SlurmError("squeue: no")
+        return state
+
+    monkeypatch.setattr("atbptt.slurm.task.state_of", state_of)
+    task.task = preempted
+    with pytest.raises(SystemExit) as left:
+        task(7)
+    assert left.value.code == 143
+    assert len(ended) == 1
+    assert ended[0] > 600  # Slurm decides how long
+
+
+def test_a_job_in_its_time_of_grace_asks_to_be_requeued(
+    task: SlurmTask, ended: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atbptt.slurm.task.state_of", lambda _: "RUNNING")
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))  # submitit's
+    task.task = preempted
+    with pytest.raises(SystemExit):
+        task(7)
+    assert asked == [signal.SIGUSR2]
+    assert len(ended) == 1

@@ -1,0 +1,54 @@
+"""A user's own model that ends its process in the middle of training; for test_durability.py."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from atbptt.models import RecurrentNetwork
+from atbptt.states import State
+
+CALL = 85  # of a process in training, two a window: two checkpoints are there by then
+
+ENDINGS = {
+    "exit": lambda: sys.exit("no more"),
+    "os_exit": lambda: os._exit(0),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "abort": os.abort,
+    "native": lambda: ctypes.string_at(0),
+    "memory": lambda: bytes(2**62),
+}
+
+
+class Fragile(RecurrentNetwork):
+    """A network with dropout whose process ends in the fourth epoch that it trains.
+
+    Arguments:
+        input_size, output_size: as the data set has them.
+        hidden: hidden size H.
+        ending: a key of `ENDINGS`, or `none`.
+
+    The variable FRAGILE_ENDING stands in for an `ending` of none, FRAGILE_MENDED is a file that makes it whole once it
+    is there, FRAGILE_SECONDS are spent in each call in training.
+    """
+
+    def __init__(self, input_size: int, output_size: int, hidden: int = 6, ending: str = "none") -> None:
+        super().__init__(input_size, output_size, hidden=hidden, dropout=0.2)
+        self.ending = os.environ.get("FRAGILE_ENDING", "none") if ending == "none" else ending
+        self.calls = 0
+
+    def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `RecurrentNetwork`, if it comes to that."""
+        if self.training:
+            self.calls += 1
+            time.sleep(float(os.environ.get("FRAGILE_SECONDS", "0")))
+            mended = os.environ.get("FRAGILE_MENDED")
+            if self.calls == CALL and self.ending in ENDINGS and not (mended and Path(mended).exists()):
+                ENDINGS[self.ending]()
+        return super().recur(inputs, state)

@@ -1,6 +1,7 @@
 # make demo   the main job on the embedded default: sweep, results table, figures
 # make test   all tests but the slow ones
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
+# make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
 # make bench  time and memory against plain baselines and the floor, in under 10 minutes
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow test-slurm bench lint types clean
+.PHONY: env demo test test-slow test-slurm torture bench lint types clean
 
 env: $(VENV)/installed
 
@@ -33,6 +34,9 @@ test-slow: env
 
 test-slurm: env
 	$(RUN) -m pytest -m slurm tests/slurm
+
+torture: env
+	$(RUN) -m tests.torture --kills 50
 
 bench: env
 	$(RUN) -m benchmarks

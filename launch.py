@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
+for _descriptor in range(3):  # one that is closed would be given to the next file, and prints would land there
+    try:
+        os.fstat(_descriptor)
+    except OSError:
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
 
-from atbptt.command import main
-from atbptt.launching import job
+try:
+    import hydra
+    from omegaconf import DictConfig
+
+    from atbptt.command import leave, main
+    from atbptt.launching import job
+except KeyboardInterrupt:  # it takes seconds
+    sys.exit(130)
+
+CONF = Path(__file__).resolve().parent / "conf"
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def show(config: DictConfig) -> None:
     """What Hydra answers itself: --help, --cfg, --info."""
     job(config)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], Path(__file__).parent / "conf", show))
+    leave(main(sys.argv[1:], CONF, show))

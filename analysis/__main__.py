@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -40,8 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             frame, _ = _read(options.path)
             for path in save_figures(frame, options.out or options.path[0] / "figures"):
                 print(path)
+        sys.stdout.flush()
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # nobody reads any more, as behind `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 

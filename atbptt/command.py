@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
+import shlex
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -18,9 +23,9 @@ from rich.text import Text
 
 from atbptt import isolation, schema
 from atbptt.composing import split_preview
-from atbptt.errors import ConfigError, show_warning
+from atbptt.errors import ConfigError, described, show_warning
 from atbptt.files import StorageError
-from atbptt.interruption import HANGUP, LeftRunningError
+from atbptt.interruption import ENDING, LeftRunningError
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
@@ -56,36 +61,62 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     Returns:
         The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
     """
-    for number in HANGUP:
+    for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, signal.default_int_handler)
     warnings.showwarning = show_warning
-    console, errors = Console(), Console(stderr=True)
+    console, errors = PlainConsole(), PlainConsole(stderr=True)
     began = time.monotonic()
     try:
         planned = plan(arguments, config_dir, prepare)
         if planned is None:
-            sys.argv[1:], _ = split_preview(arguments)  # Hydra reads it
-            show()
+            sys.argv[1:], _ = split_preview(arguments)  # Hydra reads it, and may end the process
+            with contextlib.suppress(SystemExit):
+                show()
             return 0
         if planned.preview:
             preview(planned, console)
             return 0
         tell_skipped(planned, console)
         told = run(planned, console) if planned.ahead else {}
+        return report(planned, told, time.monotonic() - began, console, errors)
     except KeyboardInterrupt:
         tell_error("interrupted: the same command continues from the last checkpoints", errors)
         return 130
     except LeftRunningError as left:
-        console.print(str(left), soft_wrap=True, highlight=False)
+        console.print(str(left), soft_wrap=True)
         return 0
-    except Exception as error:  # a ConfigError; or a user's own class, or a launcher, did what none should
+    except (Exception, SystemExit) as error:  # a ConfigError; or a user's class, or a launcher, did what none should
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         known = isinstance(error, ConfigError | StorageError)
-        tell_error(f"error: {error if known else f'{type(error).__name__}: {error} ({TRACEBACK_HINT})'}", errors)
+        tell_error(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}", errors)
         return 1
-    return report(planned, told, time.monotonic() - began, console, errors)
+
+
+class PlainConsole(Console):
+    """Prints names as they are, and goes on where nobody reads any more, as behind `| head`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing from now on; the runs go on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, whatever threads and processes a user's class has started while it was checked here."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    strangers = [thread for thread in threading.enumerate() if not thread.daemon]
+    if strangers == [threading.main_thread()]:
+        sys.exit(code)
+    for text in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            text.flush()
+    os._exit(code)
 
 
 def prepare(planned: Plan) -> None:
@@ -96,11 +127,11 @@ def prepare(planned: Plan) -> None:
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:
     """Launch the jobs that have work left; what the launcher itself was told of each, by its number among them."""
-    sweep = SweepDirectory.beside(planned.jobs[0])
+    sweep = SweepDirectory.make(planned.jobs[0])
     with prepared_launcher(planned.command, sweep.path) as (launcher, config):
         with sweep.recorded(planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.path.name):
             if hasattr(launcher, "say"):  # one of ours
-                launcher.say = lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False)
+                launcher.say = lambda line: console.print(line, soft_wrap=True)
             launch(launcher, planned.ahead)
         return dict(getattr(launcher, "told", {}))
 
@@ -120,8 +151,8 @@ def preview(planned: Plan, console: Console) -> None:
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
     console.print(table)
     folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {told}", soft_wrap=True, highlight=False)
+    told = "; ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {told}", soft_wrap=True)
 
 
 def tell_skipped(planned: Plan, console: Console) -> None:
@@ -132,9 +163,9 @@ def tell_skipped(planned: Plan, console: Console) -> None:
         line = (
             f"skipped      {job.label}  finished before: {result(read_run(job.directory.path))} ({job.directory.path})"
         )
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(line, soft_wrap=True)
     if len(finished) > LINES:
-        console.print(f"skipped      {len(finished)} runs that were finished before", highlight=False)
+        console.print(f"skipped      {len(finished)} runs that were finished before")
 
 
 def report(planned: Plan, told: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
@@ -147,20 +178,20 @@ def report(planned: Plan, told: dict[int, Outcome], seconds: float, console: Con
         elif status.state == schema.RUNNING or job.directory.busy():
             counts[ELSEWHERE] += 1
             line = f"running      {job.label}: by process {status.pid} on {status.host} ({job.directory.path})"
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
+            console.print(line, soft_wrap=True)
         else:
             state, reason = ended(status, told.get(number))
             counts[state] += 1
             tell_error(f"{state:11}  {job.label}: {reason} ({job.directory.path})", errors)
     folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
     for folder in folders:
-        console.print(f"runs in {folder}/, see: python -m analysis table {folder}", soft_wrap=True, highlight=False)
+        console.print(f"runs in {folder}/, see: python -m analysis table {shlex.quote(folder)}", soft_wrap=True)
     if counts[schema.FAILED]:
-        line = f"tracebacks: python -m analysis failures {' '.join(folders)}"
-        console.print(line, soft_wrap=True, highlight=False)
+        line = f"tracebacks: python -m analysis failures {shlex.join(folders)}"
+        console.print(line, soft_wrap=True)
     order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
     sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
-    console.print(f"{len(planned.jobs)} runs in {duration(seconds)}: {sums}", soft_wrap=True, highlight=False)
+    console.print(f"{len(planned.jobs)} runs in {duration(seconds)}: {sums}", soft_wrap=True)
     return 1 if counts[schema.INTERRUPTED] or counts[schema.FAILED] else 0
 
 
@@ -175,4 +206,4 @@ def ended(status: RunStatus, told: Outcome | None) -> tuple[str, str]:
 
 def tell_error(line: str, errors: Console) -> None:
     """A line on stderr, as it is."""
-    errors.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(line, style="red", soft_wrap=True)

@@ -164,7 +164,7 @@ def _launcher(config: DictConfig) -> dict[str, Any]:
     """The launcher's options, with `_target_`."""
     options = _plain(config.hydra.launcher)
     jobs = options.get("n_jobs", 1)
-    fits = isinstance(jobs, int) and (jobs >= 1 or jobs == -1)
+    fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
     require(fits, "hydra.launcher.n_jobs", jobs, "must be at least 1 job at once, or -1 for one a core")
     return options
 

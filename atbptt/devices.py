@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -47,7 +46,9 @@ def available_cores() -> int:
 
 
 @contextmanager
-def leased_device(kind: str, jobs_per_gpu: int, told: Told) -> Iterator[torch.device]:
+def leased_device(
+    kind: str, jobs_per_gpu: int, told: Told, waiting: Callable[[], object] = lambda: None
+) -> Iterator[torch.device]:
     """The device to run on. A GPU is leased: no other run of this user on this machine gets it meanwhile.
 
     A lease is a lock on a file (see `atbptt.locks`). Where all GPUs are taken, as by another sweep, it waits for one.
@@ -56,6 +57,7 @@ def leased_device(kind: str, jobs_per_gpu: int, told: Told) -> Iterator[torch.de
         kind: `device.type`.
         jobs_per_gpu: runs that share a GPU; with 1, none that shares one gets it either.
         told: what signals tell the process.
+        waiting: called every second that it waits.
 
     Raises:
         ConfigError: the machine lacks what is asked for.
@@ -65,7 +67,7 @@ def leased_device(kind: str, jobs_per_gpu: int, told: Told) -> Iterator[torch.de
     if kind == "cpu" or not torch.cuda.is_available():
         yield torch.device("cpu")
         return
-    folder = Path(tempfile.gettempdir()) / f"atbptt-gpus-{os.getuid()}"
+    folder = lease_folder()
     folder.mkdir(exist_ok=True)
     names = gpu_names()
     while True:
@@ -81,7 +83,14 @@ def leased_device(kind: str, jobs_per_gpu: int, told: Told) -> Iterator[torch.de
                     return
         if told.ending:
             raise StoppedError(f"{told.ending.name} while it waited for a GPU")
+        waiting()
         time.sleep(LEASE_SECONDS)
+
+
+def lease_folder() -> Path:
+    """Where leases lie: the same place for all processes of a user on a machine, whatever their TMPDIR."""
+    shared = Path("/dev/shm")
+    return (shared if os.access(shared, os.W_OK) else Path("/tmp")) / f"atbptt-gpus-{os.getuid()}"
 
 
 def gpu_names() -> list[str]:

@@ -57,7 +57,11 @@ def listed(names: Iterable[str]) -> str:
 
 def described(error: BaseException) -> str:
     """The error's kind and message in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        message = str(error)
+    except Exception:  # of a user's own class
+        message = "its message cannot be shown"
+    return " ".join(f"{type(error).__name__}: {message}".split())
 
 
 def show(value: Any) -> str:

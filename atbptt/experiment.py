@@ -7,12 +7,13 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from atbptt import schema
 from atbptt.config import Settings
 from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
-from atbptt.errors import require_choice
+from atbptt.errors import ConfigError, require_choice
 from atbptt.fitting import check_fit, check_policy, check_task
-from atbptt.interruption import StoppedError, Told, listening
+from atbptt.interruption import StoppedError, Told, listen, listening
 from atbptt.probes import check_probe
 from atbptt.provenance import Origin
 from atbptt.randomness import seed_global
@@ -75,10 +76,10 @@ def run(settings: Settings, origin: Origin | None = None, told: Told | None = No
         StoppedError: a signal ended it; it continues from its checkpoint.
         Exception: whatever ended the run; its traceback and status are stored first.
     """
-    directory = RunDirectory(settings)
+    origin = Origin() if origin is None else origin
+    directory = RunDirectory(settings, origin.experiment_id)
     if directory.finished():
         return directory
-    origin = Origin() if origin is None else origin
     with listening() if told is None else nullcontext(told) as told:
         # Of a new run nothing is left behind if something is wrong with its config.
         parts = None if directory.path.exists() else build(settings)
@@ -87,8 +88,16 @@ def run(settings: Settings, origin: Origin | None = None, told: Told | None = No
                 return directory
             try:
                 directory.begin(origin)
+                if directory.experiment_id != settings.experiment_id:
+                    raise ConfigError("dataset.path", "holds other data than when the sweep began: launch it anew")
                 parts = build(settings) if parts is None else parts
-                lease = leased_device(settings.device.type, settings.device.jobs_per_gpu, told)
+                listen(told)  # a user's own class may have changed the handlers
+                lease = leased_device(
+                    settings.device.type,
+                    settings.device.jobs_per_gpu,
+                    told,
+                    waiting=lambda: directory.set_status(schema.RUNNING),
+                )
                 with directory.logging() as log, lease as device:
                     directory.note_environment(origin, log)
                     configure_torch(settings.device.threads)

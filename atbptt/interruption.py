@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-# kill, Ctrl-C, a scheduler's end of the job: store a checkpoint and end.
-ENDING = (signal.SIGTERM, signal.SIGINT)
+# kill, Ctrl-C, a closed terminal, a scheduler's end of the job: store a checkpoint and end.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A scheduler's warning, or a person who wants one: store a checkpoint and go on.
 STORING = (signal.SIGUSR1, signal.SIGUSR2)
-
-# To the process that launched runs: the end of a terminal's or a scheduler's session is a Ctrl-C to it.
-HANGUP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(RuntimeError):
@@ -53,13 +51,17 @@ def listening() -> Iterator[Told]:
     as Ctrl-C is in a shell's background jobs, stays so.
     """
     told = Told()
-    if threading.current_thread() is not threading.main_thread():
-        yield told
-        return
-    heeded = [number for number in (*ENDING, *STORING) if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, told.note) for number in heeded}
+    before = listen(told)
     try:
         yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def listen(told: Told) -> dict[int, Any]:
+    """Have signals noted from now on, as in `listening`; the handlers that they had, for those that changed."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heeded = [number for number in (*ENDING, *STORING) if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, told.note) for number in heeded}

@@ -26,7 +26,7 @@ from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.experiment import run
-from atbptt.interruption import ENDING, STORING, StoppedError, listening
+from atbptt.interruption import STORING, StoppedError, listening
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory
 
@@ -34,11 +34,12 @@ WANTED_VARIABLE = "ATBPTT_NURSERY"  # JSON: sys.path of who launches, modules to
 # What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.
 LATE = ("torch._dynamo", "pandas", "pyarrow.pandas_compat")
 BUSY = "busy"  # an outcome besides the states of schema: another process works on the run
+HEEDED = (signal.SIGTERM, signal.SIGINT, *STORING)  # by a run; a closed terminal is for who launched it
 SERVER_LOST = 255  # Python's exit code for a process whose fork server is gone; the process itself may live on
 ORPHAN_SECONDS = 120.0  # for a run to store a checkpoint and end once the process that started it is gone
 REAP_SECONDS = 5.0  # between a run's last word and the end of its process
 RESEND_SECONDS = 1.0  # a signal may come before a new process listens
-OUTPUT_LINES = 60  # of what a crashed run printed, stored with its failure
+OUTPUT_BYTES = 10_000  # of what a crashed run printed, stored with its failure
 
 _context = multiprocessing.get_context("forkserver")
 _prepared = False
@@ -85,9 +86,10 @@ class RunProcess:
     """
 
     def __init__(self, settings: Settings, origin: Origin) -> None:
-        self.directory = RunDirectory(settings)
+        self.directory = RunDirectory(settings, origin.experiment_id)
         self.origin = origin
         self.outcome: Outcome | None = None
+        self._killed: str | None = None
         self._printed = _size(self.directory.path / schema.OUTPUT)
         self._kills = _out_of_memory_kills()
         if not _prepared:
@@ -147,8 +149,9 @@ class RunProcess:
         """Have the run store a checkpoint and end, soon."""
         self._signal(signal.SIGTERM)
 
-    def kill(self) -> None:
-        """End the process and all that it started, now."""
+    def kill(self, reason: str) -> None:
+        """End the process and all that it started, now; the run is marked failed with this reason."""
+        self._killed = reason
         self._signal(signal.SIGKILL, group=True)
 
     def _signal(self, number: signal.Signals, group: bool = False) -> None:
@@ -163,9 +166,11 @@ class RunProcess:
         except (EOFError, OSError):
             told = None
         self._process.join(REAP_SECONDS)
-        self.kill()  # what the run may have started and left behind; or a process that does not end
+        # What the run may have started and left behind; or a process that does not end.
+        self._signal(signal.SIGKILL, group=True)
         if told is None:
-            told = Outcome(schema.FAILED, self._cause())
+            told = Outcome(schema.FAILED, self._killed or self._cause())
+        if told.state == schema.FAILED:
             self.directory.bury(told.reason, self._output())
         return told
 
@@ -184,11 +189,12 @@ class RunProcess:
         return f"its process crashed in native code ({name})"
 
     def _output(self) -> str:
-        """The last lines that this process printed, and Python's stack where it crashed."""
+        """The last that this process printed, and Python's stack where it crashed."""
+        path = self.directory.path / schema.OUTPUT
         try:
-            with open(self.directory.path / schema.OUTPUT, errors="replace") as file:
-                file.seek(self._printed)
-                return "".join(file.readlines()[-OUTPUT_LINES:]).rstrip()
+            with open(path, "rb") as file:
+                file.seek(max(self._printed, path.stat().st_size - OUTPUT_BYTES))
+                return file.read().decode(errors="replace").rstrip()
         except OSError:
             return ""
 
@@ -204,7 +210,7 @@ def end_children(timeout_s: float) -> None:
             process.end()
         connection.wait([handle for process in left for handle in process.handles], timeout=RESEND_SECONDS)
     for process in left:
-        process.kill()
+        process.kill("it had not stored a checkpoint in the time that it was given, and was killed")
 
 
 def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
@@ -212,12 +218,12 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
     # Ctrl-C on the terminal is for the process that launched it, which has the runs end; and what a run starts itself
     # can be ended with it.
     os.setpgid(0, 0)
-    for number in (*ENDING, *STORING):
+    for number in HEEDED:
         signal.signal(number, signal.SIG_DFL)  # the nursery ignores them
     with listening() as told:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
-            directory = RunDirectory(settings)
+            directory = RunDirectory(settings, origin.experiment_id)
             directory.make()
             _print_to(directory.path / schema.OUTPUT)
             run(settings, origin, told)

@@ -25,7 +25,7 @@ from atbptt.interruption import StoppedError
 from atbptt.isolation import RunProcess
 from atbptt.planning import Job
 from atbptt.provenance import Origin
-from atbptt.runs import BusyError, RunDirectory
+from atbptt.runs import RunDirectory
 from atbptt.sweeps import planned
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./@]")
@@ -51,10 +51,10 @@ def job(config: DictConfig) -> None:
     except StoppedError as error:
         raise KeyboardInterrupt from error  # the jobs to come are not for now either
     except ConfigError as error:  # what could be built when the sweep began cannot be any more
-        directory = RunDirectory(found[0])
+        directory = RunDirectory(found[0], found[1].experiment_id)
         directory.make()
         directory.fail(error)
-    except (BusyError, Exception):
+    except (Exception, SystemExit):
         return  # the run's directory tells
 
 

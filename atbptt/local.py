@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from atbptt import schema
 from atbptt.devices import available_cores
-from atbptt.interruption import HANGUP
+from atbptt.interruption import ENDING
 from atbptt.isolation import Outcome, RunProcess
 from atbptt.sweeps import planned
 
@@ -94,7 +94,7 @@ class LocalLauncher(Launcher):
             self.say(f"ending {len(running)} runs, each with a checkpoint; once more kills them")
         for process in running:
             if kill:
-                process.kill()
+                process.kill("it was killed before it had stored a checkpoint, as it was asked to")
             else:
                 process.end()
         time.sleep(POLL_SECONDS if running else 0)
@@ -107,7 +107,7 @@ def _noting() -> Iterator[list[float]]:
     One that is ignored, as by `nohup` or in a shell's background jobs, stays so.
     """
     came: list[float] = []
-    heeded = [number for number in HANGUP if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: came.append(time.monotonic())) for number in heeded}
     try:
         yield came

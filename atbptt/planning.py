@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atbptt.composing import Command, composer, expanded, job_configs, read_command
-from atbptt.config import Settings, validated
+from atbptt.config import Settings, flattened, validated
 from atbptt.devices import check_device
+from atbptt.errors import ConfigError, listed
 from atbptt.experiment import build, build_policy, build_task
 from atbptt.files import check_writable
 from atbptt.runs import RunDirectory
@@ -86,12 +87,29 @@ def plan(
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
     labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
     made = zip(labels, batch, settings, strict=True)
-    jobs = [Job(label, overrides, each, RunDirectory(each)) for label, overrides, each in made]
+    jobs = _distinct([Job(label, overrides, each, RunDirectory(each)) for label, overrides, each in made])
     ahead = [job for job in jobs if not job.directory.finished()]
     found = Plan(jobs, ahead, command, launcher["_target_"] != ON_A_CLUSTER, command.preview)
     composed(found)
     _check(ahead, found.local)
     return found
+
+
+def _distinct(jobs: list[Job]) -> list[Job]:
+    """The jobs, each run once.
+
+    Raises:
+        ConfigError: two of them are the same run, and ask for something else of it.
+    """
+    found: dict[Path, Job] = {}
+    for job in jobs:
+        same = found.setdefault(job.directory.path, job)
+        if same.settings != job.settings:
+            ours, its = (dict(flattened(each.settings.model_dump())) for each in (job, same))
+            differ = listed(name for name in ours if ours[name] != its.get(name))
+            rule = f"are the same run with another {differ}: a sweep may name each run once"
+            raise ConfigError(f"'{same.label}' and '{job.label}'", rule)
+    return list(found.values())
 
 
 def _check(jobs: list[Job], local: bool) -> None:

@@ -104,7 +104,7 @@ def result(status: RunStatus) -> str:
     if status.epoch is None or status.epochs is None or status.K is None:
         return ""
     text = f"epoch {status.epoch:.3g} of {status.epochs:g}, K {status.K}"
-    if status.best is not None:
+    if status.best is not None and status.best_epoch is not None:
         text += f", {status.monitor} {status.best:.4g} at epoch {status.best_epoch:.3g}"
     return text
 

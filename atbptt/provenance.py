@@ -68,11 +68,13 @@ class Origin:
         sweep: name of the sweep's folder; None where there is no sweep.
         code: as `code()` of the process that launched it.
         command: how it was started.
+        experiment_id: of the run as it was planned; None: of its data as they are.
     """
 
     sweep: str | None = None
     code: dict[str, Any] = field(default_factory=code)
     command: list[str] = field(default_factory=lambda: list(sys.argv))
+    experiment_id: str | None = None
 
 
 def commits(found: dict[str, Any]) -> str:

@@ -28,7 +28,13 @@ from atbptt import checkpoints, locks, provenance, schema, tables
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.files import StorageError, write_text
-from atbptt.tables import Tables
+from atbptt.status import number
+from atbptt.tables import Tables, digest
+
+# What others read of a run: of a finished one it must be as the run left it.
+KEPT = (schema.CONFIG, schema.OPTIONS, schema.METRICS, schema.GRADIENTS)
+# Entries of status.json that are counted with.
+NUMBERS = ("attempt", "epoch", "train_seconds", "best", "best_epoch", "K")
 
 
 class BusyError(RuntimeError):
@@ -40,11 +46,12 @@ class RunDirectory:
 
     Arguments:
         settings: the run's config; `output_dir`, `name` and the experiment id make the path.
+        experiment_id: as it was planned, whatever the data have become since; None: of the settings and their data.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, experiment_id: str | None = None) -> None:
         self.settings = settings
-        self.experiment_id = settings.experiment_id
+        self.experiment_id = experiment_id or settings.experiment_id
         self.path = Path(settings.output_dir) / settings.name / self.experiment_id
         self.tables = Tables(self.path)
         self._status: dict[str, Any] = {}
@@ -82,8 +89,16 @@ class RunDirectory:
         return read_status(self.path)
 
     def finished(self) -> bool:
-        """Whether the run has reached the budget that the settings ask for, and its tables can be read."""
-        return self.spent(self.status()) and self.tables.whole()
+        """Whether the run has reached the budget that the settings ask for, and its files are as it left them."""
+        status = self.status()
+        return self.spent(status) and self._as_left(status.get("files"))
+
+    def _as_left(self, digests: object) -> bool:
+        """Whether the files that others read have the digests that the run noted when it finished."""
+        return isinstance(digests, dict) and {*KEPT} <= digests.keys() and digests == self._digests()
+
+    def _digests(self) -> dict[str, int | None]:
+        return {name: digest(self.path / name) for name in KEPT}
 
     def spent(self, status: Mapping[str, Any]) -> bool:
         """Whether a status tells of the budget that the settings ask for, reached."""
@@ -104,7 +119,7 @@ class RunDirectory:
         for leftover in self.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
-        options = pa.Table.from_pylist([self.settings.options()])
+        options = pa.Table.from_pylist([{**self.settings.options(), "experiment_id": self.experiment_id}])
         tables.write(self.path / schema.OPTIONS, tables.serialised(options))
         (self.path / schema.TRACEBACK).unlink(missing_ok=True)
 
@@ -172,6 +187,10 @@ class RunDirectory:
         )
         write_text(self.path / schema.STATUS, json.dumps(self._status, indent=1))
 
+    def finish(self, **details: Any) -> None:
+        """Say finished, and note what the files hold that others read."""
+        self.set_status(schema.FINISHED, files=self._digests(), **details)
+
     def fail(self, error: BaseException) -> None:
         """Store the traceback and say failed; metrics and checkpoint stay as they are."""
         self._end(schema.FAILED, described(error), "".join(traceback.format_exception(error)))
@@ -227,12 +246,14 @@ class RunDirectory:
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """The status.json of a run directory, empty if there is none that can be read."""
+    """The status.json of a run directory, empty if there is none that can be read, without what should be a number."""
     try:
         status = json.loads((path / schema.STATUS).read_text())
     except (OSError, ValueError):
         return {}
-    return status if isinstance(status, dict) else {}
+    if not isinstance(status, dict):
+        return {}
+    return {name: value for name, value in status.items() if name not in NUMBERS or number(status, name) is not None}
 
 
 class _LogFile(logging.FileHandler):

@@ -176,22 +176,22 @@ def _stored(directory: Path) -> RunStatus:
         directory,
         state,
         _text(stored, "experiment_id") or directory.name,
-        epoch=_number(stored, "epoch"),
-        epochs=_number(stored, "epochs"),
-        train_seconds=_number(stored, "train_seconds"),
-        seconds=_number(stored, "seconds"),
+        epoch=number(stored, "epoch"),
+        epochs=number(stored, "epochs"),
+        train_seconds=number(stored, "train_seconds"),
+        seconds=number(stored, "seconds"),
         K=_integer(stored, "K"),
         monitor=_text(stored, "monitor"),
-        best=_number(stored, "best"),
-        best_epoch=_number(stored, "best_epoch"),
+        best=number(stored, "best"),
+        best_epoch=number(stored, "best_epoch"),
         host=_text(stored, "host"),
         pid=_integer(stored, "pid"),
         sweep=_text(stored, "sweep"),
         attempt=_integer(stored, "attempt"),
-        started=_number(stored, "started"),
-        heartbeat=_number(stored, "heartbeat"),
-        elapsed=_number(stored, "elapsed"),
-        first_epoch=_number(stored, "first_epoch"),
+        started=number(stored, "started"),
+        heartbeat=number(stored, "heartbeat"),
+        elapsed=number(stored, "elapsed"),
+        first_epoch=number(stored, "first_epoch"),
         stamp=stamp,
     )
     if state in (FAILED, INTERRUPTED):
@@ -201,7 +201,8 @@ def _stored(directory: Path) -> RunStatus:
     return read
 
 
-def _number(stored: dict[str, Any], name: str) -> float | None:
+def number(stored: dict[str, Any], name: str) -> float | None:
+    """An entry of a status file, None if it is no finite number."""
     value = stored.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -209,7 +210,7 @@ def _number(stored: dict[str, Any], name: str) -> float | None:
 
 
 def _integer(stored: dict[str, Any], name: str) -> int | None:
-    value = _number(stored, name)
+    value = number(stored, name)
     return None if value is None else int(value)
 
 

@@ -7,6 +7,7 @@ must run, however the YAML files have changed since.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import socket
@@ -39,13 +40,24 @@ class SweepDirectory:
     path: Path
 
     @classmethod
-    def beside(cls, job: Job) -> SweepDirectory:
-        """A new one for a sweep whose first job this is; nothing is made yet."""
+    def make(cls, first: Job) -> SweepDirectory:
+        """A new one in the output folder of the sweep's first job (StorageError)."""
+        folder = Path(first.settings.output_dir).absolute() / schema.SWEEPS
         stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}"
-        return cls(Path(job.settings.output_dir).absolute() / schema.SWEEPS / stamp)
+        for name in itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2))):
+            try:
+                (folder / name).mkdir(parents=True)
+            except FileExistsError:  # a process of the same number on another machine, or a clock that was put back
+                if not (folder / name).is_dir():
+                    raise StorageError(f"{folder} cannot be made: a file is in the way") from None
+            except OSError as error:
+                raise StorageError(f"{folder / name} cannot be made: {error.strerror}") from error
+            else:
+                return cls(folder / name)
+        raise AssertionError
 
     @contextmanager
-    def recorded(self, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[Origin]:
+    def recorded(self, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
         """Store the plan; within, processes that this one starts find their jobs in it (see `planned`).
 
         Arguments:
@@ -56,7 +68,6 @@ class SweepDirectory:
         Raises:
             StorageError: the folder cannot be written.
         """
-        origin = Origin(self.path.name)
         numbers = {id(job): number for number, job in enumerate(jobs)}
         record = {
             "command": sys.argv,
@@ -68,16 +79,12 @@ class SweepDirectory:
             "launched": [numbers[id(job)] for job in launched],
             "jobs": [self._entry(job) for job in jobs],
         }
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be made: {error.strerror}") from error
         write_text(self.path / schema.PLAN, json.dumps(record, indent=1))
         write_text(self.path / MULTIRUN, config)
         os.environ[PLAN_VARIABLE] = str(self.path / schema.PLAN)
         try:
             with locks.hold(self.path / schema.LOCK):
-                yield origin
+                yield
         finally:
             del os.environ[PLAN_VARIABLE]
 
@@ -96,8 +103,9 @@ def planned(number: int) -> tuple[Settings, Origin] | None:
     try:
         path = Path(os.environ[PLAN_VARIABLE])
         plan = _read(path)
-        settings = plan["jobs"][plan["launched"][number]]["settings"]
-        origin = Origin(path.parent.name, plan["code"], plan["command"])
+        entry = plan["jobs"][plan["launched"][number]]
+        settings = entry["settings"]
+        origin = Origin(path.parent.name, plan["code"], plan["command"], entry["experiment_id"])
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
     return validated(settings), origin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,23 +47,27 @@ class Tables:
                 continue
             self._stored[name] = kept
             self._rows[name] = [pq.read_table(io.BytesIO(kept)).cast(columns)]
-            if not readable(path):
-                log.warning("%s is missing or damaged, and restored from the checkpoint", name)
-            if not path.exists() or path.read_bytes() != kept:
+            if digest(path) != zlib.crc32(kept):
+                if not readable(path):
+                    log.warning("%s is missing or damaged, and restored from the checkpoint", name)
                 write(path, kept)
-
-    def whole(self) -> bool:
-        """Whether all files are there and can be read."""
-        return all(readable(self.folder / name) for name in SCHEMAS)
 
 
 def readable(path: Path) -> bool:
-    """Whether a Parquet file is whole, by its end, where its schema stands."""
+    """Whether a Parquet file can be read."""
     try:
-        pq.read_metadata(path)
+        pq.read_table(path)
     except (pa.ArrowException, OSError):
         return False
     return True
+
+
+def digest(path: Path) -> int | None:
+    """The CRC-32 of a file's content, None where there is no such file."""
+    try:
+        return zlib.crc32(path.read_bytes())
+    except OSError:
+        return None
 
 
 def serialised(table: pa.Table) -> bytes:

@@ -170,7 +170,7 @@ class Trainer:
             # this evaluation is the last, and a run that continues from it drops what the evaluation stored.
             self._checkpoint()
             self._evaluate()
-        self._beat(schema.FINISHED)
+        self.directory.finish(**self._progress())
         self.log.info("finished: %.3g epochs, %d updates, %.1f s", self._epoch(), self.updates, self.train_seconds)
 
     def _pause(self) -> None:
@@ -182,7 +182,7 @@ class Trainer:
         now = time.monotonic()
         if now - self.last_beat > HEARTBEAT_SECONDS:
             self._check_finite()
-            self._beat(schema.RUNNING)
+            self._beat()
         if self.told.ending or self.told.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS:
             self.told.storing = False
             self._checkpoint()
@@ -191,14 +191,14 @@ class Trainer:
     def _pause_in_evaluation(self) -> None:
         """Within an evaluation, which changes nothing of the run until it is stored: it can be given up."""
         if time.monotonic() - self.last_beat > HEARTBEAT_SECONDS:
-            self._beat(schema.RUNNING)
+            self._beat()
         if self.told.ending:
             self._checkpoint()  # the evaluation is made anew
         self._obey()
 
     def _obey(self) -> None:
         if self.told.ending:
-            self._beat(schema.RUNNING)
+            self._beat()
             raise StoppedError(f"{self.told.ending.name} at epoch {self._epoch():.3g}")
 
     def _advance(self) -> None:
@@ -316,25 +316,27 @@ class Trainer:
         self.directory.add_gradients(lag_profiles(measurements, self.settings.probe.average), self.step, self._epoch())
         shown = (f"{name} {value:.4g}" for name, value in found.items() if not name.endswith(("_low", "_high")))
         self.log.info("epoch %.3g: %s", self._epoch(), ", ".join(shown))
-        self._beat(schema.RUNNING)
+        self._beat()
 
     def _epoch(self) -> float:
         return self.step / self.epoch_steps
 
-    def _beat(self, state: str) -> None:
+    def _beat(self) -> None:
         """Tell whoever watches how far the run is."""
-        self.directory.set_status(
-            state,
-            step=self.step,
-            epoch=self._epoch(),
-            train_seconds=self.train_seconds,
-            K=self.policy.K,
-            monitor=self.monitor,
-            best=self.best.get("value"),
-            best_epoch=self.best.get("epoch"),
-            device=str(self.device),
-        )
+        self.directory.set_status(schema.RUNNING, **self._progress())
         self.last_beat = time.monotonic()
+
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "epoch": self._epoch(),
+            "train_seconds": self.train_seconds,
+            "K": self.policy.K,
+            "monitor": self.monitor,
+            "best": self.best.get("value"),
+            "best_epoch": self.best.get("epoch"),
+            "device": str(self.device),
+        }
 
     def _checkpoint(self) -> None:
         """Store where the run is, if that is worth going on from: what was stored before stays otherwise."""

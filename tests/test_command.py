@@ -1,13 +1,55 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from atbptt import schema
-from atbptt.command import ended
+from atbptt import planning, schema
+from atbptt.command import ended, main
+from atbptt.interruption import ENDING
 from atbptt.isolation import Outcome
 from atbptt.status import STALE, WAITING, RunStatus
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    """Puts back what `main` changes of the process."""
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    shown = warnings.showwarning
+    yield
+    warnings.showwarning = shown
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_users_class_that_ends_the_process_while_it_is_checked_is_told(
+    root: Path,
+    tmp_path: Path,
+    tiny: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not an exit code of 0 with nothing done."""
+
+    def exits(*_: object, **__: object) -> None:
+        sys.exit(0)
+
+    monkeypatch.setattr(planning, "build", exits)
+    assert main([*tiny, f"output_dir={tmp_path}"], root / "conf", lambda: None) == 1
+    assert capsys.readouterr().err.startswith("error: SystemExit: 0 (")
+
+
+def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: Path) -> None:
+    code = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
+    code += "from atbptt.command import leave; print('done'); leave(3)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=45)
+    assert (done.returncode, done.stdout) == (3, "done\n")
 
 
 def status(state: str, why: str | None = None) -> RunStatus:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -44,7 +43,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-0", "GPU-1"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(devices, "lease_folder", lambda: tmp_path)
 
 
 @pytest.fixture
@@ -107,9 +106,11 @@ def test_each_run_gets_a_gpu_of_its_own_and_waits_where_there_is_none(monkeypatc
                 told.note(signal.SIGTERM)
 
         monkeypatch.setattr(time, "sleep", end_the_second_run)
-        with pytest.raises(StoppedError, match=r"^SIGTERM while it waited for a GPU$"), lease(told=told):
+        beats: list[str] = []
+        waits = leased_device("cuda", 1, told, lambda: beats.append("beat"))
+        with pytest.raises(StoppedError, match=r"^SIGTERM while it waited for a GPU$"), waits:
             pass
-    assert len(looks) == 2
+    assert len(looks) == len(beats) == 2
     with lease() as device:
         assert device == torch.device("cuda", 0)
 
@@ -143,8 +144,18 @@ def test_processes_that_are_shown_other_gpus_do_not_take_the_same_one(monkeypatc
                 pass
 
 
+def test_leases_lie_in_one_place_whatever_the_folder_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Schedulers give each job a folder of its own."""
+    before = devices.lease_folder()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert devices.lease_folder() == before
+
+
 def _book(folder: str, log: str) -> None:
-    tempfile.tempdir = folder
+    devices.lease_folder = lambda: Path(folder)
     torch.cuda.is_available = lambda: True  # type: ignore[method-assign]
     devices.gpu_names = lambda: ["GPU-0", "GPU-1"]
     devices.LEASE_SECONDS = 0.01

@@ -33,7 +33,7 @@ def start() -> Iterator[Callable[[Settings], RunProcess]]:
 
     yield make
     for process in started:
-        process.kill()
+        process.kill("the test is over")
 
 
 Start = Callable[[Settings], RunProcess]
@@ -139,7 +139,8 @@ def test_runs_that_do_not_end_in_time_are_killed(settings: Make, start: Start) -
     until(lambda: trains(process))
     os.kill(pid_of(process), signal.SIGSTOP)
     end_children(0.2)
-    assert process.wait().state == "failed"
+    reason = "it had not stored a checkpoint in the time that it was given, and was killed"
+    assert process.wait() == Outcome("failed", reason)
 
 
 def test_ctrl_c_on_the_terminal_is_not_for_runs(settings: Make, start: Start) -> None:

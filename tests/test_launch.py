@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,50 @@ def test_a_preview_lists_what_would_run_and_runs_nothing(launch: Launch, tmp_pat
     assert ids < {line.split()[0] for line in done.stdout.splitlines()}
     assert done.stdout.splitlines()[-1].startswith("3 runs in out/copy_fixed: ")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_that_change_during_a_sweep_fail_the_runs_that_would_read_them(
+    root: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In their own directories, not under the id of other data."""
+    monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two three four five\n" * 40)
+    size = [option for option in tiny if not option.startswith(("dataset.", "epochs"))]
+    data = ["dataset=text", f"dataset.path={tmp_path}", "dataset.batch_size=4", "epochs=100", "output_dir=out"]
+    command = [sys.executable, str(root / "launch.py"), "-m", *size, *data, "init=0,1", "hydra.launcher.n_jobs=1"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not runs(tmp_path / "out") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with open(tmp_path / "train.txt", "a") as file:
+        file.write("one more line\n")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    (plan,) = (tmp_path / "out").glob(f"{schema.SWEEPS}/*/{schema.PLAN}")
+    assert set(runs(tmp_path / "out")) == {job["experiment_id"] for job in json.loads(plan.read_text())["jobs"]}
+    assert "failed       init=1: ConfigError: dataset.path holds other data than when the sweep began" in errors
+
+
+def test_names_are_printed_as_they_are(launch: Launch, tmp_path: Path) -> None:
+    """Not as markup; and quoted in commands."""
+    folder = "br[red]x :smile: [bold]"
+    done = launch(f"output_dir='{folder}'")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+    assert f"runs in {folder}/copy_fixed/, see: python -m analysis table '{folder}/copy_fixed'" in done.stdout
+
+
+def test_nobody_needs_to_read_what_is_printed(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> None:
+    """Behind `| head -1`, or with all of a terminal's files closed, the runs go on."""
+    command = [sys.executable, str(root / "launch.py"), "-m", *tiny, "output_dir=out"]
+    for number, end in enumerate(("| head -n 1", "<&- >&- 2>&-")):
+        swept = f"init={','.join(map(str, range(number + 2)))}"
+        subprocess.run(
+            ["bash", "-c", f"{shlex.join([*command, swept])} {end}"], cwd=tmp_path, timeout=300, check=number > 0
+        )
+        states = [json.loads((path / schema.STATUS).read_text())["state"] for path in runs(tmp_path / "out").values()]
+        assert states == ["finished"] * (number + 2)
 
 
 def test_real_text_is_trained_and_what_is_wrong_with_it_is_told(

@@ -37,7 +37,7 @@ class FakeRun:
     def end(self) -> None:
         self.told.append("end")
 
-    def kill(self) -> None:
+    def kill(self, reason: str) -> None:  # noqa: ARG002
         self.told.append("kill")
         self.outcome = Outcome("failed", "killed")
 

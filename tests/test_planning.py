@@ -1,16 +1,15 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from atbptt import planning
 from atbptt.config import Settings
-from atbptt.devices import parallel_jobs
 from atbptt.errors import ConfigError
 from atbptt.experiment import build_task, run
 from atbptt.planning import POLICY_ASKS, Job, Plan, plan
@@ -22,7 +21,6 @@ MadePlan = Callable[..., Plan | None]
 
 @pytest.fixture
 def whole_plan(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> MadePlan:
-    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
     def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan | None:
         flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
@@ -260,3 +258,25 @@ def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[
     model = composed.component("model").build(input_size=task.input_size, output_size=task.output_size)
     check_probe(composed.probe, model, task, Policy())
     assert read == set(POLICY_ASKS)
+
+
+def test_a_run_that_is_named_twice_is_one_job(planned: Made) -> None:
+    assert [job.settings.init for job in planned("-m", "init=0,1,0")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        (
+            "epochs=1,2",
+            "'epochs=1' and 'epochs=2' are the same run with another epochs: a sweep may name each run once",
+        ),
+        (
+            "device.threads=1,2",
+            "'device.threads=1' and 'device.threads=2' are the same run with another device.threads",
+        ),
+    ],
+)
+def test_a_run_that_is_asked_for_in_two_ways_is_refused(planned: Made, sweep: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        planned("-m", sweep)

@@ -107,11 +107,33 @@ def test_finished_means_the_budget_asked_for_now(
     directory.path.mkdir(parents=True)
     directory.set_status(state, epoch=epoch, train_seconds=seconds)
     assert directory.spent(directory.status()) is finished
-    assert not directory.finished()  # there are no tables
+    assert not directory.finished()  # it did not note what it left
+
+
+def test_finished_means_that_what_others_read_is_as_it_was_left(directory: RunDirectory) -> None:
+    """Also where a byte in the middle of a file has changed."""
+    directory.begin(ORIGIN)
     add_rows(directory, 0)
-    assert directory.finished() is finished
-    (directory.path / schema.METRICS).write_bytes(b"PAR1")
+    directory.finish(epoch=30.0, train_seconds=1.0)
+    assert directory.finished()
+    for name in (schema.METRICS, schema.GRADIENTS, schema.OPTIONS, schema.CONFIG):
+        path = directory.path / name
+        content = path.read_bytes()
+        path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+        assert not directory.finished()
+        path.unlink()
+        assert not directory.finished()
+        path.write_bytes(content)
+        assert directory.finished()
+
+
+@pytest.mark.parametrize("broken", [None, "x", [], True])
+def test_a_status_with_entries_of_another_type_stops_nothing(directory: RunDirectory, broken: object) -> None:
+    entries = dict.fromkeys(("attempt", "epoch", "train_seconds", "best", "best_epoch", "K", "files"), broken)
+    (directory.path / schema.STATUS).write_text(json.dumps({"state": "finished", **entries}))
     assert not directory.finished()
+    directory.begin(ORIGIN)
+    assert directory.status()["attempt"] == 1
 
 
 def test_a_failure_leaves_traceback_and_reason(directory: RunDirectory) -> None:

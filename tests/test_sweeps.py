@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def jobs(settings: Callable[..., Settings]) -> list[Job]:
 
 
 def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job], tmp_path: Path) -> None:
-    sweep = SweepDirectory.beside(jobs[0])
+    sweep = SweepDirectory.make(jobs[0])
     assert sweep.path.parent == tmp_path / ".sweeps"
     assert sweep.path.name.endswith(f"_{os.getpid()}")
     with sweep.recorded(jobs, [jobs[0], jobs[2]], "lr: 1\n"):
@@ -53,6 +54,14 @@ def test_a_broken_plan_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_folder_that_cannot_be_made_is_told(jobs: list[Job], tmp_path: Path) -> None:
     (tmp_path / ".sweeps").write_text("in the way")
-    sweep = SweepDirectory.beside(jobs[0])
-    with pytest.raises(StorageError, match=r"cannot be made: "), sweep.recorded(jobs, jobs, ""):
-        pass
+    with pytest.raises(StorageError, match=r"cannot be made: "):
+        SweepDirectory.make(jobs[0])
+
+
+def test_two_sweeps_of_the_same_second_and_process_number_have_two_folders(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on two machines, or when a clock was put back."""
+    monkeypatch.setattr(time, "strftime", lambda _: "2026-11-24_12-00-00")
+    paths = [SweepDirectory.make(jobs[0]).path for _ in range(3)]
+    assert [path.name.removeprefix(f"2026-11-24_12-00-00_{os.getpid()}") for path in paths] == ["", "_2", "_3"]

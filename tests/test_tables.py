@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atbptt.schema import GRADIENTS, GRADIENTS_SCHEMA, METRICS, METRICS_SCHEMA
-from atbptt.tables import Tables
+from atbptt.tables import Tables, readable
 
 LOG = logging.getLogger(__name__)
 
@@ -31,13 +31,13 @@ def tables(tmp_path: Path) -> Tables:
     return made
 
 
-def test_rows_are_appended_in_the_schema(tables: Tables, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tables")
+def test_rows_are_appended_in_the_schema(tmp_path: Path) -> None:
     assert steps(tmp_path / METRICS) == [0, 10]
     assert pq.read_table(tmp_path / METRICS).schema.equals(METRICS_SCHEMA)
-    assert tables.whole()
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "gone", "later rows"])
+@pytest.mark.parametrize("damage", ["half", "empty", "zeroed", "gone", "later rows"])
 def test_what_a_file_held_is_restored(
     tables: Tables, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,11 +48,13 @@ def test_what_a_file_held_is_restored(
     elif damage == "gone":
         path.unlink()
     else:
-        path.write_bytes(content[METRICS][: len(content[METRICS]) // 2 if damage == "half" else 0])
+        whole = content[METRICS]
+        zeroed = whole[:40] + bytes(100) + whole[140:]
+        path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "zeroed": zeroed}[damage])
     again = Tables(tmp_path)
-    assert again.whole() is (damage == "later rows")
+    assert readable(path) is (damage == "later rows")
     again.restore(content, LOG)
-    assert again.whole()
+    assert readable(path)
     assert path.read_bytes() == content[METRICS]
     assert ("metrics.parquet is missing or damaged" in caplog.text) is (damage != "later rows")
     again.append(METRICS, rows(15))

@@ -17,7 +17,8 @@ import torch
 
 from atbptt import schema
 from tests.comparing import differences, runs
-from tests.torture import LAUNCHER, RUN, SERVER, START, planned, torture
+from tests.launched import LAUNCHER, RUN, SERVER
+from tests.torture import START, planned, torture
 
 
 def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:

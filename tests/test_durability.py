@@ -61,11 +61,21 @@ def make(mine: Path, tiny: tuple[str, ...]) -> Iterator[Make]:
         sweep_made.clear()
 
 
-# Of a run: something that happens to it before it is finished, and what its log tells of that.
 def truncated(name: str, share: float) -> Callable[[Path], None]:
     def damage(run: Path) -> None:
         content = (run / name).read_bytes()
         (run / name).write_bytes(content[: int(len(content) * share)])
+
+    return damage
+
+
+def altered(name: str) -> Callable[[Path], object]:
+    """One bit in the middle."""
+
+    def damage(run: Path) -> None:
+        content = bytearray((run / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (run / name).write_bytes(content)
 
     return damage
 
@@ -82,6 +92,7 @@ def each(*damages: Callable[[Path], object]) -> Callable[[Path], None]:
     return damage
 
 
+# What happens to a run, before it is finished or afterwards, and what its log tells of that.
 LAST = "checkpoint.pt is damaged and left out"
 BOTH = "no checkpoint can be read: the run begins anew"
 RESTORED = "{} is missing or damaged, and restored from the checkpoint"
@@ -89,6 +100,7 @@ UNFINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
     "checkpoint cut in half": (truncated(schema.CHECKPOINT, 0.5), LAST),
     "checkpoint empty": (truncated(schema.CHECKPOINT, 0), LAST),
     "checkpoint garbage": (overwritten(schema.CHECKPOINT, "garbage\n" * 1000), LAST),
+    "checkpoint altered": (altered(schema.CHECKPOINT), LAST),
     "checkpoint missing": (lambda run: (run / schema.CHECKPOINT).unlink(), "continues from"),
     "both checkpoints": (
         each(truncated(schema.CHECKPOINT, 0.9), truncated(schema.PREVIOUS_CHECKPOINT, 0)),
@@ -119,6 +131,7 @@ UNFINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
 FINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
     "metrics": (truncated(schema.METRICS, 0.5), RESTORED.format(schema.METRICS)),
     "gradients": (truncated(schema.GRADIENTS, 0.9), RESTORED.format(schema.GRADIENTS)),
+    "metrics altered": (altered(schema.METRICS), "continues from"),
     "metrics and checkpoint": (
         each(truncated(schema.METRICS, 0), truncated(schema.CHECKPOINT, 0.5)),
         RESTORED.format(schema.METRICS),
@@ -279,6 +292,7 @@ def test_a_run_that_crashes_ends_no_other_and_is_retried_the_next_time(
     assert [what for what in wrong(sweep, undisturbed, 1) if "no such run undisturbed" not in what] == []
 
 
+@pytest.mark.slow
 def test_whatever_ends_a_sweep_leaves_no_process_and_the_same_command_continues(
     make: Make, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,14 +14,15 @@ for _descriptor in range(3):  # one that is closed would be given to the next fi
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
 
-try:
-    import hydra
-    from omegaconf import DictConfig
+# Importing takes seconds, in which Ctrl-C shall end this without a word; an exception in torch's native code would not.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    from atbptt.command import leave, main
-    from atbptt.launching import job
-except KeyboardInterrupt:  # it takes seconds
-    sys.exit(130)
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from atbptt.command import leave, main  # noqa: E402
+from atbptt.launching import job  # noqa: E402
 
 CONF = Path(__file__).resolve().parent / "conf"
 

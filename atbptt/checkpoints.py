@@ -52,6 +52,7 @@ def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
         if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
             damaged.append(name)
             log.warning("%s is damaged and left out", name)
+            path.unlink()  # it must not take the place of the one before when the next is stored
             continue
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
         found = state.get("format") if isinstance(state, dict) else None

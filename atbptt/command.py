@@ -25,7 +25,7 @@ from atbptt import isolation, schema
 from atbptt.composing import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.files import StorageError
-from atbptt.interruption import ENDING, LeftRunningError
+from atbptt.interruption import ENDING, STORING, LeftRunningError
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
             signal.signal(number, signal.default_int_handler)
+    for number in STORING:  # for the runs, which do not listen yet
+        signal.signal(number, lambda *_: None)
     warnings.showwarning = show_warning
     console, errors = PlainConsole(), PlainConsole(stderr=True)
     began = time.monotonic()
@@ -71,8 +73,9 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         planned = plan(arguments, config_dir, prepare)
         if planned is None:
             sys.argv[1:], _ = split_preview(arguments)  # Hydra reads it, and may end the process
-            with contextlib.suppress(SystemExit):
+            with contextlib.suppress(SystemExit, BrokenPipeError):
                 show()
+                sys.stdout.flush()
             return 0
         if planned.preview:
             preview(planned, console)

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
@@ -26,7 +26,7 @@ from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.experiment import run
-from atbptt.interruption import STORING, StoppedError, listening
+from atbptt.interruption import ENDING, STORING, StoppedError, listening
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory
 
@@ -71,7 +71,20 @@ def prepare(modules: Iterable[str] = ()) -> None:
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
     _context.set_forkserver_preload(["atbptt.nursery"])
-    ensure_running()
+    with _ignored():  # the server inherits that, until the nursery is imported
+        ensure_running()
+
+
+@contextlib.contextmanager
+def _ignored() -> Iterator[None]:
+    """Within, this process and what it starts take no signal; but for SIGKILL."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (*ENDING, *STORING)} if main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class RunProcess:
@@ -148,6 +161,10 @@ class RunProcess:
     def end(self) -> None:
         """Have the run store a checkpoint and end, soon."""
         self._signal(signal.SIGTERM)
+
+    def store(self) -> None:
+        """Have the run store a checkpoint and go on."""
+        self._signal(signal.SIGUSR1)
 
     def kill(self, reason: str) -> None:
         """End the process and all that it started, now; the run is marked failed with this reason."""

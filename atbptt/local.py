@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection
 
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from atbptt import schema
 from atbptt.devices import available_cores
-from atbptt.interruption import ENDING
+from atbptt.interruption import ENDING, STORING
 from atbptt.isolation import Outcome, RunProcess
 from atbptt.sweeps import planned
 
@@ -55,7 +55,7 @@ class LocalLauncher(Launcher):
         waiting = deque(range(initial_job_idx, initial_job_idx + len(job_overrides)))
         running: dict[int, RunProcess] = {}
         tries: Counter[int] = Counter()
-        with _noting() as signals:
+        with _noting(running) as signals:
             while running or (waiting and not signals):
                 while waiting and len(running) < self.n_jobs and not signals:
                     number = waiting.popleft()
@@ -101,14 +101,21 @@ class LocalLauncher(Launcher):
 
 
 @contextmanager
-def _noting() -> Iterator[list[float]]:
+def _noting(running: Mapping[int, RunProcess]) -> Iterator[list[float]]:
     """Within, signals that end a session are noted, each with its time (s, monotonic), instead of raising errors.
 
-    One that is ignored, as by `nohup` or in a shell's background jobs, stays so.
+    One that is ignored, as by `nohup` or in a shell's background jobs, stays so. Signals that ask for a checkpoint are
+    passed on to the runs.
     """
     came: list[float] = []
+
+    def pass_on(*_: object) -> None:
+        for process in list(running.values()):
+            process.store()
+
     heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda *_: came.append(time.monotonic())) for number in heeded}
+    before |= {number: signal.signal(number, pass_on) for number in STORING}
     try:
         yield came
     finally:

@@ -33,7 +33,9 @@ from atbptt.tables import Tables, digest
 
 # What others read of a run: of a finished one it must be as the run left it.
 KEPT = (schema.CONFIG, schema.OPTIONS, schema.METRICS, schema.GRADIENTS)
-# Entries of status.json that are counted with.
+# Entries of status.json that tell of the process that worked on the run.
+ITS_OWN = ("host", "pid", "heartbeat", "elapsed")
+# Entries that are counted with.
 NUMBERS = ("attempt", "epoch", "train_seconds", "best", "best_epoch", "K")
 
 
@@ -174,17 +176,17 @@ class RunDirectory:
 
     def set_status(self, state: str, **details: Any) -> None:
         """Replace status.json: what stands there stays unless given anew; the heartbeat is now."""
-        self._status.update(
-            experiment_id=self.experiment_id,
-            state=state,
-            epochs=self.settings.epochs,
-            seconds=self.settings.seconds,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            heartbeat=time.time(),
-            elapsed=time.monotonic() - self._began,
+        self._status |= {
+            "experiment_id": self.experiment_id,
+            "state": state,
+            "epochs": self.settings.epochs,
+            "seconds": self.settings.seconds,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "heartbeat": time.time(),
+            "elapsed": time.monotonic() - self._began,
             **details,
-        )
+        }
         write_text(self.path / schema.STATUS, json.dumps(self._status, indent=1))
 
     def finish(self, **details: Any) -> None:
@@ -209,13 +211,14 @@ class RunDirectory:
         with contextlib.suppress(BusyError, OSError), self.lock():  # a disk may take nothing any more
             self._status = self.status()
             if self._status.get("state") not in (schema.FINISHED, schema.FAILED, schema.INTERRUPTED):
-                self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n")
+                its = {name: self._status[name] for name in ITS_OWN if name in self._status}
+                self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n", **its)
 
-    def _end(self, state: str, error: str, trace: str | None) -> None:
+    def _end(self, state: str, error: str, trace: str | None, **details: Any) -> None:
         with contextlib.suppress(StorageError):  # where nothing can be stored, whoever started the run tells
             if trace is not None:
                 write_text(self.path / schema.TRACEBACK, trace)
-            self.set_status(state, error=error)
+            self.set_status(state, error=error, **details)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, which holds the tables too; the one before it is kept."""

@@ -48,18 +48,17 @@ class Tables:
             self._stored[name] = kept
             self._rows[name] = [pq.read_table(io.BytesIO(kept)).cast(columns)]
             if digest(path) != zlib.crc32(kept):
-                if not readable(path):
+                if rows_of(path) in (None, len(self._rows[name][0])):  # else there are rows that came later
                     log.warning("%s is missing or damaged, and restored from the checkpoint", name)
                 write(path, kept)
 
 
-def readable(path: Path) -> bool:
-    """Whether a Parquet file can be read."""
+def rows_of(path: Path) -> int | None:
+    """Rows of a Parquet file, None if it cannot be read."""
     try:
-        pq.read_table(path)
+        return len(pq.read_table(path))
     except (pa.ArrowException, OSError):
-        return False
-    return True
+        return None
 
 
 def digest(path: Path) -> int | None:

@@ -11,7 +11,7 @@ import pytest
 
 from atbptt import planning, schema
 from atbptt.command import ended, main
-from atbptt.interruption import ENDING
+from atbptt.interruption import ENDING, STORING
 from atbptt.isolation import Outcome
 from atbptt.status import STALE, WAITING, RunStatus
 
@@ -19,7 +19,7 @@ from atbptt.status import STALE, WAITING, RunStatus
 @pytest.fixture
 def restored() -> Iterator[None]:
     """Puts back what `main` changes of the process."""
-    handlers = {number: signal.getsignal(number) for number in ENDING}
+    handlers = {number: signal.getsignal(number) for number in (*ENDING, *STORING)}
     shown = warnings.showwarning
     yield
     warnings.showwarning = shown

@@ -131,7 +131,7 @@ UNFINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
 FINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
     "metrics": (truncated(schema.METRICS, 0.5), RESTORED.format(schema.METRICS)),
     "gradients": (truncated(schema.GRADIENTS, 0.9), RESTORED.format(schema.GRADIENTS)),
-    "metrics altered": (altered(schema.METRICS), "continues from"),
+    "metrics altered": (altered(schema.METRICS), RESTORED.format(schema.METRICS)),
     "metrics and checkpoint": (
         each(truncated(schema.METRICS, 0), truncated(schema.CHECKPOINT, 0.5)),
         RESTORED.format(schema.METRICS),

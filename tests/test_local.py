@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from atbptt import local
+from atbptt.interruption import ENDING, STORING
 from atbptt.isolation import Outcome
 from atbptt.local import LocalLauncher
 
@@ -36,6 +37,9 @@ class FakeRun:
 
     def end(self) -> None:
         self.told.append("end")
+
+    def store(self) -> None:
+        self.told.append("store")
 
     def kill(self, reason: str) -> None:  # noqa: ARG002
         self.told.append("kill")
@@ -73,7 +77,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     made = Machine()
     monkeypatch.setattr(LocalLauncher, "_start", lambda _, number: made.start(number))
     monkeypatch.setattr(local, "POLL_SECONDS", 0.001)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in (*ENDING, *STORING)}
     yield made
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
@@ -142,6 +146,13 @@ def test_a_signal_ends_the_runs_and_starts_no_other(
         launch(2, 9)
     assert machine.numbers == [0, 1]
     assert all(run.told == ["end"] for run in machine.started)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_who_asks_for_checkpoints_is_passed_on_to_the_runs(machine: Machine, number: signal.Signals) -> None:
+    send_after(machine, lambda: os.kill(os.getpid(), number))
+    assert launch(2, 3).told == dict.fromkeys(range(3), FINISHED)
+    assert [run.told for run in machine.started] == [["store"], ["store"], []]
 
 
 def test_a_second_signal_kills_what_does_not_end(machine: Machine) -> None:

@@ -178,10 +178,12 @@ def test_a_run_that_begins_again_keeps_its_progress_and_counts_its_attempts(
 def test_a_killed_run_is_buried_with_its_reason_and_what_it_printed(directory: RunDirectory, settings: Any) -> None:
     directory.begin(ORIGIN)
     directory.set_status(schema.RUNNING, epoch=1.5)
+    directory.set_status(schema.RUNNING, pid=1, elapsed=7.5)
     other = RunDirectory(settings("init=3"))
     other.bury("its process was killed", "line one\nline two")
     status = other.status()
     assert (status["state"], status["error"], status["epoch"]) == ("failed", "its process was killed", 1.5)
+    assert (status["pid"], status["elapsed"]) == (1, 7.5)
     assert (other.path / schema.TRACEBACK).read_text().endswith("printed:\nline one\nline two\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from atbptt.composing import composer, job_config
 from atbptt.config import Settings, validated
-from atbptt.devices import parallel_jobs
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +34,12 @@ TINY = (
     "probe.positions=2",
     "epochs=2",
 )
+
+
+def pytest_sessionstart() -> None:
+    """Signals do what they do in a terminal, also where the tests run in the background, which ignores some."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +114,6 @@ def golden_network() -> Callable[[dict[str, Any], dict[str, np.ndarray], str], G
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., Settings]:
     """Settings composed from conf/ with overrides, stored under tmp_path; tiny unless told otherwise."""
-    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
     def make(*overrides: str, size: tuple[str, ...] = TINY) -> Settings:
         with composer(ROOT / "conf") as hydra:

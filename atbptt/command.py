@@ -72,11 +72,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     try:
         planned = plan(arguments, config_dir, prepare)
         if planned is None:
-            sys.argv[1:], _ = split_preview(arguments)  # Hydra reads it, and may end the process
-            with contextlib.suppress(SystemExit, BrokenPipeError):
-                show()
-                sys.stdout.flush()
-            return 0
+            sys.argv[1:], _ = split_preview(arguments)  # which Hydra reads
+            return shown(show)
         if planned.preview:
             preview(planned, console)
             return 0
@@ -95,6 +92,18 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         known = isinstance(error, ConfigError | StorageError)
         tell_error(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}", errors)
         return 1
+
+
+def shown(show: Callable[[], object]) -> int:
+    """Have Hydra answer; the exit code, also where it would end the process itself."""
+    try:
+        show()
+        sys.stdout.flush()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:  # nobody reads any more
+        return 1
+    return 0
 
 
 class PlainConsole(Console):

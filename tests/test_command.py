@@ -45,6 +45,20 @@ def test_a_users_class_that_ends_the_process_while_it_is_checked_is_told(
     assert capsys.readouterr().err.startswith("error: SystemExit: 0 (")
 
 
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize(("end", "code"), [(SystemExit(3), 3), (SystemExit(), 0), (SystemExit("no"), 1), (None, 0)])
+def test_what_hydra_answers_keeps_its_exit_code(
+    root: Path, end: SystemExit | None, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show() -> None:
+        if end is not None:
+            raise end
+
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--cfg", "job", "preview=true"])
+    assert main(sys.argv[1:], root / "conf", show) == code
+    assert sys.argv == ["launch.py", "--cfg", "job"]
+
+
 def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: Path) -> None:
     code = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
     code += "from atbptt.command import leave; print('done'); leave(3)"

@@ -2,7 +2,7 @@
 # make test   all tests but the slow ones
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
 # make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
-# make bench  time and memory against plain baselines and the floor, in under 10 minutes
+# make bench  time and memory against plain baselines and the floor, in about 10 minutes
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 # kill, Ctrl-C, a closed terminal, a scheduler's end of the job: store a checkpoint and end.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -44,24 +46,36 @@ class Told:
 
 
 @contextmanager
-def listening() -> Iterator[Told]:
-    """Within, signals do not end the process but are noted.
-
-    Python delivers signals to the main thread alone; in any other they do what they did before. One that is ignored,
-    as Ctrl-C is in a shell's background jobs, stays so.
-    """
-    told = Told()
-    before = listen(told)
+def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Within, these handlers take signals; see `handle`."""
+    before = handle(handlers)
     try:
-        yield told
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def listen(told: Told) -> dict[int, Any]:
-    """Have signals noted from now on, as in `listening`; the handlers that they had, for those that changed."""
+def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Any]:
+    """Have these handlers take signals from now on; the ones before, of those that changed.
+
+    Python delivers signals to the main thread alone; in any other they do what they did before. One that is ignored,
+    as by `nohup` or in a shell's background jobs, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    heeded = [number for number in (*ENDING, *STORING) if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, told.note) for number in heeded}
+    heeded = {number: new for number, new in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    return {number: signal.signal(number, new) for number, new in heeded.items()}
+
+
+@contextmanager
+def listening() -> Iterator[Told]:
+    """Within, signals do not end the process but are noted, but for those that `handle` leaves alone."""
+    told = Told()
+    with handled(dict.fromkeys((*ENDING, *STORING), told.note)):
+        yield told
+
+
+def listen(told: Told) -> None:
+    """Have signals noted from now on, as in `listening`."""
+    handle(dict.fromkeys((*ENDING, *STORING), told.note))

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
@@ -26,7 +26,7 @@ from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.experiment import run
-from atbptt.interruption import ENDING, STORING, StoppedError, listening
+from atbptt.interruption import ENDING, STORING, StoppedError, handled, listening
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory
 
@@ -71,20 +71,10 @@ def prepare(modules: Iterable[str] = ()) -> None:
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
     _context.set_forkserver_preload(["atbptt.nursery"])
-    with _ignored():  # the server inherits that, until the nursery is imported
+    with handled(
+        dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)
+    ):  # the server inherits that, until the nursery is imported
         ensure_running()
-
-
-@contextlib.contextmanager
-def _ignored() -> Iterator[None]:
-    """Within, this process and what it starts take no signal; but for SIGKILL."""
-    main = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (*ENDING, *STORING)} if main else {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class RunProcess:

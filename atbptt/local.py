@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from omegaconf import DictConfig
 
 from atbptt import schema
 from atbptt.devices import available_cores
-from atbptt.interruption import ENDING, STORING
+from atbptt.interruption import ENDING, STORING, handled
 from atbptt.isolation import Outcome, RunProcess
 from atbptt.sweeps import planned
 
@@ -104,20 +103,16 @@ class LocalLauncher(Launcher):
 def _noting(running: Mapping[int, RunProcess]) -> Iterator[list[float]]:
     """Within, signals that end a session are noted, each with its time (s, monotonic), instead of raising errors.
 
-    One that is ignored, as by `nohup` or in a shell's background jobs, stays so. Signals that ask for a checkpoint are
-    passed on to the runs.
+    Signals that ask for a checkpoint are passed on to the runs.
     """
     came: list[float] = []
+
+    def note(*_: object) -> None:
+        came.append(time.monotonic())
 
     def pass_on(*_: object) -> None:
         for process in list(running.values()):
             process.store()
 
-    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, lambda *_: came.append(time.monotonic())) for number in heeded}
-    before |= {number: signal.signal(number, pass_on) for number in STORING}
-    try:
+    with handled({**dict.fromkeys(ENDING, note), **dict.fromkeys(STORING, pass_on)}):
         yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 
-from atbptt.interruption import LeftRunningError
+from atbptt.interruption import ENDING, LeftRunningError, handled
 
 TICK_SECONDS = 0.2
 
@@ -25,17 +25,16 @@ class Signals:
     def __init__(self, left: str) -> None:
         self.left = left
         self._came: signal.Signals | None = None
+        self._handled = ExitStack()
 
     def __enter__(self) -> Signals:
-        heeded = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-        self._before = {number: signal.signal(number, self._note) for number in heeded}
+        self._handled.enter_context(handled(dict.fromkeys(ENDING, self._note)))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.close()
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._came = signal.Signals(number)

@@ -25,7 +25,7 @@ from atbptt import isolation, schema
 from atbptt.composing import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.files import StorageError
-from atbptt.interruption import ENDING, STORING, LeftRunningError
+from atbptt.interruption import ENDING, STORING, LeftRunningError, handle
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
@@ -61,9 +61,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     Returns:
         The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
     """
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-            signal.signal(number, signal.default_int_handler)
+    handle(dict.fromkeys(ENDING, signal.default_int_handler))
     for number in STORING:  # for the runs, which do not listen yet
         signal.signal(number, lambda *_: None)
     warnings.showwarning = show_warning

@@ -71,9 +71,8 @@ def prepare(modules: Iterable[str] = ()) -> None:
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
     _context.set_forkserver_preload(["atbptt.nursery"])
-    with handled(
-        dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)
-    ):  # the server inherits that, until the nursery is imported
+    # The server inherits that, until the nursery is imported.
+    with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
         ensure_running()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.errors import AnalysisError
-from atbptt.schema import GRADIENTS, GRADIENTS_SCHEMA, METRICS, METRICS_SCHEMA, OPTIONS, RUNNING, STATUS
+from atbptt.schema import (
+    GRADIENTS,
+    GRADIENTS_SCHEMA,
+    METRICS,
+    METRICS_SCHEMA,
+    OPTIONS,
+    POSITIONS,
+    POSITIONS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
+    RUNNING,
+    STATUS,
+)
 from atbptt.status import UNKNOWN, read_run
 
 ID = "experiment_id"
+Where = Mapping[str, object]  # option -> its value, or a collection of values
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 # Of a run's status, by column.
 PROGRESS = {
@@ -50,12 +63,13 @@ class _Run:
     options: pa.Table  # one row
 
 
-def load(path: Paths) -> pd.DataFrame:
+def load(path: Paths, where: Where | None = None) -> pd.DataFrame:
     """Every metric of every run, joined with the run's options on `experiment_id`.
 
     Arguments:
         path: a run directory, or a folder with run directories below it (an experiment, `outputs/`), or
             several of these. Directories whose name starts with a dot are skipped.
+        where: only runs with these options: `{"truncation": "adaptive", "lr": [1, 10]}`; by default all.
 
     Returns:
         A row per evaluation, metric and replicate. First the columns of `metrics.parquet`:
@@ -75,7 +89,7 @@ def load(path: Paths) -> pd.DataFrame:
         AnalysisError: a path that does not exist, or no run that can be read.
     """
     problems: list[str] = []
-    runs = _find_runs(path, problems)
+    runs = _find_runs(path, problems, where)
     metrics = _read_long(runs, METRICS, METRICS_SCHEMA, problems)
     options = _unify([run.options for run in runs])
     _tell(problems)
@@ -83,7 +97,7 @@ def load(path: Paths) -> pd.DataFrame:
     return metrics.merge(options.rename(columns=clashes), on=ID, validate="many_to_one")
 
 
-def load_options(path: Paths) -> pd.DataFrame:
+def load_options(path: Paths, where: Where | None = None) -> pd.DataFrame:
     """The options of every run: a row per run, a column per option, null where a run has no such option.
 
     Nested options have dots in their name (`truncation.K`, steps; `optimizer.weight_decay`), and the groups
@@ -92,20 +106,20 @@ def load_options(path: Paths) -> pd.DataFrame:
     that is a number in one run and a string in another is a string. Path, warnings and errors as in `load`.
     """
     problems: list[str] = []
-    runs = _find_runs(path, problems)
+    runs = _find_runs(path, problems, where)
     _tell(problems)
     return _unify([run.options for run in runs])
 
 
-def load_metrics(path: Paths) -> pd.DataFrame:
+def load_metrics(path: Paths, where: Where | None = None) -> pd.DataFrame:
     """The metrics of every run without its options: the first columns of `load`, which see."""
     problems: list[str] = []
-    metrics = _read_long(_find_runs(path, problems), METRICS, METRICS_SCHEMA, problems)
+    metrics = _read_long(_find_runs(path, problems, where), METRICS, METRICS_SCHEMA, problems)
     _tell(problems)
     return metrics
 
 
-def load_gradients(path: Paths) -> pd.DataFrame:
+def load_gradients(path: Paths, where: Where | None = None) -> pd.DataFrame:
     """The lag profiles of every run: a row per evaluation, probe, component and lag.
 
     Columns: `experiment_id`, `step`, `epoch`, `replicate` (number of the probe), `component` (`all`, or one
@@ -115,9 +129,35 @@ def load_gradients(path: Paths) -> pd.DataFrame:
     `cosine` (between the truncated gradient and the probe window's). Path, warnings and errors as in `load`.
     """
     problems: list[str] = []
-    gradients = _read_long(_find_runs(path, problems), GRADIENTS, GRADIENTS_SCHEMA, problems)
+    gradients = _read_long(_find_runs(path, problems, where), GRADIENTS, GRADIENTS_SCHEMA, problems)
     _tell(problems)
     return gradients
+
+
+def load_positions(path: Paths, where: Where | None = None) -> pd.DataFrame:
+    """The lag profiles of every run by loss position: a row per evaluation, probe, position and lag.
+
+    Columns: `experiment_id`, `step`, `epoch`, `replicate` (number of the probe), `position` (the loss's row in the
+    probe window, from 0), `lag` (steps, from 1), `phi` (as in `load_gradients`, mean over streams). Arguments, warnings
+    and errors as in `load`.
+    """
+    problems: list[str] = []
+    positions = _read_long(_find_runs(path, problems, where), POSITIONS, POSITIONS_SCHEMA, problems)
+    _tell(problems)
+    return positions
+
+
+def load_predictions(path: Paths, where: Where | None = None) -> pd.DataFrame:
+    """What each run's model said of the beginning of the test split, at its best evaluation.
+
+    Columns: `experiment_id`, `step` and `epoch` (of training, at that evaluation), `stream`, `position` (step of the
+    test stream, from 0), `quantity` (`symbol`, `event`, `interval`, `value`), `target`, `predicted`. Arguments,
+    warnings and errors as in `load`.
+    """
+    problems: list[str] = []
+    predictions = _read_long(_find_runs(path, problems, where), PREDICTIONS, PREDICTIONS_SCHEMA, problems)
+    _tell(problems)
+    return predictions
 
 
 def load_status(path: Paths) -> pd.DataFrame:
@@ -153,10 +193,24 @@ def load_status(path: Paths) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"error": "string", **PROGRESS, "seconds_left": "float64"})
 
 
-def _find_runs(path: Paths, problems: list[str]) -> list[_Run]:
+def _find_runs(path: Paths, problems: list[str], where: Where | None = None) -> list[_Run]:
     """The runs at or below `path`, each `experiment_id` once; appends what is left out to `problems`."""
+    runs = _all_runs(path, problems)
+    return [run for run in runs if _asked_for(run.options, where or {})]
+
+
+def _asked_for(options: pa.Table, where: Where) -> bool:
+    for name, asked in where.items():
+        value = options[name][0].as_py() if name in options.column_names else None
+        choices = asked if isinstance(asked, Collection) and not isinstance(asked, str) else [asked]
+        if value not in choices:
+            return False
+    return True
+
+
+def _all_runs(path: Paths, problems: list[str]) -> list[_Run]:
     given = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(each) for each in path]
-    where = ", ".join(map(str, given))
+    named = ", ".join(map(str, given))
     found: dict[Path, Path] = {}  # resolved -> as given: a folder that is named twice is read once
     for top in given:
         if not top.is_dir():
@@ -165,7 +219,7 @@ def _find_runs(path: Paths, problems: list[str]) -> list[_Run]:
         for directory in _run_directories(top, problems):
             found.setdefault(directory.resolve(), directory)
     if not found:
-        raise AnalysisError(f"{where}: no runs (directories with {OPTIONS} and {METRICS}) here or below")
+        raise AnalysisError(f"{named}: no runs (directories with {OPTIONS} and {METRICS}) here or below")
 
     runs: dict[str, _Run] = {}
     for directory in found.values():
@@ -179,7 +233,7 @@ def _find_runs(path: Paths, problems: list[str]) -> list[_Run]:
         runs[run.experiment_id] = run if other is None else _longer(other, run, problems)
     if not runs:
         reasons = problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
-        raise AnalysisError(f"{where}: none of {len(found)} runs can be read: {reasons}")
+        raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {reasons}")
     return list(runs.values())
 
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 OPTIONS = "options.parquet"  # one row: every option, flattened with dots
 METRICS = "metrics.parquet"  # long: a row per evaluation and metric
 GRADIENTS = "gradients.parquet"  # long: a row per evaluation, component and lag
+POSITIONS = "positions.parquet"  # long: a row per evaluation, loss position and lag
+PREDICTIONS = "predictions.parquet"  # long: a row per step and stream, of the best evaluation only
 STATUS = "status.json"
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"  # code, packages, machine: an entry per attempt
@@ -53,6 +55,33 @@ GRADIENTS_SCHEMA = pa.schema(
         ("relative_bias", pa.float64()),
         ("measured_bias", pa.float64()),
         ("cosine", pa.float64()),
+    ]
+)
+
+# phi before it is averaged over loss positions: component `all` of gradients.parquet, position by position.
+POSITIONS_SCHEMA = pa.schema(
+    [
+        ("experiment_id", pa.string()),
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("replicate", pa.int32()),
+        ("position", pa.int32()),  # the loss's row in the probe window, from 0
+        ("lag", pa.int32()),  # 1..W, as far as the window reaches back from the position
+        ("phi", pa.float64()),  # averaged over streams
+    ]
+)
+
+# What the model says at the beginning of some streams of the test split, at the best validation so far.
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        ("experiment_id", pa.string()),
+        ("step", pa.int64()),  # training steps at that evaluation
+        ("epoch", pa.float64()),
+        ("stream", pa.int32()),
+        ("position", pa.int64()),  # step of the test stream, from 0
+        ("quantity", pa.string()),  # symbol, event, interval, value: see `Task.predictions`
+        ("target", pa.float64()),  # symbols and events by number
+        ("predicted", pa.float64()),  # the likeliest symbol or event, the mean interval
     ]
 )
 

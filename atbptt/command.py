@@ -29,8 +29,8 @@ from atbptt.interruption import ENDING, STORING, LeftRunningError, handle
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
-from atbptt.progress import STYLES, Watch, result
-from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, read_run
+from atbptt.progress import STYLES, Watch
+from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, read_run, result
 from atbptt.sweeps import SweepDirectory
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"

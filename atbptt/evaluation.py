@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from atbptt.datasets.task import Task
 from atbptt.decoding import steps_at_once
@@ -16,7 +16,6 @@ from atbptt.streams import Stream
 CHUNK = 500  # steps that a call runs over: bounds memory, and does not change the result
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module, task: Task, split: Stream, pause: Callable[[], object] = lambda: None
 ) -> dict[str, float]:
@@ -30,19 +29,34 @@ def evaluate(
         split: (T, B) inputs and targets.
         pause: called every `CHUNK` steps or sooner; what it raises ends the evaluation.
     """
-    sums: dict[str, torch.Tensor] = {}
+    sums: dict[str, Tensor] = {}
+    with evaluating(model), torch.no_grad():
+        for outputs, targets in outputs_of(model, task, split, split.length, pause):
+            for name, values in task.measures(outputs, targets).items():
+                total = values.double().sum()
+                sums[name] = sums[name] + total if name in sums else total
+    count = split.length * split.batch
+    return task.metrics({name: float(total) / count for name, total in sums.items()})
+
+
+def outputs_of(
+    model: nn.Module, task: Task, split: Stream, stop: int, pause: Callable[[], object] = lambda: None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What a model puts out for a split, from a zero state at its start: outputs (T', B, ...) and targets (T', B, ...).
+
+    Part after part, to be read within `evaluating` and without gradients.
+
+    Arguments:
+        model, task, split, pause: as in `evaluate`.
+        stop: how many steps, at most T.
+    """
     recur, decode = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
     steps = min(CHUNK, decoded) if recur is model else CHUNK  # a model without halves puts out what it runs over
     state = model.initial_state(split.batch)  # type: ignore[operator]
-    with evaluating(model):
-        for start in range(0, split.length, steps):
-            pause()
-            inputs, targets = split.read(start, start + steps)
-            features, state = recur(inputs, state)
-            for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):
-                for name, values in task.measures(decode(part), its_targets).items():
-                    total = values.double().sum()
-                    sums[name] = sums[name] + total if name in sums else total
-    count = split.length * split.batch
-    return task.metrics({name: float(total) / count for name, total in sums.items()})
+    for start in range(0, stop, steps):
+        pause()
+        inputs, targets = split.read(start, min(start + steps, stop))
+        features, state = recur(inputs, state)
+        for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):
+            yield decode(part), its_targets

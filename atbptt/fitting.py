@@ -13,6 +13,7 @@ from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
 from atbptt.models import halves
 from atbptt.modes import evaluating
+from atbptt.predictions import check_predictions
 from atbptt.shapes import check_outputs, check_state, losses_of
 from atbptt.states import State, leaves, tensors
 from atbptt.streams import Stream
@@ -75,6 +76,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         require(not len(wrong), "loss", wrong[0].item() if len(wrong) else None, rule)
         means = {name: values.detach().mean().item() for name, values in task.measures(outputs, targets).items()}
         found = task.metrics(means)
+        check_predictions(task, outputs.detach(), targets)
     for name in task.metric_names:
         told = f"is not among the metrics of the data set: {listed(found)}{did_you_mean(name, found)}"
         require(name in found, "dataset.metric_names", name, told)

@@ -132,8 +132,9 @@ def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str,
 
     `K_<delta>`, the K(delta) of each logged delta by the bound, infinite where no K up to the stream's length has so
     small a bias; `log_relative_bias`, log delta(K) of the present `K`; both again by the measured bias, with
-    `_measured` at the end. To each K(delta) `_low` and `_high` add its interval. `gradient_cosine` is of the angle
-    between the gradient truncated at the present K and the whole window's. NaN where the probe was not finite.
+    `_measured` at the end. To each K(delta) `_low` and `_high` add its interval. `log_beta` is the log of the decay a
+    lag that the bound extrapolates by, -inf where too few lags carry a signal to fit it. `gradient_cosine` is of the
+    angle between the gradient truncated at the present K and the whole window's. NaN where the probe was not finite.
     """
     values = []
     for replicate, measurement in enumerate(measurements):
@@ -141,6 +142,7 @@ def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str,
         found = list(_metrics_of(estimate.bound, K, ""))
         if estimate.measured is not None:
             found += _metrics_of(estimate.measured, K, "_measured")
+        found.append(("log_beta", estimate.bound.log_beta))
         if (measured := measurement.gradients.parameters) is not None:
             found.append(("gradient_cosine", float(measured.cosine[min(K, len(measured.cosine)) - 1])))
         values += [(name, replicate, value) for name, value in found]
@@ -187,6 +189,26 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
             rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *biases))
     names = ("replicate", "component", "lag", "phi", "kept_of_mean", "relative_bias", "measured_bias", "cosine")
     return dict(zip(names, map(np.concatenate, zip(*rows, strict=True)), strict=True))
+
+
+def position_profiles(
+    measurements: Sequence[Measurement], positions: Sequence[int], average: str
+) -> dict[str, np.ndarray]:
+    """Columns of positions.parquet (see `schema.POSITIONS_SCHEMA`), but for those of the run.
+
+    A row per probe, loss position and lag that the window holds for it.
+
+    Arguments:
+        positions: of the P losses in the probe window, see `Prober.positions`.
+        average: over streams, as in `average_norms`.
+    """
+    rows: list[tuple[np.ndarray, ...]] = []
+    for replicate, measurement in enumerate(measurements):
+        for position, norms in zip(positions, measurement.gradients.norms, strict=True):
+            lags = 1 + np.flatnonzero(~np.isnan(norms[:, 0]))
+            phi = average_norms(norms[lags - 1], average)
+            rows.append((np.full_like(lags, replicate), np.full_like(lags, position), lags, phi))
+    return dict(zip(("replicate", "position", "lag", "phi"), map(np.concatenate, zip(*rows, strict=True)), strict=True))
 
 
 def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: Policy) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from atbptt import schema
 from atbptt.planning import Job
-from atbptt.status import STALE, STATES, WAITING, RunStatus, read_run
+from atbptt.status import STALE, STATES, WAITING, RunStatus, read_run, result
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0  # between lines where the output is no terminal
@@ -95,18 +95,6 @@ def current(status: RunStatus, job: Job, sweep: str | None) -> RunStatus:
     return (
         status if told or status.state == schema.RUNNING else RunStatus(status.directory, WAITING, status.experiment_id)
     )
-
-
-def result(status: RunStatus) -> str:
-    """How far a run is and the best it found: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why it failed."""
-    if status.why:
-        return status.why
-    if status.epoch is None or status.epochs is None or status.K is None:
-        return ""
-    text = f"epoch {status.epoch:.3g} of {status.epochs:g}, K {status.K}"
-    if status.best is not None and status.best_epoch is not None:
-        text += f", {status.monitor} {status.best:.4g} at epoch {status.best_epoch:.3g}"
-    return text
 
 
 def headline(jobs: list[Job], statuses: list[RunStatus]) -> Text:

@@ -1,4 +1,4 @@
-"""A run's directory: options, metrics, lag profiles, status, log, checkpoint.
+"""A run's directory: options, metrics, lag profiles, predictions, status, log, checkpoint.
 
 `outputs/<experiment>/<experiment_id>/`. Every file but the log is replaced atomically, so that what a reader
 or a crash finds is whole. The checkpoint is written after the metrics, holds them too, and decides how far the run
@@ -32,7 +32,7 @@ from atbptt.status import number
 from atbptt.tables import Tables, digest
 
 # What others read of a run: of a finished one it must be as the run left it.
-KEPT = (schema.CONFIG, schema.OPTIONS, schema.METRICS, schema.GRADIENTS)
+KEPT = (schema.CONFIG, schema.OPTIONS, *tables.SCHEMAS)
 # Entries of status.json that tell of the process that worked on the run.
 ITS_OWN = ("host", "pid", "heartbeat", "elapsed")
 # Entries that are counted with.
@@ -121,8 +121,8 @@ class RunDirectory:
         for leftover in self.path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
-        options = pa.Table.from_pylist([{**self.settings.options(), "experiment_id": self.experiment_id}])
-        tables.write(self.path / schema.OPTIONS, tables.serialised(options))
+        options = {**self.settings.options(), "experiment_id": self.experiment_id}
+        tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
         (self.path / schema.TRACEBACK).unlink(missing_ok=True)
 
     def note_environment(self, origin: provenance.Origin, log: logging.Logger) -> None:
@@ -163,16 +163,25 @@ class RunDirectory:
 
     def add_gradients(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
         """Append the lag profiles of one evaluation (see `probes.lag_profiles`) and store all, NaN as null."""
-        rows = len(profiles["lag"])
-        columns = {
-            "experiment_id": [self.experiment_id] * rows,
-            "step": np.full(rows, step),
-            "epoch": np.full(rows, epoch),
-            **profiles,
-        }
-        fields = schema.GRADIENTS_SCHEMA
-        arrays = [pa.array(columns[field.name], type=field.type, from_pandas=True) for field in fields]
-        self.tables.append(schema.GRADIENTS, pa.table(arrays, schema=fields))
+        self.tables.append(schema.GRADIENTS, self._rows(schema.GRADIENTS, profiles, step, epoch))
+
+    def add_positions(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
+        """The same of the lag profiles by loss position (see `probes.position_profiles`)."""
+        self.tables.append(schema.POSITIONS, self._rows(schema.POSITIONS, profiles, step, epoch))
+
+    def replace_predictions(self, predictions: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
+        """Store predictions (see `predictions.predict`) in the place of those before; nothing where there are none."""
+        if predictions:
+            self.tables.replace(schema.PREDICTIONS, self._rows(schema.PREDICTIONS, predictions, step, epoch))
+
+    def _rows(self, name: str, columns: Mapping[str, np.ndarray], step: int, epoch: float) -> pa.Table:
+        """Columns of an evaluation as rows of a table, NaN as null."""
+        rows = len(next(iter(columns.values())))
+        clock = {"step": np.full(rows, step), "epoch": np.full(rows, epoch)}
+        whole = {"experiment_id": [self.experiment_id] * rows, **clock, **columns}
+        fields = tables.SCHEMAS[name]
+        arrays = [pa.array(whole[field.name], type=field.type, from_pandas=True) for field in fields]
+        return pa.table(arrays, schema=fields)
 
     def set_status(self, state: str, **details: Any) -> None:
         """Replace status.json: what stands there stays unless given anew; the heartbeat is now."""

@@ -128,6 +128,19 @@ def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
     return status
 
 
+def result(status: RunStatus) -> str:
+    """How far a run is and the best it found: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why it failed."""
+    if status.why:
+        return status.why
+    if status.epoch is None:
+        return ""
+    text = f"epoch {status.epoch:.3g}" + ("" if status.epochs is None else f" of {status.epochs:g}")
+    text += "" if status.K is None else f", K {status.K}"
+    if status.best is not None and status.best_epoch is not None:
+        text += f", {status.monitor} {status.best:.4g} at epoch {status.best_epoch:.3g}"
+    return text
+
+
 def duration(seconds: float) -> str:
     """A length of time as a person says it: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
     if seconds < 59.5:

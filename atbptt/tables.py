@@ -1,20 +1,37 @@
-"""A run's Parquet files, metrics and lag profiles: rows are appended, and the whole file is replaced."""
+"""A run's long Parquet files: rows are appended, or take the place of others, and the whole file is replaced."""
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atbptt.files import write_atomically
-from atbptt.schema import GRADIENTS, GRADIENTS_SCHEMA, METRICS, METRICS_SCHEMA
+from atbptt.schema import (
+    GRADIENTS,
+    GRADIENTS_SCHEMA,
+    METRICS,
+    METRICS_SCHEMA,
+    OPTIONS_JSON,
+    POSITIONS,
+    POSITIONS_SCHEMA,
+    PREDICTIONS,
+    PREDICTIONS_SCHEMA,
+)
 
-SCHEMAS = {METRICS: METRICS_SCHEMA, GRADIENTS: GRADIENTS_SCHEMA}
+SCHEMAS = {
+    METRICS: METRICS_SCHEMA,
+    GRADIENTS: GRADIENTS_SCHEMA,
+    POSITIONS: POSITIONS_SCHEMA,
+    PREDICTIONS: PREDICTIONS_SCHEMA,
+}
 
 
 class Tables:
@@ -35,6 +52,11 @@ class Tables:
         self._stored[name] = serialised(pa.concat_tables(self._rows[name]))
         write(self.folder / name, self._stored[name])
 
+    def replace(self, name: str, rows: pa.Table) -> None:
+        """Store these rows in the place of all others of the table (StorageError)."""
+        self._rows[name].clear()
+        self.append(name, rows)
+
     def content(self) -> dict[str, bytes]:
         """What each file that there is holds."""
         return dict(self._stored)
@@ -43,22 +65,28 @@ class Tables:
         """Take up what the files held once, see `content`: rows that came later go, a damaged file is made anew."""
         for name, columns in SCHEMAS.items():
             path, kept = self.folder / name, content.get(name)
-            if kept is None:  # no evaluation yet
+            if kept is None:  # no evaluation yet, or none with such rows: what is there came later
+                path.unlink(missing_ok=True)
                 continue
             self._stored[name] = kept
             self._rows[name] = [pq.read_table(io.BytesIO(kept)).cast(columns)]
             if digest(path) != zlib.crc32(kept):
-                if rows_of(path) in (None, len(self._rows[name][0])):  # else there are rows that came later
+                if not is_later(path, self._rows[name][0]):
                     log.warning("%s is missing or damaged, and restored from the checkpoint", name)
                 write(path, kept)
 
 
-def rows_of(path: Path) -> int | None:
-    """Rows of a Parquet file, None if it cannot be read."""
+def is_later(path: Path, table: pa.Table) -> bool:
+    """Whether a file that can be read has rows of a later training step than a table."""
     try:
-        return len(pq.read_table(path))
+        found = pq.read_table(path, columns=["step"], page_checksum_verification=True)
     except (pa.ArrowException, OSError):
-        return None
+        return False
+    return _last_step(found) > _last_step(table)
+
+
+def _last_step(table: pa.Table) -> int:
+    return max(table["step"].to_pylist(), default=-1)
 
 
 def digest(path: Path) -> int | None:
@@ -69,11 +97,26 @@ def digest(path: Path) -> int | None:
         return None
 
 
-def serialised(table: pa.Table) -> bytes:
-    """The content of a Parquet file."""
+def serialised(table: pa.Table, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
+    """The content of a Parquet file, made to be read fast: runs are many, and their files small.
+
+    Arguments:
+        table: of types that Parquet has itself, as the types of `schema` are.
+        metadata: what the file says besides its columns.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    # Statistics and Arrow's own schema would double the footer that a reader parses, and tell it nothing it asks for.
+    options = {"compression": "snappy", "write_statistics": False, "store_schema": False, "write_page_checksum": True}
+    with pq.ParquetWriter(buffer, table.schema, **options) as writer:
+        writer.write_table(table)
+        if metadata:
+            writer.add_key_value_metadata(metadata)
     return buffer.getvalue()
+
+
+def serialised_options(options: Mapping[str, Any]) -> bytes:
+    """The content of options.parquet: one row, and the same as JSON (see `schema.OPTIONS_JSON`)."""
+    return serialised(pa.Table.from_pylist([dict(options)]), {OPTIONS_JSON: json.dumps(options, default=str).encode()})
 
 
 def write(path: Path, content: bytes) -> None:

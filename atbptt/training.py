@@ -19,7 +19,8 @@ from atbptt.decoding import steps_at_once
 from atbptt.errors import require
 from atbptt.evaluation import evaluate
 from atbptt.interruption import StoppedError, Told
-from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles
+from atbptt.predictions import predict
+from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.schedules import next_due
@@ -301,8 +302,10 @@ class Trainer:
         found = {metric: value for metric, replicate, value in values if replicate == 0}
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
             self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
+        now = self.step, self._epoch()
         if found[self.monitor] < self.best["value"]:
             self.best.update(value=found[self.monitor], epoch=self._epoch())
+            self.directory.replace_predictions(predict(self.model, self.task), *now)
         self.directory.add_metrics(
             {
                 "step": self.step,
@@ -313,7 +316,9 @@ class Trainer:
             },
             values,
         )
-        self.directory.add_gradients(lag_profiles(measurements, self.settings.probe.average), self.step, self._epoch())
+        average = self.settings.probe.average
+        self.directory.add_gradients(lag_profiles(measurements, average), *now)
+        self.directory.add_positions(position_profiles(measurements, self.prober.positions, average), *now)
         shown = (f"{name} {value:.4g}" for name, value in found.items() if not name.endswith(("_low", "_high")))
         self.log.info("epoch %.3g: %s", self._epoch(), ", ".join(shown))
         self._beat()

@@ -19,6 +19,8 @@ TIMED_METRICS = ("steps_per_second",)  # ... metrics, whose values are times
 KEYS = {  # what tells a table's rows apart
     schema.METRICS: ("step", "metric", "replicate"),
     schema.GRADIENTS: ("step", "replicate", "component", "lag"),
+    schema.POSITIONS: ("step", "replicate", "position", "lag"),
+    schema.PREDICTIONS: ("step", "stream", "position", "quantity"),
 }
 
 

@@ -108,6 +108,8 @@ UNFINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "metrics": (truncated(schema.METRICS, 0.5), RESTORED.format(schema.METRICS)),
     "gradients": (truncated(schema.GRADIENTS, 0), RESTORED.format(schema.GRADIENTS)),
+    "positions": (truncated(schema.POSITIONS, 0.5), RESTORED.format(schema.POSITIONS)),
+    "predictions": (truncated(schema.PREDICTIONS, 0.9), RESTORED.format(schema.PREDICTIONS)),
     "metrics missing": (lambda run: (run / schema.METRICS).unlink(), RESTORED.format(schema.METRICS)),
     "metrics and checkpoint": (
         each(truncated(schema.METRICS, 0.9), truncated(schema.CHECKPOINT, 0.9)),
@@ -131,6 +133,8 @@ UNFINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
 FINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
     "metrics": (truncated(schema.METRICS, 0.5), RESTORED.format(schema.METRICS)),
     "gradients": (truncated(schema.GRADIENTS, 0.9), RESTORED.format(schema.GRADIENTS)),
+    "positions missing": (lambda run: (run / schema.POSITIONS).unlink(), RESTORED.format(schema.POSITIONS)),
+    "predictions altered": (altered(schema.PREDICTIONS), RESTORED.format(schema.PREDICTIONS)),
     "metrics altered": (altered(schema.METRICS), RESTORED.format(schema.METRICS)),
     "metrics and checkpoint": (
         each(truncated(schema.METRICS, 0), truncated(schema.CHECKPOINT, 0.5)),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import schema
+from atbptt import checkpoints, schema
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
@@ -42,12 +42,13 @@ def parameters(directory: RunDirectory) -> dict[str, torch.Tensor]:
 
 
 def check_same(a: RunDirectory, b: RunDirectory) -> None:
-    """Identical metrics, lag profiles and final parameters, bit for bit."""
+    """Identical metrics, lag profiles, predictions and final parameters, bit for bit."""
     pd.testing.assert_frame_equal(metrics(a), metrics(b), check_exact=True)
-    profiles = [pq.read_table(d.path / schema.GRADIENTS) for d in (a, b)]
-    assert profiles[0].equals(profiles[1])
-    for (name, ours), theirs in zip(parameters(a).items(), parameters(b).values(), strict=True):
-        assert torch.equal(ours, theirs), name
+    for name in (schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS):
+        ours, theirs = (pq.read_table(directory.path / name) for directory in (a, b))
+        assert ours.equals(theirs), name
+    for (name, of_a), of_b in zip(parameters(a).items(), parameters(b).values(), strict=True):
+        assert torch.equal(of_a, of_b), name
 
 
 def series(directory: RunDirectory, metric: str) -> list[float]:
@@ -123,7 +124,7 @@ def test_a_run_on_files_continues_as_exactly(
     check_same(whole, run(broken))
 
 
-@pytest.mark.parametrize("method", ["add_metrics", "add_gradients"])
+@pytest.mark.parametrize("method", ["replace_predictions", "add_metrics", "add_gradients", "add_positions"])
 def test_an_evaluation_that_is_cut_short_is_made_again_and_stored_once(
     settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -194,7 +195,7 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(settings: Make) 
         lengths = {f"K_{delta}{kind}" for delta in ("1", "0.9", "0.5", "0.1") for kind in ("", "_measured")}
         assert set(last["metric"]) == {
             "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm", "K", "lr",
-            "log_relative_bias", "log_relative_bias_measured", "gradient_cosine",
+            "log_relative_bias", "log_relative_bias_measured", "log_beta", "gradient_cosine",
             *lengths, *(f"{length}{end}" for length in lengths for end in ("_low", "_high")),
         }  # fmt: skip
         assert (last["metric"] == "log_relative_bias").sum() == 2
@@ -287,6 +288,101 @@ def test_lag_profiles_cover_every_evaluation_component_and_lag(settings: Make) -
     whole = frame[frame["component"] == "all"]
     assert whole["lag"].tolist() == list(range(1, 13)) * 3
     assert (whole["kept_of_mean"] > 0).all()
+
+
+def test_positions_cover_every_evaluation_probe_and_position_and_average_to_the_lag_profile(settings: Make) -> None:
+    directory = run(settings("probe.probes=2"))
+    table = pq.read_table(directory.path / schema.POSITIONS)
+    assert table.schema.equals(schema.POSITIONS_SCHEMA)
+    frame = table.to_pandas()
+    counts = frame.groupby(["step", "replicate", "position"])["lag"].agg(["count", "max"])
+    assert counts.index.tolist() == [(step, probe, at) for step in (0, 60, 120) for probe in (0, 1) for at in (8, 11)]
+    assert counts["count"].tolist() == counts["max"].tolist() == [9, 12] * 6
+    whole = pq.read_table(directory.path / schema.GRADIENTS).to_pandas()
+    whole = whole[(whole["component"] == "all") & (whole["lag"] <= 9)].set_index(["step", "replicate", "lag"])["phi"]
+    means = frame[frame["lag"] <= 9].groupby(["step", "replicate", "lag"])["phi"].mean()
+    pd.testing.assert_series_equal(means, whole.sort_index(), rtol=1e-12)
+
+
+def scored(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
+    """Let the evaluations find these validation perplexities, one after another."""
+    left = [value for value in values for _ in ("valid", "test")]
+    monkeypatch.setattr("atbptt.training.evaluate", lambda *_: {"ppl": left.pop(0), "loss": 1.0})
+
+
+def test_predictions_are_those_of_the_best_evaluation(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the parameters of then, not of the end."""
+    from atbptt.predictions import predict
+
+    models: dict[int, dict[str, torch.Tensor]] = {}
+    evaluate_ = Trainer._evaluate
+
+    def noting(self: Trainer) -> None:
+        models[self.step] = {name: value.clone() for name, value in self.model.state_dict().items()}
+        evaluate_(self)
+
+    monkeypatch.setattr(Trainer, "_evaluate", noting)
+    scored(monkeypatch, 5.0, 2.0, 2.0, 3.0)
+    made = settings("epochs=3", "evaluate_every=1")
+    directory = run(made)
+    table = pq.read_table(directory.path / schema.PREDICTIONS)
+    assert table.schema.equals(schema.PREDICTIONS_SCHEMA)
+    frame = table.to_pandas()
+    assert (set(frame["step"]), set(frame["epoch"])) == ({60}, {1.0})
+    assert directory.status()["best_epoch"] == 1.0
+    task, model, *_ = build(made)
+    found = {}
+    for step in (60, 180):
+        model.load_state_dict(models[step])
+        found[step] = predict(model, task)
+    for name in ("stream", "position", "quantity", "target", "predicted"):
+        assert frame[name].tolist() == found[60][name].tolist()
+    assert len(frame) == 30 * 4
+    assert found[60]["predicted"].tolist() != found[180]["predicted"].tolist()
+
+
+def test_without_a_finite_score_there_are_no_predictions(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored(monkeypatch, math.nan, math.inf, math.nan)
+    directory = run(settings())
+    assert directory.finished()
+    assert not (directory.path / schema.PREDICTIONS).exists()
+
+
+def test_predictions_of_an_evaluation_that_a_longer_budget_does_not_make_go(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one at the end of the shorter budget was the first that was finite; those of the longer one are not."""
+    made = ("evaluate_every=1", "truncation.K=3")
+    scored(monkeypatch, math.nan, math.nan, 2.0)
+    path = run(settings(*made, "epochs=1.5")).path / schema.PREDICTIONS
+    assert set(pq.read_table(path)["epoch"].to_pylist()) == {1.5}
+    scored(monkeypatch, math.nan)
+    run(settings(*made, "epochs=2"))
+    assert not path.exists()
+
+
+def test_a_run_that_an_earlier_version_finished_is_looked_over_once_and_loses_nothing(settings: Make) -> None:
+    """Its files knew of no positions and no predictions: nothing is trained or evaluated again, and none are made."""
+    directory = run(settings())
+    new = (schema.POSITIONS, schema.PREDICTIONS)
+    for name in (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT):
+        state = torch.load(directory.path / name)
+        kept = {table: content for table, content in state.pop("tables").items() if table not in new}
+        checkpoints.save(directory.path, {**state, "tables": kept})
+    status = directory.status()
+    for name in new:
+        (directory.path / name).unlink()
+        del status["files"][name]
+    (directory.path / schema.STATUS).write_text(json.dumps(status))
+    before = {name: (directory.path / name).read_bytes() for name in (schema.METRICS, schema.GRADIENTS)}
+    assert not directory.finished()
+    again = run(settings())
+    assert "continues from its checkpoint at epoch 2" in (directory.path / schema.LOG).read_text()
+    assert again.finished()
+    assert {name: (directory.path / name).read_bytes() for name in before} == before
+    assert not any((directory.path / name).exists() for name in new)
+    run(settings("epochs=3"))
+    assert set(pq.read_table(directory.path / schema.POSITIONS)["step"].to_pylist()) == {180}
 
 
 def test_a_bad_config_leaves_nothing_behind(settings: Make, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def test_a_sweep_runs_every_job_says_so_and_skips_them_the_next_time(launch: Lau
     assert len(found) == 2
     for path in found.values():
         assert {f.name for f in path.iterdir()} == {
-            schema.OPTIONS, schema.METRICS, schema.GRADIENTS, schema.STATUS, schema.CONFIG,
+            schema.OPTIONS, schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS,
+            schema.STATUS, schema.CONFIG,
             schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK,
         }  # fmt: skip
     again = launch("-m", "truncation=adaptive", "lr=1,10,3")

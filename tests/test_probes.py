@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.bias import BiasEstimate, Bound, RelativeBias
+from atbptt.bias import BiasEstimate, Bound, RelativeBias, bias_bound
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
 from atbptt.lags import LagGradients
 from atbptt.measured import ParameterGradients
-from atbptt.probes import Measurement, Prober, bias_metrics, check_probe, lag_profiles
+from atbptt.probes import Measurement, Prober, bias_metrics, check_probe, lag_profiles, position_profiles
 
 MEASURED = {"measured": True, "resampled": True}
 PLAIN = {"measured": False, "resampled": False}
@@ -70,7 +70,8 @@ def made_measurement(finite: bool = True) -> Measurement:
     parameters = ParameterGradients(("w",), 1.0, measured, np.array([0.5, 0.8, 0.9, 1.0]), None)
     kept = np.arange(4.0)
     gradients = LagGradients(losses, norms, norms[None], ("hidden0",), kept, kept[None], none, none, parameters, None)
-    bound = Bound(bias, resampled, norms.mean(axis=(0, 2)), -1.0, bias, np.full(2, -0.1))
+    log_beta = -1.0 if finite else np.nan
+    bound = Bound(bias, resampled, norms.mean(axis=(0, 2)), log_beta, bias, np.full(2, -0.1))
     return Measurement(gradients, BiasEstimate(bound, RelativeBias(measured, none)))
 
 
@@ -83,13 +84,14 @@ def test_what_is_logged_of_a_probe_by_hand() -> None:
         ("log_relative_bias", 0, math.log(0.7)),
         ("K_1_measured", 0, 1), ("K_0.9_measured", 0, 1), ("K_0.5_measured", 0, 2), ("K_0.1_measured", 0, 3),
         ("log_relative_bias_measured", 0, math.log(0.05)),
+        ("log_beta", 0, -1.0),
         ("gradient_cosine", 0, 0.9),
     ]  # fmt: skip
 
 
 def test_the_second_probe_is_replicate_1_and_K_beyond_the_window_has_no_measured_bias() -> None:
     logged = bias_metrics([made_measurement(), made_measurement()], K=9)
-    assert [replicate for _, replicate, _ in logged] == [0] * 19 + [1] * 19
+    assert [replicate for _, replicate, _ in logged] == [0] * 20 + [1] * 20
     assert ("log_relative_bias_measured", 1, -math.inf) in logged
     assert ("gradient_cosine", 1, 1.0) in logged
 
@@ -103,6 +105,49 @@ def test_profiles_have_the_bias_in_the_rows_of_the_whole_state() -> None:
     np.testing.assert_array_equal(profiles["cosine"][:4], [0.5, 0.8, 0.9, 1.0])
     for column in ("relative_bias", "measured_bias", "cosine"):
         assert np.isnan(profiles[column][4:]).all()
+
+
+def test_positions_have_the_lags_that_the_window_holds_for_them_by_hand() -> None:
+    """Two probes; losses at rows 1 and 3 of a window of 4, two streams."""
+    unknown = np.full(2, np.nan)
+    norms = np.array([[[2, 8], [1, 4], unknown, unknown], [[4, 4], [2, 2], [1, 0.25], [0, np.inf]]])
+    made = made_measurement()
+    measurement = replace(made, gradients=replace(made.gradients, norms=norms))
+    found = position_profiles([measurement, measurement], [1, 3], "mean")
+    assert found["replicate"].tolist() == [0] * 6 + [1] * 6
+    assert found["position"].tolist() == [1, 1, 3, 3, 3, 3] * 2
+    assert found["lag"].tolist() == [1, 2, 1, 2, 3, 4] * 2
+    assert found["phi"].tolist() == [5, 2.5, 4, 2, 0.625, np.inf] * 2
+    geometric = position_profiles([measurement], [1, 3], "geometric")["phi"]
+    np.testing.assert_allclose(geometric[:5], [4, 2, 4, 2, 0.5], rtol=1e-12)
+    assert np.isnan(geometric[5])  # 0 times infinity: known of the lag, and no number
+
+
+def test_log_beta_is_minus_infinity_where_no_tail_can_be_fitted() -> None:
+    made = made_measurement()
+    norms = np.array([1.0, 0.5, 0.0, 0.0])[None, :, None]
+    bound = bias_bound(norms, np.cumsum(norms.ravel()), tau=2)
+    logged = bias_metrics([replace(made, estimate=replace(made.estimate, bound=bound))], K=1)
+    assert ("log_beta", 0, -math.inf) in logged
+
+
+@pytest.mark.parametrize("average", ["mean", "geometric"])
+def test_positions_averaged_are_the_profile_of_the_whole_state(settings: Any, average: str) -> None:
+    """At the lags that all positions have; of the others, at those that have them."""
+    made = settings("probe.positions=3", "probe.tau=5", "probe.probes=2", f"probe.average={average}")
+    task, model, *_ = build(made)
+    prober = Prober(made.probe, 0)
+    measurements = prober.measure(model, task, "evaluation", 0, **PLAIN)
+    found = position_profiles(measurements, prober.positions, average)
+    whole = lag_profiles(measurements, average)
+    for replicate in (0, 1):
+        for lag in range(1, 13):
+            phi = found["phi"][(found["replicate"] == replicate) & (found["lag"] == lag)]
+            assert len(phi) == sum(position + 1 >= lag for position in prober.positions)
+            of_all = (whole["replicate"] == replicate) & (whole["lag"] == lag) & (whole["component"] == "all")
+            expected = whole["phi"][of_all].item()
+            mean = phi.mean() if average == "mean" else np.exp(np.log(phi).mean())
+            assert mean == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_probe_that_is_not_finite_logs_no_length_and_says_why() -> None:
@@ -133,7 +178,8 @@ def test_whatever_is_not_finite_is_told_and_the_policy_does_not_see_it(
     }[what]
     assert bad.problem() == problem
     monkeypatch.setattr(Prober, "measure", lambda *_, **__: [bad, good])
-    made = settings("truncation=adaptive", "truncation.delta=0.95", "truncation.K_init=7", "truncation.K_min=1")
+    adaptive = ("truncation=adaptive", "truncation.delta=0.95", "truncation.K_init=7", "truncation.K_min=1")
+    made = settings(*adaptive, "probe.positions=1")  # as `made_measurement` has
     directory = run(made)
     log = Path(directory.path / "log.txt").read_text()
     assert f"probe 0 for policy says nothing, and changes nothing: {problem}" in log

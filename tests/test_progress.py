@@ -4,8 +4,6 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,7 @@ from rich.console import Console
 
 from atbptt import schema
 from atbptt.planning import Job
-from atbptt.progress import ROWS, Watch, current, headline, result, running_table
+from atbptt.progress import ROWS, Watch, current, headline, running_table
 from atbptt.runs import RunDirectory
 from atbptt.status import RunStatus, read_run
 
@@ -116,14 +114,6 @@ def test_a_clock_that_jumps_changes_no_state(jobs: list[Job], monkeypatch: pytes
         monkeypatch.setattr(time, "time", lambda jump=jump: time.monotonic() + jump)
         beat(jobs[0], schema.RUNNING, 1.0)
         assert now(jobs[0]).state == "running"
-
-
-def test_result_says_how_far_and_how_good() -> None:
-    status = RunStatus(Path(), "running", "id", epoch=1.5, epochs=2.0, K=7, monitor="valid_ppl")
-    assert result(status) == "epoch 1.5 of 2, K 7"
-    assert result(replace(status, best=1.25, best_epoch=1.0)) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
-    assert result(replace(status, why="ValueError: no")) == "ValueError: no"
-    assert result(RunStatus(Path(), "waiting", "id")) == ""
 
 
 def test_without_a_terminal_each_change_is_one_line(jobs: list[Job]) -> None:

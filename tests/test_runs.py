@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import schema
+from atbptt import schema, tables
 from atbptt.files import StorageError
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory, read_status
@@ -38,11 +38,15 @@ def clock(step: int) -> dict[str, Any]:
 
 
 def add_rows(directory: RunDirectory, step: int) -> None:
-    """An evaluation's: two of metrics, one of lag profiles."""
+    """An evaluation's: two of metrics, one of lag profiles and of predictions."""
     columns = {"replicate": [0], "component": ["all"], "lag": [1], "phi": [0.5], "kept_of_mean": [0.5]}
     columns |= {"relative_bias": [0.5], "measured_bias": [0.5], "cosine": [np.nan]}
     directory.add_metrics(clock(step), [("K", 0, float(step)), ("lr", 0, 1.0)])
     directory.add_gradients({name: np.array(values) for name, values in columns.items()}, step, step / 10)
+    columns = {"replicate": [0], "position": [11], "lag": [1], "phi": [0.5]}
+    directory.add_positions({name: np.array(values) for name, values in columns.items()}, step, step / 10)
+    columns = {"stream": [0], "position": [0], "quantity": ["symbol"], "target": [2], "predicted": [3]}
+    directory.replace_predictions({name: np.array(values) for name, values in columns.items()}, step, step / 10)
 
 
 def test_path_is_output_dir_name_and_id(directory: RunDirectory, tmp_path: Path) -> None:
@@ -55,6 +59,9 @@ def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> 
     assert row["experiment_id"] == directory.experiment_id
     assert (row["init"], row["lr"], row["truncation"], row["truncation.K"]) == (3, 1.0, "fixed", 10)
     assert "seconds" not in row  # null
+    stored = json.loads(pq.read_metadata(directory.path / schema.OPTIONS).metadata[schema.OPTIONS_JSON])
+    assert stored == row
+    assert {name: type(value) for name, value in stored.items()} == {name: type(v) for name, v in row.items()}
     assert "init: 3" in (directory.path / schema.CONFIG).read_text()
 
 
@@ -116,7 +123,7 @@ def test_finished_means_that_what_others_read_is_as_it_was_left(directory: RunDi
     add_rows(directory, 0)
     directory.finish(epoch=30.0, train_seconds=1.0)
     assert directory.finished()
-    for name in (schema.METRICS, schema.GRADIENTS, schema.OPTIONS, schema.CONFIG):
+    for name in (*tables.SCHEMAS, schema.OPTIONS, schema.CONFIG):
         path = directory.path / name
         content = path.read_bytes()
         path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
@@ -159,7 +166,24 @@ def test_a_checkpoint_comes_back_with_the_rows_that_it_knew(directory: RunDirect
     assert torch.equal(found["state"][0], torch.ones(2))
     add_rows(again, 12)
     assert pq.read_table(again.path / schema.METRICS)["step"].to_pylist() == [0, 0, 10, 10, 12, 12]
-    assert pq.read_table(again.path / schema.GRADIENTS)["step"].to_pylist() == [0, 10, 12]
+    for name in (schema.GRADIENTS, schema.POSITIONS):
+        assert pq.read_table(again.path / name)["step"].to_pylist() == [0, 10, 12]
+    assert pq.read_table(again.path / schema.PREDICTIONS)["step"].to_pylist() == [12]
+
+
+def test_a_task_without_predictions_has_no_file_of_them_and_finishes(directory: RunDirectory) -> None:
+    """One that somebody puts there is not the run's."""
+    directory.begin(ORIGIN)
+    directory.add_metrics(clock(0), [("K", 0, 1.0)])
+    directory.replace_predictions({}, 0, 0.0)
+    assert not (directory.path / schema.PREDICTIONS).exists()
+    directory.save_checkpoint({})
+    directory.finish(epoch=30.0, train_seconds=1.0)
+    assert directory.finished()
+    (directory.path / schema.PREDICTIONS).write_bytes(b"another's")
+    assert not directory.finished()
+    directory.load_checkpoint(LOG)
+    assert directory.finished()
 
 
 def test_a_run_that_begins_again_keeps_its_progress_and_counts_its_attempts(

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atbptt import locks, schema, status
-from atbptt.status import RunStatus, duration, read_run
+from atbptt.status import RunStatus, duration, read_run, result
 
 WriteStatus = Callable[..., Path]
 Hold = Callable[[Path], object]
@@ -268,6 +269,15 @@ def test_a_running_run_is_read_again(write: WriteStatus, hold: Hold) -> None:
     stale = read_run(directory)
     hold(directory)
     assert read_run(directory, stale).state == "running"
+
+
+def test_result_says_how_far_and_how_good() -> None:
+    status = RunStatus(Path(), "running", "id", epoch=1.5, epochs=2.0, K=7, monitor="valid_ppl")
+    assert result(status) == "epoch 1.5 of 2, K 7"
+    assert result(replace(status, best=1.25, best_epoch=1.0)) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
+    assert result(replace(status, why="ValueError: no")) == "ValueError: no"
+    assert result(replace(status, epochs=None, K=None)) == "epoch 1.5"
+    assert result(RunStatus(Path(), "waiting", "id")) == ""
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,12 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "epoch": (change_table(schema.METRICS, lambda t: with_value(t, "epoch", 2, 0.5)), "epoch of row 2"),
     "null": (change_table(schema.GRADIENTS, null_of_a_bias), "relative_bias of row 0 (step 0) is None instead of"),
+    "position": (change_table(schema.POSITIONS, lambda t: t.slice(1)), "positions.parquet: "),
+    "earlier predictions": (
+        change_table(schema.PREDICTIONS, lambda t: with_value(t, "step", 0, -1)),
+        "predictions.parquet: step of row 0 (step -1) is -1 instead of",
+    ),
+    "no predictions": (lambda run: (run / schema.PREDICTIONS).unlink(), "{run}: FileNotFoundError: "),
     "column": (change_table(schema.METRICS, lambda t: t.drop_columns(["updates"])), "columns ['experiment_id', "),
     "options": (change_table(schema.OPTIONS, lambda t: with_value(t, "lr", 0, 0.3)), "options.parquet: "),
     "table cut off": (lambda run: (run / schema.METRICS).write_bytes(b"PAR1"), "{run}: ArrowInvalid: "),

@@ -118,13 +118,15 @@ class Events:
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """The parts of the loss, whether the likeliest event is wrong, the squared error of the mean interval."""
-        log_rate, w = outputs[..., -2].double(), outputs[..., -1].double()
         return {
             "event_loss": _event_loss(outputs, targets),
             "time_loss": _time_loss(outputs, targets),
             "event_error": (outputs[..., :-2].argmax(dim=-1) != targets[..., 0]).double(),
-            "squared_time_error": (mean_interval(log_rate, w, self.longest_interval) - targets[..., 1]).square(),
+            "squared_time_error": (self._mean_interval(outputs) - targets[..., 1]).square(),
         }
+
+    def _mean_interval(self, outputs: Tensor) -> Tensor:
+        return mean_interval(outputs[..., -2].double(), outputs[..., -1].double(), self.longest_interval)
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
         """Those of `metric_names`."""
@@ -132,6 +134,13 @@ class Events:
             "nll": means["event_loss"] + means["time_loss"],
             **{name: means[name] for name in ("event_loss", "time_loss", "event_error")},
             "time_rmse": math.sqrt(means["squared_time_error"]),
+        }
+
+    def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """`event`, the likeliest one, numbered from 0; `interval`, the mean that `time_rmse` is of."""
+        return {
+            "event": (outputs[..., :-2].argmax(dim=-1), targets[..., 0]),
+            "interval": (self._mean_interval(outputs), targets[..., 1]),
         }
 
 

@@ -11,6 +11,8 @@ from atbptt.errors import require
 from atbptt.randomness import numpy_generator
 from atbptt.streams import Stream
 
+FEATURES_SHOWN = 4  # that predictions are stored of: a figure of more shows nothing
+
 
 class Linear:
     """z_{t+1} = A z_t + process noise, y_t = C z_t + observation noise; input y_t, target y_{t+1}.
@@ -70,6 +72,13 @@ class Linear:
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
         """The mean squared error."""
         return {"loss": means["loss"]}
+
+    def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """`value` of the one feature; of several `value0`, `value1`, ..., `FEATURES_SHOWN` at most."""
+        if self.output_size == 1:
+            return {"value": (outputs[..., 0], targets[..., 0])}
+        shown = range(min(self.output_size, FEATURES_SHOWN))
+        return {f"value{feature}": (outputs[..., feature], targets[..., feature]) for feature in shown}
 
 
 def _stream(

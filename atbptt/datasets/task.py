@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ class Task(Protocol):
             `valid_<name>`, ...
         notes: what a reader of the results should know of how the data was read, a line each; written to a
             run's log when it begins or continues. May be left out.
+
+    It may have the method of `Predicting` besides.
     """
 
     train: Stream
@@ -51,6 +53,17 @@ class Task(Protocol):
         """The metrics of a split from the means of its measures."""
 
 
+@runtime_checkable
+class Predicting(Protocol):
+    """A task that tells what its outputs predict, for predictions.parquet; of others there is no such file."""
+
+    def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Predicted and true numbers, each (T, B), by the name of the quantity.
+
+        Symbols and events by number; `symbol`, `event`, `interval` and `value` are the names that figures know.
+        """
+
+
 class SymbolTask:
     """A task whose targets are symbols: cross entropy, and perplexity exp(mean loss)."""
 
@@ -68,6 +81,10 @@ class SymbolTask:
         """The loss and its perplexity."""
         loss = means["loss"]
         return {"loss": loss, "ppl": math.exp(loss) if loss < 700 else math.inf}
+
+    def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """`symbol`, the likeliest one."""
+        return {"symbol": (outputs.argmax(dim=-1), targets)}
 
 
 def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:

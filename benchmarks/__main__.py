@@ -13,7 +13,7 @@ from rich.console import Console
 
 from atbptt.devices import check_device, configure_torch
 from atbptt.errors import ConfigError, listed, require_choice
-from benchmarks import launching, probes, sweep, training
+from benchmarks import launching, loading, probes, sweep, training
 from benchmarks.floor import matrix_speed
 from benchmarks.machine import machine
 from benchmarks.report import WIDTH, Row, one_line, print_table, save
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[torch.device, float], Iterator[Row]]] = {
     "training": training.rows,
     "sweep": sweep.rows,
     "launching": launching.rows,
+    "loading": loading.rows,
 }
 DEVICES = ("cpu", "cuda")
 OUTPUT = Path("outputs/benchmarks")

@@ -6,14 +6,29 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import AnalysisError, RunsWarning, load, load_gradients, load_metrics, load_options, load_status
+from analysis import (
+    AnalysisError,
+    RunsWarning,
+    finding,
+    load,
+    load_gradients,
+    load_metrics,
+    load_options,
+    load_status,
+    reading,
+)
+from analysis.options import read_options
 from atbptt import schema
 
+WriteRun = Callable[..., Path]
+
+ID = "experiment_id"
 IDS = ["000000000001", "1e5000000000", "abcdefabcdef"]
 LOADERS = [load, load_options, load_metrics, load_gradients, load_status]
 
@@ -49,7 +64,10 @@ def test_types_do_not_depend_on_what_is_absent(sweep: Path) -> None:
     assert both["truncation.K"].tolist() == [5, 5, pd.NA]
     assert both["truncation.delta"].dtype == float
     assert "truncation.delta" not in one
-    assert load_metrics(sweep).dtypes.to_dict() == load_metrics(sweep / "demo" / IDS[0]).dtypes.to_dict()
+    assert names_of_types(load(sweep / "demo")) == {
+        **names_of_types(load(sweep / "demo" / IDS[0])),
+        "truncation.delta": "float64",
+    }
 
 
 def test_a_run_an_experiment_a_root_or_several_of_them_are_read(sweep: Path) -> None:
@@ -70,6 +88,10 @@ def test_hidden_folders_and_temporary_files_are_not_read(sweep: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load(sweep)) == 31
+
+
+def names_of_types(frame: pd.DataFrame) -> dict[str, str]:
+    return {name: kind.name for name, kind in frame.dtypes.items()}
 
 
 def truncate(path: Path) -> None:
@@ -232,3 +254,223 @@ def test_no_readable_run_is_an_error_that_says_why(sweep: Path) -> None:
         empty(sweep / "demo" / run / schema.OPTIONS)
     with pytest.raises(AnalysisError, match=r"none of 3 runs can be read: .*options.parquet: .*\(and 2 more\)"):
         load(sweep)
+
+
+def with_json(path: Path) -> None:
+    """The options of a run as training writes them: once more as JSON."""
+    table = pq.ParquetFile(path).read()
+    (row,) = table.to_pylist()
+    pq.write_table(table.replace_schema_metadata({schema.OPTIONS_JSON: json.dumps(row).encode()}), path)
+
+
+def test_options_are_the_same_from_columns_and_from_json(root: Path, write_run: WriteRun) -> None:
+    long = "x" * 20_000  # its length takes three bytes in the footer
+    write_run("a", {"valid_ppl": [1.0]}, sizes=[1, 2], flag=True, lr=1.0, text="é \x18\x07options\x18", long=long)
+    write_run("b", {"valid_ppl": [2.0]}, flag=None, lr=float("inf"), truncation__K=7)
+    columns, rows = load_options(root), load(root)
+    for path in root.glob(f"demo/*/{schema.OPTIONS}"):
+        with_json(path)
+        assert schema.OPTIONS_JSON in pq.read_metadata(path).metadata
+    pd.testing.assert_frame_equal(load_options(root), columns)
+    pd.testing.assert_frame_equal(load(root), rows)
+    assert columns["sizes"].tolist()[0] == "[1, 2]"
+    assert columns["text"].tolist()[0] == "é \x18\x07options\x18"
+
+
+def test_options_written_by_a_run_are_read_from_its_json(root: Path) -> None:
+    from atbptt.tables import serialised_options
+
+    options = {"experiment_id": "00", "lr": 1.0, "K": 5, "sizes": [1, 2], "tied": False, "none": None}
+    (root / "demo" / "00").mkdir(parents=True)
+    path = root / "demo" / "00" / schema.OPTIONS
+    path.write_bytes(serialised_options(options))
+    assert read_options(str(path)) == {**options, "sizes": "[1, 2]"}
+    assert load_options(root).dtypes.astype(str).to_dict() == {
+        "experiment_id": "str",
+        "lr": "float64",
+        "K": "Int64",
+        "sizes": "str",
+        "tied": "boolean",
+    }
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"experiment_id": 1}', "{"])
+def test_json_that_is_no_row_is_a_broken_file(sweep: Path, text: str) -> None:
+    path = sweep / "demo" / IDS[0] / schema.OPTIONS
+    table = pq.ParquetFile(path).read()
+    pq.write_table(table.replace_schema_metadata({schema.OPTIONS_JSON: text.encode()}), path)
+    with pytest.warns(RunsWarning, match="run skipped"):
+        assert load_options(sweep)["experiment_id"].tolist() == IDS[1:]
+
+
+def test_metrics_by_name_and_pattern(sweep: Path) -> None:
+    assert set(load(sweep, "valid_ppl")["metric"]) == {"valid_ppl"}
+    assert load(sweep, "valid_ppl")["metric"].cat.categories.tolist() == ["valid_ppl"]
+    assert set(load_metrics(sweep, ["K", "*_ppl"])["metric"]) == {"K", "valid_ppl", "test_ppl"}
+    only_adaptive = load(sweep, "K_0.9")
+    assert only_adaptive["value"].tolist() == [9, 8, 7, 6]
+    assert set(only_adaptive["experiment_id"]) == {IDS[2]}
+    everything = load(sweep)
+    pd.testing.assert_frame_equal(
+        load(sweep, ["valid_*"]).astype({"metric": str}),
+        everything[everything["metric"] == "valid_ppl"].reset_index(drop=True).astype({"metric": str}),
+    )
+
+
+def test_a_metric_that_no_run_has_is_an_error_a_pattern_is_not(sweep: Path, write_run: WriteRun) -> None:
+    with pytest.raises(AnalysisError, match=r"metrics \(=valid_pl\) must be one of .*; did you mean valid_ppl\?"):
+        load(sweep, ["K", "valid_pl"])
+    assert load(sweep, "train_*").empty
+    assert load(sweep, []).empty
+    write_run("0000000000aa", None)
+    assert load(sweep / "demo" / "0000000000aa", "valid_pl").empty  # nothing is evaluated yet
+
+
+def test_runs_by_their_options(sweep: Path) -> None:
+    def ids(**where: object) -> list[str]:
+        return sorted(load(sweep, where={name.replace("__", "."): value for name, value in where.items()})[ID].unique())
+
+    assert ids(truncation="fixed") == IDS[:2]
+    assert ids(init=[1, 2]) == [IDS[1]]
+    assert ids(truncation__K=None) == [IDS[2]]
+    assert ids(truncation__delta=[None, 0.9]) == IDS
+    assert ids(truncation="fixed", init=0) == IDS[:1]
+    assert ids(lr=1) == IDS
+    assert ids(lr=2) == []
+    assert ids(experiment_id=pd.Series(IDS[1:])) == IDS[1:]
+    assert load(sweep, where={"lr": 2}).dtypes["metric"].name == "category"
+    with pytest.raises(AnalysisError, match=r"where \(=truncaton\) must be one of .*; did you mean truncation\?"):
+        load(sweep, where={"truncaton": "fixed"})
+
+
+def test_files_of_other_runs_are_not_opened(sweep: Path) -> None:
+    empty(sweep / "demo" / IDS[0] / schema.METRICS)
+    empty(sweep / "demo" / IDS[1] / schema.OPTIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load(sweep, where={ID: IDS[2]})) == 13
+    with pytest.warns(RunsWarning, match="1 left out"):
+        assert len(load(sweep, where={"init": 0, "truncation": "adaptive"})) == 13
+
+
+def test_a_run_in_a_renamed_directory_is_found_by_its_id(sweep: Path) -> None:
+    (sweep / "demo" / IDS[2]).rename(sweep / "demo" / "best")
+    assert len(load(sweep, where={ID: IDS[2]})) == 13
+    assert load(sweep, where={ID: "none such"}).empty
+
+
+def int_epochs(table: pa.Table) -> pa.Table:
+    return table.set_column(2, "epoch", table["epoch"].cast(pa.int64()))
+
+
+def fractions_of_steps(table: pa.Table) -> pa.Table:
+    return table.set_column(1, "step", pa.array([0.5] * len(table)))
+
+
+def no_value(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["value"])
+
+
+def a_null(table: pa.Table) -> pa.Table:
+    return table.set_column(6, "metric", pa.array([None, *table["metric"].to_pylist()[1:]], pa.string()))
+
+
+def rows_of_two(table: pa.Table) -> pa.Table:
+    return table.set_column(0, ID, pa.array([IDS[1], *[IDS[0]] * (len(table) - 1)]))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (int_epochs, ""),
+        (fractions_of_steps, "truncated"),
+        (no_value, "lacks column value"),
+        (a_null, "column metric has nulls"),
+        (rows_of_two, f"experiment_id is {IDS[1]}, but {IDS[0]}"),
+    ],
+)
+def test_what_does_not_fit_the_schema_is_cast_without_loss_or_left_out(
+    sweep: Path, change: Callable[[pa.Table], pa.Table], told: str
+) -> None:
+    path = sweep / "demo" / IDS[0] / schema.METRICS
+    before = load(sweep)
+    pq.write_table(change(pq.ParquetFile(path).read()), path)
+    if told:
+        with pytest.warns(RunsWarning, match=told):
+            after = load(sweep)
+        assert set(after[ID]) == set(IDS[1:])
+    else:
+        pd.testing.assert_frame_equal(load(sweep), before)
+
+
+def test_a_flipped_bit_is_a_broken_file(sweep: Path) -> None:
+    path = sweep / "demo" / IDS[0] / schema.METRICS
+    pq.write_table(pq.ParquetFile(path).read(), path, write_page_checksum=True, compression="none")
+    content = bytearray(path.read_bytes())
+    at = content.index(np.float64(1.2).tobytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.warns(RunsWarning, match="CRC"):
+        assert set(load(sweep)[ID]) == set(IDS[1:])
+
+
+def test_many_runs_are_read_in_order(root: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FILES", 3)
+    monkeypatch.setattr(finding, "FILES", 2)
+    for number in range(10):
+        values = {"valid_ppl": [float(number)] * (number % 3), f"K_{number}": [1.0]}
+        write_run(f"{number:012d}", values if number != 5 else None, lr=float(number))
+    empty(root / "demo" / f"{7:012d}" / schema.METRICS)
+    with pytest.warns(RunsWarning, match="1 left out"):
+        frame = load(root)
+    assert frame[ID].unique().tolist() == [f"{number:012d}" for number in range(10) if number not in (5, 7)]
+    assert (frame["lr"] == frame[ID].astype(int)).all()
+    ppl = frame[frame["metric"] == "valid_ppl"]
+    assert (ppl["value"] == ppl["lr"]).all()
+    assert frame["metric"].cat.categories.tolist() == sorted(frame["metric"].astype(str).unique())
+
+
+def test_an_option_that_is_the_same_in_all_runs_takes_no_memory(sweep: Path) -> None:
+    frame = load(sweep)
+    assert frame["seed"].array._data.strides == (0,)
+    assert frame["model"].array.codes.strides == (0,)
+    assert frame["epochs"].to_numpy().strides == (0,)
+    assert frame["init"].array._data.strides == (8,)
+    assert frame.groupby(["model", "init"], observed=True)["value"].count().to_dict() == {
+        ("lstm", 0): 22,
+        ("lstm", 1): 9,
+    }
+    frame["seed"] = frame["seed"] + 1
+    assert frame["seed"].unique().tolist() == [1]
+    frame.loc[frame["metric"] == "K", "value"] = 0.0  # metrics can be changed row by row
+
+
+def test_components_of_gradients(sweep: Path) -> None:
+    row = {ID: IDS[0], "step": 100, "epoch": 1.0, "replicate": 0, "lag": 1, "phi": 0.5, "kept_of_mean": 1.0}
+    rows = [{**row, "component": name} for name in ("all", "hidden0", "cell0")]
+    table = pa.Table.from_pylist(rows, schema=schema.GRADIENTS_SCHEMA)
+    pq.write_table(table, sweep / "demo" / IDS[0] / schema.GRADIENTS)
+    assert load_gradients(sweep, components="all")["component"].tolist() == ["all"]
+    assert load_gradients(sweep, components=["all", "cell*"])["component"].tolist() == ["all", "cell0"]
+    assert load_gradients(sweep, {ID: IDS[1]}).empty
+    with pytest.raises(AnalysisError, match=r"components \(=hiden0\) must be one of all, cell0, hidden0"):
+        load_gradients(sweep, components="hiden0")
+    assert np.isnan(load_gradients(sweep)["relative_bias"]).all()
+
+
+def test_files_may_vanish_and_be_replaced_while_they_are_read(
+    sweep: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = finding.read_options
+
+    def meanwhile(path: str) -> dict[str, object]:
+        if IDS[0] in path:
+            (sweep / "demo" / IDS[1] / schema.METRICS).unlink(missing_ok=True)
+            if not (sweep / "demo" / "0000000000ff").exists():
+                write_run("0000000000ff", {"valid_ppl": [1.0]})
+        return real(path)
+
+    monkeypatch.setattr(finding, "read_options", meanwhile)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(load(sweep)[ID]) == {IDS[0], IDS[2]}

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError, unknown
+from analysis.uncertainty import estimates
 from atbptt.schema import METRICS_SCHEMA
 
 ID = "experiment_id"
 KEY_OF_POLICY = {"fixed": "K", "adaptive": "delta"}  # always in the label, even if all runs share it
 # Options that tell no settings apart: replicates, budget, where and on what a run ran.
+COMPANIONS = ("test_event_error", "test_time_rmse")  # told beside the test value
+GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
 NOT_SETTINGS = {ID, "init", "epochs", "seconds", "device", "monitor"}
 
 
 def options_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The options in a frame from `load`: a row per run, without the columns of the metrics."""
-    metrics = [name for name in METRICS_SCHEMA.names if name != ID]
-    return frame.drop_duplicates(ID).drop(columns=metrics).reset_index(drop=True)
+    metrics = {*METRICS_SCHEMA.names} - {ID}
+    options = frame.loc[~frame[ID].duplicated(), [name for name in frame.columns if name not in metrics]]
+    text = {
+        name: kind.categories.dtype for name, kind in options.dtypes.items() if isinstance(kind, pd.CategoricalDtype)
+    }
+    return options.astype(text).reset_index(drop=True)
 
 
 def settings(options: pd.DataFrame) -> list[str]:
@@ -90,15 +98,59 @@ def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Ser
     Raises:
         AnalysisError: no run logs `metric`, or none logs any validation metric.
     """
-    logged = frame.loc[frame["metric"].str.startswith("valid_"), [ID, "metric"]].drop_duplicates()
-    choices = sorted(logged["metric"].unique())
+    choices = sorted(str(name) for name in frame["metric"].unique() if str(name).startswith("valid_"))
     if not choices:
         raise AnalysisError("no validation metric (valid_...) is logged yet")
     if metric is not None and metric not in choices:
         raise unknown("metric", metric, choices)
     order = ["valid_ppl", "valid_loss", "valid_nll"] if metric is None else [metric]
-    logged = logged[logged["metric"].isin(order)].sort_values("metric", key=lambda m: m.map(order.index))
-    return logged.drop_duplicates(ID).set_index(ID)["metric"]
+    logged = [frame.loc[frame["metric"] == name, ID].drop_duplicates() for name in order]
+    ids = pd.concat(logged, ignore_index=True)
+    names = np.repeat(order, [len(part) for part in logged])
+    return pd.Series(names, index=ids, name="metric", dtype="str").loc[~ids.duplicated().to_numpy()]
+
+
+class Group(NamedTuple):
+    """Runs that belong in one table, see `comparable`."""
+
+    experiment: str
+    dataset: str
+    metric: str  # valid_...
+    runs: pd.DataFrame  # as from `load`, of the metrics that a table shows
+
+    @property
+    def name(self) -> str:
+        """A word for files and labels: `published_ptb_ppl`."""
+        parts = [self.dataset, self.metric.removeprefix("valid_")]
+        return "_".join(parts if self.experiment in ("unknown", self.dataset) else [self.experiment, *parts])
+
+
+def comparable(frame: pd.DataFrame, metric: str | None = None) -> Iterator[Group]:
+    """The runs whose values can be compared: of one experiment and dataset, by one validation metric.
+
+    Runs without a finite value are not among them, nor rows of metrics that no table of results shows.
+
+    Arguments:
+        frame: as from `load`.
+        metric: as in `validation_metrics`.
+
+    Raises:
+        AnalysisError: as `validation_metrics`, or no run has a finite value.
+    """
+    chosen = validation_metrics(frame, metric)
+    names = chosen.unique()
+    finite = _rows(frame, names, [ID, "metric", "value"])
+    finite = finite[np.isfinite(finite["value"])]
+    own = set(finite.loc[finite["metric"] == finite[ID].map(chosen), ID])
+    if not own:
+        raise AnalysisError(f"no finite {metric or 'validation loss'} in any of {frame[ID].nunique()} runs")
+    # Before anything else, since each row has all options.
+    frame = frame[frame["metric"].isin([*names, *map(_test, names), "K", *COMPANIONS])]
+    options = options_of(frame)
+    options = options[options[ID].isin(own)]
+    keys = [_choice(options, "name"), _choice(options, "dataset"), options[ID].map(chosen)]
+    for (experiment, dataset, name), runs in options.groupby(keys, sort=True):
+        yield Group(str(experiment), str(dataset), str(name), frame[frame[ID].isin(runs[ID])])
 
 
 def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
@@ -111,26 +163,30 @@ def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     Returns:
         A row per run that has a finite value (NaN and infinity never win): `experiment_id`, `metric`, `step`
         (training steps), `epoch`, `valid`, `test` (of the same measure, at the same evaluation; NaN if it is
-        not logged), `K` (steps, the one in use there).
+        not logged), `K` (steps, the one in use there). Where they are logged, `test_event_error` and
+        `test_time_rmse`, at the same evaluation.
 
     Raises:
         AnalysisError: as `validation_metrics`.
     """
     chosen = validation_metrics(frame, metric)
-    rows = frame[frame["replicate"] == 0].sort_values([ID, "step"], kind="stable")
-    own = rows[ID].map(chosen)  # the metric of the row's run
-    valid = rows[(rows["metric"] == own) & np.isfinite(rows["value"])].reset_index(drop=True)
-    best = valid.loc[valid.groupby(ID, sort=False)["value"].idxmin(), [ID, "metric", "step", "epoch", "value"]]
-    best = best.rename(columns={"value": "valid"})
-    tests = rows[rows["metric"] == own.str.replace("valid_", "test_", n=1)]
-    for column, at_best in {"test": tests, "K": rows[rows["metric"] == "K"]}.items():
-        values = at_best.drop_duplicates([ID, "step"], keep="last")[[ID, "step", "value"]]
+    names = chosen.unique()
+    others = ["K", *(name for name in COMPANIONS if (frame["metric"] == name).any())]
+    rows = _rows(frame, [*names, *map(_test, names), *others], [ID, "metric", "step", "epoch", "value"])
+    valid = rows[(rows["metric"] == rows[ID].map(chosen)) & np.isfinite(rows["value"])]
+    valid = valid.sort_values([ID, "step"], kind="stable", ignore_index=True)
+    best = valid.loc[valid.groupby(ID, sort=False)["value"].idxmin()].rename(columns={"value": "valid"})
+    best["metric"] = best[ID].map(chosen)  # text, whatever the frame has
+    tests = rows[rows["metric"] == rows[ID].map(chosen.map(_test))]
+    at_best = {"test": tests, **{name: rows[rows["metric"] == name] for name in others}}
+    for column, logged in at_best.items():
+        values = logged.drop_duplicates([ID, "step"], keep="last")[[ID, "step", "value"]]
         best = best.merge(values.rename(columns={"value": column}), on=[ID, "step"], how="left")
     return best.reset_index(drop=True)
 
 
 def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """Mean and standard deviation over initialisations of each setting's best validation.
+    """Each setting's best validation and what goes with it, over initialisations.
 
     Arguments:
         frame: as from `load`.
@@ -138,65 +194,43 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
 
     Returns:
         A row per setting, sorted by experiment and dataset if they vary, then by validation: `policy`, each
-        option in `settings`, `metric`, `runs` (how many count), `valid_mean`, `valid_sd`, `test_mean`,
-        `test_sd` (at the best validation; sd with n - 1, NaN for one run), `K_mean` (steps), `epoch_mean`.
+        option in `settings`, `metric`, `runs` (how many count), `valid_mean`, `valid_sd`, `valid_low`, `valid_high`
+        and the same of `test` (at the best validation; see `estimate`), `K_mean` (steps), `epoch_mean`. Of point
+        processes also mean, sd and interval of `test_event_error` and `test_time_rmse`.
     """
     options = options_of(frame)
     columns = settings(options)
     best = best_validation(frame, metric).merge(options[[ID, *columns]].assign(policy=policies(options)), on=ID)
     keys: list[Hashable] = ["policy", *columns, "metric"]
-    summary = best.groupby(keys, dropna=False, sort=False).agg(
-        runs=(ID, "size"),
-        valid_mean=("valid", "mean"),
-        valid_sd=("valid", "std"),
-        test_mean=("test", "mean"),
-        test_sd=("test", "std"),
-        K_mean=("K", "mean"),
-        epoch_mean=("epoch", "mean"),
-    )
+    summary = grouped(best, keys, ["valid", "test", *(name for name in COMPANIONS if name in best)])
+    summary[["K_mean", "epoch_mean"]] = best.groupby(keys, **GROUPED)[["K", "epoch"]].mean().to_numpy()
     order = [*(name for name in ("name", "dataset") if name in columns), "metric", "valid_mean"]
-    return summary.reset_index().sort_values(order, kind="stable", ignore_index=True)
+    return summary.sort_values(order, kind="stable", ignore_index=True)
 
 
-def mean_curve(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A metric against the epoch, over the runs in the frame (of one setting).
-
-    Runs need not be evaluated at exactly the same steps: each is interpolated at the epochs of the run with
-    the most evaluations, and is absent where it is not evaluated within half an interval (not yet, or
-    failed).
-    NaN counts as infinity, so that a diverged run does not drop out of the mean.
+def grouped(frame: pd.DataFrame, keys: list[Hashable], columns: list[str]) -> pd.DataFrame:
+    """`estimate` of some columns in each group of rows with equal keys; null is a key like any other.
 
     Returns:
-        A row per epoch: `epoch`, `mean`, `sd` (n - 1; NaN for one run), `lowest` and `highest` of the runs,
-        `runs` (how many are there).
+        A row per group, in order of appearance: the keys, `runs` (rows of the group), and of each column
+        `<column>_mean`, `_sd`, `_low`, `_high`.
     """
-    rows = frame[(frame["metric"] == metric) & (frame["replicate"] == 0)].sort_values("step")
-    runs = [run.drop_duplicates("step", keep="last") for _, run in rows.groupby(ID)]
-    if not runs:
-        names = ("epoch", "mean", "sd", "lowest", "highest", "runs")
-        return pd.DataFrame({name: [] for name in names}, dtype=float)
-    grid = max(runs, key=len)["epoch"].to_numpy()
-    reach = np.median(np.diff(grid)) / 2 if len(grid) > 1 else np.inf
-    values = np.empty((len(runs), len(grid)))
-    for row, run in zip(values, runs, strict=True):
-        epoch = run["epoch"].to_numpy()
-        row[:] = np.interp(grid, epoch, run["value"].to_numpy())
-        row[np.isnan(row)] = np.inf  # NaN, or between infinity and a number
-        row[(grid < epoch[0] - reach) | (grid > epoch[-1] + reach)] = np.nan
-    aligned = pd.DataFrame(values.T)
-    # Infinity minus infinity: a diverged run leaves no spread to draw.
-    diverged = aligned.isin([np.inf]).any(axis=1)
-    spread = aligned.replace(np.inf, np.nan).std(axis=1).mask(diverged)
-    return pd.DataFrame(
-        {
-            "epoch": grid,
-            "mean": aligned.mean(axis=1),
-            "sd": spread,
-            "lowest": aligned.min(axis=1),
-            "highest": aligned.max(axis=1),
-            "runs": aligned.count(axis=1),
-        }
-    )
+    groups = frame.groupby(keys, **GROUPED)
+    numbers = groups.ngroup().to_numpy()
+    result = groups.size().rename("runs").reset_index()
+    for column in columns:
+        parts = estimates(frame[column].to_numpy(float), numbers, len(result)).drop(columns="n")
+        result = result.join(parts.add_prefix(f"{column}_"))
+    return result
+
+
+def _rows(frame: pd.DataFrame, names: Collection[str], columns: list[str]) -> pd.DataFrame:
+    """Of these metrics, and of the first probe where probes measure them."""
+    return frame.loc[frame["metric"].isin(names) & (frame["replicate"] == 0), columns]
+
+
+def _test(metric: str) -> str:
+    return metric.replace("valid_", "test_", 1)
 
 
 def _choice(options: pd.DataFrame, group: str) -> pd.Series:

@@ -3,123 +3,170 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
+import sys
+from dataclasses import replace
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from analysis.errors import AnalysisError
-from analysis.statistics import ID, best_validation, format_value, options_of, settings, summarize
-from atbptt.schema import FAILED, FINISHED
+from analysis import formats
+from analysis.cells import Table, assembled, column, interval, mean_sd, measure_name, moments, setting_columns, short
+from analysis.comparisons import paired_table, target_table
+from analysis.errors import unknown
+from analysis.published import Experiment, Value, differences, experiment, published
+from analysis.remarks import file_patterns, remarks
+from analysis.results import Results
+from analysis.statistics import (
+    COMPANIONS,
+    KEY_OF_POLICY,
+    Group,
+    best_validation,
+    comparable,
+    options_of,
+    policies,
+    settings,
+    summarize,
+)
+from analysis.uncertainty import LEVEL
 
-SHOWN_IDS = 6  # in the lines below the table; the rest is counted
-HEADINGS = {"name": "experiment"}  # the option `name` says nothing in a table
+INTERVAL_RUNS = 4  # with fewer, the interval of the mean is the range of the runs
+SHOWN_ROWS = 10  # of the comparisons below the main table in a terminal
+SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 
 
-def print_table(frame: pd.DataFrame, status: pd.DataFrame, metric: str | None = None) -> None:
-    """Print a table for each dataset, and below what is missing from it and where the files are.
+def print_table(results: Results, metric: str | None = None, format: str = "terminal") -> None:  # noqa: A002
+    """Print for each dataset the table of results, and the comparisons of its policies where they have inits in common.
+
+    What is missing from them and where the files are stands below in a terminal; otherwise it goes to stderr, so that
+    the output is a file to use. CSV has the results without the comparisons, since a file has one header.
 
     Arguments:
-        frame: as from `load`.
-        status: as from `load_status`.
+        results: the runs.
         metric: as in `best_validation`.
+        format: `terminal`, `markdown`, `latex` or `csv`.
 
     Raises:
-        AnalysisError: `metric` is not logged, or no run has a finite value of it.
+        AnalysisError: another format; `metric` is not logged, or no run has a finite value of it.
     """
-    # Tables take the width they need: fitted to a pipe's 80 columns or a narrow terminal, cells would vanish.
-    console = Console(highlight=False, width=10_000)
-    best = best_validation(frame, metric)
-    if best.empty:
-        raise AnalysisError(f"no finite {metric or 'validation loss'} in any of {frame[ID].nunique()} runs")
-    if "dataset" not in frame:
-        frame = frame.assign(dataset="unknown")
-    # Runs without a finite value would make columns vary that no row of the table shows.
-    shown = frame[frame[ID].isin(best[ID])]
-    for dataset, runs_of_dataset in shown.groupby("dataset", dropna=False):
-        summary = summarize(runs_of_dataset, metric)
-        options = options_of(runs_of_dataset)
-        columns = ["policy", *settings(options)]
-        for name, rows in summary.groupby("metric"):
-            # Not the table's own title, which is wrapped to the table's width.
-            console.print(Text(_title(options, str(dataset))), soft_wrap=True)
-            console.print(_table(rows, columns, str(name)))
-    for line in remarks(frame, status, best):
+    if format not in formats.FORMATS:
+        raise unknown("format", format, formats.FORMATS)
+    groups = list(comparable(results.frame, metric))
+    tables = [result_table(group) for group in groups]
+    if format == "csv":
+        print(formats.to_csv(tables), end="")
+    else:
+        for table, group in zip(tables, groups, strict=True):
+            _print(table, format)
+            for comparison in (paired_table(group), target_table(group)):
+                if comparison is not None:
+                    _print(comparison.shortened(SHOWN_ROWS) if format == "terminal" else comparison, format)
+    console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
+    for line in remarks(results.frame, results.status, best_validation(results.frame, metric)):
         console.print(Text(line))
-    for pattern in file_patterns(status):
+    for pattern in file_patterns(results.status):
         console.print(Text(f"Parquet: {pattern}"), soft_wrap=True)
 
 
-def _title(options: pd.DataFrame, dataset: str) -> str:
-    names = list(options["name"].dropna().unique()) if "name" in options else []
-    experiment = f"{names[0]}, " if len(names) == 1 and names[0] != dataset else ""
-    return f"{experiment}dataset {dataset}: best validation, mean (sd) over init"
+def _print(table: Table, format: str) -> None:  # noqa: A002
+    if format == "terminal":
+        formats.print_terminal(table, Console(highlight=False, width=formats.WIDE))
+    else:
+        print(formats.markdown(table) if format == "markdown" else formats.latex(table))
 
 
-def _table(rows: pd.DataFrame, columns: Sequence[str], metric: str) -> Table:
-    measure = metric.removeprefix("valid_")
-    measure = measure.upper() if measure in ("ppl", "nll") else measure.replace("_", " ")
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        numeric = column != "policy" and pd.api.types.is_numeric_dtype(rows[column])
-        table.add_column(HEADINGS.get(column, column), justify="right" if numeric else "left")
-    for heading in ("runs", f"valid {measure}", f"test {measure}", "K", "epoch"):
-        table.add_column(heading, justify="right")
-    for _, row in rows.iterrows():
-        cells = [format_value(row[column]) for column in columns]
-        cells += [
-            str(row["runs"]),
-            mean_sd(row["valid_mean"], row["valid_sd"]),
-            mean_sd(row["test_mean"], row["test_sd"]),
-            _short(row["K_mean"]),
-            _short(row["epoch_mean"]),
-        ]
-        table.add_row(*(Text(cell) for cell in cells))
-    return table
+def result_tables(results: Results, metric: str | None = None) -> list[Table]:
+    """A table for each experiment, dataset and metric, a row per setting: see `result_table`.
 
+    Arguments:
+        results: the runs.
+        metric: as in `best_validation`.
 
-def mean_sd(mean: float, sd: float) -> str:
-    """`1.036 (0.004)`: four significant digits of the mean, the sd to the same place; blank for NaN."""
-    if math.isnan(mean):
-        return ""
-    size = math.floor(math.log10(abs(mean))) if mean else 0
-    style = f".{max(3 - size, 0)}f" if -4 <= size <= 5 else ".3e"
-    return f"{mean:{style}}" + ("" if math.isnan(sd) else f" ({sd:{style}})")
-
-
-def _short(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.1f}"
-
-
-def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know: runs that failed, are not finished, or are left out.
-
-    `frame`, `status` as in `print_table`; `best` as from `best_validation`.
+    Raises:
+        AnalysisError: no validation metric, no such one, or no finite value of it.
     """
-    failed = status[ID][status["state"] == FAILED]
-    unfinished = status[ID][~status["state"].isin([FAILED, FINISHED])]
-    evaluated = set(frame[ID])
-    silent = status[ID][~status[ID].isin(evaluated)]
-    diverged = status[ID][status[ID].isin(evaluated - set(best[ID]))]
-    cases = {
-        "failed; evaluations before that count above": failed,
-        "not finished (running or killed); evaluations so far count above": unfinished,
-        "left out, no evaluation": silent,
-        "left out, no finite value of the metric": diverged,
-    }
-    return [f"{len(ids)} of {len(status)} runs {what}: {_listed(list(ids))}" for what, ids in cases.items() if len(ids)]
+    return [result_table(group) for group in comparable(results.frame, metric)]
 
 
-def _listed(ids: list[str]) -> str:
-    more = len(ids) - SHOWN_IDS
-    return " ".join(ids[:SHOWN_IDS]) + (f" and {more} more" if more > 0 else "")
+def result_table(group: Group) -> Table:
+    """The best validation of each setting and the test value there, mean (sd) over init.
+
+    Where any setting has at least four runs, the interval of the mean test value stands beside; where runs repeat a
+    published experiment, its value as published and as corrected. The lowest mean of the validation and of the test
+    values is marked best.
+
+    Arguments:
+        group: as from `comparable`.
+    """
+    options = options_of(group.runs)
+    names = ["policy", *settings(options)]
+    source = experiment(group.dataset, group.metric)
+    summary = summarize(group.runs, group.metric)
+    notes: list[str] = []
+    if source is not None:
+        summary, notes = _beside(source, summary, options, names)
+    measure = measure_name(group.metric)
+    ends = ["test_low", "test_high"]
+    with_interval = bool((summary["runs"] >= INTERVAL_RUNS).any() and summary["test_mean"].notna().any())
+
+    parts = [
+        *setting_columns(summary, names),
+        column(summary, "runs", ["runs"], str),
+        column(summary, f"valid {measure}", moments("valid"), mean_sd, best=True),
+        column(summary, f"test {measure}", moments("test")[: 2 if with_interval else 4], mean_sd, best=True),
+    ]
+    if with_interval:
+        shown = summary[[*ends, "test_mean", "test_sd"]].where(summary["runs"] >= INTERVAL_RUNS)
+        texts = [interval(*row) for row in shown.itertuples(index=False)]
+        head, cells = column(summary, f"{LEVEL:.0%} interval", ends, lambda *_: "")
+        parts.append((head, [replace(cell, text=text) for cell, text in zip(cells, texts, strict=True)]))
+    if source is not None and "published" in summary:
+        style = f".{source.decimals}f"
+        parts += [
+            column(summary, name, [name], lambda value: "" if math.isnan(value) else f"{value:{style}}")
+            for name in ("published", "corrected")
+        ]
+    parts += [
+        column(summary, measure_name(name), moments(name), mean_sd)
+        for name in COMPANIONS
+        if f"{name}_mean" in summary and name != group.metric.replace("valid_", "test_", 1)
+    ]
+    parts += [column(summary, name.removesuffix("_mean"), [name], short) for name in ("K_mean", "epoch_mean")]
+
+    return assembled(group, "", "best validation, mean (sd) over init", parts, notes)
 
 
-def file_patterns(status: pd.DataFrame) -> list[str]:
-    """Where the runs' files are: a pattern for each folder that holds runs."""
-    folders = sorted({str(Path(directory).parent) for directory in status["directory"]})
-    return [f"{folder}/<experiment_id>/{{options,metrics,gradients}}.parquet" for folder in folders]
+def _beside(
+    source: Experiment, summary: pd.DataFrame, options: pd.DataFrame, names: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """The summary with columns `published` and `corrected`, if a setting is published; and what to know of them."""
+    first = options.assign(policy=policies(options)).drop_duplicates(names)
+    runs = summary[names].merge(first, on=names, how="left").to_dict("records")
+    values: list[Value | None] = []
+    others: dict[str, None] = {}
+    seen: set[str] = set()
+    for run in ({str(name): value for name, value in row.items()} for row in runs):
+        policy, kind = run["policy"], str(run.get("truncation"))
+        value = published(source, kind, run.get(f"truncation.{KEY_OF_POLICY.get(kind, '')}"))
+        found = differences(source, run) if value else []
+        if found:
+            more = len(found) - SHOWN_DIFFERENCES
+            others[", ".join(found[:SHOWN_DIFFERENCES]) + (f", and {more} more" if more > 0 else "")] = None
+        # Of several published choices, as of lr, the better one counts: it comes first.
+        values.append(None if found or (source.has_choices and policy in seen) else value)
+        if values[-1]:
+            seen.add(policy)
+    notes = []
+    if others:
+        such = "such as " if len(others) > 1 else ""
+        notes.append(f"no published value beside other settings: {such}{next(iter(others))}")
+    if not any(values):
+        return summary, notes
+    if source.factor != 1:
+        cause = "since the released evaluation divided by too long a length"
+        notes.insert(0, f"corrected: with the mean loss over {source.factor:.4g}, {cause}")
+    summary = summary.assign(
+        published=[value.published if value else math.nan for value in values],
+        corrected=[value.corrected if value else math.nan for value in values],
+    )
+    return summary, [*notes, *source.notes]

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import AnalysisError, best_validation, labels, load, mean_curve, policies, settings, summarize
-from analysis.statistics import format_value, natural
+from analysis import AnalysisError, best_validation, labels, load, policies, settings, summarize
+from analysis.statistics import comparable, format_value, natural, options_of
 
 WriteRun = Callable[..., Path]
 
@@ -160,6 +160,9 @@ def test_summary_by_hand(sweep: Path) -> None:
     # Two values 0.2 apart: sd with n - 1 is 0.2 / sqrt(2); one value has none.
     assert summary["valid_sd"].tolist() == pytest.approx([math.nan, 0.2 / math.sqrt(2)], nan_ok=True)
     assert summary["test_sd"].tolist() == pytest.approx([math.nan, 0.2 / math.sqrt(2)], nan_ok=True)
+    # The interval of two values is their range.
+    assert summary["valid_low"].tolist() == pytest.approx([math.nan, 1.2], nan_ok=True)
+    assert summary["test_high"].tolist() == pytest.approx([math.nan, 1.45], nan_ok=True)
     assert summary["K_mean"].tolist() == [7, 5]
     assert summary["epoch_mean"].tolist() == [2, 2.5]
 
@@ -173,42 +176,40 @@ def test_summary_keeps_settings_apart_whose_option_is_null(root: Path, write_run
     assert summary["valid_mean"].tolist() == pytest.approx([1.4, 1.55])
 
 
-def curve(*runs: tuple[list[float], list[float]]) -> pd.DataFrame:
-    rows = [
-        {"experiment_id": str(n), "step": int(100 * e), "epoch": e, "metric": "K", "replicate": 0, "value": v}
-        for n, (epochs, values) in enumerate(runs)
-        for e, v in zip(epochs, values, strict=True)
+def test_point_processes_tell_event_error_and_rmse_too(root: Path, write_run: WriteRun) -> None:
+    metrics = {"valid_nll": [2.0, 1.0], "test_event_error": [0.1, 0.4], "test_time_rmse": [0.2, 0.5]}
+    write_run("a", metrics)
+    write_run("b", {**metrics, "test_event_error": [0.1, 0.2]}, init=1)
+    (row,) = summarize(load(root)).to_dict("records")
+    assert (row["test_event_error_mean"], row["test_time_rmse_mean"]) == pytest.approx((0.3, 0.5))
+    assert (row["test_event_error_low"], row["test_event_error_high"]) == (0.2, 0.4)
+
+
+def test_comparable_runs_are_of_one_experiment_dataset_and_metric(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_ppl": [1.5], "K": [5], "train_loss": [1.0]})
+    write_run("b", {"valid_ppl": [math.inf]}, init=1)
+    write_run("c", {"valid_loss": [1.5]}, dataset="linear", name="linear")
+    write_run("d", {"valid_ppl": [1.5]}, name=None, dataset=None)
+    groups = list(comparable(load(root)))
+    assert [(group[:3], group.name) for group in groups] == [
+        (("demo", "copy_fixed", "valid_ppl"), "demo_copy_fixed_ppl"),
+        (("linear", "linear", "valid_loss"), "linear_loss"),
+        (("unknown", "unknown", "valid_ppl"), "unknown_ppl"),
     ]
-    return mean_curve(pd.DataFrame(rows), "K")
+    assert groups[0].runs[["experiment_id", "metric"]].to_numpy().tolist() == [["a", "valid_ppl"], ["a", "K"]]
 
 
-def test_mean_curve_interpolates_runs_that_are_evaluated_elsewhere() -> None:
-    mean = curve(([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), ([1.2, 2.2, 3.2], [2.4, 4.4, 6.4]))
-    # The second run is 2 * epoch; at epoch 1 it is within half an interval of its first evaluation.
-    assert mean["epoch"].tolist() == [1, 2, 3]
-    assert mean["mean"].tolist() == pytest.approx([(1 + 2.4) / 2, (2 + 4) / 2, (3 + 6) / 2])
-    assert mean["sd"].tolist() == pytest.approx([1.4 / 2**0.5, 2 / 2**0.5, 3 / 2**0.5])
-    assert mean["lowest"].tolist() == pytest.approx([1, 2, 3])
-    assert mean["highest"].tolist() == pytest.approx([2.4, 4, 6])
+def test_text_columns_may_be_categories(sweep: Path) -> None:
+    frame = load(sweep).astype(dict.fromkeys(("experiment_id", "metric"), "str"))
+    text = [name for name in frame if name != "experiment_id" and frame[name].dtype in ("str", "category")]
+    categories = frame.astype(dict.fromkeys(text, "category"))
+    pd.testing.assert_frame_equal(summarize(categories), summarize(frame.astype(dict.fromkeys(text, "str"))))
+    assert not any(isinstance(kind, pd.CategoricalDtype) for kind in options_of(categories).dtypes)
+    assert labels(options_of(categories)).tolist() == labels(options_of(frame)).tolist()
+    assert [group[:3] for group in comparable(categories)] == [("demo", "copy_fixed", "valid_ppl")]
 
 
-def test_mean_curve_does_not_prolong_a_run_that_ended() -> None:
-    mean = curve(([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]), ([1.0], [3.0]))
-    assert mean["runs"].tolist() == [2, 1, 1]
-    assert mean["mean"].tolist() == [2, 1, 1]
-    assert mean["sd"].isna().tolist() == [False, True, True]
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_diverged_run_stays_in_the_mean(bad: float) -> None:
-    mean = curve(([1.0, 2.0], [1.0, 1.0]), ([1.0, 2.0], [1.0, bad]))
-    assert mean["mean"].tolist() == [1, math.inf]
-    assert mean["sd"].isna().tolist() == [False, True]
-
-
-def test_mean_curve_of_a_metric_that_probes_measure_takes_the_first_probe(sweep: Path) -> None:
-    assert mean_curve(load(sweep), "K_0.9")["mean"].tolist() == [9, 7]
-
-
-def test_mean_curve_of_a_metric_that_is_not_logged_is_empty(sweep: Path) -> None:
-    assert mean_curve(load(sweep), "nothing").empty
+def test_of_a_value_with_replicates_the_first_counts(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_ppl": [[1.5, 1.0], [1.4, 1.6]], "test_ppl": [[2.0, 1.0], [3.0, 1.0]]})
+    best = best_validation(load(root))
+    assert best[["valid", "test"]].to_numpy().tolist() == [[1.4, 3.0]]

@@ -1,32 +1,67 @@
 from __future__ import annotations
 
+import csv
+import io
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from analysis import AnalysisError, load, load_status
-from analysis.table import mean_sd, print_table
+from analysis import AnalysisError
+from analysis.cells import Table
+from analysis.published import EXPERIMENTS
+from analysis.results import Results
+from analysis.table import print_table, result_tables
 from atbptt import schema
 
 WriteRun = Callable[..., Path]
 
 
 def printed(root: Path, capsys: pytest.CaptureFixture[str], metric: str | None = None) -> list[str]:
-    print_table(load(root), load_status(root), metric)
+    print_table(Results(root), metric)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[column.heading for column in table.columns], *([cell.text for cell in row] for row in table.rows)]
 
 
 def test_rows_by_hand(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(sweep, capsys)
     assert lines[0] == "demo, dataset copy_fixed: best validation, mean (sd) over init"
-    assert "policy runs valid PPL test PPL K epoch" in lines
-    best = lines.index("adaptive delta=0.9 1 1.100 1.120 7.0 2.0")
-    assert best < lines.index("fixed K=5 2 1.300 (0.141) 1.350 (0.141) 5.0 2.5")
+    assert lines[1] == "policy runs valid PPL test PPL K epoch"
+    assert lines[3:5] == [
+        "adaptive delta=0.9 1 1.100 1.120 7.0 2.0",
+        "fixed K=5 2 1.300 (0.141) 1.350 (0.141) 5.0 2.5",
+    ]
     assert lines[-1] == f"Parquet: {sweep}/demo/<experiment_id>/{{options,metrics,gradients}}.parquet"
     assert not any("of 3 runs" in line for line in lines)  # all finished: no remark
+
+
+def test_cells_have_raw_values_and_the_best_is_marked(sweep: Path) -> None:
+    (table,) = result_tables(Results(sweep))
+    valid = [row[2] for row in table.rows]
+    assert [cell.best for cell in valid] == [True, False]
+    assert valid[0].values == (1.1, None, None, None)  # of one run
+    assert valid[1].values == pytest.approx((1.3, 0.2 / math.sqrt(2), 1.2, 1.4))
+    assert [cell.best for cell in table.rows[0]] == [False, False, True, True, False, False]
+    assert table.keys == {"experiment": "demo", "dataset": "copy_fixed", "metric": "valid_ppl"}
+
+
+def test_from_four_runs_on_there_is_an_interval(root: Path, write_run: WriteRun) -> None:
+    for init in range(4):
+        write_run(f"a{init}", {"valid_ppl": [1.5], "test_ppl": [1.0 + init]}, init=init)
+    write_run("b", {"valid_ppl": [1.6], "test_ppl": [2.0]}, truncation__K=10)
+    (table,) = result_tables(Results(root))
+    # Of 256 resamples of 1 2 3 4 the lowest and the highest 2.5 % end at 1.5 and 3.5.
+    assert texts(table) == [
+        ["policy", "runs", "valid PPL", "test PPL", "95% interval", "K", "epoch"],
+        ["fixed K=5", "4", "1.500 (0.000)", "2.500 (1.291)", "[1.500, 3.500]", "", "1.0"],
+        ["fixed K=10", "1", "1.600", "2.000", "", "", "1.0"],
+    ]
 
 
 def test_the_loss_is_named_as_such(root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,44 +71,66 @@ def test_the_loss_is_named_as_such(root: Path, write_run: WriteRun, capsys: pyte
     assert "fixed K=5 1 0.02000 0.03000 1.0" in lines
 
 
+def test_point_processes_have_event_error_and_rmse_at_the_best_nll(root: Path, write_run: WriteRun) -> None:
+    metrics = {
+        "valid_nll": [2.0, 1.0],
+        "test_nll": [2.5, 1.5],
+        "test_event_error": [0.1, 0.4],
+        "test_time_rmse": [0.25, 0.5],
+        "valid_event_error": [0.1, 0.4],
+    }
+    write_run("a", metrics, dataset="events")
+    (table,) = result_tables(Results(root))
+    assert texts(table) == [
+        ["policy", "runs", "valid NLL", "test NLL", "event error", "time RMSE", "K", "epoch"],
+        ["fixed K=5", "1", "1.000", "1.500", "0.4000", "0.5000", "", "2.0"],
+    ]
+    (table,) = result_tables(Results(root), "valid_event_error")
+    assert texts(table)[1][2:5] == ["0.1000", "0.1000", "0.2500"]  # not the error twice
+
+
 def test_a_table_for_each_dataset_with_its_own_columns(
     root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run("a", {"valid_ppl": [1.5]}, lr=1.0)
     write_run("b", {"valid_ppl": [1.4]}, lr=10.0)
     write_run("c", {"valid_ppl": [90.0]}, dataset="ptb", lr=3.0, name="other", folder="other")
+    write_run("d", {"valid_ppl": [80.0]}, dataset="ptb", lr=3.0, name="third", folder="other")
     lines = printed(root, capsys)
     assert "policy lr runs valid PPL test PPL K epoch" in lines
     assert "fixed K=5 10 1 1.400 1.0" in lines
     assert "policy runs valid PPL test PPL K epoch" in lines
     assert "fixed K=5 1 90.00 1.0" in lines
-    assert "other, dataset ptb: best validation, mean (sd) over init" in lines
+    assert [line.partition(":")[0] for line in lines if "best validation" in line] == [
+        "demo, dataset copy_fixed",
+        "other, dataset ptb",
+        "third, dataset ptb",
+    ]
     assert [line for line in lines if line.startswith("Parquet")] == [
         f"Parquet: {root}/{folder}/<experiment_id>/{{options,metrics,gradients}}.parquet"
         for folder in ("demo", "other")
     ]
 
 
-def test_what_is_missing_is_counted_below(sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remarks_stand_below(sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     write_run("d00000000000", {"valid_ppl": [1.3, math.nan]}, state=schema.FAILED, init=2)
     write_run("e00000000000", {"valid_ppl": [1.9]}, state=schema.RUNNING, init=3)
-    write_run("f00000000000", {"valid_ppl": [math.nan]}, init=4)
-    write_run("ff0000000000", None, state=schema.RUNNING, init=5)
     lines = printed(sweep, capsys)
-    assert "1 of 7 runs failed; evaluations before that count above: d00000000000" in lines
-    unfinished = "2 of 7 runs not finished (running or killed); evaluations so far count above: "
-    assert unfinished + "e00000000000 ff0000000000" in lines
-    assert "1 of 7 runs left out, no evaluation: ff0000000000" in lines
-    assert "1 of 7 runs left out, no finite value of the metric: f00000000000" in lines
+    assert "1 of 5 runs failed; evaluations before that count above: d00000000000" in lines
     assert any(line.startswith("fixed K=5 4 1.450 (0.311)") for line in lines)  # 1.2 1.4 1.3 1.9
 
 
-def test_many_ids_are_counted(root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
-    for init in range(8):
-        write_run(f"{init:012x}", {"valid_ppl": [1.5]}, state=schema.FAILED, init=init)
-    (line,) = (line for line in printed(root, capsys) if "failed" in line)
-    assert line.startswith("8 of 8 runs failed")
-    assert line.endswith("000000000005 and 2 more")
+def test_comparisons_stand_below_where_policies_share_inits(
+    root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for K in range(1, 15):
+        for init in range(2):
+            write_run(f"{K}_{init}", {"valid_ppl": [1.0 + K + init]}, init=init, truncation__K=K)
+    lines = printed(root, capsys)
+    start = lines.index("demo, dataset copy_fixed: difference from fixed K=1 at equal init, mean (sd)")
+    assert lines[start + 3] == "fixed K=2 2 +1.000 (0.000) [+1.000, +1.000]"
+    assert lines[start + 13] == "and 3 more rows"
+    assert any("until valid PPL is at most 4" in line for line in lines)  # all runs of K=1 and K=2 get there
 
 
 def test_long_cells_are_not_cut(
@@ -89,23 +146,86 @@ def test_long_cells_are_not_cut(
     assert "long [name] of a folder that does not fit/demo/<experiment_id>/" in lines[-1]
 
 
+@pytest.mark.parametrize("kind", ["markdown", "latex", "csv"])
+def test_other_formats_are_files_to_use(
+    sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    write_run("d00000000000", {"valid_ppl": [9.3]}, state=schema.FAILED, init=2)
+    print_table(Results(sweep), format=kind)
+    out, err = capsys.readouterr()
+    assert out.startswith({"markdown": "**demo,", "latex": "\\begin{table}", "csv": "experiment,"}[kind])
+    assert "Parquet" not in out
+    assert "1 of 4 runs failed" in err
+    assert err.endswith("{options,metrics,gradients}.parquet\n")
+
+
+def test_csv_by_hand(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(Results(sweep), format="csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["policy"] for row in rows] == ["adaptive delta=0.9", "fixed K=5"]
+    assert float(rows[1]["test_mean"]) == (1.25 + 1.45) / 2
+    assert [rows[0][name] for name in ("test_sd", "test_low", "runs", "dataset")] == ["", "", "1", "copy_fixed"]
+
+
+def test_an_unknown_format_is_named(sweep: Path) -> None:
+    with pytest.raises(AnalysisError) as error:
+        print_table(Results(sweep), format="late")
+    expected = "format (=late) must be one of terminal, markdown, latex, csv; did you mean latex?"
+    assert str(error.value) == expected
+
+
 def test_nothing_finite_is_an_error(root: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [math.inf]})
     with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
-        print_table(load(root), load_status(root))
+        print_table(Results(root))
 
 
-@pytest.mark.parametrize(
-    ("mean", "sd", "text"),
-    [
-        (1.0361, 0.0042, "1.036 (0.004)"),
-        (124.04, 1.26, "124.0 (1.3)"),
-        (-4.7451, math.nan, "-4.745"),
-        (0.003962, 0.00001, "0.003962 (0.000010)"),
-        (3.2e8, 1e8, "3.200e+08 (1.000e+08)"),
-        (0.0, 0.0, "0.000 (0.000)"),
-        (math.nan, math.nan, ""),
-    ],
-)
-def test_mean_sd(mean: float, sd: float, text: str) -> None:
-    assert mean_sd(mean, sd) == text
+def test_no_evaluation_is_an_error(root: Path, write_run: WriteRun) -> None:
+    write_run("a", None, state=schema.RUNNING)
+    for tables in (result_tables, print_table):
+        with pytest.raises(AnalysisError, match="no validation metric"):
+            tables(Results(root))
+
+
+def as_published(name: str, **changed: Any) -> dict[str, Any]:
+    wanted = {"dataset": name, "name": name, "model": "lstm", "truncation": "fixed", **EXPERIMENTS[name].options}
+    return {key.replace(".", "__"): value for key, value in wanted.items()} | changed
+
+
+def test_published_values_stand_beside(root: Path, write_run: WriteRun) -> None:
+    metrics = {"valid_ppl": [120.0], "test_ppl": [110.0]}
+    write_run("a", metrics, **as_published("ptb", truncation__K=50, lr=1.0))
+    write_run("b", {"valid_ppl": [115.0]}, **as_published("ptb", truncation__K=50, lr=10.0))
+    write_run("c", metrics, **as_published("ptb", truncation__K=35, lr=10.0))
+    (table,) = result_tables(Results(root))
+    head, *rows = texts(table)
+    places = [head.index(name) for name in ("policy", "lr", "published", "corrected")]
+    assert sorted([row[place] for place in places] for row in rows) == [
+        ["fixed K=35", "10", "", ""],
+        ["fixed K=50", "1", "", ""],  # the better of both lr
+        ["fixed K=50", "10", "110.8", "113.5"],
+    ]
+    assert table.notes[0].startswith("corrected: with the mean loss over 0.9949")
+    assert table.notes[1].startswith("published are the runs with the better of lr=1 and lr=10")
+
+
+def test_copy_needs_no_correction(root: Path, write_run: WriteRun) -> None:
+    # 1.35 is published of K=20 and of delta=0.9.
+    write_run("a", {"valid_ppl": [1.4]}, **as_published("copy_variable", truncation__K=20))
+    adaptive = as_published("copy_variable", truncation="adaptive", truncation__K=None, truncation__delta=0.9)
+    probe = {name.replace(".", "__"): value for name, value in EXPERIMENTS["copy_variable"].probe.items()}
+    write_run("b", {"valid_ppl": [1.5]}, **adaptive, **probe)
+    (table,) = result_tables(Results(root))
+    head, *rows = texts(table)
+    assert [row[head.index("published")] for row in rows] == ["1.35", "1.35"]
+    assert [row[head.index("corrected")] for row in rows] == ["1.35", "1.35"]
+    assert table.notes == list(EXPERIMENTS["copy_variable"].notes)
+
+
+def test_another_model_has_no_published_value_but_a_note(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_ppl": [150.0]}, **as_published("ptb", truncation__K=50, lr=1.0, model__hidden=200))
+    (table,) = result_tables(Results(root))
+    assert "published" not in texts(table)[0]
+    assert table.notes == ["no published value beside other settings: model.hidden=200 (published 900)"]
+    write_run("b", {"valid_ppl": [150.0]}, **as_published("ptb", truncation__K=35, model__hidden=20) | {"name": "b"})
+    assert result_tables(Results(root))[0].notes == []  # nothing is published of K=35

@@ -1,0 +1,103 @@
+"""Tables that compare policies: differences at equal init, and how long each takes to a value."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.cells import Table, amount, assembled, column, measure_name, moments, setting_columns, signed
+from analysis.curves import AXES
+from analysis.pairs import paired_differences
+from analysis.results import Results
+from analysis.statistics import Group, comparable, format_value, options_of, policies, settings
+from analysis.targets import default_target, summarize_targets
+from analysis.uncertainty import LEVEL
+
+PAIRS = 2  # of runs at least: one pair tells no spread
+CLOCKS = dict(zip(AXES, ("epoch", "with probes", "updates", "train s"), strict=True))
+
+
+def paired_tables(results: Results, metric: str | None = None, reference: str | None = None) -> list[Table]:
+    """`paired_table` of each group of runs (`comparable`) that has one; `metric`, errors as in `best_validation`."""
+    tables = [paired_table(group, reference) for group in comparable(results.frame, metric)]
+    return [table for table in tables if table is not None]
+
+
+def target_tables(results: Results, metric: str | None = None, target: float | None = None) -> list[Table]:
+    """`target_table` of each group of runs (`comparable`) that has one; `metric`, errors as in `best_validation`."""
+    tables = [target_table(group, target) for group in comparable(results.frame, metric)]
+    return [table for table in tables if table is not None]
+
+
+def paired_table(group: Group, reference: str | None = None) -> Table | None:
+    """How much worse each policy is than a reference, in pairs of runs of equal init and other options.
+
+    Arguments:
+        group: as from `comparable`.
+        reference: a policy, by default the best, see `paired_differences`, which has the errors too.
+
+    Returns:
+        A row per policy and values of the other options that has two pairs; None if there is no such row.
+    """
+    options = options_of(group.runs)
+    rows = paired_differences(group.runs, group.metric, reference)
+    rows = rows[rows["pairs"] >= PAIRS]
+    if rows.empty:
+        return None
+    measure = measure_name(group.metric)
+    of = "test" if rows["test_mean"].notna().any() else "valid"
+    parts = [
+        *setting_columns(rows, ["policy", *settings(options)]),
+        column(rows, "pairs", ["pairs"], str),
+        column(rows, f"valid {measure}", moments("valid"), lambda *row: signed(*row)[0]),
+        column(rows, f"test {measure}", moments("test"), lambda *row: signed(*row)[0]),
+    ]
+    head, cells = column(rows, f"{LEVEL:.0%} of {of}", moments(of), lambda *row: signed(*row)[1])
+    title = f"difference from {rows['reference'].iloc[0]} at equal init, mean (sd)"
+    return assembled(group, "_pairs", title, [*parts, (head, cells)])
+
+
+def target_table(group: Group, target: float | None = None) -> Table | None:
+    """When each setting reaches a validation value, by each clock: mean (sd) over the runs that do.
+
+    Arguments:
+        group: as from `comparable`.
+        target: the value; by default the lowest that all runs of two policies reach, see `default_target`.
+
+    Returns:
+        A row per setting that any run reaches it with, those that reach it first, and a note of how many never do; None
+        if no two policies have two inits in common, or no run comes to the value by training.
+    """
+    options = options_of(group.runs)
+    if not _shared_inits(options):
+        return None
+    target = default_target(group.runs, group.metric) if target is None else target
+    rows = summarize_targets(group.runs, group.metric, target)
+    if not (rows["epoch_mean"] > 0).any():  # nobody reaches it, or only before training
+        return None
+    never = int((rows["reached"] == 0).sum())
+    rows = rows[rows["reached"] > 0]
+    probes = not rows["adaptive_epoch_mean"].equals(rows["epoch_mean"])
+    parts = [
+        *setting_columns(rows, ["policy", *settings(options)]),
+        column(rows, "reached", ["reached", "runs"], lambda reached, runs: f"{reached} of {runs}"),
+        *(
+            column(
+                rows, heading, [f"{axis}_{part}" for part in ("mean", "sd", "median")], lambda *row: amount(*row[:2])
+            )
+            for axis, heading in CLOCKS.items()
+            if probes or axis != "adaptive_epoch"
+        ),
+    ]
+    title = (
+        f"until valid {measure_name(group.metric)} is at most {format_value(target)}, mean (sd) of runs that get there"
+    )
+    told = "1 other setting never gets there" if never == 1 else f"{never} other settings never get there"
+    notes = [told] if never else []
+    return assembled(group, "_target", title, parts, notes)
+
+
+def _shared_inits(options: pd.DataFrame) -> bool:
+    if "init" not in options:
+        return False
+    runs = pd.DataFrame({"init": options["init"], "policy": policies(options)}).drop_duplicates()
+    return int((runs["init"].value_counts() > 1).sum()) >= PAIRS

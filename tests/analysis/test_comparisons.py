@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analysis.cells import Table
+from analysis.comparisons import paired_tables, target_tables
+from analysis.results import Results
+
+WriteRun = Callable[..., Path]
+
+
+@pytest.fixture
+def two_policies(root: Path, write_run: WriteRun) -> Results:
+    """K=5 is worse than K=10 by 0.1 and 0.3."""
+    for init, (five, ten) in enumerate([(1.5, 1.4), (1.7, 1.4)]):
+        for name, K, value in (("a", 5, five), ("b", 10, ten)):
+            metrics = {"valid_ppl": [2.0, value], "test_ppl": [2.0, value + 1]}
+            write_run(f"{name}{init}", metrics, init=init, truncation__K=K)
+    return Results(root)
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[column.heading for column in table.columns], *([cell.text for cell in row] for row in table.rows)]
+
+
+def test_differences(two_policies: Results) -> None:
+    (table,) = paired_tables(two_policies)
+    assert table.title == "demo, dataset copy_fixed: difference from fixed K=10 at equal init, mean (sd)"
+    assert table.name == "demo_copy_fixed_ppl_pairs"
+    assert texts(table) == [
+        ["policy", "pairs", "valid PPL", "test PPL", "95% of test"],
+        ["fixed K=5", "2", "+0.20 (0.14)", "+0.20 (0.14)", "[+0.10, +0.30]"],
+    ]
+    (other,) = paired_tables(two_policies, reference="fixed K=5")
+    assert texts(other)[1][:3] == ["fixed K=10", "2", "-0.20 (0.14)"]
+
+
+def test_time_to_the_target(two_policies: Results) -> None:
+    (table,) = target_tables(two_policies)
+    assert table.title == "demo, dataset copy_fixed: until valid PPL is at most 1.7, mean (sd) of runs that get there"
+    # The conftest's runs count half an epoch of probes.
+    heads = ["policy", "reached", "epoch", "with probes", "updates", "train s"]
+    amounts = ["2.00 (0.00)", "2.50 (0.00)", "40.0 (0.0)", "0.500 (0.000)"]
+    assert texts(table) == [heads, ["fixed K=5", "2 of 2", *amounts], ["fixed K=10", "2 of 2", *amounts]]
+    (table,) = target_tables(two_policies, target=1.5)
+    assert [row[1] for row in texts(table)[1:]] == ["2 of 2", "1 of 2"]
+    assert table.rows[1][1].values == (1, 2)
+    (table,) = target_tables(two_policies, target=1.45)
+    assert [row[1] for row in texts(table)[1:]] == ["2 of 2"]
+    assert table.notes == ["1 other setting never gets there"]
+    assert target_tables(two_policies, target=1.0) == []  # nobody does
+    two_policies.frame["epoch"] = 0.0
+    assert target_tables(two_policies) == []  # without training
+
+
+@pytest.mark.parametrize("kinds", [{}, {"b": 10}], ids=["one policy", "one init"])
+def test_nothing_to_compare(root: Path, write_run: WriteRun, kinds: dict[str, int]) -> None:
+    for number, name in enumerate(["a", *kinds]):
+        write_run(name, {"valid_ppl": [1.0 + number]}, truncation__K=kinds.get(name, 5))
+    assert paired_tables(Results(root)) == []
+    assert target_tables(Results(root)) == []
+
+
+def test_without_test_values_the_interval_is_of_the_validation(root: Path, write_run: WriteRun) -> None:
+    for init in range(2):
+        write_run(f"a{init}", {"valid_ppl": [1.5]}, init=init)
+        write_run(f"b{init}", {"valid_ppl": [1.25]}, init=init, truncation__K=10)
+    (table,) = paired_tables(Results(root))
+    assert texts(table)[0][-1] == "95% of valid"
+    assert texts(table)[1][1:] == ["2", "+0.2500 (0.0000)", "", "[+0.2500, +0.2500]"]

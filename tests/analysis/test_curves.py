@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import AnalysisError, load
+from analysis.curves import AXES, compare, cumulative_best, mean_curve
+
+WriteRun = Callable[..., Path]
+Points = tuple[list[float], list[float]]
+
+
+def frame(*runs: Points, updates_per_epoch: tuple[float, ...] = ()) -> pd.DataFrame:
+    """Runs of (epochs, values) of the metric K."""
+    return pd.DataFrame(
+        [
+            {
+                "experiment_id": str(number),
+                "step": int(100 * epoch),
+                "epoch": epoch,
+                "updates": int(epoch * (updates_per_epoch[number] if updates_per_epoch else 10)),
+                "metric": "K",
+                "replicate": 0,
+                "value": value,
+            }
+            for number, (epochs, values) in enumerate(runs)
+            for epoch, value in zip(epochs, values, strict=True)
+        ]
+    )
+
+
+def curve(*runs: Points) -> pd.DataFrame:
+    return mean_curve(frame(*runs), "K")
+
+
+def test_runs_that_are_evaluated_elsewhere_are_interpolated() -> None:
+    mean = curve(([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]), ([1.2, 2.2, 3.2], [2.4, 4.4, 6.4]))
+    # The second run is 2 * epoch; at epoch 1 it is within half an interval of its first evaluation.
+    assert mean["epoch"].tolist() == [1, 2, 3]
+    assert mean["mean"].tolist() == pytest.approx([(1 + 2.4) / 2, (2 + 4) / 2, (3 + 6) / 2])
+    assert mean["sd"].tolist() == pytest.approx([1.4 / 2**0.5, 2 / 2**0.5, 3 / 2**0.5])
+    assert mean["lowest"].tolist() == pytest.approx([1, 2, 3])
+    assert mean["highest"].tolist() == pytest.approx([2.4, 4, 6])
+    # Of two runs, the interval of the mean is their range.
+    assert mean["low"].tolist() == mean["lowest"].tolist()
+    assert mean["high"].tolist() == mean["highest"].tolist()
+
+
+def test_a_run_that_ended_is_not_prolonged() -> None:
+    mean = curve(([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]), ([1.0], [3.0]))
+    assert mean["runs"].tolist() == [2, 1, 1]
+    assert mean["mean"].tolist() == [2, 1, 1]
+    assert mean["sd"].isna().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_diverged_run_stays_in_the_mean(bad: float) -> None:
+    mean = curve(([1.0, 2.0], [1.0, 1.0]), ([1.0, 2.0], [1.0, bad]))
+    assert mean["mean"].tolist() == [1, math.inf]
+    assert mean["sd"].isna().tolist() == [False, True]
+
+
+def test_of_a_metric_that_probes_measure_the_first_probe_counts(sweep: Path) -> None:
+    assert mean_curve(load(sweep), "K_0.9")["mean"].tolist() == [9, 7]
+
+
+def test_a_metric_that_is_not_logged_is_empty(sweep: Path) -> None:
+    for axis in AXES:
+        empty = mean_curve(load(sweep), "nothing", axis)
+        assert empty.empty
+        assert list(empty.columns) == [axis, "mean", "sd", "low", "high", "lowest", "highest", "runs"]
+    assert compare(load(sweep), "nothing").empty
+
+
+def test_updates_as_axis() -> None:
+    runs = frame(([1.0, 2.0], [4.0, 2.0]), ([1.0, 2.0], [4.0, 2.0]), updates_per_epoch=(10, 20))
+    mean = mean_curve(runs, "K", "updates", at=np.array([20.0]))
+    assert mean["mean"].tolist() == [(2 + 4) / 2]  # the first at its end, the second after one epoch
+
+
+def test_between_two_evaluations_a_best_value_is_the_last_that_is_known() -> None:
+    runs = frame(([0.0, 2.0], [4.0, 2.0]), ([0.0, 2.4], [6.0, 3.0]))
+    mean = mean_curve(runs, "K", between="hold")
+    # A step wherever one of the runs steps; the first of the two to end ends the curve.
+    assert mean["epoch"].tolist() == [0, 2]
+    assert mean["mean"].tolist() == [5, (2 + 6) / 2]
+    assert mean_curve(runs, "K", between="hold", at=np.array([-1.0, 1.9, 2.4]))["mean"].tolist() == pytest.approx(
+        [math.nan, 5, 2.5], nan_ok=True
+    )
+
+
+def test_by_updates_the_curve_ends_with_the_first_run_of_full_length() -> None:
+    full = ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0])
+    runs = frame(full, full, ([1.0], [9.0]), updates_per_epoch=(10, 20, 10))
+    mean = mean_curve(runs, "K", "updates", "hold")
+    # Not until 60, where only the second run is left; nor until 10, where the third one failed.
+    assert mean["updates"].tolist() == [10, 20, 30]
+    assert mean["runs"].tolist() == [2, 2, 2]
+    assert mean_curve(runs, "K", "updates", "hold", at=np.array([10.0]))["mean"].tolist() == [6]  # 3 and 9
+
+
+def test_cumulative_best(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_ppl": [math.nan, 3.0, 4.0, -math.inf, 2.0], "K": [1] * 5})
+    write_run("b", {"valid_ppl": [5.0, 1.0]}, init=1)
+    best = cumulative_best(load(root), "valid_ppl")
+    assert best["value"].tolist() == [math.inf, 3, 3, 3, 2, 5, 1]
+    assert best["init"].tolist() == [0] * 5 + [1] * 2  # all columns stay
+
+
+@given(st.lists(st.floats(0, 10) | st.just(math.nan), min_size=1, max_size=8))
+def test_cumulative_best_is_the_lowest_so_far(values: list[float]) -> None:
+    best = cumulative_best(frame(([float(n) for n in range(len(values))], values)), "K")["value"].tolist()
+    for end in range(len(values)):
+        assert best[end] == min((value for value in values[: end + 1] if value == value), default=math.inf)
+
+
+def test_settings_are_compared_where_all_of_them_are(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_ppl": [5.0, 4.0, 3.0, 2.0]}, truncation__K=10)
+    write_run("b", {"valid_ppl": [6.0, 4.0]}, truncation__K=5)
+    write_run("c", {"valid_ppl": [8.0, 6.0]}, truncation__K=5, init=1)
+    rows = compare(load(root), "valid_ppl", points=3)
+    assert rows["setting"].tolist() == ["fixed K=5"] * 3 + ["fixed K=10"] * 3
+    assert rows["epoch"].tolist() == [1, 1.5, 2] * 2
+    assert rows["mean"].tolist() == [7, 6, 5, 5, 4.5, 4]
+    held = compare(cumulative_best(load(root), "valid_ppl"), "valid_ppl", "updates", "hold", points=3)
+    assert held["updates"].tolist() == [20, 30, 40] * 2
+    assert held["mean"].tolist() == [7, 7, 5, 5, 5, 4]
+
+
+def test_no_common_range(root: Path, write_run: WriteRun) -> None:
+    directory = write_run("a", {"valid_ppl": [5.0]})
+    write_run("b", {"valid_ppl": [5.0]}, truncation__K=10)
+    late = load(root)
+    late.loc[late["experiment_id"] == "b", "epoch"] = 9.0
+    assert compare(late, "valid_ppl").empty
+    assert directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"axis": "epochs"},
+            "axis (=epochs) must be one of epoch, adaptive_epoch, updates, train_seconds; did you mean epoch?",
+        ),
+        ({"between": "step"}, "between (=step) must be one of interpolate, hold"),
+    ],
+)
+def test_bad_words(sweep: Path, arguments: dict[str, str], message: str) -> None:
+    for function in (mean_curve, compare):
+        with pytest.raises(AnalysisError) as error:
+            function(load(sweep), "valid_ppl", **arguments)
+        assert str(error.value) == message

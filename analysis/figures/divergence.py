@@ -1,0 +1,73 @@
+"""Diverged runs: what would squash the rest of a figure is cut, and said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.figures.style import NOTE, scale
+from analysis.statistics import ID
+
+CUT_NATS = float(np.log(5))
+
+
+def limit(values: pd.DataFrame, perplexity: bool) -> float:
+    """Above it a value has diverged: log 5 nats (a factor of 5 in PPL) above the runs' first evaluations.
+
+    The lower of two medians counts: of the first evaluations, and of the first after training began, when half of the
+    runs may have diverged.
+
+    Arguments:
+        values: `experiment_id`, `step`, `value`, of one metric.
+        perplexity: whether the values are exp(nats), else nats.
+
+    Returns:
+        Minus infinity if no value is finite.
+    """
+    finite = values[np.isfinite(values["value"])].sort_values("step")
+    if finite.empty:
+        return -float("inf")
+    starts = [rows.groupby(ID, observed=True)["value"].first().median() for rows in (finite, trained(finite))]
+    return float(min(starts) * np.exp(CUT_NATS) if perplexity else min(starts) + CUT_NATS)
+
+
+def highest(values: pd.DataFrame, perplexity: bool) -> float:
+    """The highest value after training began that is no divergence; arguments and minus infinity as in `limit`."""
+    own = trained(values)["value"]
+    inside = own[own <= limit(values, perplexity)]
+    return -float("inf") if inside.empty else float(inside.max())
+
+
+def diverged(values: pd.DataFrame, perplexity: bool) -> set[str]:
+    """The runs whose last value is above the limit or not a number; arguments as in `limit`."""
+    last = values.sort_values("step").drop_duplicates(ID, keep="last")
+    return set(last.loc[~(last["value"] <= limit(values, perplexity)), ID])
+
+
+def trained(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows after the first training step; all where there are no others."""
+    after = rows["step"] > 0
+    return rows[after] if after.any() else rows
+
+
+def end_axis(axes: Axes, values: pd.DataFrame, top: float, others: Iterable[Axes] = ()) -> None:
+    """End the vertical axis just above `top` if values are beyond it, and say so above; `others` share the axis."""
+    inside = values.loc[values["value"] <= top, "value"]
+    everywhere = [axes, *others]
+    for each in everywhere:
+        scale(each.yaxis, inside)
+    beyond = values.loc[~(values["value"] <= top), ID].nunique()  # NaN too
+    if not beyond:
+        return
+    runs = f"{beyond} of {values[ID].nunique()} runs"
+    if not np.isfinite(top):
+        axes.set_title(f"no finite value: {runs}", loc="left", **NOTE)
+        return
+    low = inside.min()
+    margin = 0.05 * (top - low or abs(top))
+    for each in everywhere:
+        each.set_ylim(low / 1.05 if each.get_yscale() == "log" else low - margin, top + margin)
+    axes.set_title(f"{runs} above {top + margin:.3g} or NaN", loc="left", **NOTE)

@@ -1,0 +1,9 @@
+"""What a figure's data lack."""
+
+from __future__ import annotations
+
+from analysis.errors import AnalysisError
+
+
+class NoDataError(AnalysisError):
+    """The data have nothing that this figure shows; `draw` leaves it out."""

@@ -1,0 +1,191 @@
+"""Targets and predictions at the beginning of the test split, at a run's best evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures.empty import NoDataError
+from analysis.figures.runs import Names, named
+from analysis.figures.style import ACCENT, COLORS, is_decade, legend_below, log_axis, new_figure, styled
+from analysis.statistics import ID
+
+MOST_SYMBOLS = 20  # more colours cannot be told apart
+STRIP_STEPS = 50  # of a stream: as many as can be read
+CURVE_STEPS = 100
+STREAMS = 3
+VALUES = r"value\d*$"
+DENSE = 3000  # points: more are counted in cells
+HIT, MISS = COLORS[0], ACCENT
+
+
+@styled
+def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
+    """Target and predicted symbols as aligned strips, a colour and number per symbol; wrong ones are marked below.
+
+    Arguments:
+        predictions: as from `load_predictions`, of at most 4 runs.
+        frame: as from `load`, with these runs at least.
+        title: written above.
+        names: `experiment_id` -> what its panel is called; the run's setting by default.
+
+    Raises:
+        NoDataError: no symbols, or more than 20 different ones.
+        AnalysisError: more than 4 runs.
+    """
+    rows = predictions[predictions["quantity"] == "symbol"]
+    runs = named(rows, frame, names)
+    count = int(rows[["target", "predicted"]].max().max()) + 1
+    if count > MOST_SYMBOLS:
+        raise NoDataError(f"symbols (={count}) must be at most {MOST_SYMBOLS}: there are no more colours")
+    colors = ListedColormap(_symbol_colors(count))
+    shown = rows[rows["position"] < rows["position"].min() + STRIP_STEPS]
+    streams = sorted(shown["stream"].unique())[:STREAMS]
+    figure = new_figure(title, 0.3 + len(runs) * (0.75 + 0.5 * len(streams)))
+    each = figure.subplots(len(runs), 1, squeeze=False, sharex=True).ravel()
+    for axes, (run, name) in zip(each, runs.items(), strict=True):
+        own = rows[rows[ID] == run]
+        wrong = int((own["target"] != own["predicted"]).sum())
+        for number, stream in enumerate(streams):
+            _strip(axes, shown[(shown[ID] == run) & (shown["stream"] == stream)], 3 * number, colors)
+        axes.set_ylim(3 * len(streams) - 0.5, -0.6)
+        places = [3 * number + row for number in range(len(streams)) for row in (0, 1)]
+        axes.set_yticks(places, ["target", "predicted"] * len(streams), fontsize="small")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_title(f"{name}: {wrong} of {len(own)} wrong")
+        axes.grid(visible=False)
+    each[-1].set_xlabel("step of the test stream")
+    if (rows["target"] != rows["predicted"]).any():
+        legend_below(figure, [Line2D([], [], color=MISS, marker="^", ls="", label="wrong")])
+    return figure
+
+
+@styled
+def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
+    """Intervals between events: along the sequence, and predicted against true; red where the event itself was missed.
+
+    Arguments and errors as in `symbols`.
+    """
+    rows = predictions[predictions["quantity"] == "interval"]
+    runs = named(rows, frame, names)
+    events = predictions[predictions["quantity"] == "event"]
+    keys = [ID, "stream", "position"]
+    hits = events[keys].assign(hit=(events["target"] == events["predicted"]).to_numpy())
+    rows = rows.merge(hits, on=keys, how="left")
+    rows["hit"] = rows["hit"].fillna(value=True).astype(bool)
+    figure = new_figure(title, 0.3 + 2.5 * len(runs))
+    grid = figure.subplots(len(runs), 2, squeeze=False, width_ratios=[2.2, 1])
+    for (along, against), (run, name) in zip(grid, runs.items(), strict=True):
+        own = rows[rows[ID] == run]
+        first = _first(own)
+        _along(along, first, "interval")
+        missed = first.loc[~first["hit"], "position"]
+        at_bottom = along.get_xaxis_transform()
+        along.plot(missed, np.full(len(missed), 0.02), "|", color=MISS, ms=5, transform=at_bottom)
+        along.set_title(name)
+        _against(against, own)
+        if len(events):
+            against.set_title(f"event: {(~own['hit']).mean():.0%} missed", loc="left")
+    legend_below(figure, [*_curve_keys(), *(_event_keys() if len(events) else [])])
+    return figure
+
+
+@styled
+def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
+    """Real-valued targets and predictions along a test stream.
+
+    Arguments and errors as in `symbols`.
+    """
+    rows = predictions[predictions["quantity"].astype(str).str.match(VALUES)]
+    runs = named(rows, frame, names)
+    quantities = sorted(rows["quantity"].unique())
+    figure = new_figure(title, 0.3 + 1.6 * len(runs) * len(quantities))
+    each = figure.subplots(len(runs) * len(quantities), 1, squeeze=False, sharex=True).ravel()
+    drawn = ((run, quantity) for run in runs for quantity in quantities)
+    for axes, (run, quantity) in zip(each, drawn, strict=True):
+        _along(axes, _first(rows[(rows[ID] == run) & (rows["quantity"] == quantity)]), quantity)
+        axes.set_title(runs[run] if quantity == quantities[0] else "")
+    for axes in each[:-1]:
+        axes.set_xlabel("")
+    legend_below(figure, _curve_keys())
+    return figure
+
+
+def _symbol_colors(count: int) -> list[Any]:
+    """The first symbol, in most tasks the blank, is pale."""
+    others = [*COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in COLORS)]
+    return [(0.93, 0.93, 0.93), *others[: count - 1]]
+
+
+def _strip(axes: Axes, rows: pd.DataFrame, top: int, colors: ListedColormap) -> None:
+    rows = rows.sort_values("position")
+    steps = rows["position"].to_numpy()
+    both = rows[["target", "predicted"]].to_numpy().T
+    axes.pcolormesh(
+        np.arange(steps[0], steps[-1] + 2) - 0.5, np.array([top - 0.5, top + 0.5, top + 1.5]), both,
+        cmap=colors, vmin=-0.5, vmax=colors.N - 0.5, edgecolors="white", lw=0.6,
+    )  # fmt: skip
+    for row, line in enumerate(both):
+        for step, symbol in zip(steps, line, strict=True):
+            light = sum(colors(int(symbol))[:3]) > 1.75
+            text = axes.text(
+                step, top + row, f"{symbol:.0f}", ha="center", va="center", fontsize=5.5,
+                color="black" if light else "white",
+            )  # fmt: skip
+            text.set_in_layout(False)
+    wrong = steps[both[0] != both[1]]
+    if len(wrong):  # a line of no point takes the whole layout down
+        axes.plot(wrong, np.full(len(wrong), top + 1.85), "^", color=MISS, ms=3.5, clip_on=False)
+
+
+def _first(rows: pd.DataFrame) -> pd.DataFrame:
+    """The beginning of the first stream."""
+    return rows[rows["stream"] == rows["stream"].min()].sort_values("position").head(CURVE_STEPS)
+
+
+def _along(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
+    axes.plot(rows["position"], rows["target"], color=".55", marker=".", ms=3, lw=0.9)
+    axes.plot(rows["position"], rows["predicted"], color=COLORS[1], lw=1.5)
+    if quantity == "interval":
+        positive = rows.loc[(rows["target"] > 0) & (rows["predicted"] > 0), ["target", "predicted"]].to_numpy()
+        if is_decade(positive.ravel()):
+            log_axis(axes.yaxis, positive.min(), positive.max())
+    axes.set_xlabel("step of the test stream")
+    axes.set_ylabel(quantity)
+
+
+def _against(axes: Axes, rows: pd.DataFrame) -> None:
+    positive = rows[(rows["target"] > 0) & (rows["predicted"] > 0)]
+    if positive.empty:
+        raise NoDataError("no interval is positive")
+    low, high = positive[["target", "predicted"]].min().min(), positive[["target", "predicted"]].max().max()
+    if len(positive) > DENSE:
+        axes.hexbin(
+            positive["target"], positive["predicted"], xscale="log", yscale="log", bins="log", gridsize=40, mincnt=1
+        )
+    else:
+        for hit, color in ((True, HIT), (False, MISS)):
+            own = positive[positive["hit"] == hit]
+            axes.plot(own["target"], own["predicted"], ".", color=color, ms=3.5, alpha=0.45, mew=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        log_axis(axis, low, high)
+    axes.plot([low, high], [low, high], color=".3", lw=1, ls="--")
+    axes.set_xlabel("true interval")
+    axes.set_ylabel("predicted interval")
+
+
+def _curve_keys() -> list[Line2D]:
+    target = Line2D([], [], color=".55", marker=".", ms=3, lw=0.9, label="target")
+    return [target, Line2D([], [], color=COLORS[1], lw=1.5, label="predicted")]
+
+
+def _event_keys() -> list[Line2D]:
+    names = {HIT: "event predicted", MISS: "event missed"}
+    return [Line2D([], [], color=color, marker=".", ls="", label=name) for color, name in names.items()]

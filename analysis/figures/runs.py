@@ -1,0 +1,80 @@
+"""Which single runs are looked at closely, and what they are called."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.figures.empty import NoDataError
+from analysis.statistics import ID, best_validation, format_value, labels, options_of, policies, validation_metrics
+
+MOST_RUNS = 4
+Names = Mapping[str, str]  # experiment_id -> what a panel is called
+
+
+def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST_RUNS) -> dict[str, str]:
+    """The best run of each kind of policy (fixed, adaptive), then of each policy (fixed K=5), at most `most`.
+
+    Arguments:
+        frame: as from `load`, of one dataset.
+        metric: the validation metric that says what is best; by default that of most runs.
+        most: how many runs.
+
+    Returns:
+        `experiment_id` -> what the run is called (see `run_names`), best first among equals of a kind.
+    """
+    metric = metric or validation_metrics(frame).mode()[0]
+    best = best_validation(frame[frame["metric"] == metric], metric)
+    options = options_of(frame)
+    policy = pd.Series(policies(options).astype(str).to_numpy(), index=options[ID])
+    best = best.assign(policy=best[ID].map(policy)).sort_values("valid", kind="stable")
+    kind = best["policy"].str.split(" ", n=1).str[0]
+    own = ~best["policy"].duplicated()
+    rank = np.where(~kind.duplicated(), 0, 1)
+    chosen = best.assign(rank=rank)[own].sort_values("rank", kind="stable").head(most)
+    names = run_names(frame)
+    return {run: names[run] for run in chosen[ID]}
+
+
+def run_names(frame: pd.DataFrame) -> dict[str, str]:
+    """`experiment_id` -> the run's setting, with `init` where it varies: `fixed K=5, lr=1, init=0`."""
+    options = options_of(frame)
+    names = labels(options).astype(str)
+    if "init" in options and len(options["init"].unique()) > 1:
+        names = names + ", init=" + options["init"].map(format_value)
+    return dict(zip(options[ID], names, strict=True))
+
+
+def named(table: pd.DataFrame, frame: pd.DataFrame, names: Names | None) -> dict[str, str]:
+    """The runs of a table that get a panel each, in the order of `names`, else of the table.
+
+    Raises:
+        NoDataError: the table is empty.
+        AnalysisError: more runs than panels.
+    """
+    found = list(table[ID].unique())
+    if not found:
+        raise NoDataError("no run has stored these rows")
+    if len(found) > MOST_RUNS:
+        raise AnalysisError(f"runs (={len(found)}) must be at most {MOST_RUNS}: a panel is drawn for each")
+    names = run_names(frame) if names is None else names
+    order = [run for run in names if run in found]
+    return {run: textwrap.fill(names[run], 46) for run in order}
+
+
+def option(frame: pd.DataFrame, run: str, name: str) -> float | None:
+    """A number among a run's options; None where it is null or absent."""
+    if name not in frame:
+        return None
+    value = frame.loc[frame[ID] == run, name].iloc[0]
+    return None if pd.isna(value) else float(value)
+
+
+def by_step(frame: pd.DataFrame, run: str, metric: str) -> pd.Series:
+    """A metric of a run by training step, mean over probes."""
+    rows = frame[(frame["metric"] == metric) & (frame[ID] == run)]
+    return rows.groupby("step")["value"].mean()

@@ -1,0 +1,162 @@
+"""One look for all figures: sizes, colours, axes with plain numbers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+COLOR_MAP = "viridis"
+STYLE = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper", font_scale=1.15),
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "figure.titlesize": "large",
+    "grid.color": ".9",
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
+    "image.cmap": COLOR_MAP,
+}
+# Seaborn's, those first that are easiest to tell apart; without the yellow and the pink, thin lines of which vanish.
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _, _GREY, _, _SKY = sns.color_palette("colorblind", 10)
+COLORS = [_BLUE, _ORANGE, _GREEN, _PURPLE, (0.1, 0.1, 0.1), _RED, _SKY, _BROWN, _GREY, (0.45, 0.15, 0.45)]
+ACCENT = _RED
+DASHES = ("-", "--", ":", "-.")
+NOTE: dict[str, Any] = {"fontsize": "small", "color": ".35"}
+REFERENCE: dict[str, Any] = {"color": ".35", "lw": 1, "ls": (0, (4, 2)), "zorder": 1.5}
+WIDTH = 7.5  # inches: of a page, so that the text is as small as the page's
+PLAIN, PLAIN_DECADES = (1e-3, 1e5), 5  # beyond, powers of ten
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in this style, and leave matplotlib's settings as they were."""
+
+    @functools.wraps(draw)
+    def within(*arguments: P.args, **named: P.kwargs) -> R:
+        with mpl.rc_context(STYLE):
+            return draw(*arguments, **named)
+
+    return within
+
+
+def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
+    """An empty figure with a title, laid out so that nothing overlaps; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.05))
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def panels(title: str, count: int, height: float, columns: int = 2, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of at most `columns`, each `height` inches high."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = new_figure(title, 0.4 + rows * height)
+    grid = figure.subplots(rows, columns, squeeze=False, **shared)
+    axes = list(grid.flat)
+    for empty in axes[count:]:
+        empty.remove()
+    for above in axes[count - columns : count]:
+        above.xaxis.set_tick_params(labelbottom=True)
+    return figure, axes[:count]
+
+
+def legend_below(figure: Figure, handles: list[Any]) -> None:
+    """A legend below all panels, in as many columns as fit; the figure gets higher by it."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    letter = 0.07  # inches, of a typical one
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / (longest * letter + 0.75))))
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.18 * -(-len(handles) // columns))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def measure_name(metric: str) -> str:
+    """A validation metric as an axis says it: `validation PPL`, `validation NLL (nats)`."""
+    measure = metric.removeprefix("valid_")
+    if measure == "nll":
+        return "validation NLL (nats)"
+    return "validation " + ("PPL" if measure == "ppl" else measure.replace("_", " "))
+
+
+def is_decade(values: pd.Series | np.ndarray) -> bool:
+    """Whether positive values span a decade."""
+    found = np.asarray(values, dtype=float)
+    found = found[np.isfinite(found)]
+    return bool(len(found) and found.min() > 0 and found.max() >= 10 * found.min())
+
+
+def log_axis(axis: Axis, lowest: float, highest: float) -> None:
+    """A logarithmic axis with plain numbers; powers of ten where these would be long or many."""
+    axis._set_axes_scale("log")  # type: ignore[attr-defined]
+    log_ticks(axis, lowest, highest)
+
+
+def log_ticks(axis: Axis, lowest: float, highest: float) -> None:
+    """The ticks of `log_axis`, on an axis that is logarithmic already."""
+    decades = np.log10(highest / lowest)
+    axis.set_minor_locator(NullLocator())
+    subs = (1, 2, 5) if decades < 1.7 else (1, 3) if decades < 3 else (1,)
+    if decades < PLAIN_DECADES:
+        axis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    if decades < PLAIN_DECADES and PLAIN[0] <= lowest and highest <= PLAIN[1]:
+        axis.set_major_formatter("{x:g}")
+    else:
+        axis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+
+
+def scale(axis: Axis, values: pd.Series | np.ndarray) -> None:
+    """A logarithmic axis for values that span a decade."""
+    if is_decade(values):
+        found = np.asarray(values, dtype=float)
+        found = found[np.isfinite(found)]
+        log_axis(axis, found.min(), found.max())
+
+
+def whole_numbers(axis: Axis, values: pd.Series | np.ndarray) -> None:
+    """An axis of counts: as `scale`, with ticks at whole numbers only."""
+    scale(axis, values)
+    if not is_decade(values):
+        axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+
+
+def few_ticks(axis: Axis) -> None:
+    """Ticks of a linear axis at 1, 2, 5, 10, ... of something, few enough for a small panel."""
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def ticks(axis: Axis, labels: list[str], most: int = 16) -> None:
+    """Ticks at 0, 1, 2, ... with labels; evenly left out where there are too many."""
+    every = -(-len(labels) // most)
+    axis.set_major_locator(FixedLocator(list(range(0, len(labels), every))))
+    axis.set_ticklabels(labels[::every])
+
+
+def outlined(width: float = 2.5) -> list[patheffects.AbstractPathEffect]:
+    """A dark edge, so that something white is seen on any colour."""
+    return [patheffects.Stroke(linewidth=width, foreground="black"), patheffects.Normal()]
+
+
+def edges(centres: np.ndarray) -> np.ndarray:
+    """Edges of cells around sorted centres: midway between two, and as far beyond the ends."""
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from analysis import AnalysisError
+from analysis.figures import clocks, convergence
+from tests.analysis.figures.made import fixed_and_adaptive, run, sweep
+
+
+def thick(axes: Axes) -> dict[str, list[float]]:
+    """The values of the lines of the settings, by label."""
+    lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    return {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in lines}
+
+
+def test_lines_are_means_over_init() -> None:
+    figure = convergence(fixed_and_adaptive(), "copy")
+    left, middle, right = figure.axes
+    lines = thick(left)
+    assert list(lines) == ["adaptive delta=0.9", "fixed K=5"]
+    assert lines["adaptive delta=0.9"] == pytest.approx([1.4, 1.1, 1.1])  # not the 6 before training
+    assert lines["fixed K=5"] == pytest.approx([1.7, 1.4, 1.35])
+    assert thick(middle)["fixed K=5"] == pytest.approx([1.7, 1.4, 1.3])  # 1.2 and 1.4 at the end
+    assert thick(right) == {"adaptive delta=0.9": [9, 9, 7, 6], "fixed K=5": [5, 5, 5, 5]}
+    assert len(left.collections) == 1  # the band of the setting with two runs
+    assert len(left.get_lines()) == 2 + 2  # and its two runs
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "validation PPL",
+        "best validation PPL",
+        "truncation K (steps)",
+    ]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(lines)
+    figure.draw_without_rendering()
+    assert not legend.get_window_extent().overlaps(left.get_tightbbox())
+    assert left.get_title(loc="left") == ""
+
+
+def test_the_axis_of_K_is_logarithmic_from_a_decade_on() -> None:
+    runs = [run(name, {"valid_ppl": [2.0, 1.5], "K": [K, K]}, truncation__K=K) for name, K in (("a", 2), ("b", 19))]
+    assert convergence(sweep(*runs), "").axes[2].get_yscale() == "linear"
+    runs.append(run("c", {"valid_ppl": [2.0, 1.5], "K": [20, 20]}, truncation__K=20))
+    assert convergence(sweep(*runs), "").axes[2].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("bad", [1e6, math.inf, math.nan])
+def test_a_diverged_run_does_not_squash_the_rest(bad: float) -> None:
+    frame = sweep(fixed_and_adaptive(), run("d", {"valid_ppl": [6.0, 1.8, 1.5, bad], "K": [5] * 4}, init=2))
+    left = convergence(frame, "").axes[0]
+    assert left.get_ylim() == pytest.approx((1.1 - 0.04, 1.9 + 0.04))  # values from 1.1 to 1.9, and 5% of that
+    assert left.get_title(loc="left") == "1 of 4 runs above 1.94 or NaN"
+    (band,) = left.collections
+    assert max(path.vertices[:, 0].max() for path in band.get_paths()) == 2  # it ends where the mean leaves
+
+
+def test_validation_before_training_is_drawn_if_there_is_nothing_else() -> None:
+    frame = sweep(run("a", {"valid_ppl": [1.4], "K": [5]}))
+    assert thick(convergence(frame, "").axes[0]) == {"fixed K=5": [1.4]}
+
+
+def test_only_diverged_runs() -> None:
+    frame = sweep(run("a", {"valid_ppl": [math.nan, math.inf]}))
+    assert convergence(frame, "").axes[0].get_title(loc="left") == "no finite value: 1 of 1 runs"
+
+
+def test_nothing_logged() -> None:
+    with pytest.raises(AnalysisError, match="no validation metric"):
+        convergence(sweep(run("a", {"K": [5]})), "")
+
+
+def test_clocks_hold_the_best_value_until_the_next_evaluation() -> None:
+    figure = clocks(fixed_and_adaptive(), "")
+    names = ["epoch", "epoch, probes counted", "updates", "training time (s)"]
+    assert [axes.get_xlabel() for axes in figure.axes] == names
+    for axes, unit in zip(figure.axes, (1, 1.5, 20, 2), strict=True):
+        line = next(line for line in axes.get_lines() if line.get_label() == "adaptive delta=0.9")
+        assert line.get_xdata() == pytest.approx(np.array([1, 2, 3]) * unit)
+        assert line.get_ydata() == pytest.approx([1.4, 1.1, 1.1])
+        assert line.get_drawstyle() == "steps-post"

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from analysis import AnalysisError
+from analysis.figures import draw, save_figures
+from analysis.results import Results
+from tests.analysis.figures import made
+
+WriteRun = Callable[..., Path]
+
+
+class Made(Results):
+    """Results that are in memory."""
+
+    def __init__(self, frame: pd.DataFrame, **tables: pd.DataFrame) -> None:
+        super().__init__([])
+        self.__dict__["frame"] = frame
+        self.tables = tables
+
+    def _table(self, name: str, ids: object) -> pd.DataFrame:
+        table = self.tables.get(name, made.gradients("none").iloc[:0].assign(position=0, quantity=""))
+        return table[table["experiment_id"].isin(list(ids))]  # type: ignore[call-overload]
+
+    def gradients(self, ids: object) -> pd.DataFrame:  # type: ignore[override]
+        return self._table("gradients", ids)
+
+    def positions(self, ids: object) -> pd.DataFrame:  # type: ignore[override]
+        return self._table("positions", ids)
+
+    def predictions(self, ids: object) -> pd.DataFrame:  # type: ignore[override]
+        return self._table("predictions", ids)
+
+
+def names(results: Results) -> list[str]:
+    return [drawing.name for drawing in draw(results)]
+
+
+def test_all_that_there_are_in_a_fixed_order() -> None:
+    runs = [made.fixed_and_adaptive()]
+    runs += [made.run(f"{lr}", {"valid_ppl": [6, 1.5], "K": [9, 9]}, lr=lr, truncation__K=9) for lr in (1.0, 3.0)]
+    runs.append(made.run("e", {"valid_ppl": [6, 1.5], "K": [5, 5]}, lr=3.0))
+    quantities = [("symbol", [1, 2]), ("interval", [0.1, 2.0]), ("event", [1, 2]), ("value", [0.1, -2.0])]
+    results = Made(
+        made.sweep(*runs),
+        gradients=pd.concat([made.gradients("a"), made.gradients("c")]),
+        positions=made.positions("c"),
+        predictions=pd.concat([made.predictions("c", name, target, target) for name, target in quantities]),
+    )
+    drawings = list(draw(results))
+    stems = (
+        "convergence clocks relative_bias lr_by_K parallel lag_profiles components lag_maps position_maps lag_ratios "
+        "symbols intervals values"
+    )
+    assert [drawing.name for drawing in drawings] == [f"{stem}_copy" for stem in stems.split()]
+    for drawing in drawings:
+        assert drawing.title
+        assert drawing.caption.endswith(".")
+        assert "  " not in drawing.caption
+        drawing.figure.draw_without_rendering()
+
+
+def test_metrics_alone() -> None:
+    assert names(Made(made.fixed_and_adaptive())) == ["convergence_copy", "clocks_copy", "relative_bias_copy"]
+
+
+def test_text_as_categories() -> None:
+    frame = made.fixed_and_adaptive()
+    text = dict.fromkeys(("metric", "dataset", "truncation"), "category")
+    assert names(Made(frame.astype(text))) == names(Made(frame))
+
+
+def test_one_run_before_training_and_one_that_diverged() -> None:
+    assert names(Made(made.sweep(made.run("a", {"valid_ppl": [6.0], "K": [5]})))) == ["convergence_copy", "clocks_copy"]
+    lost = Made(made.sweep(made.run("a", {"valid_ppl": [math.nan, math.inf], "K": [5, 5]})))
+    assert names(lost) == ["convergence_copy", "clocks_copy"]
+
+
+def test_nothing_before_the_first_evaluation(tmp_path: Path) -> None:
+    for frame in (made.fixed_and_adaptive().iloc[:0], made.sweep(made.run("a", {"K": [5]}))):
+        assert names(Made(frame)) == []
+        with pytest.raises(AnalysisError, match="no validation metric"):
+            save_figures(Made(frame), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_whole_alone_and_the_same_again(sweep: Path, write_run: WriteRun, tmp_path: Path) -> None:
+    write_run("d", {"valid_loss": [0.5, 0.4]}, dataset="my/linear")
+    out = tmp_path / "new" / "figures"
+    before = dict(mpl.rcParams)
+    paths = save_figures(Results(sweep), out)
+    assert dict(mpl.rcParams) == before
+    stems = [f"{kind}_{data}" for data in ("copy_fixed", "my_linear") for kind in ("convergence", "clocks")]
+    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")]
+    assert sorted(out.iterdir()) == sorted(paths)  # no temporary file is left
+    assert all(path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF") for path in paths)
+    content = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in save_figures(Results(sweep), out)] == content
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(AnalysisError, match="No space left on device"):
+        save_figures(Results(sweep), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AnalysisError, match=r"file/convergence_copy_fixed\.png cannot be written: "):
+        save_figures(Results(sweep), tmp_path / "file")

@@ -54,19 +54,19 @@ def _print_failure(console: Console, run: Run) -> None:
         facts.append(f"attempt {status.attempt}")
     console.print(Text(f"{status.state}  {run.label}", style="bold red"))
     console.print(Text(", ".join(facts), style="dim"))
-    trace = _end(status.directory / TRACEBACK)
+    trace = end_of(status.directory / TRACEBACK)
     if status.why and trace.partition("\n")[0] != status.why:
         console.print(Text(status.why))
     if trace:
         console.print(_indented(trace))
     if not trace or RAISED not in trace:
-        output = "\n".join(_end(status.directory / OUTPUT).splitlines()[-LINES:])
+        output = "\n".join(end_of(status.directory / OUTPUT).splitlines()[-LINES:])
         if output and output not in trace:  # who marks a crash may have stored it there
             console.print(Text(f"the last of {OUTPUT}:"))
             console.print(_indented(output))
 
 
-def _end(path: Path) -> str:
+def end_of(path: Path) -> str:
     """The end of a text file; empty if there is none, and where it cannot be read, why."""
     try:
         with open(path, "rb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections import Counter
@@ -18,7 +17,7 @@ from rich.text import Text
 
 from analysis.sweeps import Reader, Report, Run, Sweep
 from atbptt.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
-from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration
+from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, result
 
 WATCH_SECONDS = 2.0
 BLOCK_SECONDS = 60.0  # between blocks that differ in progress only, where the output is no terminal
@@ -144,8 +143,7 @@ def headline(sweep: Sweep, console: Console) -> list[RenderableType]:
     left = seconds_left(sweep)
     if left is not None:
         where.append(f"; about {duration(left)} left", style="not dim bold")
-    typed = ("python", *sweep.command) if sweep.command and sweep.command[0].endswith(".py") else sweep.command
-    return [Text(shlex.join(typed), style="bold"), where, _counts(sweep.runs, console)]
+    return [Text(sweep.typed, style="bold"), where, _counts(sweep.runs, console)]
 
 
 def seconds_left(sweep: Sweep) -> float | None:
@@ -250,7 +248,7 @@ def ended_table(runs: Sequence[Run], console: Console) -> Table:
     for run in runs:
         status = run.status
         style = STYLES[status.state]
-        table.add_row(Text(status.state, style=style), Text(run.label), Text(status.why or result(status)))
+        table.add_row(Text(status.state, style=style), Text(run.label), Text(result(status)))
     return table
 
 
@@ -260,17 +258,6 @@ def _table(console: Console, show_header: bool) -> Table:
 
 def _gap(console: Console) -> int:
     return 2 if console.width >= WIDE else 1
-
-
-def result(status: RunStatus) -> str:
-    """The best a run found and how far it came: `valid_ppl 1.02 at epoch 28; epoch 30 of 30, K 9`."""
-    if status.epoch is None:
-        return ""
-    told = f"epoch {status.epoch:.3g}" + ("" if status.epochs is None else f" of {status.epochs:g}")
-    told += "" if status.K is None else f", K {status.K}"
-    if status.best is None or status.best_epoch is None:
-        return told
-    return f"{status.monitor} {status.best:.4g} at epoch {status.best_epoch:.3g}; {told}"
 
 
 def _three_digits(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +52,12 @@ class Sweep:
     started: float
     launching: bool | None
     runs: tuple[Run, ...]
+
+    @property
+    def typed(self) -> str:
+        """The command, ready to be typed again."""
+        python = ("python",) if self.command and self.command[0].endswith(".py") else ()
+        return shlex.join((*python, *self.command))
 
 
 @dataclass(frozen=True)

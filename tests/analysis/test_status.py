@@ -88,7 +88,7 @@ def test_a_sweep_is_a_headline_and_what_runs_and_what_went_wrong() -> None:
 def test_finished_and_waiting_runs_are_listed_if_all_are_asked_for() -> None:
     lines = shown(Report((EVERYTHING,), (), ()), show_all=True)
     assert [line.split(maxsplit=2) for line in lines[9:]] == [
-        ["finished", "lr=1", "valid_ppl 1.25 at epoch 1.5; epoch 4 of 4, K 7"],
+        ["finished", "lr=1", "epoch 4 of 4, K 7, valid_ppl 1.25 at epoch 1.5"],
         ["waiting", "lr=7"],
     ]
 

@@ -1,0 +1,92 @@
+"""What came of each run: its state, its best evaluation, how it ended. A row a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.statistics import ID, best_validation, policies, validation_metrics
+from analysis.sweeps import Run
+from atbptt.status import UNKNOWN
+
+BEST = ["metric", "step", "epoch", "valid", "test", "K"]
+
+
+def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+    """The state and the best evaluation of each run, best first.
+
+    Arguments:
+        frame: metrics, as from `load`; may be empty.
+        options: a row per run, as from `load_options`.
+        runs: as from `analysis.sweeps.Reader`.
+
+    Returns:
+        A row per run in `options`, by data set, metric and validation; runs without a finite validation come last.
+
+        - `experiment_id`, `dataset`, `policy`, `init`, `label` (of the run in its sweep), `state`, `epochs` (budget);
+        - `metric`, `step`, `epoch`, `valid`, `test`, `K` (steps): as from `best_validation`, null without one;
+        - `rank`: among the runs of the same data set and metric, 1 is the best; equals share the better one;
+        - `evaluations` (of the validation metric, after training began), `first_step` and `last_step` (of all of them),
+          `last_valid`, `last_K` (steps, in use at the end), `reached` (epochs so far), `train_seconds` (s).
+    """
+    # Of a run that is in two folders the longer one counts, as for its metrics.
+    known = {run.last.experiment_id: run for run in sorted(runs, key=lambda run: run.last.epoch or 0.0)}
+    own = [known.get(identity) for identity in options[ID]]
+    rows = pd.DataFrame(
+        {
+            ID: options[ID].to_numpy(),
+            "dataset": _text(options, "dataset"),
+            "policy": policies(options).astype(str).to_numpy(),
+            "init": options["init"].to_numpy() if "init" in options else None,
+            "label": [run.label if run else "" for run in own],
+            "state": [run.status.state if run else UNKNOWN for run in own],
+            "epochs": pd.array([run.last.epochs if run else None for run in own], dtype="Float64"),
+            "told": pd.array([run.last.train_seconds if run else None for run in own], dtype="Float64"),
+        }
+    )
+    rows = rows.merge(_best(frame), on=ID, how="left").merge(_ends(frame), on=ID, how="left")
+    # A run tells its time more often than it evaluates; one whose status cannot be read told none.
+    rows["train_seconds"] = rows.pop("told").astype("float64").fillna(rows["train_seconds"])
+    keys = ["dataset", "metric"]
+    rows["rank"] = rows.groupby(keys, observed=True)["valid"].rank(method="min")
+    return rows.sort_values([*keys, "rank", "label", ID], kind="stable", ignore_index=True, na_position="last")
+
+
+def _text(options: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in options:
+        return np.full(len(options), "unknown", dtype=object)
+    return options[name].astype(object).where(options[name].notna(), "unknown").astype(str).to_numpy()
+
+
+def _best(frame: pd.DataFrame) -> pd.DataFrame:
+    try:
+        best = best_validation(frame)[[ID, *BEST]]
+    except AnalysisError:  # nothing is evaluated yet
+        return pd.DataFrame({ID: pd.Series(dtype=str), **{name: pd.Series(dtype=float) for name in BEST}})
+    return best.assign(metric=best["metric"].astype(str))
+
+
+def _ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """How far each run is, and what it validated last."""
+    by_run = frame.groupby(ID, observed=True)
+    ends = pd.DataFrame({"reached": by_run["epoch"].max(), "train_seconds": by_run["train_seconds"].max()})
+    ends["last_K"] = _last(frame[frame["metric"] == "K"])["value"]
+    try:
+        metrics = validation_metrics(frame)
+    except AnalysisError:
+        return ends.assign(evaluations=0, first_step=np.nan, last_step=np.nan, last_valid=np.nan).reset_index()
+    valid = frame[frame["metric"].isin(metrics.unique())]
+    valid = valid[valid["metric"].astype(str) == valid[ID].map(metrics.astype(str))]
+    last = _last(valid)
+    ends["first_step"] = valid.groupby(ID, observed=True)["step"].min()
+    ends["last_step"], ends["last_valid"] = last["step"], last["value"]
+    ends["evaluations"] = valid[valid["step"] > 0].groupby(ID, observed=True)["step"].nunique()
+    return ends.fillna({"evaluations": 0}).reset_index()
+
+
+def _last(rows: pd.DataFrame) -> pd.DataFrame:
+    """The last row of each run."""
+    return rows.sort_values("step", kind="stable").drop_duplicates(ID, keep="last").set_index(ID)

@@ -1,15 +1,16 @@
-# make demo   the main job on the embedded default: sweep, results table, figures
+# make demo   the main job on the embedded default: sweep, results table, report
 # make test   all tests but the slow ones
+# make test-browser  the report in headless Chromium, which it installs where it can (Debian, as root)
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
 # make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
-# make bench  time and memory against plain baselines and the floor, in about 10 minutes
+# make bench  time and memory against plain baselines and the floor, in about 11 minutes
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow test-slurm torture bench lint types clean
+.PHONY: env demo test test-slow test-browser test-slurm torture bench lint types clean
 
 env: $(VENV)/installed
 
@@ -24,13 +25,17 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: env
 	$(RUN) launch.py -m truncation=adaptive lr=1,10
 	$(RUN) -m analysis table outputs/copy_fixed
-	$(RUN) -m analysis figures outputs/copy_fixed
+	$(RUN) -m analysis report outputs/copy_fixed
 
 test: env
-	$(RUN) -m pytest -n 2 -m "not slow and not slurm"
+	$(RUN) -m pytest -n 2 -m "not slow and not browser and not slurm"
 
 test-slow: env
 	$(RUN) -m pytest -n 2 -m slow
+
+test-browser: env
+	tests/browser/install.sh
+	$(RUN) -m pytest -m browser tests/browser
 
 test-slurm: env
 	$(RUN) -m pytest -m slurm tests/slurm

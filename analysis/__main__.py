@@ -1,46 +1,28 @@
-"""`python -m analysis COMMAND PATH...`: table, figures, status, failures."""
+"""`python -m analysis COMMAND PATH...`: table, figures, report, status, failures, compact, export."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from analysis.results import Results
 
 PATHS_HELP = "run directories, or folders with runs below them: an experiment, outputs/"
+FORMATS = ("terminal", "markdown", "latex", "csv")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 1 after one line on stderr that names the bad input."""
     options = _parser().parse_args(arguments)
     try:
-        # Imported where they are used: each command pays for its own libraries only.
-        if options.command == "status":
-            from analysis.status import print_status, watch_status
-
-            (watch_status if options.watch else print_status)(options.path, options.all)
-        elif options.command == "failures":
-            from analysis.failures import print_failures
-
-            print_failures(options.path)
-        elif options.command == "table":
-            from analysis.table import print_table
-
-            print_table(*_read(options.path), options.metric)
-        else:
-            from analysis.figures import save_figures
-
-            frame, _ = _read(options.path)
-            for path in save_figures(frame, options.out or options.path[0] / "figures"):
-                print(path)
+        options.run(options)
         sys.stdout.flush()
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -51,14 +33,107 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+# Libraries are imported where they are used: each command pays for its own only.
+
+
+def _table(options: argparse.Namespace) -> None:
+    from analysis.table import print_table
+
+    results = _results(options)
+    _require_evaluations(results)
+    print_table(results, options.metric, options.format)
+
+
+def _figures(options: argparse.Namespace) -> None:
+    from analysis.figures import save_figures
+
+    results = _results(options)
+    _require_evaluations(results)
+    for path in save_figures(results, options.out or options.path[0] / "figures"):
+        print(path)
+    _warn(results.problems)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from analysis.report import write_report
+
+    results = _results(options)
+    print(write_report(results, options.out or options.path[0] / "report.html"))
+    _warn(results.problems)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from analysis.status import print_status, watch_status
+
+    (watch_status if options.watch else print_status)(options.path, options.all)
+
+
+def _failures(options: argparse.Namespace) -> None:
+    from analysis.failures import print_failures
+
+    print_failures(options.path)
+
+
+def _compact(options: argparse.Namespace) -> None:
+    from analysis.compacting import compact
+
+    for written in compact(options.path):
+        print(f"{written.path}: {written.runs} runs, {written.rows:,} rows")
+        _warn(written.problems)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from analysis.exporting import export
+
+    results = _results(options)
+    for path in export(results, options.out or options.path[0] / "export"):
+        print(path)
+    _warn(results.problems)
+
+
+def _results(options: argparse.Namespace) -> Results:
+    from analysis.results import Results
+
+    return Results(options.path)
+
+
+def _require_evaluations(results: Results) -> None:
+    """Raise an AnalysisError where no run has come to an evaluation; what is left out goes to stderr."""
+    from atbptt.schema import FAILED
+
+    frame, status = results.frame, results.status
+    _warn(results.problems)
+    if frame.empty:
+        failed = int((status["state"] == FAILED).sum())
+        where = ", ".join(map(str, results.paths))
+        raise AnalysisError(f"{where}: no evaluation yet (runs: {len(status)}, failed: {failed})")
+
+
+def _warn(problems: Sequence[str]) -> None:
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    if len(problems) > 1:
+        print(f"{len(problems)} warnings", file=sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description="What runs are doing, and what they found.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    table = commands.add_parser(
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], summary: str, description: str
+    ) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=summary, description=description)
+        made.set_defaults(run=run)
+        return made
+
+    table = command(
         "table",
-        help="print validation and test at the best validation, mean (sd) over init",
-        description="Print, for each setting of policy and options, the validation and test value at the "
-        "best validation of each run: mean (sd) over init.",
+        _table,
+        "print validation and test at the best validation, mean (sd) over init",
+        "Print, for each setting of policy and options, the validation and test value at the best validation of each "
+        "run: mean (sd) over init, beside the published value where there is one; then differences between policies at "
+        "equal init, and how long each took to reach a target.",
     )
     table.add_argument(
         "--metric",
@@ -66,57 +141,68 @@ def _parser() -> argparse.ArgumentParser:
         help="the valid_... metric to choose and report by, lower is better; test_... goes with it "
         "(default: valid_ppl, or valid_loss, or valid_nll for runs that have no other)",
     )
-    figures = commands.add_parser(
+    table.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="terminal",
+        help="how to write it (default: terminal); latex needs the package booktabs, csv has all digits",
+    )
+    figures = command(
         "figures",
-        help="draw validation and K against epoch",
-        description="Draw the validation value and the truncation length K against the epoch, a figure for "
-        "each dataset, as PNG and PDF.",
+        _figures,
+        "draw all that the runs allow, as PNG and PDF",
+        "Draw, for each dataset, validation, K and relative bias over training, lag profiles, options, predictions: "
+        "all that the runs hold, as PNG and PDF.",
     )
-    figures.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write to (default: figures/ in the first PATH)"
+    report = command(
+        "report",
+        _report,
+        "write one HTML file with all of it",
+        "Write one HTML file that needs no network: summary, leaderboard, tables, figures, failures, configuration, "
+        "environment.",
     )
-    status = commands.add_parser(
+    status = command(
         "status",
-        help="show what is going on: waiting, running (speed, time left), finished, failed, stale",
-        description="Show for each sweep how many runs wait, run, are finished, failed or stale (killed, or not heard "
+        _status,
+        "show what is going on: waiting, running (speed, time left), finished, failed, stale",
+        "Show for each sweep how many runs wait, run, are finished, failed or stale (killed, or not heard "
         "of for long), how long it takes yet, and what runs and what went wrong.",
     )
     status.add_argument("--all", action="store_true", help="list every run, those that are finished or wait too")
     status.add_argument("--watch", action="store_true", help="go on showing it until nothing runs any more, or Ctrl-C")
-    failures = commands.add_parser(
+    failures = command(
         "failures",
-        help="show why runs failed: reason, traceback, last output",
-        description="Show for each run that failed, was killed or hangs the reason, the traceback, and where there is "
+        _failures,
+        "show why runs failed: reason, traceback, last output",
+        "Show for each run that failed, was killed or hangs the reason, the traceback, and where there is "
         "none the last lines that it printed.",
     )
-    for command in (table, figures, status, failures):
-        command.add_argument("path", nargs="+", type=Path, metavar="PATH", help=PATHS_HELP)
+    compact = command(
+        "compact",
+        _compact,
+        "write one file for each folder of runs, from which thousands load at once",
+        "Write, for each folder that holds runs, one verified file with their options and metrics. Loading takes it "
+        "where it is up to date; nothing is deleted.",
+    )
+    export = command(
+        "export",
+        _export,
+        "write CSV in the form of the released code, and TensorBoard event files",
+        "Write options.csv (a row a run) and metrics.csv.gz (a row per evaluation and metric), joined on "
+        "experiment_id, and a folder of TensorBoard event files for each run.",
+    )
+    for made, kind, default in (
+        (figures, "DIR", "figures/"),
+        (report, "FILE", "report.html"),
+        (export, "DIR", "export/"),
+    ):
+        what = "file" if kind == "FILE" else "folder"
+        made.add_argument(
+            "--out", type=Path, metavar=kind, help=f"{what} to write to (default: {default} in the first PATH)"
+        )
+    for made in (table, figures, report, status, failures, compact, export):
+        made.add_argument("path", nargs="+", type=Path, metavar="PATH", help=PATHS_HELP)
     return parser
-
-
-def _read(paths: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Metrics with options, and states; what is left out of them goes to stderr."""
-    from analysis.loading import RunsWarning, load, load_status
-    from atbptt.schema import FAILED
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RunsWarning)
-        frame, status = load(paths), load_status(paths)
-    problems: dict[str, None] = {}  # both reports name the same directories: each once, in order
-    for warning in caught:
-        if isinstance(warning.message, RunsWarning):
-            problems.update(dict.fromkeys(warning.message.problems))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    if len(problems) > 1:
-        print(f"{len(problems)} warnings", file=sys.stderr)
-    if frame.empty:
-        failed = int((status["state"] == FAILED).sum())
-        where = ", ".join(map(str, paths))
-        raise AnalysisError(f"{where}: no evaluation yet (runs: {len(status)}, failed: {failed})")
-    return frame, status
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def test_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_figures_are_written_below_the_path_and_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["figures", str(sweep)]) == 0
-    files = [sweep / "figures" / f"convergence_copy_fixed.{suffix}" for suffix in ("png", "pdf")]
+    names = ("convergence", "clocks")
+    files = [sweep / "figures" / f"{name}_copy_fixed.{kind}" for name in names for kind in ("png", "pdf")]
     assert capsys.readouterr().out.splitlines() == [str(file) for file in files]
     assert all(file.stat().st_size > 0 for file in files)
     assert main(["table", str(sweep)]) == 0  # the figures are no run
@@ -33,7 +34,7 @@ def test_figures_are_written_below_the_path_and_named(sweep: Path, capsys: pytes
 
 def test_figures_elsewhere(sweep: Path, tmp_path: Path) -> None:
     assert main(["figures", str(sweep), "--out", str(tmp_path / "there")]) == 0
-    assert len(list((tmp_path / "there").iterdir())) == 2
+    assert len(list((tmp_path / "there").iterdir())) == 4
     assert not (sweep / "figures").exists()
 
 
@@ -83,7 +84,7 @@ def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_output_folder_that_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sweep / "taken").touch()
     assert main(["figures", str(sweep), "--out", str(sweep / "taken")]) == 1
-    assert capsys.readouterr().err.startswith(f"error: cannot write {sweep}/taken/convergence_copy_fixed.png: ")
+    assert capsys.readouterr().err.startswith(f"error: {sweep}/taken/convergence_copy_fixed.png cannot be written: ")
 
 
 def test_status(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +153,7 @@ def test_status_and_failures_start_without_tables(root: Path) -> None:
 
 
 def test_the_package_has_the_names_it_lists() -> None:
+    assert {*analysis.__all__} == {name for names in analysis._HOMES.values() for name in names}
     assert {*analysis.__all__} == {name for name in analysis.__all__ if getattr(analysis, name) is not None}
     with pytest.raises(AttributeError, match="module 'analysis' has no attribute 'lode'"):
         analysis.lode  # noqa: B018

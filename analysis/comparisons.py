@@ -10,7 +10,7 @@ from analysis.pairs import paired_differences
 from analysis.results import Results
 from analysis.statistics import Group, comparable, format_value, options_of, policies, settings
 from analysis.targets import default_target, summarize_targets
-from analysis.uncertainty import LEVEL
+from analysis.uncertainty import INTERVAL_RUNS, LEVEL
 
 PAIRS = 2  # of runs at least: one pair tells no spread
 CLOCKS = dict(zip(AXES, ("epoch", "with probes", "updates", "train s"), strict=True))
@@ -36,7 +36,8 @@ def paired_table(group: Group, reference: str | None = None) -> Table | None:
         reference: a policy, by default the best, see `paired_differences`, which has the errors too.
 
     Returns:
-        A row per policy and values of the other options that has two pairs; None if there is no such row.
+        A row per policy and values of the other options that has two pairs, with the interval of the mean difference
+        where there are at least four; None if there is no such row.
     """
     options = options_of(group.runs)
     rows = paired_differences(group.runs, group.metric, reference)
@@ -51,9 +52,12 @@ def paired_table(group: Group, reference: str | None = None) -> Table | None:
         column(rows, f"valid {measure}", moments("valid"), lambda *row: signed(*row)[0]),
         column(rows, f"test {measure}", moments("test"), lambda *row: signed(*row)[0]),
     ]
-    head, cells = column(rows, f"{LEVEL:.0%} of {of}", moments(of), lambda *row: signed(*row)[1])
+    enough = rows["pairs"] >= INTERVAL_RUNS
+    if enough.any():
+        shown = rows[moments(of)].where(enough)
+        parts.append(column(shown, f"{LEVEL:.0%} of {of}", moments(of), lambda *row: signed(*row)[1]))
     title = f"difference from {rows['reference'].iloc[0]} at equal init, mean (sd)"
-    return assembled(group, "_pairs", title, [*parts, (head, cells)])
+    return assembled(group, "_pairs", title, parts)
 
 
 def target_table(group: Group, target: float | None = None) -> Table | None:

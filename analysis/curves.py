@@ -99,7 +99,7 @@ def compare(
     settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
     first = rows.groupby(ID)[axis].min().max()
     last = min((_end(_runs(own, axis)) for _, own in rows.groupby(settings)), default=-np.inf)
-    at = np.linspace(first, last, points) if first <= last else np.empty(0)
+    at = np.unique(np.linspace(first, last, points)) if first <= last else np.empty(0)
     curves = {
         label: mean_curve(rows[settings == label], metric, axis, between, at)
         for label in sorted(settings.unique(), key=natural)

@@ -235,9 +235,11 @@ def _each_once(runs: Runs, problems: list[str]) -> Runs:
 def _longer(runs: Runs, first: int, second: int, problems: list[str]) -> int:
     lengths = {index: _evaluations(runs, index) for index in (first, second)}
     kept, dropped = (first, second) if lengths[first] >= lengths[second] else (second, first)
+    more = lengths[kept] > lengths[dropped]
+    why = f"one with more evaluations ({lengths[kept]}, here {lengths[dropped]})" if more else "first"
     problems.append(
         f"{runs.places[dropped].directory}: {ID} {runs.ids[kept]} is also in {runs.places[kept].directory}; "
-        f"kept the one with more evaluations ({lengths[kept]}, here {lengths[dropped]})"
+        f"kept the {why}"
     )
     return kept
 

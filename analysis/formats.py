@@ -137,7 +137,8 @@ def _pipes(cells: Sequence[str]) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\|*<`])", r"\\\1", text)
+    # Within a word an underscore is itself; `$` begins mathematics on GitHub.
+    return re.sub(r"([\\|*<`~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;))", r"\\\1", text)
 
 
 def _markdown_cell(cell: Cell) -> str:

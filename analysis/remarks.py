@@ -41,7 +41,7 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
 def file_patterns(status: pd.DataFrame) -> list[str]:
     """Where the runs' files are: a pattern for each folder that holds runs."""
     folders = sorted({str(Path(directory).parent) for directory in status["directory"]})
-    return [f"{folder}/<experiment_id>/{{options,metrics,gradients}}.parquet" for folder in folders]
+    return [f"{folder}/<experiment_id>/*.parquet" for folder in folders]
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -28,9 +28,8 @@ from analysis.statistics import (
     settings,
     summarize,
 )
-from analysis.uncertainty import LEVEL
+from analysis.uncertainty import INTERVAL_RUNS, LEVEL
 
-INTERVAL_RUNS = 4  # with fewer, the interval of the mean is the range of the runs
 SHOWN_ROWS = 10  # of the comparisons below the main table in a terminal
 SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 

@@ -13,7 +13,7 @@ from analysis.statistics import GROUPED, ID, options_of, policies, settings
 
 
 def time_to_target(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
-    """The first evaluation of each run at which a metric is at most the target.
+    """The first evaluation of each run at which a metric is finite and at most the target.
 
     Between two evaluations nothing is known, so the answer is late by up to the interval between them.
 
@@ -29,7 +29,8 @@ def time_to_target(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFr
     """
     rows = frame.loc[(frame["metric"] == metric) & (frame["replicate"] == 0), [ID, "step", *AXES, "value"]]
     runs = rows[[ID]].drop_duplicates().sort_values(ID)
-    reached = rows[rows["value"] <= target].sort_values("step", kind="stable").drop_duplicates(ID)
+    reached = rows[(rows["value"] <= target) & np.isfinite(rows["value"])]
+    reached = reached.sort_values("step", kind="stable").drop_duplicates(ID)
     return runs.merge(reached[[ID, *AXES]].astype(dict.fromkeys(AXES, float)), on=ID, how="left")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -78,7 +80,7 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
         axes.set_xlabel(name)
     end_axis(each[0], best, top, each[1:])
     for axes in each[::2]:
-        axes.set_ylabel(f"best {measure_name(lines.metric)}")
+        axes.set_ylabel(textwrap.fill(f"best {measure_name(lines.metric)}", 20))  # the panels are low
     legend_below(figure, thick_lines(each[0], lines))
     return figure
 

@@ -69,6 +69,8 @@ def save_figures(results: Results, folder: Path) -> list[Path]:
     Raises:
         AnalysisError: no validation metric is logged yet, or the folder cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise AnalysisError(f"{folder}: is a file; give a folder to write to")
     paths = [save(drawing.figure, folder / f"{drawing.name}.{kind}") for drawing in draw(results) for kind in FORMATS]
     if not paths:
         raise AnalysisError("no validation metric (valid_...) is logged yet")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.figures.divergence import trained
 from analysis.figures.empty import NoDataError
 from analysis.figures.runs import Names, by_step, named
-from analysis.figures.style import COLOR_MAP, edges, log_ticks, outlined, panels, styled, ticks
+from analysis.figures.style import COLOR_MAP, edges, log_ticks, more_lines, outlined, panels, styled, ticks
 from analysis.statistics import ID
 
 RANGE = 1e-8  # of the largest phi: below, all has the darkest colour, and lags that have nothing else are left out
@@ -28,7 +28,7 @@ def lag_maps(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     evaluations = gradients.groupby(ID, observed=True)["step"].nunique()
     gradients = gradients[gradients[ID].isin(evaluations.index[evaluations > 1])]
     runs = named(gradients, frame, names)
-    figure, each = panels(title, len(runs), 2.5, sharex=True, sharey=True)
+    figure, each = panels(title, len(runs), 2.5 + more_lines(runs.values()), sharex=True, sharey=True)
     tables = {run: gradients[gradients[ID] == run].pivot_table("phi", ["step", "epoch"], "lag") for run in runs}
     norm, last = _range(list(tables.values()))
     for axes, (run, name) in zip(each, runs.items(), strict=True):
@@ -69,7 +69,7 @@ def position_maps(positions: pd.DataFrame, frame: pd.DataFrame, title: str, name
     if rows == 1:
         raise NoDataError("probes have a single loss position")
     height = 0.9 + min(0.2 * rows, 2.5)
-    figure, each = panels(title, len(runs), height, sharex=True)
+    figure, each = panels(title, len(runs), height + more_lines(runs.values()), sharex=True)
     norm, last = _range(list(tables.values()))
     for axes, (run, name) in zip(each, runs.items(), strict=True):
         table = tables[run]

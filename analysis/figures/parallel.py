@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,11 +14,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures.empty import NoDataError
 from analysis.figures.outcomes import outcomes
-from analysis.figures.style import COLOR_MAP, NOTE, WIDTH, is_decade, measure_name, new_figure, styled
+from analysis.figures.style import COLOR_MAP, NOTE, WIDTH, is_decade, measure_name, new_figure, plain, styled
 from analysis.statistics import format_value, natural, options_of, settings, validation_metrics
 
 MOST_LEVELS = 12  # of an option that are written; more numbers make an axis of numbers
 SPREAD = 0.5  # of the distance between two values, over which the lines through one are spread
+LETTERS = 20  # in a line of a value: as many as fit between two axes
 CURVE = 24  # points of a line between two axes
 
 
@@ -98,10 +101,11 @@ def _option(axes: Axes, number: int, values: pd.Series, name: str) -> np.ndarray
 
 def _axis(axes: Axes, number: int, name: str) -> None:
     axes.plot([number, number], [0, 1], color=".3", lw=1, zorder=3)
-    axes.text(number, 1.03, name, ha="center", va="bottom")
+    axes.text(number, 1.03, plain(name.replace(".", ".\n")), ha="center", va="bottom")
 
 
 def _label(axes: Axes, number: int, place: float, text: str) -> None:
+    text = plain(textwrap.fill(text, LETTERS))
     if number == 0:
         axes.text(-0.015, place, text, ha="right", va="center", fontsize="small")
         return

@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.empty import NoDataError
 from analysis.figures.runs import Names, named
-from analysis.figures.style import ACCENT, COLORS, is_decade, legend_below, log_axis, new_figure, styled
+from analysis.figures.style import ACCENT, COLORS, is_decade, legend_below, log_axis, more_lines, new_figure, styled
 from analysis.statistics import ID
 
+WIDE, BESIDE = (70, 70), (46, 46)  # letters of a title in a line: across the page, or beside another panel
 MOST_SYMBOLS = 20  # more colours cannot be told apart
 STRIP_STEPS = 50  # of a stream: as many as can be read
 CURVE_STEPS = 100
@@ -40,14 +41,14 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
         AnalysisError: more than 4 runs.
     """
     rows = predictions[predictions["quantity"] == "symbol"]
-    runs = named(rows, frame, names)
+    runs = named(rows, frame, names, WIDE)
     count = int(rows[["target", "predicted"]].max().max()) + 1
     if count > MOST_SYMBOLS:
         raise NoDataError(f"symbols (={count}) must be at most {MOST_SYMBOLS}: there are no more colours")
     colors = ListedColormap(_symbol_colors(count))
     shown = rows[rows["position"] < rows["position"].min() + STRIP_STEPS]
     streams = sorted(shown["stream"].unique())[:STREAMS]
-    figure = new_figure(title, 0.3 + len(runs) * (0.75 + 0.5 * len(streams)))
+    figure = new_figure(title, 0.3 + len(runs) * (0.75 + 0.5 * len(streams) + more_lines(runs.values())))
     each = figure.subplots(len(runs), 1, squeeze=False, sharex=True).ravel()
     for axes, (run, name) in zip(each, runs.items(), strict=True):
         own = rows[rows[ID] == run]
@@ -74,13 +75,13 @@ def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names:
     Arguments and errors as in `symbols`.
     """
     rows = predictions[predictions["quantity"] == "interval"]
-    runs = named(rows, frame, names)
+    runs = named(rows, frame, names, BESIDE)
     events = predictions[predictions["quantity"] == "event"]
     keys = [ID, "stream", "position"]
     hits = events[keys].assign(hit=(events["target"] == events["predicted"]).to_numpy())
     rows = rows.merge(hits, on=keys, how="left")
     rows["hit"] = rows["hit"].fillna(value=True).astype(bool)
-    figure = new_figure(title, 0.3 + 2.5 * len(runs))
+    figure = new_figure(title, 0.3 + (2.5 + more_lines(runs.values())) * len(runs))
     grid = figure.subplots(len(runs), 2, squeeze=False, width_ratios=[2.2, 1])
     for (along, against), (run, name) in zip(grid, runs.items(), strict=True):
         own = rows[rows[ID] == run]
@@ -104,9 +105,9 @@ def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     Arguments and errors as in `symbols`.
     """
     rows = predictions[predictions["quantity"].astype(str).str.match(VALUES)]
-    runs = named(rows, frame, names)
+    runs = named(rows, frame, names, WIDE)
     quantities = sorted(rows["quantity"].unique())
-    figure = new_figure(title, 0.3 + 1.6 * len(runs) * len(quantities))
+    figure = new_figure(title, 0.3 + len(runs) * (1.6 * len(quantities) + more_lines(runs.values())))
     each = figure.subplots(len(runs) * len(quantities), 1, squeeze=False, sharex=True).ravel()
     drawn = ((run, quantity) for run in runs for quantity in quantities)
     for axes, (run, quantity) in zip(each, drawn, strict=True):

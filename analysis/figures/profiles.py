@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures.runs import Names, by_step, named, option
-from analysis.figures.style import COLOR_MAP, legend_below, panels, styled
+from analysis.figures.style import COLOR_MAP, legend_below, more_lines, panels, styled
 from analysis.statistics import ID
 
 SHADES = (0.05, 0.45, 0.75)  # of the colour map: first, middle, last moment
@@ -36,7 +36,7 @@ def lag_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names
     """
     gradients = gradients[gradients["component"] == "all"]
     runs = named(gradients, frame, names)
-    figure, each = panels(title, len(runs), 2.6, sharex=True, sharey=True)
+    figure, each = panels(title, len(runs), 2.6 + more_lines(runs.values()), sharex=True, sharey=True)
     fitted = False
     for axes, (run, name) in zip(each, runs.items(), strict=True):
         profiles = _moments(gradients[gradients[ID] == run])

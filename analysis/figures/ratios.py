@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from analysis.figures.divergence import trained
 from analysis.figures.empty import NoDataError
 from analysis.figures.runs import Names, by_step, named
-from analysis.figures.style import ACCENT, COLORS, REFERENCE, legend_below, panels, scale, styled
+from analysis.figures.style import ACCENT, COLORS, REFERENCE, legend_below, more_lines, panels, scale, styled
 from analysis.statistics import ID
 
 MOST_BOXES = 20
@@ -35,7 +35,7 @@ def lag_ratios(positions: pd.DataFrame, frame: pd.DataFrame, title: str, names: 
         raise NoDataError("no two successive lags have a gradient")
     most = max(ratios["lag"].max() for ratios in found.values())
     width = next((width for width in WIDTHS if most <= width * MOST_BOXES), WIDTHS[-1])
-    figure, each = panels(title, len(found), 2.5, sharex=True, sharey=True)
+    figure, each = panels(title, len(found), 2.5 + more_lines(runs.values()), sharex=True, sharey=True)
     ends, fitted = [], False
     for axes, (run, ratios) in zip(each, found.items(), strict=True):
         bins = [group for _, group in ratios.groupby((ratios["lag"] - 1) // width)]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.errors import AnalysisError
 from analysis.figures.empty import NoDataError
+from analysis.figures.style import plain
 from analysis.statistics import ID, best_validation, format_value, labels, options_of, policies, validation_metrics
 
 MOST_RUNS = 4
@@ -49,8 +50,16 @@ def run_names(frame: pd.DataFrame) -> dict[str, str]:
     return dict(zip(options[ID], names, strict=True))
 
 
-def named(table: pd.DataFrame, frame: pd.DataFrame, names: Names | None) -> dict[str, str]:
-    """The runs of a table that get a panel each, in the order of `names`, else of the table.
+def named(
+    table: pd.DataFrame, frame: pd.DataFrame, names: Names | None, letters: tuple[int, int] = (70, 32)
+) -> dict[str, str]:
+    """The runs of a table that get a panel each, in the order of `names`, else of the table, with the panels' titles.
+
+    Arguments:
+        table: rows of some runs.
+        frame: as from `load`, with these runs at least.
+        names: `experiment_id` -> what it is called; the run's setting by default.
+        letters: how many there is room for in a line of a title: of a single panel, and of several.
 
     Raises:
         NoDataError: the table is empty.
@@ -63,7 +72,8 @@ def named(table: pd.DataFrame, frame: pd.DataFrame, names: Names | None) -> dict
         raise AnalysisError(f"runs (={len(found)}) must be at most {MOST_RUNS}: a panel is drawn for each")
     names = run_names(frame) if names is None else names
     order = [run for run in names if run in found]
-    return {run: textwrap.fill(names[run], 46) for run in order}
+    room = letters[len(order) > 1]
+    return {run: plain(textwrap.fill(names[run], room)) for run in order}
 
 
 def option(frame: pd.DataFrame, run: str, name: str) -> float | None:

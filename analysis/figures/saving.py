@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ def render(figure: Figure, kind: str = "png") -> bytes:
     """The content of a PNG or PDF file of a figure; the same figure gives the same bytes."""
     metadata: dict[str, Any] = {"CreationDate": None} if kind == "pdf" else {}
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # A letter that the font lacks, as of a name in Chinese, is drawn as a box.
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
 

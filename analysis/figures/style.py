@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -43,6 +44,7 @@ DASHES = ("-", "--", ":", "-.")
 NOTE: dict[str, Any] = {"fontsize": "small", "color": ".35"}
 REFERENCE: dict[str, Any] = {"color": ".35", "lw": 1, "ls": (0, (4, 2)), "zorder": 1.5}
 WIDTH = 7.5  # inches: of a page, so that the text is as small as the page's
+LETTER, LINE = 0.085, 0.18  # inches: a typical letter, and a line of text, of a legend
 PLAIN, PLAIN_DECADES = (1e-3, 1e5), 5  # beyond, powers of ten
 
 
@@ -61,7 +63,7 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
     """An empty figure with a title, laid out so that nothing overlaps; sizes in inches."""
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.05))
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(plain(title), x=0.01, ha="left")
     return figure
 
 
@@ -81,11 +83,24 @@ def panels(title: str, count: int, height: float, columns: int = 2, **shared: An
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:
     """A legend below all panels, in as many columns as fit; the figure gets higher by it."""
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    letter = 0.07  # inches, of a typical one
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / (longest * letter + 0.75))))
-    figure.set_figheight(figure.get_figheight() + 0.1 + 0.18 * -(-len(handles) // columns))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    width, key = figure.get_figwidth(), 0.75
+    labels = [textwrap.fill(str(handle.get_label()), int((width - key) / LETTER)) for handle in handles]
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    columns = max(1, min(len(handles), int(width / (longest * LETTER + key))))
+    rows = -(-len(handles) // columns)
+    lines = sum(max(label.count("\n") + 1 for label in labels[row::rows]) for row in range(rows))
+    figure.set_figheight(figure.get_figheight() + 0.1 + LINE * lines)
+    figure.legend(handles, [plain(label) for label in labels], loc="outside lower center", ncols=columns)
+
+
+def plain(text: str) -> str:
+    """Text that is drawn as it is: two dollar signs would make it a formula."""
+    return text.replace("$", r"\$")
+
+
+def more_lines(titles: Iterable[str]) -> float:
+    """How much higher a panel must be, in inches, so that there is room for the longest of some titles."""
+    return LINE * max(title.count("\n") for title in titles)
 
 
 def measure_name(metric: str) -> str:

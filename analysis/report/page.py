@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis.comparisons import paired_tables, target_tables
+from analysis.errors import AnalysisError
 from analysis.figures import draw
 from analysis.files import replacing
 from analysis.report.configuration import configuration
@@ -41,6 +42,8 @@ def write_report(results: Results, path: Path) -> Path:
     Raises:
         AnalysisError: no run that can be read, or the file cannot be written.
     """
+    if path.is_dir():  # told before the figures are drawn
+        raise AnalysisError(f"{path}: is a folder; give a file to write to")
     content = render(results, datetime.now().astimezone())
     with replacing(path) as temporary:
         temporary.write_text(content, encoding="utf-8")

@@ -85,10 +85,11 @@ def summary(
 def winners(outcomes: pd.DataFrame, options: pd.DataFrame) -> list[Winner]:
     """The best run of each data set and metric, with how many runs it is the best of."""
     ranked = outcomes[outcomes["rank"].notna()]
-    own = dict(zip(options[ID], labels(options), strict=True))
     best = []
     for (dataset, metric), runs in ranked.groupby(["dataset", "metric"], observed=True):
         first = runs.iloc[0]
+        rivals = options[options[ID].isin(runs[ID])]  # what differs from other data sets is no setting here
+        own = dict(zip(rivals[ID], labels(rivals), strict=True))
         best.append(
             Winner(
                 str(dataset),

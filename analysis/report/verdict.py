@@ -141,7 +141,7 @@ def _clamped(evaluated: pd.DataFrame, options: pd.DataFrame) -> list[Remark]:
         at = own[(own["last_K"].astype("Float64") == limit[limit.notna()]).fillna(False)]
         if not at.empty:
             values = listed(dict.fromkeys(format_value(value) for value in limit[at.index].astype(float)), 3)
-            text = f"{len(at)} of {number_of_runs(len(own))} that choose K ended at the {end} allowed: {name}={values}"
+            text = f"{len(at)} of {number_of_runs(len(own))} that choose K came to the {end} allowed: {name}={values}"
             found.append(Remark(NOTE, text, "leaderboard"))
     return found
 

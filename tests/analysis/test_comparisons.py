@@ -31,8 +31,8 @@ def test_differences(two_policies: Results) -> None:
     assert table.title == "demo, dataset copy_fixed: difference from fixed K=10 at equal init, mean (sd)"
     assert table.name == "demo_copy_fixed_ppl_pairs"
     assert texts(table) == [
-        ["policy", "pairs", "valid PPL", "test PPL", "95% of test"],
-        ["fixed K=5", "2", "+0.20 (0.14)", "+0.20 (0.14)", "[+0.10, +0.30]"],
+        ["policy", "pairs", "valid PPL", "test PPL"],
+        ["fixed K=5", "2", "+0.20 (0.14)", "+0.20 (0.14)"],
     ]
     (other,) = paired_tables(two_policies, reference="fixed K=5")
     assert texts(other)[1][:3] == ["fixed K=10", "2", "-0.20 (0.14)"]
@@ -65,9 +65,12 @@ def test_nothing_to_compare(root: Path, write_run: WriteRun, kinds: dict[str, in
 
 
 def test_without_test_values_the_interval_is_of_the_validation(root: Path, write_run: WriteRun) -> None:
-    for init in range(2):
+    for init in range(4):
         write_run(f"a{init}", {"valid_ppl": [1.5]}, init=init)
         write_run(f"b{init}", {"valid_ppl": [1.25]}, init=init, truncation__K=10)
+        if init < 3:  # the interval of so few would be their range
+            write_run(f"c{init}", {"valid_ppl": [2.0]}, init=init, truncation__K=20)
     (table,) = paired_tables(Results(root))
     assert texts(table)[0][-1] == "95% of valid"
-    assert texts(table)[1][1:] == ["2", "+0.2500 (0.0000)", "", "[+0.2500, +0.2500]"]
+    assert texts(table)[1][1:] == ["4", "+0.2500 (0.0000)", "", "[+0.2500, +0.2500]"]
+    assert texts(table)[2][1:] == ["3", "+0.7500 (0.0000)", "", ""]

@@ -66,6 +66,22 @@ def test_markdown() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("lr_scaling", "lr_scaling"),
+        ("_mine_ a_b_", r"\_mine\_ a_b\_"),
+        ("a|b `c` *d* <e>", r"a\|b \`c\` \*d\* \<e>"),
+        ("$x$ ~~y~~", r"\$x\$ \~\~y\~\~"),
+        ("a & b &lt; &#36;", r"a & b \&lt; \&#36;"),
+    ],
+)
+def test_markdown_text_is_shown_as_it_is(text: str, expected: str) -> None:
+    table = Table("a", text, COLUMNS[:1], [[Cell(text, (text,))]], [text], {})
+    lines = markdown(table).splitlines()
+    assert [lines[0], *lines[4:]] == [f"**{expected}**", f"| {expected} |", "", f"- {expected}"]
+
+
 def test_latex() -> None:
     assert (
         latex(TABLE)

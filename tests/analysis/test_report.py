@@ -154,6 +154,7 @@ def test_runs_of_two_data_sets_are_ranked_apart(root: Path, write_run: WriteRun)
     assert [(row[0], row[-1]) for row in rows] == [("1", "b"), ("2", "c"), ("1", "a")]
     assert "Best valid NLL, book_order -5.0000" in read.text("summary")
     assert "Best valid PPL, copy_fixed 2.0000" in read.text("summary")
+    assert "fixed K=5, init=0; epoch" in read.text("summary")  # the data set tells no two rivals apart
 
 
 def test_the_summary_names_command_counts_time_and_best(root: Path, sweep: Path) -> None:
@@ -307,6 +308,12 @@ def test_the_file_is_whole_or_not_there(sweep: Path, tmp_path: Path, monkeypatch
         write_report(Results(sweep), target)
     assert target.read_text() == content
     assert [path.name for path in target.parent.iterdir()] == ["report.html"]
+
+
+def test_a_folder_is_no_file_to_write_to(sweep: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path, Path("")):
+        with pytest.raises(AnalysisError, match=f"^{folder}: is a folder; give a file to write to$"):
+            write_report(Results(sweep), folder)
 
 
 def test_figures_are_images_within_the_page(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

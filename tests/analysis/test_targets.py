@@ -32,6 +32,12 @@ def test_never_is_nan(sweep: Path, write_run: WriteRun) -> None:
     assert time_to_target(load(sweep), "valid_ppl", 0.5)["updates"].isna().all()
 
 
+def test_what_has_diverged_reaches_nothing(root: Path, write_run: WriteRun) -> None:
+    write_run("a", {"valid_nll": [-math.inf, -4.0, -5.0]})
+    write_run("b", {"valid_nll": [-4.0, -math.inf]}, init=1)
+    assert time_to_target(load(root), "valid_nll", -4.5)["epoch"].tolist() == pytest.approx([3, math.nan], nan_ok=True)
+
+
 def test_summary_by_hand(sweep: Path) -> None:
     rows = summarize_targets(load(sweep), "valid_ppl", 1.4)
     assert rows["policy"].tolist() == ["adaptive delta=0.9", "fixed K=5"]

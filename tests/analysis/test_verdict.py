@@ -66,8 +66,8 @@ def test_K_at_the_end_of_its_range(root: Path, write_run: WriteRun) -> None:
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 2]}, **adaptive)
     write_run("c", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 9]})  # fixed, has no range
     assert [remark.text for remark in told(root)[1:]] == [
-        "1 of 2 runs that choose K ended at the largest allowed: truncation.K_max=9",
-        "1 of 2 runs that choose K ended at the smallest allowed: truncation.K_min=2",
+        "1 of 2 runs that choose K came to the largest allowed: truncation.K_max=9",
+        "1 of 2 runs that choose K came to the smallest allowed: truncation.K_min=2",
     ]
 
 

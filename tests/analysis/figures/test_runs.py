@@ -29,6 +29,15 @@ def test_panels_are_in_the_order_of_the_names() -> None:
     assert named(table, frame, {"b": "second", "a": "first"}) == {"a": "first"}
 
 
+def test_long_titles_are_broken_where_the_next_panel_begins() -> None:
+    frame = fixed_and_adaptive()
+    table = sweep(gradients("a"), gradients("b"))
+    title = "word " * 14
+    assert named(table, frame, {"a": title})["a"].splitlines() == ["word " * 13 + "word"]
+    lines = named(table, frame, {"a": title, "b": "b"})["a"].splitlines()
+    assert lines == ["word word word word word word", "word word word word word word", "word word"]
+
+
 def test_too_many_or_no_runs() -> None:
     frame = fixed_and_adaptive()
     with pytest.raises(NoDataError, match="no run has stored"):

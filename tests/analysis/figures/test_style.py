@@ -56,15 +56,16 @@ def test_panels_in_rows() -> None:
     assert len(figure.axes) == len(each) == 3
 
 
-@pytest.mark.parametrize("length", [5, 20, 60])
+@pytest.mark.parametrize("length", [5, 20, 60, 200])
 def test_a_legend_fits_into_the_figure(length: int) -> None:
     figure = new_figure("", 2.0)
     axes = figure.subplots()
-    legend_below(figure, [Line2D([], [], label=f"{number} " + "m" * length) for number in range(10)])
+    legend_below(figure, [Line2D([], [], label=f"{number} " + "name=1, " * (length // 8)) for number in range(10)])
     figure.draw_without_rendering()
     (legend,) = figure.legends
     box, whole = legend.get_window_extent(), figure.bbox
     assert whole.y0 <= box.y0
+    assert whole.x0 <= box.x0 <= box.x1 <= whole.x1
     assert not box.overlaps(axes.get_tightbbox())
 
 

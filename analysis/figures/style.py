@@ -44,7 +44,7 @@ DASHES = ("-", "--", ":", "-.")
 NOTE: dict[str, Any] = {"fontsize": "small", "color": ".35"}
 REFERENCE: dict[str, Any] = {"color": ".35", "lw": 1, "ls": (0, (4, 2)), "zorder": 1.5}
 WIDTH = 7.5  # inches: of a page, so that the text is as small as the page's
-LETTER, LINE = 0.085, 0.18  # inches: a typical letter, and a line of text, of a legend
+LETTER, LINE = 0.09, 0.18  # inches: a typical letter, and a line of text, of a legend
 PLAIN, PLAIN_DECADES = (1e-3, 1e5), 5  # beyond, powers of ten
 
 
@@ -83,7 +83,7 @@ def panels(title: str, count: int, height: float, columns: int = 2, **shared: An
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:
     """A legend below all panels, in as many columns as fit; the figure gets higher by it."""
-    width, key = figure.get_figwidth(), 0.75
+    width, key = figure.get_figwidth(), 0.5
     labels = [textwrap.fill(str(handle.get_label()), int((width - key) / LETTER)) for handle in handles]
     longest = max(len(line) for label in labels for line in label.splitlines())
     columns = max(1, min(len(handles), int(width / (longest * LETTER + key))))

@@ -200,12 +200,8 @@ def _verify(temporary: Path, path: str, content: dict[str, Any], rows: Rows) -> 
     stored = json.loads(pq.read_metadata(temporary).metadata[RUNS])
     back = gather(whole.read(range(len(whole.names)), {}), METRICS_SCHEMA)
     same = json.dumps(stored) == json.dumps(content) and back.texts == rows.texts
-    same = same and np.array_equal(_counts_of(back), _counts_of(rows))
+    same = same and np.array_equal(np.bincount(back.runs, back.counts), np.bincount(rows.runs, rows.counts))
     for name, column in rows.columns.items():
         same = same and back.columns[name].tobytes() == column.tobytes()
     if not same:
         raise AnalysisError(f"{path}: what was written is not what was read back; nothing has changed")
-
-
-def _counts_of(rows: Rows) -> np.ndarray:
-    return np.bincount(rows.runs, rows.counts)

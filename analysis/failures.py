@@ -54,19 +54,26 @@ def _print_failure(console: Console, run: Run) -> None:
         facts.append(f"attempt {status.attempt}")
     console.print(Text(f"{status.state}  {run.label}", style="bold red"))
     console.print(Text(", ".join(facts), style="dim"))
-    trace = end_of(status.directory / TRACEBACK)
+    trace, output = trace_and_output(status.directory)
     if status.why and trace.partition("\n")[0] != status.why:
         console.print(Text(status.why))
     if trace:
         console.print(_indented(trace))
-    if not trace or RAISED not in trace:
-        output = "\n".join(end_of(status.directory / OUTPUT).splitlines()[-LINES:])
-        if output and output not in trace:  # who marks a crash may have stored it there
-            console.print(Text(f"the last of {OUTPUT}:"))
-            console.print(_indented(output))
+    if output:
+        console.print(Text(f"the last of {OUTPUT}:"))
+        console.print(_indented(output))
 
 
-def end_of(path: Path) -> str:
+def trace_and_output(directory: Path) -> tuple[str, str]:
+    """A run's traceback, and the last that it printed where that does not say it all; each empty if there is none."""
+    trace = _end(directory / TRACEBACK)
+    if RAISED in trace:
+        return trace, ""
+    output = "\n".join(_end(directory / OUTPUT).splitlines()[-LINES:])
+    return trace, "" if output in trace else output  # who marks a crash may have stored it there
+
+
+def _end(path: Path) -> str:
     """The end of a text file; empty if there is none, and where it cannot be read, why."""
     try:
         with open(path, "rb") as file:

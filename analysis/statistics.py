@@ -15,9 +15,9 @@ from atbptt.schema import METRICS_SCHEMA
 
 ID = "experiment_id"
 KEY_OF_POLICY = {"fixed": "K", "adaptive": "delta"}  # always in the label, even if all runs share it
-# Options that tell no settings apart: replicates, budget, where and on what a run ran.
 COMPANIONS = ("test_event_error", "test_time_rmse")  # told beside the test value
 GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
+# Options that tell no settings apart: replicates, budget, where and on what a run ran.
 NOT_SETTINGS = {ID, "init", "epochs", "seconds", "device", "monitor"}
 
 

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
+from analysis import cells
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -105,10 +107,7 @@ def more_lines(titles: Iterable[str]) -> float:
 
 def measure_name(metric: str) -> str:
     """A validation metric as an axis says it: `validation PPL`, `validation NLL (nats)`."""
-    measure = metric.removeprefix("valid_")
-    if measure == "nll":
-        return "validation NLL (nats)"
-    return "validation " + ("PPL" if measure == "ppl" else measure.replace("_", " "))
+    return f"validation {cells.measure_name(metric)}" + (" (nats)" if metric == "valid_nll" else "")
 
 
 def is_decade(values: pd.Series | np.ndarray) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from analysis.failures import LINES, RAISED, end_of
+from analysis.failures import trace_and_output
 from analysis.sweeps import Run
-from atbptt.schema import FAILED, OUTPUT, TRACEBACK
+from atbptt.schema import FAILED
 from atbptt.status import STALE, RunStatus
 
 SHOWN = 40  # kinds of failure
@@ -45,7 +45,7 @@ def failures(runs: Sequence[Run]) -> tuple[list[Failure], int]:
 
 def _failure(state: str, why: str, runs: list[Run]) -> Failure:
     first = runs[0].last
-    trace, output = _trace(first)
+    trace, output = (_plain(text[-CHARACTERS:]) for text in trace_and_output(first.directory))
     labels = tuple(run.label for run in runs)
     return Failure(state, why, labels, str(first.directory), _facts(first), trace, output)
 
@@ -57,16 +57,6 @@ def _facts(status: RunStatus) -> str:
         "" if status.attempt is None else f"attempt {status.attempt}",
     ]
     return ", ".join(fact for fact in facts if fact)
-
-
-def _trace(status: RunStatus) -> tuple[str, str]:
-    """The traceback; and the last that the process printed, where the traceback does not say it all."""
-    trace = end_of(status.directory / TRACEBACK)
-    output = ""
-    if RAISED not in trace:
-        output = "\n".join(end_of(status.directory / OUTPUT).splitlines()[-LINES:])
-        output = "" if output in trace else output
-    return _plain(trace[-CHARACTERS:]), _plain(output[-CHARACTERS:])
 
 
 def _plain(text: str) -> str:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atbptt.decoding import LossFunction
 from atbptt.lags import LagSums
+from atbptt.losses import LossFunction
 from atbptt.measured import ParameterSums
 from atbptt.models import halves
 from atbptt.recurrence import Layer, Product, layers_of

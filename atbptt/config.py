@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from atbptt.bias import AVERAGES, DECAY_ESTIMATORS, KEPT_NORMS
 from atbptt.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
+from atbptt.probes import ProbeSettings
 from atbptt.updates import LR_SCALINGS
 from atbptt.windows import SCHEMES
 
@@ -29,21 +30,6 @@ class Section(BaseModel):
         if isinstance(value, bool):  # which pydantic would take for 0 or 1
             raise ValueError("must not be a truth value")
         return value
-
-
-class ProbeSettings(Section):
-    """How gradients at every lag are measured and turned into a bias estimate; see conf/config.yaml."""
-
-    window: int = Field(ge=2)
-    tau: int = Field(ge=1)
-    burn_in: int = Field(ge=0)
-    positions: int = Field(ge=1)
-    probes: int = Field(ge=1)
-    resamples: int = Field(ge=0)
-    average: str
-    estimator: str
-    fit_from: int | None = Field(ge=0)
-    kept_norm: str
 
 
 class DeviceSettings(Section):
@@ -80,6 +66,14 @@ class Settings(Section):
     def component(self, group: str) -> Component:
         """The group's class and arguments, checked."""
         return component(group, getattr(self, group))
+
+    @field_validator("probe", mode="before")
+    @classmethod
+    def _no_truth_value_of_probe(cls, value: Any) -> Any:
+        for name, part in value.items() if isinstance(value, Mapping) else ():
+            if isinstance(part, bool):
+                raise ConfigError(name, f"(={show(part)}) must not be a truth value")
+        return value
 
     @property
     def experiment_id(self) -> str:
@@ -135,21 +129,6 @@ def validated(config: Mapping[str, Any]) -> Settings:
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
-    probe = settings.probe
-    require_choice("probe.average", probe.average, AVERAGES)
-    require_choice("probe.estimator", probe.estimator, DECAY_ESTIMATORS)
-    require_choice("probe.kept_norm", probe.kept_norm, KEPT_NORMS)
-    window = f"must be smaller than the probe window probe.window (={probe.window})"
-    require(probe.tau < probe.window, "probe.tau", probe.tau, window)
-    fit = ("probe.tau", probe.tau) if probe.fit_from is None else ("probe.fit_from", probe.fit_from)
-    rows = f"must leave the decay's fit 2 rows of the probe window: at most probe.window - 2 (={probe.window - 2})"
-    require(fit[1] <= probe.window - 2, *fit, rows)
-    require(
-        probe.positions <= probe.window - probe.tau,
-        "probe.positions",
-        probe.positions,
-        f"must not exceed probe.window - probe.tau (={probe.window - probe.tau})",
-    )
     for group in SUPPLIED:
         settings.component(group)
     return settings
@@ -170,11 +149,13 @@ def _explained(problem: Any) -> tuple[str, str]:
     """One pydantic error as (name, rule)."""
     path = [str(part) for part in problem["loc"]]
     name = ".".join(path)
-    if problem["type"] == "extra_forbidden":
+    if isinstance(error := problem.get("ctx", {}).get("error"), ConfigError):  # of a section that has rules of its own
+        return f"{name}.{error.name}", error.rule
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         section: Any = Settings
         for part in path[:-1]:
             section = section.model_fields[part].annotation
-        options = list(section.model_fields)
+        options = [field.name for field in fields(section)] if is_dataclass(section) else list(section.model_fields)
         return name, f"is no option{did_you_mean(path[-1], options)}; the options are {listed(options)}"
     if problem["type"] == "missing":
         return name, "is missing"

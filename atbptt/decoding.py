@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+from atbptt.losses import LossFunction
 
 OUTPUTS = 2**23  # numbers that a model puts out at once: 32 MB of logits; with fewer, the decoder's products are slower
 

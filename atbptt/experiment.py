@@ -12,14 +12,13 @@ from atbptt.config import Settings
 from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import ConfigError, require_choice
-from atbptt.fitting import check_fit, check_policy, check_task
+from atbptt.fitting import check_fit, check_policy, check_probe, check_task
 from atbptt.interruption import StoppedError, Told, listen, listening
-from atbptt.probes import check_probe
 from atbptt.provenance import Origin
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.training import Parts, Trainer
-from atbptt.truncation import Policy
+from atbptt.truncation.policy import Policy, check_scheme
 
 
 def build_task(settings: Settings) -> Task:
@@ -51,6 +50,7 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
         ConfigError: a part cannot be made, or does not fit the others.
     """
     policy = build_policy(settings)
+    check_scheme(policy, settings.scheme)
     if task is None:
         task = build_task(settings)
     if settings.monitor is not None:

@@ -6,18 +6,21 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
+from atbptt.gradients import lag_gradients
 from atbptt.models import halves
 from atbptt.modes import evaluating
 from atbptt.predictions import check_predictions
+from atbptt.probes import ProbeSettings
 from atbptt.shapes import check_outputs, check_state, losses_of
 from atbptt.states import State, leaves, tensors
 from atbptt.streams import Stream
-from atbptt.truncation import Policy
+from atbptt.truncation.policy import Policy
 
 TRIED_STEPS = 2  # of the training stream, run to see whether the model fits
 
@@ -94,6 +97,38 @@ def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
         whole, by_halves = model(inputs, state)[0], decode(recur(inputs, state)[0])
     same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "_target_", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
+
+
+def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: Policy) -> None:
+    """Raise a `ConfigError` where probes do not fit in the training stream, or cannot tell what the policy asks."""
+    steps = settings.steps
+    stream = task.train
+    require(
+        steps <= stream.length,
+        "probe.burn_in + probe.window",
+        steps,
+        f"must not exceed the training stream's {stream.length} steps: a probe reads that many",
+    )
+    estimator, confidence = getattr(policy, "estimator", None), getattr(policy, "confidence", None)
+    # The first two steps of the data, measured as a probe measures its window.
+    positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
+    inputs, targets = stream.read(0, 2)
+    found = lag_gradients(model, task.loss, inputs, targets, positions, measured=True, weights=weights).parameters
+    if estimator == "measured" and found is None:
+        name = type(model).__name__
+        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
+        raise ConfigError("truncation.estimator", rule)
+    if confidence is None:
+        return
+    rule = f"must be at least 1 for truncation.confidence (={confidence})"
+    require(settings.resamples > 0, "probe.resamples", settings.resamples, rule)
+    if estimator == "measured":
+        rule = (
+            "must be null with truncation.estimator=measured, but for a model whose whole state is that of one "
+            "torch.nn.LSTM, GRU or RNN: of others, the streams' gradients are not told apart"
+        )
+        resampled = found is not None and found.resampled_bias is not None
+        require(resampled, "truncation.confidence", confidence, rule)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.analytic import Recording, UnsuitedError, loss_gradients, record, sum_lags
-from atbptt.decoding import LossFunction
 from atbptt.errors import require
 from atbptt.lags import LagGradients, LagSums
+from atbptt.losses import LossFunction
 from atbptt.measured import ParameterSums
-from atbptt.models import halves
+from atbptt.models import halves, starting_state
 from atbptt.modes import evaluating, flushing_subnormals, frozen
 from atbptt.shapes import check_state
 from atbptt.states import State, detach, tensors
@@ -73,7 +73,7 @@ def lag_gradients(
     positions = sorted(positions)
     with evaluating(model), frozen(model), flushing_subnormals():
         if state is None:
-            state = model.initial_state(batch)  # type: ignore[operator]
+            state = starting_state(model, inputs)
         check_state(state, batch)
         recur, _ = halves(model)
         if burn_in:

@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from atbptt.errors import ConfigError, require, require_choice
-from atbptt.states import State
+from atbptt.errors import ConfigError, described, require, require_choice
+from atbptt.modes import evaluating
+from atbptt.states import State, map_state
 
 CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
     "lstm": (nn.LSTM, {}),
@@ -23,6 +24,9 @@ EVENT_DATA = "reads event data (T, B, E + 2), of dataset=book_order or dataset=e
 
 class Recurrent(Protocol):
     """What the training loop and the probes ask of a model: any `nn.Module` with these two methods.
+
+    In a loop of your own, the second may be left out where the first takes None for the zero state, as torch's layers
+    do.
 
     Time is the first axis. A model made from YAML is called with `input_size` and `output_size` of its data
     set besides its own arguments, and draws its initial parameters from torch's global generator, which
@@ -51,6 +55,23 @@ def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, St
     if None in defined or any(issubclass(defined[0], c) and c is not defined[0] for c in defined[1:]):  # type: ignore[arg-type]
         return model, lambda features: features
     return model.recur, model.decode  # type: ignore[return-value]
+
+
+def starting_state(model: nn.Module, inputs: Tensor) -> State:
+    """The zero state before inputs (T, B, ...): what `initial_state` gives, or one like the state after a step.
+
+    Raises:
+        ConfigError: the model has no method `initial_state`, and does not run without a state as torch's layers do.
+    """
+    if callable(made := getattr(model, "initial_state", None)):
+        return made(inputs.shape[1])
+    rule = "must be given: the model has no method initial_state(batch), and does not run without a state"
+    try:
+        with evaluating(model), torch.no_grad():
+            _, after = model(inputs[:1], None)
+        return map_state(torch.zeros_like, after)
+    except Exception as error:  # whatever a user's own class does
+        raise ConfigError("state", f"{rule}: {described(error)}") from error
 
 
 class Halved(nn.Module):

@@ -59,3 +59,19 @@ def flushing_subnormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(flushed)
+
+
+@contextmanager
+def native_layers() -> Iterator[None]:
+    """Within, torch's recurrent layers use no library.
+
+    cuDNN refuses their backward pass in evaluation mode; mkldnn keeps a workspace of megabytes for every step, and
+    step by step is slower (H = 900, B = 32, W = 400: 1.8 instead of 0.6 GB, 12.8 instead of 4.8 s).
+    """
+    mkldnn = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # its context manager warns of other settings it touches
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.mkldnn.enabled = mkldnn

@@ -18,6 +18,7 @@ from atbptt.errors import ConfigError, listed
 from atbptt.experiment import build, build_policy, build_task
 from atbptt.files import check_writable
 from atbptt.runs import RunDirectory
+from atbptt.truncation.policy import Policy, check_scheme
 
 ON_A_CLUSTER = "atbptt.slurm.launcher.SlurmLauncher"
 # What does not decide whether the parts can be built and fit together; of the policy see `POLICY_ASKS`.
@@ -131,14 +132,16 @@ def _check(jobs: list[Job], local: bool) -> None:
 def _check_parts(runs: list[Settings]) -> None:
     """Build the parts of runs that read the same data: the data once, each policy, and each kind of the rest."""
     task = build_task(runs[0])
-    asks: dict[str, str] = {}
+    policies: dict[str, Policy] = {}
     seen: set[tuple[str, str]] = set()
     for settings in runs:
         described = _canonical([settings.truncation, settings.seed])
-        if described not in asks:
-            policy = build_policy(settings)
-            asks[described] = repr([getattr(policy, name, None) for name in POLICY_ASKS])
-        parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks[described])
+        if described not in policies:
+            policies[described] = build_policy(settings)
+        policy = policies[described]
+        check_scheme(policy, settings.scheme)
+        asks = repr([getattr(policy, name, None) for name in POLICY_ASKS])
+        parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
         if parts not in seen:
             build(settings, task)
             seen.add(parts)

@@ -1,31 +1,130 @@
-"""A run's probes: windows drawn from its training stream, measured, and turned into bias estimates."""
+"""Probes: how much gradient reaches how far back in a window, and how much of it truncation loses."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from atbptt import schema
-from atbptt.bias import BiasEstimate, RelativeBias, average_norms, bias_bound, resampling_weights
-from atbptt.config import ProbeSettings
-from atbptt.datasets.task import Task
-from atbptt.errors import ConfigError, require
+from atbptt.bias import (
+    AVERAGES,
+    DECAY_ESTIMATORS,
+    KEPT_NORMS,
+    BiasEstimate,
+    RelativeBias,
+    bias_bound,
+    resampling_weights,
+)
+from atbptt.errors import ConfigError, require, require_choice
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
+from atbptt.losses import LossFunction
 from atbptt.randomness import numpy_generator, torch_generator
-from atbptt.truncation import Policy
+from atbptt.states import State
+from atbptt.streams import Stream
+from atbptt.truncation.adaptive import ESTIMATORS
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How gradients at every lag are measured and turned into a bias estimate.
+
+    Attributes:
+        window: W, steps that a probe backpropagates through.
+        tau: rows of measured lags that are summed; beyond, the fitted decay is extrapolated.
+        burn_in: steps from a zero state before the window, without gradient.
+        positions: loss positions a probe, spread over the window's end.
+        probes: probes that are averaged for one estimate.
+        resamples: bootstrap resamples of streams and positions, for intervals; 0 for none.
+        average: of gradient norms over streams and positions, `mean` or `geometric`.
+        estimator: of the decay, `ols`, `max` or `quantile`.
+        fit_from: first row of the decay's fit; None is tau.
+        kept_norm: norm of the gradient kept, `of_mean` or `sum`.
+
+    Raises:
+        ConfigError: a value breaks a rule, alone or beside the others.
+    """
+
+    window: int = 40
+    tau: int = 30
+    burn_in: int = 20
+    positions: int = 4
+    probes: int = 1
+    resamples: int = 100
+    average: str = "mean"
+    estimator: str = "ols"
+    fit_from: int | None = None
+    kept_norm: str = "of_mean"
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (where a config is read, unknown keys are errors)
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None:
+                require(value >= least, name, value, f"must be greater than or equal to {least}")
+        require_choice("average", self.average, AVERAGES)
+        require_choice("estimator", self.estimator, DECAY_ESTIMATORS)
+        require_choice("kept_norm", self.kept_norm, KEPT_NORMS)
+        rule = f"must be smaller than the probe's window (={self.window})"
+        require(self.tau < self.window, "tau", self.tau, rule)
+        fit = ("tau", self.tau) if self.fit_from is None else ("fit_from", self.fit_from)
+        rule = f"must leave the decay's fit 2 rows of the probe window: at most window - 2 (={self.window - 2})"
+        require(fit[1] <= self.window - 2, *fit, rule)
+        rule = f"must not exceed window - tau (={self.window - self.tau})"
+        require(self.positions <= self.window - self.tau, "positions", self.positions, rule)
+
+    @property
+    def steps(self) -> int:
+        """Steps that one probe reads."""
+        return self.burn_in + self.window
+
+
+_LEAST = {"window": 2, "tau": 1, "burn_in": 0, "positions": 1, "probes": 1, "resamples": 0, "fit_from": 0}
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One probe: its gradients at each lag and the bias they imply."""
+    """One probe: the gradients at each lag and the bias that they imply.
+
+    Attributes:
+        gradients: norms by loss position, lag and stream, and by component of the state.
+        estimate: the relative bias of truncation at K = 1, 2, ..., its bound and as measured, with resamples of both.
+    """
 
     gradients: LagGradients
     estimate: BiasEstimate
+
+    @property
+    def phi(self) -> np.ndarray:
+        """Norm of the gradient with respect to the state at lags 1..W, averaged over streams and positions: (W,)."""
+        return self.estimate.bound.phi
+
+    @property
+    def bound(self) -> np.ndarray:
+        """The bound on the relative bias of truncation at K = 1, 2, ..., W of them or more (row 0 is K = 1)."""
+        return self.estimate.bound.values
+
+    @property
+    def measured(self) -> np.ndarray | None:
+        """The relative bias at K = 1..W against the gradient of the whole window; None where it was not measured."""
+        return None if self.estimate.measured is None else self.estimate.measured.values
+
+    def K(self, delta: float, estimator: str = "bound") -> int | None:  # noqa: N802  (the field's name for a length)
+        """K(delta), the smallest truncation length whose relative bias is at most delta; None where there is none.
+
+        Arguments:
+            delta: the relative bias allowed.
+            estimator: by the `bound` on it, or as `measured`.
+        """
+        require_choice("estimator", estimator, ESTIMATORS)
+        bias = getattr(self.estimate, estimator)
+        if bias is None:
+            raise ConfigError("estimator", "(=measured) needs a probe that measures: a model with recurrent parameters")
+        length: int | None = bias.truncation(delta)
+        return length
 
     def problem(self) -> str | None:
         """Why it tells nothing of the bias, because something is not finite; None where all is well."""
@@ -43,201 +142,174 @@ class Measurement:
         return None
 
 
-class Prober:
-    """Draws and measures the probes of a run.
+def probe(
+    model: nn.Module,
+    loss: LossFunction,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    state: State = None,
+    burn_in: int = 0,
+    tau: int | None = None,
+    positions: int | None = None,
+    resamples: int = 100,
+    average: str = "mean",
+    estimator: str = "ols",
+    fit_from: int | None = None,
+    kept_norm: str = "of_mean",
+    seed: int = 0,
+) -> Measurement:
+    """How far back the gradient of a model's loss reaches, and what truncation would lose of it.
+
+    Any recurrent module can be probed, see `atbptt.models.Recurrent`. Dropout is off meanwhile, the module's mode is
+    restored, and no gradient is left on its parameters.
 
     Arguments:
-        settings: of the probe.
-        seed: of the run; what a probe draws depends on it, on the purpose and on the step, and on no other draw.
+        model: (inputs, state) -> (outputs, state), time first.
+        loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged.
+        inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
+        state: before the first of them; zero if left out.
+        burn_in: steps that are run before the window, without gradient.
+        tau: rows of measured lags that are summed; beyond, the fitted decay is extrapolated. Three quarters of the
+            window if left out.
+        positions: steps whose loss is differentiated, the last one and others from `tau` on; up to 4 if left out.
+        resamples, average, estimator, fit_from, kept_norm: see `ProbeSettings`.
+        seed: of the resamples.
+
+    Raises:
+        ConfigError: what does not fit, by its name.
+    """
+    window = len(inputs) - burn_in
+    require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
+    tau = max(1, 3 * window // 4) if tau is None else tau
+    positions = max(1, min(4, window - tau)) if positions is None else positions
+    options = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, estimator, fit_from, kept_norm)
+    return measure(model, loss, inputs, targets, options, state=state, drawn_for=("probe", seed))
+
+
+def measure(
+    model: nn.Module,
+    loss: LossFunction,
+    inputs: Tensor,
+    targets: Tensor,
+    options: ProbeSettings,
+    *,
+    state: State = None,
+    drawn_for: tuple[Any, ...],
+    measured: bool = True,
+    resampled: bool = True,
+    longest: int | None = None,
+) -> Measurement:
+    """Measure one window.
+
+    Arguments:
+        model, loss, inputs, targets, state: see `probe`.
+        options: of the probe; its `window` and `burn_in` are how many steps are given.
+        drawn_for: the purpose and the numbers that name its random streams.
+        measured: measure the relative bias besides bounding it.
+        resampled: resample streams and positions, for intervals.
+        longest: largest K of interest, where it exceeds W.
+    """
+    purpose, *numbers = drawn_for
+    positions = loss_positions(options.window, options.tau, options.positions)
+    weights = resampling_weights(
+        options.resamples if resampled else 0,
+        len(positions),
+        inputs.shape[1],
+        numpy_generator(f"resamples of {purpose}", *numbers),
+    )
+    gradients = lag_gradients(
+        model,
+        loss,
+        inputs,
+        targets,
+        positions,
+        options.burn_in,
+        state,
+        measured=measured,
+        weights=weights,
+        generator=torch_generator(f"sketch of {purpose}", *numbers),
+    )
+    bound = bias_bound(
+        gradients.norms,
+        gradients.kept_of_mean,
+        options.tau,
+        average=options.average,
+        estimator=options.estimator,
+        fit_from=options.fit_from,
+        kept_norm=options.kept_norm,
+        longest=longest,
+        weights=gradients.weights,
+        resampled_kept_of_mean=gradients.resampled_kept_of_mean,
+    )
+    return Measurement(gradients, BiasEstimate(bound, _measured_bias(gradients)))
+
+
+def _measured_bias(gradients: LagGradients) -> RelativeBias | None:
+    found = gradients.parameters
+    if found is None:
+        return None
+    resampled = np.empty((0, len(found.bias))) if found.resampled_bias is None else found.resampled_bias
+    return RelativeBias(found.bias, resampled)
+
+
+class Prober:
+    """Draws windows from a stream, from an independent random start for each of its columns, and measures them.
+
+    Arguments:
+        settings: of the probes.
+        seed: what a probe draws depends on it, on the purpose and on the step, and on no other draw.
     """
 
     def __init__(self, settings: ProbeSettings, seed: int) -> None:
         self.settings = settings
         self.seed = seed
-        self.positions = loss_positions(settings.window, settings.tau, settings.positions)
+
+    @property
+    def positions(self) -> list[int]:
+        """Steps of the window whose loss is differentiated, in ascending order."""
+        return loss_positions(self.settings.window, self.settings.tau, self.settings.positions)
 
     @property
     def steps(self) -> int:
         """Steps of the stream that one measurement consumes, over all its probes."""
-        return self.settings.probes * (self.settings.burn_in + self.settings.window)
+        return self.settings.probes * self.settings.steps
 
     def measure(
-        self, model: nn.Module, task: Task, purpose: str, step: int, *, measured: bool, resampled: bool
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        stream: Stream,
+        purpose: str,
+        step: int,
+        *,
+        measured: bool,
+        resampled: bool,
     ) -> list[Measurement]:
-        """Measure `probes` probes of the training stream.
+        """Measure `probes` probes of a stream, of the training stream say.
 
         Arguments:
+            model, loss: see `probe`.
             purpose: names the random stream: `policy` or `evaluation`.
             step: training steps so far.
             measured: measure the relative bias besides bounding it.
             resampled: resample streams and positions, for intervals.
         """
-        return [
-            self._measure(model, task, (purpose, step, probe), measured, self.settings.resamples if resampled else 0)
-            for probe in range(self.settings.probes)
-        ]
-
-    def _measure(
-        self, model: nn.Module, task: Task, drawn_for: tuple[str, int, int], measured: bool, resamples: int
-    ) -> Measurement:
-        options = self.settings
-        purpose, *numbers = drawn_for
-        inputs, targets = task.train.draw(
-            options.burn_in + options.window, torch_generator(f"probe for {purpose}", self.seed, *numbers)
-        )
-        weights = resampling_weights(
-            resamples,
-            len(self.positions),
-            task.train.batch,
-            numpy_generator(f"resamples of probe for {purpose}", self.seed, *numbers),
-        )
-        gradients = lag_gradients(
-            model,
-            task.loss,
-            inputs,
-            targets,
-            self.positions,
-            options.burn_in,
-            measured=measured,
-            weights=weights,
-            generator=torch_generator(f"sketch of probe for {purpose}", self.seed, *numbers),
-        )
-        bound = bias_bound(
-            gradients.norms,
-            gradients.kept_of_mean,
-            options.tau,
-            average=options.average,
-            estimator=options.estimator,
-            fit_from=options.fit_from,
-            kept_norm=options.kept_norm,
-            longest=task.train.length,  # K beyond it truncates nothing more
-            weights=gradients.weights,
-            resampled_kept_of_mean=gradients.resampled_kept_of_mean,
-        )
-        return Measurement(gradients, BiasEstimate(bound, measured_bias(gradients)))
-
-
-def measured_bias(gradients: LagGradients) -> RelativeBias | None:
-    """The relative bias that a probe measured, if it did."""
-    found = gradients.parameters
-    if found is None:
-        return None
-    return RelativeBias(
-        found.bias, np.empty((0, len(found.bias))) if found.resampled_bias is None else found.resampled_bias
-    )
-
-
-def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:
-    """What a run logs of its probes: (metric, replicate, value), the replicate being the probe's number.
-
-    `K_<delta>`, the K(delta) of each logged delta by the bound, infinite where no K up to the stream's length has so
-    small a bias; `log_relative_bias`, log delta(K) of the present `K`; both again by the measured bias, with
-    `_measured` at the end. To each K(delta) `_low` and `_high` add its interval. `log_beta` is the log of the decay a
-    lag that the bound extrapolates by, -inf where too few lags carry a signal to fit it. `gradient_cosine` is of the
-    angle between the gradient truncated at the present K and the whole window's. NaN where the probe was not finite.
-    """
-    values = []
-    for replicate, measurement in enumerate(measurements):
-        estimate = measurement.estimate
-        found = list(_metrics_of(estimate.bound, K, ""))
-        if estimate.measured is not None:
-            found += _metrics_of(estimate.measured, K, "_measured")
-        found.append(("log_beta", estimate.bound.log_beta))
-        if (measured := measurement.gradients.parameters) is not None:
-            found.append(("gradient_cosine", float(measured.cosine[min(K, len(measured.cosine)) - 1])))
-        values += [(name, replicate, value) for name, value in found]
-    return values
-
-
-def _metrics_of(bias: RelativeBias, K: int, kind: str) -> Iterator[tuple[str, float]]:
-    for delta in schema.LOGGED_DELTAS:
-        name = f"{schema.metric_of_delta(delta)}{kind}"
-        length = bias.truncation(delta)
-        none = math.inf if bias.finite else math.nan
-        yield name, none if length is None else length
-        if len(bias.resampled):
-            low, high = bias.interval(delta, schema.INTERVAL)
-            yield f"{name}_low", low
-            yield f"{name}_high", high
-    value = bias.at(K)
-    yield f"log_relative_bias{kind}", math.log(value) if value else -math.inf
-
-
-def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str, np.ndarray]:
-    """Columns of gradients.parquet (see `schema.GRADIENTS_SCHEMA`), but for those of the run.
-
-    A row per probe, component (`all` is the whole state) and lag; `average` as in `average_norms`. The relative
-    bias at K = lag stands in the rows of `all`, NaN in the others.
-    """
-    rows: list[tuple[np.ndarray, ...]] = []
-    for replicate, measurement in enumerate(measurements):
-        gradients = measurement.gradients
-        lags = np.arange(1, len(gradients.kept_of_mean) + 1)
-        unknown = np.full(len(lags), np.nan)
-        found = gradients.parameters
-        of_measured = (unknown, unknown) if found is None else (found.bias, found.cosine)
-        of_all = (measurement.estimate.bound.values[: len(lags)], *of_measured)
-        profiles = [("all", gradients.norms, gradients.kept_of_mean, of_all)]
-        profiles += [
-            (name, norms, kept, (unknown,) * 3)
-            for name, norms, kept in zip(
-                gradients.components, gradients.component_norms, gradients.component_kept_of_mean, strict=True
+        found = []
+        for number in range(self.settings.probes):
+            drawn_for = (f"probe for {purpose}", self.seed, step, number)
+            inputs, targets = stream.draw(self.settings.steps, torch_generator(*drawn_for))
+            found.append(
+                measure(
+                    model,
+                    loss,
+                    inputs,
+                    targets,
+                    self.settings,
+                    drawn_for=drawn_for,
+                    measured=measured,
+                    resampled=resampled,
+                    longest=stream.length,  # K beyond it truncates nothing more
+                )
             )
-        ]
-        for name, norms, kept, biases in profiles:
-            phi = average_norms(norms, average)
-            rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *biases))
-    names = ("replicate", "component", "lag", "phi", "kept_of_mean", "relative_bias", "measured_bias", "cosine")
-    return dict(zip(names, map(np.concatenate, zip(*rows, strict=True)), strict=True))
-
-
-def position_profiles(
-    measurements: Sequence[Measurement], positions: Sequence[int], average: str
-) -> dict[str, np.ndarray]:
-    """Columns of positions.parquet (see `schema.POSITIONS_SCHEMA`), but for those of the run.
-
-    A row per probe, loss position and lag that the window holds for it.
-
-    Arguments:
-        positions: of the P losses in the probe window, see `Prober.positions`.
-        average: over streams, as in `average_norms`.
-    """
-    rows: list[tuple[np.ndarray, ...]] = []
-    for replicate, measurement in enumerate(measurements):
-        for position, norms in zip(positions, measurement.gradients.norms, strict=True):
-            lags = 1 + np.flatnonzero(~np.isnan(norms[:, 0]))
-            phi = average_norms(norms[lags - 1], average)
-            rows.append((np.full_like(lags, replicate), np.full_like(lags, position), lags, phi))
-    return dict(zip(("replicate", "position", "lag", "phi"), map(np.concatenate, zip(*rows, strict=True)), strict=True))
-
-
-def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: Policy) -> None:
-    """Raise a `ConfigError` where probes do not fit in the training stream, or cannot tell what the policy asks."""
-    steps = settings.burn_in + settings.window
-    stream = task.train
-    require(
-        steps <= stream.length,
-        "probe.burn_in + probe.window",
-        steps,
-        f"must not exceed the training stream's {stream.length} steps: a probe reads that many",
-    )
-    estimator, confidence = getattr(policy, "estimator", None), getattr(policy, "confidence", None)
-    # The first two steps of the data, measured as a probe measures its window.
-    positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
-    inputs, targets = stream.read(0, 2)
-    found = lag_gradients(model, task.loss, inputs, targets, positions, measured=True, weights=weights).parameters
-    if estimator == "measured" and found is None:
-        name = type(model).__name__
-        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
-        raise ConfigError("truncation.estimator", rule)
-    if confidence is None:
-        return
-    rule = f"must be at least 1 for truncation.confidence (={confidence})"
-    require(settings.resamples > 0, "probe.resamples", settings.resamples, rule)
-    if estimator == "measured":
-        rule = (
-            "must be null with truncation.estimator=measured, but for a model whose whole state is that of one "
-            "torch.nn.LSTM, GRU or RNN: of others, the streams' gradients are not told apart"
-        )
-        resampled = found is not None and found.resampled_bias is not None
-        require(resampled, "truncation.confidence", confidence, rule)
+        return found

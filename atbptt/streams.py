@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atbptt.errors import require
+
+Sequenced = TypeVar("Sequenced", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,15 @@ class Stream:
     def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Stored steps as a model and a loss take them: symbols as int64, however few bytes they are stored in."""
         return _widened(inputs), _widened(targets)
+
+
+def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
+    """One sequence (N, ...) as `batch_size` contiguous pieces side by side, (N // B, B, ...); the rest is dropped.
+
+    A view of the tensor or array: nothing is copied.
+    """
+    steps = len(sequence) // batch_size
+    return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)
 
 
 def _widened(values: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import time
 from typing import Any, NamedTuple
 
@@ -14,39 +13,28 @@ from torch import Tensor, nn
 from atbptt import schema
 from atbptt.bias import BiasEstimate
 from atbptt.config import Settings
+from atbptt.cursor import Cursor
 from atbptt.datasets.task import SPLITS, Task
 from atbptt.decoding import steps_at_once
-from atbptt.errors import require
 from atbptt.evaluation import evaluate
 from atbptt.interruption import StoppedError, Told
 from atbptt.predictions import predict
-from atbptt.probes import Measurement, Prober, bias_metrics, lag_profiles, position_profiles
+from atbptt.probes import Measurement, Prober
+from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.schedules import next_due
-from atbptt.states import State, map_state
-from atbptt.truncation import Policy, Progress
-from atbptt.updates import scaled_lr, step, window_loss
-from atbptt.windows import cut, full_losses
+from atbptt.states import map_state
+from atbptt.truncation.policy import Policy, adjoint_factors
+from atbptt.updates import full_lr, step, window_loss, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; when one is written changes no result
 EVALUATION_SECONDS = 5.0  # of work that are stored before an evaluation begins
 
 
-# What a checkpoint holds of a trainer besides model, optimizer and policy.
-RESUMED = (
-    "epochs_done",
-    "start",
-    "position",
-    "state",
-    "updates",
-    "probe_steps",
-    "train_seconds",
-    "sums",
-    "next_evaluation",
-    "best",
-)
+# What a checkpoint holds of a trainer besides model, optimizer, policy and cursor.
+RESUMED = ("updates", "probe_steps", "train_seconds", "sums", "next_evaluation", "best")
 
 
 class DivergedError(RuntimeError):
@@ -65,8 +53,8 @@ class Parts(NamedTuple):
 class Trainer:
     """The state of a run and the loop that advances it, window by window.
 
-    What decides what comes next is the model, the optimizer, the policy and the attributes in `RESUMED`; what
-    is random is drawn anew for each step (see `randomness`). So a run continues exactly from any window.
+    What decides what comes next is the model, the optimizer, the policy, the cursor and the attributes in `RESUMED`;
+    what is random is drawn anew for each step (see `randomness`). So a run continues exactly from any window.
 
     Arguments:
         settings: the run's config.
@@ -100,11 +88,7 @@ class Trainer:
         self.told_unsuited = False
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
         self._move_data()
-        # Where the run is: epochs done, and within the epoch the window to come (see windows.cut).
-        self.epochs_done = 0
-        self.start = 0
-        self.position = 0
-        self.state: State = None
+        self.cursor = Cursor(settings.scheme, self.policy, self.task.train.length)
         # What the run has cost.
         self.updates = 0
         self.probe_steps = 0
@@ -122,7 +106,7 @@ class Trainer:
 
     def _zero_sums(self) -> dict[str, Any]:
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
-        return {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0}
+        return {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0, "K": 0}
 
     @property
     def epoch_steps(self) -> int:
@@ -132,17 +116,12 @@ class Trainer:
     @property
     def step(self) -> int:
         """Training steps of the stream so far."""
-        return self.epochs_done * self.epoch_steps + self.position
+        return self.cursor.step
 
     @property
-    def lr(self) -> float:
-        """The learning rate of a full window's update."""
-        return self._lr(1.0)
-
-    def _lr(self, share: float) -> float:
-        """The learning rate of a window that has this share of a full window's losses."""
-        decay = 1.0 if self.settings.lr_decay == "none" else 1 / math.sqrt(self.epochs_done + 1)
-        return scaled_lr(self.settings.lr, self.settings.lr_scaling, self.policy.K, share) * decay
+    def decayed_lr(self) -> float:
+        """The learning rate of this epoch, before it is scaled with a window's length."""
+        return self.settings.lr / (1.0 if self.settings.lr_decay == "none" else math.sqrt(self.cursor.epochs_done + 1))
 
     def train(self) -> None:
         """Train until the budget is spent, evaluating and storing on the way."""
@@ -204,30 +183,28 @@ class Trainer:
 
     def _advance(self) -> None:
         """One window, one update."""
-        if self.position == 0:
-            self.state = self.model.initial_state(self.task.train.batch)  # type: ignore[operator]
+        stream, scheme = self.task.train, self.settings.scheme
+        state = self.cursor.state
+        if self.cursor.position == 0:
+            state = self.model.initial_state(stream.batch)  # type: ignore[operator]
         seed_global("policy", self.settings.seed, self.step)
-        self._update_policy()
-        window = cut(self.settings.scheme, self.policy.K, self.epoch_steps, self.start, self.position)
+        window = self.cursor.next_window(self._probe_for_policy)
         seed_global("dropout", self.settings.seed, self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(window.losses / full_losses(self.settings.scheme, self.policy.K))
-        stream = self.task.train
-        objective, mean, self.state = window_loss(
-            self.model, self.task.loss, stream, window, self.state, steps_at_once(stream.batch, self.task.output_size)
+            group["lr"] = window_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, scheme, window)
+        objective, mean, state = window_loss(
+            self.model,
+            self.task.loss,
+            stream,
+            window,
+            state,
+            steps_at_once(stream.batch, self.task.output_size),
+            adjoint_factors(self.policy, window),
         )
         clip = self.settings.clip_norm
         norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
-        self._count(mean, norm, window.losses, window.loss_stop - self.position)
-        self.start, self.position = window.next_start, window.loss_stop
-        if self.position == self.epoch_steps:
-            self.epochs_done += 1
-            self.start = self.position = 0
-
-    def _update_policy(self) -> None:
-        self.policy.update(Progress(self.step, self.epoch_steps), self._probe_for_policy)
-        self.policy.K = operator.index(self.policy.K)  # a user's policy may leave a numpy integer
-        require(self.policy.K >= 1, "truncation.K", self.policy.K, "must be at least 1 after an update")
+        self._count(mean, norm, window.losses, window.loss_stop - self.cursor.position)
+        self.cursor.advance(window, state)
 
     def _count(self, mean: Tensor, norm: Tensor | None, losses: int, advanced: int) -> None:
         self.updates += 1
@@ -238,6 +215,7 @@ class Trainer:
             sums["norm"].add_(norm)
         sums["updates"] += 1
         sums["steps"] += advanced
+        sums["K"] += self.cursor.K
 
     def _probe_for_policy(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
@@ -246,7 +224,13 @@ class Trainer:
 
     def _measure(self, purpose: str, *, measured: bool, resampled: bool) -> list[Measurement]:
         measurements = self.prober.measure(
-            self.model, self.task, purpose, self.step, measured=measured, resampled=resampled
+            self.model,
+            self.task.loss,
+            self.task.train,
+            purpose,
+            self.step,
+            measured=measured,
+            resampled=resampled,
         )
         if (unsuited := measurements[0].gradients.unsuited) and not self.told_unsuited:
             self.told_unsuited = True
@@ -291,14 +275,16 @@ class Trainer:
         if self.sums["losses"]:
             values.append(("train_loss", 0, float(self.sums["loss"]) / self.sums["losses"]))
             values.append(("steps_per_second", 0, self.sums["steps"] / max(self.sums["seconds"], 1e-9)))
+            values.append(("mean_K", 0, self.sums["K"] / self.sums["updates"]))
             if self.settings.clip_norm is not None:
                 values.append(("grad_norm", 0, float(self.sums["norm"]) / self.sums["updates"]))
         for split in ("valid", "test"):
             found = evaluate(self.model, self.task, getattr(self.task, split), self._pause_in_evaluation)
             values += [(f"{split}_{name}", 0, value) for name, value in found.items()]
-        values += [("K", 0, self.policy.K), ("lr", 0, self.lr)]
+        K = self.cursor.K
+        values += [("K", 0, K), ("lr", 0, full_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, K))]
         measurements = self._measure("evaluation", measured=True, resampled=True)
-        values += bias_metrics(measurements, self.policy.K)
+        values += bias_metrics(measurements, K)
         found = {metric: value for metric, replicate, value in values if replicate == 0}
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
             self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
@@ -336,7 +322,7 @@ class Trainer:
             "step": self.step,
             "epoch": self._epoch(),
             "train_seconds": self.train_seconds,
-            "K": self.policy.K,
+            "K": self.cursor.K,
             "monitor": self.monitor,
             "best": self.best.get("value"),
             "best_epoch": self.best.get("epoch"),
@@ -352,6 +338,7 @@ class Trainer:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "policy": dict(vars(self.policy)),
+                **self.cursor.saved(),
                 **{name: getattr(self, name) for name in RESUMED},
             }
         )
@@ -365,9 +352,11 @@ class Trainer:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         vars(self.policy).update(saved["policy"])
+        self.cursor.restore(saved)
         for name in RESUMED:
             setattr(self, name, saved[name])
-        if self.state is not None:
-            self.state = map_state(lambda part: part.to(self.device), self.state)
+        self.sums.setdefault("K", math.nan)  # checkpoints of earlier versions do not tell
+        if self.cursor.state is not None:
+            self.cursor.state = map_state(lambda part: part.to(self.device), self.cursor.state)
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
         self.log.info("continues from its checkpoint at epoch %.3g", self._epoch())

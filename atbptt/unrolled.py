@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.decoding import LossFunction
 from atbptt.lags import LAGS_AT_ONCE, LagGradients, LagSums
+from atbptt.losses import LossFunction
 from atbptt.measured import ParameterGradients, parameter_gradients
 from atbptt.models import halves
-from atbptt.modes import thawed
+from atbptt.modes import native_layers, thawed
 from atbptt.segments import segments
 from atbptt.shapes import check_outputs, check_state, losses_of
 from atbptt.states import State, detach, leaves, map_state, tensors
@@ -140,7 +139,7 @@ def unrolled_gradients(
 
     Nothing is measured of a model without recurrent parameters.
     """
-    with _native_layers():
+    with native_layers():
         parameters = recurrent_parameters(model, inputs[:1], state) if measured else {}
         unrolled = Unrolled(model, loss, inputs, targets, state, positions, parameters)
         sums = LagSums(components, len(inputs), unrolled.losses, weights)
@@ -165,22 +164,6 @@ def recurrent_parameters(model: nn.Module, inputs: Tensor, state: State) -> dict
             return {}
         found = torch.autograd.grad(depend, list(named.values()), allow_unused=True)
     return {name: named[name] for name, gradient in zip(named, found, strict=True) if gradient is not None}
-
-
-@contextmanager
-def _native_layers() -> Iterator[None]:
-    """Within, torch's recurrent layers use no library.
-
-    cuDNN refuses their backward pass in evaluation mode; mkldnn keeps a workspace of megabytes for every step, and
-    step by step is slower (H = 900, B = 32, W = 400: 1.8 instead of 0.6 GB, 12.8 instead of 4.8 s).
-    """
-    mkldnn = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # its context manager warns of other settings it touches
-    try:
-        with torch.backends.cudnn.flags(enabled=False):
-            yield
-    finally:
-        torch.backends.mkldnn.enabled = mkldnn
 
 
 def _inner(first: list[Tensor], second: list[Tensor]) -> float:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from atbptt.decoding import LossFunction, mean_loss
+from atbptt.adjoint import recur_reweighted
+from atbptt.decoding import mean_loss
+from atbptt.losses import LossFunction
 from atbptt.models import halves
 from atbptt.modes import frozen
 from atbptt.states import State, detach
 from atbptt.streams import Stream
-from atbptt.windows import Window
+from atbptt.truncation.policy import Policy, share_of_base
+from atbptt.windows import Window, full_losses
 
 LR_SCALINGS = ("none", "sqrt", "linear")
 
@@ -22,6 +28,7 @@ def window_loss(
     window: Window,
     state: State,
     steps_at_once: int | None = None,
+    factors: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor, State]:
     """The forward pass of one window.
 
@@ -29,12 +36,16 @@ def window_loss(
         stream: the whole stream that the window is cut from.
         state: the detached state at `window.start`.
         steps_at_once: the most steps that are decoded at once, see `mean_loss`.
+        factors: what a policy multiplies the adjoint with on its way back through the window's steps, for scheme `tf`;
+            None for the gradient as it is.
 
     Returns:
         The scalar to differentiate, the mean of the losses that the window counts (equal to it but for
         `buffer`, where it lacks what the look-ahead adds), and the detached state at `window.next_start`.
     """
     recur, decode = halves(model)
+    if factors is not None:
+        recur = partial(recur_reweighted, recur, factors=factors)
     inputs, targets = stream.read(window.start, window.stop)
     handed_over_at, counted_from, counted_to = (
         step - window.start for step in (window.next_start, window.loss_start, window.loss_stop)
@@ -82,7 +93,19 @@ def _clip(gradients: list[Tensor], max_norm: float) -> Tensor:
     return norm
 
 
-def scaled_lr(lr: float, scaling: str, K: int, share: float = 1.0) -> float:
+def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
+    """The learning rate of a full window's update: of length K, or of the policy's `base` where it has one."""
+    return scaled_lr(lr, scaling, getattr(policy, "base", K))
+
+
+def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:
+    """The learning rate of one window's update: see `scaled_lr`, and `Policy` for policies with a `base`."""
+    if (share := share_of_base(policy, scheme, window)) is not None:
+        return full_lr(lr, scaling, policy, policy.K) * share
+    return scaled_lr(lr, scaling, policy.K, window.losses / full_losses(scheme, policy.K))
+
+
+def scaled_lr(lr: float, scaling: str, K: float, share: float = 1.0) -> float:
     """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step.
 
     Arguments:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from atbptt.errors import require, require_choice
 
+Length = TypeVar("Length", int, float)  # in steps
 SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")
 
 
@@ -40,9 +42,9 @@ class Window:
         return self.loss_stop - self.loss_start
 
 
-def full_losses(scheme: str, K: int) -> int:
-    """Losses that a window counts, but for the last one of a stream."""
-    return {"original": 1, "double-tf": 2 * K - 1}.get(scheme, K)
+def full_losses(scheme: str, K: Length) -> Length:
+    """Losses that a window counts, but for the last one of a stream; `K` may be the mean of lengths that are drawn."""
+    return {"original": type(K)(1), "double-tf": 2 * K - 1}.get(scheme, K)
 
 
 def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:

@@ -172,7 +172,7 @@ def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
         ("preveiw=true", r"^preveiw is no option; "),
         ("lr.deep=1", r"^lr.deep is no option$"),
         ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
-        ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed$"),
+        ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed, full, randomized, variable, warmup$"),
         ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
         ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* only basic is supported"),
         ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),

@@ -14,6 +14,7 @@ import torch
 from atbptt.config import Settings, flattened
 from atbptt.experiment import build
 from atbptt.states import tensors
+from atbptt.truncation.full import BEYOND_ANY_STREAM
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "experiment", "size", "arm")
@@ -102,7 +103,7 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(
 def test_every_target_can_be_built_and_steps(compose: Callable[..., Settings], group: str, option: str) -> None:
     data = option if group == "dataset" else "events" if option == "point_process" else "copy_fixed"
     size = [f"dataset={data}"] if group != "dataset" else []
-    size += [*SMALL_PROBE, "model.hidden=6", *(SMALL if data not in FILES else ())]
+    size += [*SMALL_PROBE, "model.hidden=6", "scheme=tf", *(SMALL if data not in FILES else ())]
     task, model, policy, optimizer = build(compose(group, option, *size))
     batch = task.train.batch
     inputs, targets = task.train.read(0, 5)
@@ -115,7 +116,7 @@ def test_every_target_can_be_built_and_steps(compose: Callable[..., Settings], g
     losses.mean().backward()
     optimizer.step()
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert policy.K == 10
+    assert policy.K == {"warmup": 2, "full": BEYOND_ANY_STREAM}.get(option, 10)
 
 
 PUBLISHED: dict[str, dict[str, Any]] = {

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from atbptt.datasets.task import cross_entropy
 from atbptt.decoding import mean_loss, steps_at_once
+from atbptt.losses import cross_entropy
 from atbptt.models import RecurrentNetwork
 
 V, H = 7, 5

@@ -24,6 +24,7 @@ from atbptt.interruption import ENDING, STORING, StoppedError, Told
 from atbptt.provenance import Origin, code
 from atbptt.runs import RunDirectory
 from atbptt.training import DivergedError, Trainer
+from atbptt.truncation import Fixed, Probe, Progress
 from atbptt.windows import SCHEMES
 
 TIMES = {"train_seconds"}
@@ -194,7 +195,7 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(settings: Make) 
         last = frame[frame["epoch"] == 2]
         lengths = {f"K_{delta}{kind}" for delta in ("1", "0.9", "0.5", "0.1") for kind in ("", "_measured")}
         assert set(last["metric"]) == {
-            "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm", "K", "lr",
+            "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm", "K", "mean_K", "lr",
             "log_relative_bias", "log_relative_bias_measured", "log_beta", "gradient_cosine",
             *lengths, *(f"{length}{end}" for length in lengths for end in ("_low", "_high")),
         }  # fmt: skip
@@ -620,13 +621,13 @@ def test_what_a_users_own_classes_draw_from_global_generators_is_resumed_too(
 ) -> None:
     """A policy that draws from Python's and numpy's: from a checkpoint, from the start, after other draws."""
     drawn: list[tuple[int, float, float]] = []
-    update = Trainer._update_policy
+    update = Fixed.update
 
-    def draw(self: Trainer) -> None:
-        drawn.append((self.step, random.random(), float(np.random.random())))  # noqa: NPY002
-        update(self)
+    def draw(self: Fixed, progress: Progress, probe: Probe) -> None:
+        drawn.append((progress.step, random.random(), float(np.random.random())))  # noqa: NPY002
+        update(self, progress, probe)
 
-    monkeypatch.setattr(Trainer, "_update_policy", draw)
+    monkeypatch.setattr(Fixed, "update", draw)
     run(settings())
     whole, drawn[:] = list(drawn), []
     random.random()

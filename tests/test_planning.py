@@ -12,8 +12,8 @@ from atbptt import planning
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build_task, run
+from atbptt.fitting import check_probe
 from atbptt.planning import POLICY_ASKS, Job, Plan, plan
-from atbptt.probes import check_probe
 
 Made = Callable[..., list[Job]]
 MadePlan = Callable[..., Plan | None]
@@ -61,8 +61,8 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
 
 
 def test_ranges_and_globs_sweep_too(planned: Made) -> None:
-    jobs = planned("-m", "init=range(3)", "truncation=glob(*)")
-    assert len(jobs) == 6
+    jobs = planned("-m", "init=range(3)", "truncation=glob(*)", "scheme=tf")
+    assert len(jobs) == 18
 
 
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg=job", "preview=true"]])
@@ -78,11 +78,18 @@ def test_an_experiment_also_runs_with_other_data_and_policies(planned: Made, tmp
     np.savez(path, **dict.fromkeys(names, symbols))
     for name in ("copy_fixed", "copy_variable"):
         jobs = planned(
-            "-m", f"experiment={name}", "dataset=arrays", f"dataset.path={path}", "truncation=glob(*)", size=()
+            "-m",
+            f"experiment={name}",
+            "dataset=arrays",
+            f"dataset.path={path}",
+            "truncation=glob(*)",
+            "scheme=tf",
+            size=(),
         )
         for job in jobs:
             assert (job.settings.name, job.settings.model["layers"]) == (f"published_{name}", 2)
-            assert job.settings.truncation.get("K_init", 15) == 15
+            if job.settings.truncation["name"] == "adaptive":
+                assert job.settings.truncation["K_init"] == 15
 
 
 # One line a rule of the README's promise: a message before the first step, with name, value, rule, choices. What
@@ -110,10 +117,10 @@ BAD = [
     ("probe.estimator=olss", r"^probe.estimator \(=olss\) must be one of ols, max, quantile; did you mean ols"),
     ("probe.average=median", r"^probe.average \(=median\) must be one of mean, geometric"),
     ("probe.kept_norm=all", r"^probe.kept_norm \(=all\) must be one of of_mean, sum"),
-    ("probe.tau=12", r"^probe.tau \(=12\) must be smaller than the probe window probe.window \(=12\)"),
+    ("probe.tau=12", r"^probe.tau \(=12\) must be smaller than the probe's window \(=12\)"),
     ("probe.fit_from=11", r"^probe.fit_from \(=11\) must leave the decay's fit 2 rows of the probe window"),
     ("dataset=copy_fixed model.embedding=null model.hidden=true", r"^model.hidden \(=true\) must be a valid integer"),
-    ("probe.positions=9", r"^probe.positions \(=9\) must not exceed probe.window - probe.tau \(=4\)"),
+    ("probe.positions=9", r"^probe.positions \(=9\) must not exceed window - tau \(=4\)"),
     ("probe.burn_in=49", r"^probe.burn_in \+ probe.window \(=61\) must not exceed the training stream's 60 steps"),
     ("truncation.K=0", r"^truncation.K \(=0\) must be at least 1"),
     ("truncation.K=2.5", r"^truncation.K \(=2.5\) must be a valid integer"),

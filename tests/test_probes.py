@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from atbptt.bias import BiasEstimate, Bound, RelativeBias, bias_bound
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
+from atbptt.fitting import check_probe
 from atbptt.lags import LagGradients
 from atbptt.measured import ParameterGradients
-from atbptt.probes import Measurement, Prober, bias_metrics, check_probe, lag_profiles, position_profiles
+from atbptt.probes import Measurement, Prober
+from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 
 MEASURED = {"measured": True, "resampled": True}
 PLAIN = {"measured": False, "resampled": False}
@@ -26,7 +28,7 @@ def test_draws_depend_on_seed_purpose_step_and_probe_alone(settings: Any) -> Non
     task, model, *_ = build(made)
 
     def found(seed: int = 0, purpose: str = "policy", step: int = 3, probe: int = 0) -> list[np.ndarray]:
-        measured = Prober(made.probe, seed).measure(model, task, purpose, step, **MEASURED)[probe]
+        measured = Prober(made.probe, seed).measure(model, task.loss, task.train, purpose, step, **MEASURED)[probe]
         return [measured.estimate.bound.phi, measured.gradients.weights, measured.estimate.measured.resampled]
 
     for again, once in zip(found(), found(), strict=True):
@@ -39,7 +41,7 @@ def test_a_measurement_covers_the_window_and_every_K_of_the_stream(settings: Any
     made = settings("probe.resamples=7")
     task, model, *_ = build(made)
     prober = Prober(made.probe, 0)
-    (measured,) = prober.measure(model, task, "policy", 0, **MEASURED)
+    (measured,) = prober.measure(model, task.loss, task.train, "policy", 0, **MEASURED)
     assert measured.gradients.norms.shape == (2, 12, 4)
     assert measured.estimate.bound.phi.shape == (12,)
     assert measured.estimate.bound.values.shape == (60,)
@@ -54,7 +56,9 @@ def test_a_measurement_covers_the_window_and_every_K_of_the_stream(settings: Any
 def test_what_is_not_asked_for_is_not_measured_and_changes_nothing_else(settings: Any) -> None:
     made = settings()
     task, model, *_ = build(made)
-    (plain,), (whole,) = (Prober(made.probe, 0).measure(model, task, "policy", 0, **how) for how in (PLAIN, MEASURED))
+    (plain,), (whole,) = (
+        Prober(made.probe, 0).measure(model, task.loss, task.train, "policy", 0, **how) for how in (PLAIN, MEASURED)
+    )
     assert plain.estimate.measured is None
     assert plain.estimate.bound.resampled.shape == (0, 12)
     np.testing.assert_array_equal(plain.estimate.bound.values, whole.estimate.bound.values)
@@ -137,7 +141,7 @@ def test_positions_averaged_are_the_profile_of_the_whole_state(settings: Any, av
     made = settings("probe.positions=3", "probe.tau=5", "probe.probes=2", f"probe.average={average}")
     task, model, *_ = build(made)
     prober = Prober(made.probe, 0)
-    measurements = prober.measure(model, task, "evaluation", 0, **PLAIN)
+    measurements = prober.measure(model, task.loss, task.train, "evaluation", 0, **PLAIN)
     found = position_profiles(measurements, prober.positions, average)
     whole = lag_profiles(measurements, average)
     for replicate in (0, 1):

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
-from atbptt.datasets.task import SPLITS, batchify, batchify_note, cross_entropy, require_two_steps
+from atbptt.datasets.task import SPLITS, batchify_note, require_two_steps
 from atbptt.errors import require
+from atbptt.losses import cross_entropy
 from atbptt.point_process import log_density, mean_interval
-from atbptt.streams import Stream
+from atbptt.streams import Stream, batchify
 
 LARGEST_EVENT = 10**7  # beyond, float32 could not tell two apart
 LONGEST_INTERVAL = 1e9  # beyond, norms of gradients overflow in float32: choose a larger unit of time

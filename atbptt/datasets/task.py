@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from atbptt.errors import require
+from atbptt.losses import cross_entropy
 from atbptt.randomness import numpy_generator
 from atbptt.streams import Stream
 
@@ -85,21 +86,6 @@ class SymbolTask:
     def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """`symbol`, the likeliest one."""
         return {"symbol": (outputs.argmax(dim=-1), targets)}
-
-
-def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:
-    """Cross entropy of logits (T, B, V) at symbols (T, B), in nats: (T, B)."""
-    flat = torch.nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), reduction="none")
-    return flat.view(symbols.shape)
-
-
-def batchify(sequence: np.ndarray, batch_size: int) -> np.ndarray:
-    """One sequence (N, ...) as `batch_size` contiguous pieces side by side, (N // B, B, ...); the rest is dropped.
-
-    A view: nothing is copied.
-    """
-    steps = len(sequence) // batch_size
-    return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)
 
 
 def require_two_steps(batch_size: int, steps: int, of: str, besides: str = "") -> None:

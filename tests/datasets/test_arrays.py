@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from atbptt.datasets import Arrays
-from atbptt.datasets.task import batchify
 from atbptt.errors import ConfigError
+from atbptt.streams import batchify
 
 SPLITS = ("train", "valid", "test")
 STEPS = {"train": 12, "valid": 8, "test": 6}

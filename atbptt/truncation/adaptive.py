@@ -1,72 +1,14 @@
-"""Truncation policies: who decides K, and when."""
+"""The truncation length that gradients ask for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from atbptt.bias import BiasEstimate
 from atbptt.errors import require, require_choice
 from atbptt.schedules import next_due
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far training is. Schedules count steps, so that they do not depend on the machine.
-
-    Attributes:
-        step: training steps of the stream so far, over all epochs.
-        epoch_steps: steps in an epoch, the stream's length T.
-    """
-
-    step: int
-    epoch_steps: int
-
+from atbptt.truncation.policy import Probe, Progress
 
 ESTIMATORS = ("bound", "measured")
-
-
-class Probe(Protocol):
-    """How a policy asks for the present bias."""
-
-    def __call__(self, *, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
-        """One estimate a probe, but for probes that are not finite.
-
-        Arguments:
-            measured: measure the relative bias besides bounding it, which takes twice to three times as long.
-            resampled: resample streams and positions, for intervals and confidence.
-        """
-
-
-class Policy(Protocol):
-    """Any object with the present `K` and an `update`.
-
-    `update` is called before every window. It may call `probe`, which costs `probe.probes` probes (counted in
-    `adaptive_epoch`), and may set `K`, which holds from that window on. The object's `__dict__` is what a
-    checkpoint stores of it.
-    """
-
-    K: int
-
-    def update(self, progress: Progress, probe: Probe) -> None:
-        """Set `K` for the windows to come."""
-
-
-class Fixed:
-    """The same K from the first window to the last.
-
-    Arguments:
-        K: truncation length in steps.
-    """
-
-    def __init__(self, K: int) -> None:
-        require(K >= 1, "K", K, "must be at least 1")
-        self.K = K
-
-    def update(self, progress: Progress, probe: Probe) -> None:
-        """Nothing: K is fixed."""
 
 
 class Adaptive:

@@ -1,0 +1,21 @@
+"""The same truncation length throughout."""
+
+from __future__ import annotations
+
+from atbptt.errors import require
+from atbptt.truncation.policy import Probe, Progress
+
+
+class Fixed:
+    """The same K from the first window to the last (Williams & Peng, Neural Computation 1990).
+
+    Arguments:
+        K: truncation length in steps.
+    """
+
+    def __init__(self, K: int) -> None:
+        require(K >= 1, "K", K, "must be at least 1")
+        self.K = K
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Nothing: K is fixed."""

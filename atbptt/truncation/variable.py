@@ -1,0 +1,49 @@
+"""Lengths drawn around a base, so that windows do not end at the same steps in every epoch."""
+
+from __future__ import annotations
+
+import math
+
+from atbptt.errors import require
+from atbptt.randomness import numpy_generator
+from atbptt.truncation.policy import Probe, Progress
+
+
+class Variable:
+    """K drawn anew for every window (AWD-LSTM: Merity, Keskar & Socher, ICLR 2018).
+
+    Normal around `base`, or around half of it with probability `half_probability`; rounded down, and at least `K_min`.
+    The learning rate is multiplied by a window's losses over those of a window of length `base`: each step of the
+    stream counts the same, in whatever window it lies.
+
+    Arguments:
+        base: length in steps that K is drawn around.
+        sd: standard deviation of K, in steps.
+        half_probability: that K is drawn around half of `base`.
+        K_min: smallest K, in place of shorter ones that are drawn.
+        seed: of the draws; what is drawn at a step of the stream depends on it and on the step alone.
+    """
+
+    def __init__(
+        self, base: int, sd: float = 5.0, half_probability: float = 0.05, K_min: int = 5, seed: int = 0
+    ) -> None:
+        require(base >= 1, "base", base, "must be at least 1")
+        require(0 <= sd < math.inf, "sd", sd, "must be at least 0 (steps)")
+        require(0 <= half_probability <= 1, "half_probability", half_probability, "must lie between 0 and 1")
+        require(1 <= K_min <= base, "K_min", K_min, f"must lie between 1 and base (={base})")
+        self.base = self.K = base
+        self.sd = sd
+        self.half_probability = half_probability
+        self.K_min = K_min
+        self.seed = seed
+
+    def check_scheme(self, scheme: str) -> None:
+        """Any but `original` (ConfigError)."""
+        rule = "must be another with the variable policy: its windows have one loss each, whatever K is"
+        require(scheme != "original", "scheme", scheme, rule)
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Draw K."""
+        generator = numpy_generator("variable length", self.seed, progress.step)
+        center = self.base / 2 if generator.random() < self.half_probability else self.base
+        self.K = max(self.K_min, int(generator.normal(center, self.sd)))

@@ -1,0 +1,43 @@
+"""A truncation length that grows on a schedule."""
+
+from __future__ import annotations
+
+import math
+
+from atbptt.errors import require, require_choice
+from atbptt.truncation.policy import Probe, Progress
+
+GROWTHS = ("linear", "geometric")
+
+
+class Warmup:
+    """K grows from `K_init` to `K_final`, then stays: short, cheap windows while only near lags carry a signal.
+
+    A curriculum over the length of what is learned from (Elman, Cognition 1993; Bengio et al., ICML 2009). K follows
+    training steps, window by window, rounded down.
+
+    Arguments:
+        K_init: K of the first window.
+        K_final: K from `epochs` on.
+        epochs: passes over the training stream that K grows for, a fraction is fine.
+        growth: `linear`, by the same number of steps an epoch; or `geometric`, by the same factor.
+    """
+
+    def __init__(self, K_init: int, K_final: int, epochs: float, growth: str = "linear") -> None:
+        require(K_init >= 1, "K_init", K_init, "must be at least 1")
+        require(K_final >= K_init, "K_final", K_final, f"must be at least K_init (={K_init})")
+        require(0 < epochs < math.inf, "epochs", epochs, "must be greater than 0 (epochs)")
+        require_choice("growth", growth, GROWTHS)
+        self.K = self.K_init = K_init
+        self.K_final = K_final
+        self.epochs = epochs
+        self.growth = growth
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Set K to where the schedule is."""
+        share = min(progress.step / (self.epochs * progress.epoch_steps), 1.0)
+        if self.growth == "linear":
+            K = self.K_init + (self.K_final - self.K_init) * share
+        else:
+            K = self.K_init * (self.K_final / self.K_init) ** share
+        self.K = min(math.floor(K + 1e-9), self.K_final)  # what is a whole number may be computed as a little less

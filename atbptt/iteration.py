@@ -1,0 +1,180 @@
+"""Windows for a training loop of your own: a stream cut by a scheme, sized by a policy, its state handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from atbptt.bias import BiasEstimate
+from atbptt.cursor import Cursor
+from atbptt.errors import ConfigError, require
+from atbptt.losses import LossFunction
+from atbptt.models import starting_state
+from atbptt.probes import Prober, ProbeSettings
+from atbptt.states import State, detach
+from atbptt.streams import Stream
+from atbptt.truncation.policy import Policy, adjoint_factors, check_scheme, share_of_base
+from atbptt.updates import window_loss
+from atbptt.windows import Window
+
+
+class StreamWindow:
+    """One window of a stream: one loss to differentiate, one update.
+
+    Attributes:
+        steps: which steps of the stream it reads, and whose loss it counts.
+        K: the policy's truncation length.
+        losses: number of steps whose loss it counts.
+        lr_scale: what a policy that draws K multiplies the learning rate with (AWD-LSTM's rule); 1 for others.
+        mean_loss: mean of the losses that it counts, detached; None until `loss` is called.
+    """
+
+    def __init__(self, windows: Windows, steps: Window, state: State) -> None:
+        self._windows = windows
+        self._state = state
+        self.steps = steps
+        self.K = windows.cursor.K
+        self.losses = steps.losses
+        policy, scheme = windows.cursor.policy, windows.cursor.scheme
+        share = share_of_base(policy, scheme, steps)
+        self.lr_scale = 1.0 if share is None else share
+        self._factors = adjoint_factors(policy, steps)
+        self.mean_loss: Tensor | None = None
+
+    def loss(self) -> Tensor:
+        """Run the model over the window: the scalar to call `backward` on, the mean of the losses that it counts.
+
+        With scheme `buffer` it has the look-ahead's losses besides, which reach the parameters through the state only.
+        The state that the next window starts in is handed over; called again, it is computed from the same state.
+        """
+        windows = self._windows
+        objective, self.mean_loss, handed_over = window_loss(
+            windows.model, windows.loss, windows.stream, self.steps, self._state, factors=self._factors
+        )
+        windows.handed_over(self, handed_over)
+        return objective
+
+
+class Windows:
+    """Cuts streams in windows, pass after pass, and hands the state over from each to the next.
+
+    ```python
+    windows = Windows(model, loss, inputs, targets, policy)
+    for epoch in range(10):
+        for window in windows:
+            optimizer.zero_grad()
+            window.loss().backward()
+            optimizer.step()
+    ```
+
+    A `for` over it ends with the pass over the stream. After a `break`, the next one goes on with the window that comes
+    then.
+
+    Arguments:
+        model: (inputs, state) -> (outputs, state), time first; see `atbptt.models.Recurrent`.
+        loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged.
+        inputs: B streams side by side, (T, B, ...), on the model's device; `batchify` makes them of one sequence.
+        targets: (T, B, ...).
+        policy: sets K before each window.
+        scheme: one of `SCHEMES`.
+        state: before the first step of every pass; zero if left out.
+        probes: how the policy's probes are made, if it makes any.
+        seed: of what these draw.
+
+    Attributes:
+        stream: inputs and targets.
+        cursor: where it is.
+
+    Raises:
+        ConfigError: what does not fit, by its name.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        inputs: Tensor,
+        targets: Tensor,
+        policy: Policy,
+        *,
+        scheme: str = "original-buffer",
+        state: State = None,
+        probes: ProbeSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
+        rule = "must begin with the same (T, B), time before streams, none of them 0"
+        same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
+        require(same, "inputs and targets", shapes, rule)
+        check_scheme(policy, scheme)
+        self.model = model
+        self.loss = loss
+        self.stream = Stream(inputs, targets)
+        self.cursor = Cursor(scheme, policy, self.stream.length)
+        self.first_state = None if state is None else detach(state)
+        self.prober = Prober(ProbeSettings() if probes is None else probes, seed)
+        self.probe_steps = 0
+        self._current: StreamWindow | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps of the stream whose loss was counted so far, over all passes."""
+        return self.cursor.step
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the stream so far."""
+        return self.step / self.stream.length
+
+    @property
+    def adaptive_epoch(self) -> float:
+        """The same, with the steps that the policy's probes read."""
+        return (self.step + self.probe_steps) / self.stream.length
+
+    def __iter__(self) -> Iterator[StreamWindow]:
+        """The windows to the end of the pass.
+
+        Raises:
+            RuntimeError: a window's `loss` was not called before the next window was asked for.
+        """
+        passes = self.cursor.epochs_done
+        while self.cursor.epochs_done == passes:
+            state = self.cursor.state
+            if self.cursor.position == 0:
+                state = starting_state(self.model, self.stream.read(0, 1)[0])
+                state = state if self.first_state is None else self.first_state
+            window = StreamWindow(self, self.cursor.next_window(self._probe), state)
+            self._current = window
+            yield window
+            if self._current is window:
+                raise RuntimeError("window.loss() must be called in each window: it computes the state of the next")
+
+    def handed_over(self, window: StreamWindow, state: State) -> None:
+        """Go on behind a window whose forward pass is done; nothing if that was done before."""
+        if self._current is window:
+            self._current = None
+            self.cursor.advance(window.steps, state)
+
+    def _probe(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
+        rule = f"must not exceed the stream's {self.stream.length} steps: a probe reads burn_in + window"
+        steps = self.prober.settings.steps
+        require(steps <= self.stream.length, "probes", steps, rule)
+        self.probe_steps += self.prober.steps
+        found = self.prober.measure(
+            self.model, self.loss, self.stream, "policy", self.step, measured=measured, resampled=resampled
+        )
+        if measured and found[0].measured is None:
+            raise ConfigError("estimator", "(=measured) needs a model with recurrent parameters")
+        return [each.estimate for each in found if each.problem() is None]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, and its policy: with those of the model and the optimizer, all to continue exactly."""
+        return {**self.cursor.saved(), "probe_steps": self.probe_steps, "policy": dict(vars(self.cursor.policy))}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to where it was when its `state_dict` was taken."""
+        self.cursor.restore(saved)
+        self.probe_steps = saved["probe_steps"]
+        vars(self.cursor.policy).update(saved["policy"])

@@ -355,7 +355,7 @@ class Trainer:
         self.cursor.restore(saved)
         for name in RESUMED:
             setattr(self, name, saved[name])
-        self.sums.setdefault("K", math.nan)  # checkpoints of earlier versions do not tell
+        self.sums.setdefault("K", math.nan if self.sums["updates"] else 0)  # earlier versions do not tell
         if self.cursor.state is not None:
             self.cursor.state = map_state(lambda part: part.to(self.device), self.cursor.state)
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))

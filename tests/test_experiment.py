@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,71 @@ def test_a_run_continued_from_its_checkpoint_is_the_run_that_was_not_interrupted
             run(broken)
     assert RunDirectory(broken).status()["state"] == "failed"
     check_same(whole, run(broken))
+
+
+DRAWING = ("variable", "truncation.base=6"), ("randomized", "truncation.length=6")
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [*DRAWING, ("warmup", "truncation.epochs=1.5"), ("full", "truncation.window=25")],
+    ids=lambda policy: policy[0],
+)
+def test_a_run_of_any_policy_continues_as_exactly(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: tuple[str, ...]
+) -> None:
+    name, *options = policy
+    chosen = (f"truncation={name}", *options, "scheme=tf", "model.dropout=0.3", "optimizer=momentum")
+    whole = run(settings(*chosen))
+    broken = settings(*chosen, f"output_dir={tmp_path}/broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4, checkpoint=True)
+        with pytest.raises(InterruptedTrainingError):
+            run(broken)
+    check_same(whole, run(broken))
+
+
+@pytest.mark.parametrize("policy", DRAWING, ids=lambda policy: policy[0])
+def test_what_a_policy_draws_depends_on_the_seed_and_its_lr_not_on_what_is_drawn(
+    settings: Make, policy: tuple[str, ...]
+) -> None:
+    name, *options = policy
+    first, other = (run(settings(f"truncation={name}", *options, "scheme=tf", f"seed={seed}")) for seed in (0, 1))
+    assert series(first, "mean_K") != series(other, "mean_K")
+    assert set(series(first, "lr")) == {6**0.5}
+
+
+def test_mean_K_is_of_the_windows_since_the_last_evaluation(settings: Make) -> None:
+    """K grows by a step every two steps of the stream, from 2 to 32 in the 60 steps of an epoch."""
+    chosen = ("truncation=warmup", "truncation.K_init=2", "truncation.K_final=32", "truncation.epochs=1")
+    lengths, step = [], 0
+    while step < 60:
+        lengths.append(2 + step // 2)
+        step += lengths[-1]
+    assert series(run(settings(*chosen, "scheme=tf")), "mean_K") == [pytest.approx(sum(lengths) / len(lengths)), 32]
+
+
+@pytest.mark.parametrize(("updates", "mean_K"), [(6, [10, 10]), (9, [10, math.nan])], ids=["between epochs", "within"])
+def test_a_checkpoint_of_an_earlier_version_continues_and_knows_no_mean_K(
+    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, updates: int, mean_K: list[float]
+) -> None:
+    """It lacks the sum of K, and has the state that ended the pass before where a new one begins."""
+    whole, broken = run(settings()), settings(f"output_dir={tmp_path}/broken")
+    save = RunDirectory.save_checkpoint
+
+    def as_earlier(self: RunDirectory, saved: dict[str, Any]) -> None:
+        sums = {name: value for name, value in saved["sums"].items() if name != "K"}
+        state = (torch.ones(1, 4, 6), torch.ones(1, 4, 6)) if saved["position"] == 0 else saved["state"]
+        save(self, {**saved, "sums": sums, "state": state})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "save_checkpoint", as_earlier)
+        interrupt_after(patch, updates, checkpoint=True)
+        with pytest.raises(InterruptedTrainingError):
+            run(broken)
+    continued = run(broken)
+    assert series(continued, "valid_loss") == series(whole, "valid_loss")
+    np.testing.assert_equal(series(continued, "mean_K"), mean_K)
 
 
 @pytest.mark.parametrize("dataset", ["text", "events"])

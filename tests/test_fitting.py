@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from atbptt.datasets import Copy, Stream, SymbolTask
 from atbptt.errors import ConfigError
-from atbptt.fitting import check_fit, check_policy, check_task
+from atbptt.experiment import build
+from atbptt.fitting import check_fit, check_policy, check_probe, check_task
 from atbptt.models import RecurrentNetwork
 from atbptt.truncation import Fixed
 
@@ -167,3 +168,39 @@ class Slotted:
 def test_a_policy_that_does_not_is_told(policy: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_policy(policy)
+
+
+def test_measuring_a_model_without_recurrent_parameters_is_refused(settings: Any) -> None:
+    made = settings("truncation=adaptive", "truncation.estimator=measured")
+    task, _, policy, _ = build(made)
+
+    class Accumulator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = nn.Linear(task.input_size, task.output_size)
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            outputs = []
+            for symbol in inputs:
+                state = 0.5 * state + nn.functional.one_hot(symbol, task.input_size)
+                outputs.append(self.decoder(state))
+            return torch.stack(outputs), state
+
+        def initial_state(self, batch: int) -> Tensor:
+            return torch.zeros(batch, task.input_size)
+
+    check_probe(made.probe, Accumulator(), task, build(settings()).policy)
+    message = r"truncation.estimator \(=measured\) needs recurrent parameters, .* model Accumulator depends on none"
+    with pytest.raises(ConfigError, match=message):
+        check_probe(made.probe, Accumulator(), task, policy)
+
+
+def test_a_probe_longer_than_the_stream_is_refused(settings: Any) -> None:
+    with pytest.raises(ConfigError, match=r"\(=62\) must not exceed the training stream's 60 steps"):
+        build(settings("probe.burn_in=50"))
+
+
+def test_confidence_without_resamples_is_refused(settings: Any) -> None:
+    message = r"probe.resamples \(=0\) must be at least 1 for truncation.confidence \(=0.9\)"
+    with pytest.raises(ConfigError, match=message):
+        build(settings("truncation=adaptive", "truncation.confidence=0.9", "probe.resamples=0"))

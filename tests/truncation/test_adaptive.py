@@ -8,7 +8,7 @@ import pytest
 
 from atbptt.bias import BiasEstimate, Bound, RelativeBias
 from atbptt.errors import ConfigError
-from atbptt.truncation import Adaptive, Fixed, Progress
+from atbptt.truncation import Adaptive, Progress
 
 
 def estimate(
@@ -31,12 +31,6 @@ def adaptive(**changed: Any) -> Adaptive:
 
 def at(epoch: float) -> Progress:
     return Progress(step=round(epoch * 100), epoch_steps=100)
-
-
-def test_fixed_never_changes_nor_probes() -> None:
-    policy = Fixed(K=7)
-    policy.update(at(3), lambda **_: pytest.fail("probed"))
-    assert policy.K == 7
 
 
 @pytest.mark.parametrize(
@@ -118,8 +112,3 @@ def test_a_probe_that_is_not_finite_has_no_say() -> None:
 def test_adaptive_refuses(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         adaptive(**changed)
-
-
-def test_fixed_refuses() -> None:
-    with pytest.raises(ConfigError, match=r"K \(=0\) must be at least 1"):
-        Fixed(K=0)

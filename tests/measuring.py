@@ -1,0 +1,25 @@
+"""A measurement made by hand, for tests of what is done with one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from atbptt.bias import BiasEstimate, Bound, RelativeBias
+from atbptt.lags import LagGradients
+from atbptt.measured import ParameterGradients
+from atbptt.probes import Measurement
+
+
+def made_measurement(finite: bool = True) -> Measurement:
+    bias = np.array([2.0, 0.95, 0.7, 0.3]) if finite else np.full(4, np.nan)
+    resampled = np.array([[2.0, 0.8, 0.7, 0.3], [2.0, 1.5, 0.95, 0.7]])
+    measured = np.array([0.8, 0.4, 0.05, 0.0])
+    none = np.empty((0, 4))
+    norms = np.ones((1, 4, 2)) if finite else np.full((1, 4, 2), np.inf)
+    losses = np.array([[1.0, 1.0 if finite else np.nan]])
+    parameters = ParameterGradients(("w",), 1.0, measured, np.array([0.5, 0.8, 0.9, 1.0]), None)
+    kept = np.arange(4.0)
+    gradients = LagGradients(losses, norms, norms[None], ("hidden0",), kept, kept[None], none, none, parameters, None)
+    log_beta = -1.0 if finite else np.nan
+    bound = Bound(bias, resampled, norms.mean(axis=(0, 2)), log_beta, bias, np.full(2, -0.1))
+    return Measurement(gradients, BiasEstimate(bound, RelativeBias(measured, none)))

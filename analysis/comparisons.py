@@ -1,18 +1,31 @@
-"""Tables that compare policies: differences at equal init, and how long each takes to a value."""
+"""Tables that compare policies: differences at equal init, after equal work, and how long each takes to a value."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
-from analysis.cells import Table, amount, assembled, column, measure_name, moments, setting_columns, signed
-from analysis.curves import AXES
+from analysis.cells import (
+    Table,
+    amount,
+    assembled,
+    column,
+    interval,
+    mean_sd,
+    measure_name,
+    moments,
+    setting_columns,
+    signed,
+)
+from analysis.curves import AXES, common_range, cumulative_best, mean_curve
 from analysis.pairs import paired_differences
 from analysis.results import Results
-from analysis.statistics import Group, comparable, format_value, options_of, policies, settings
+from analysis.statistics import GROUPED, ID, Group, comparable, format_value, options_of, policies, settings
 from analysis.targets import default_target, summarize_targets
 from analysis.uncertainty import INTERVAL_RUNS, LEVEL
 
 PAIRS = 2  # of runs at least: one pair tells no spread
+WORK = {"epoch": "epoch {:.3g}", "adaptive_epoch": "{:.3g} with probes", "train_seconds": "{:.3g} s"}
 CLOCKS = dict(zip(AXES, ("epoch", "with probes", "updates", "train s"), strict=True))
 
 
@@ -25,6 +38,12 @@ def paired_tables(results: Results, metric: str | None = None, reference: str | 
 def target_tables(results: Results, metric: str | None = None, target: float | None = None) -> list[Table]:
     """`target_table` of each group of runs (`comparable`) that has one; `metric`, errors as in `best_validation`."""
     tables = [target_table(group, target) for group in comparable(results.frame, metric)]
+    return [table for table in tables if table is not None]
+
+
+def equal_work_tables(results: Results, metric: str | None = None) -> list[Table]:
+    """`equal_work_table` of each group of runs that has one (`comparable`); `metric`, errors as in `best_validation`."""
+    tables = [equal_work_table(group) for group in comparable(results.frame, metric)]
     return [table for table in tables if table is not None]
 
 
@@ -98,6 +117,48 @@ def target_table(group: Group, target: float | None = None) -> Table | None:
     told = "1 other setting never gets there" if never == 1 else f"{never} other settings never get there"
     notes = [told] if never else []
     return assembled(group, "_target", title, parts, notes)
+
+
+def equal_work_table(group: Group) -> Table | None:
+    """The best validation so far of each setting, where all settings have had the same epochs, and the same time.
+
+    Arguments:
+        group: as from `comparable`.
+
+    Returns:
+        A row per setting, the best after equal epochs first: mean (sd) over the runs that are there, and where there
+        are at least four the interval of the mean; by epoch, with the probes' steps counted, and by seconds of training.
+        By updates nothing is compared: a policy that makes few of them would end the comparison before it began. None
+        with a single setting, or where the settings have nothing in common.
+    """
+    options = options_of(group.runs)
+    names = ["policy", *settings(options)]
+    known = options[[ID]].assign(policy=policies(options), **{name: options[name] for name in names[1:]})
+    best = cumulative_best(group.runs, group.metric)
+    ends = {axis: common_range(best, group.metric, axis)[1] for axis in WORK}
+    if best["epoch"].equals(best["adaptive_epoch"]):
+        del ends["adaptive_epoch"]
+    found = []
+    for key, runs in known.groupby(names, **GROUPED):
+        own = best[best[ID].isin(runs[ID])]
+        row = dict(zip(names, key, strict=True))
+        for axis, end in ends.items():
+            curve = mean_curve(own, group.metric, axis, "hold", np.array([end]))
+            row |= {f"{axis}_{part}": curve[part].iloc[0] for part in ("mean", "sd", "low", "high", "runs")}
+        found.append(row)
+    rows = pd.DataFrame(found)
+    if len(rows) < PAIRS or not all(end > 0 for end in ends.values()):
+        return None
+    rows = rows.sort_values("epoch_mean", kind="stable", ignore_index=True)
+    parts = setting_columns(rows, names)
+    for axis, end in ends.items():
+        parts.append(column(rows, WORK[axis].format(end), moments(axis), mean_sd, best=True))
+        if (rows[f"{axis}_runs"] >= INTERVAL_RUNS).any():
+            shown = rows[[f"{axis}_{part}" for part in ("low", "high", "mean", "sd")]]
+            shown = shown.where(rows[f"{axis}_runs"] >= INTERVAL_RUNS)
+            parts.append(column(shown, f"{LEVEL:.0%} interval", list(shown.columns), interval))
+    title = f"best valid {measure_name(group.metric)} so far after equal work, mean (sd) over init"
+    return assembled(group, "_equal_work", title, parts)
 
 
 def _shared_inits(options: pd.DataFrame) -> bool:

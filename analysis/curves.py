@@ -92,13 +92,10 @@ def compare(
     Raises:
         AnalysisError: as `mean_curve`.
     """
-    if axis not in AXES:
-        raise unknown("axis", axis, AXES)
     options = options_of(frame)
     rows = _rows(frame, metric)
     settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
-    first = rows.groupby(ID)[axis].min().max()
-    last = min((_end(_runs(own, axis)) for _, own in rows.groupby(settings)), default=-np.inf)
+    first, last = common_range(frame, metric, axis)
     at = np.unique(np.linspace(first, last, points)) if first <= last else np.empty(0)
     curves = {
         label: mean_curve(rows[settings == label], metric, axis, between, at)
@@ -107,6 +104,21 @@ def compare(
     if not curves:
         return mean_curve(rows, metric, axis, between).assign(setting="")
     return pd.concat(curves, names=["setting"]).reset_index("setting").reset_index(drop=True)
+
+
+def common_range(frame: pd.DataFrame, metric: str, axis: str) -> tuple[float, float]:
+    """From where to where on a clock all settings have runs, see `compare`; the end is before the start if nowhere.
+
+    Raises:
+        AnalysisError: another axis.
+    """
+    if axis not in AXES:
+        raise unknown("axis", axis, AXES)
+    options = options_of(frame)
+    rows = _rows(frame, metric)
+    settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
+    first = rows.groupby(ID)[axis].min().max()
+    return float(first), min((_end(_runs(own, axis)) for _, own in rows.groupby(settings)), default=-np.inf)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from analysis.uncertainty import estimates
 from atbptt.schema import METRICS_SCHEMA
 
 ID = "experiment_id"
-KEY_OF_POLICY = {"fixed": "K", "adaptive": "delta"}  # always in the label, even if all runs share it
+# Always in the label, even if all runs share it.
+KEY_OF_POLICY = {
+    "fixed": "K",
+    "adaptive": "delta",
+    "full": "window",
+    "randomized": "length",
+    "variable": "base",
+    "warmup": "K_final",
+}
 COMPANIONS = ("test_event_error", "test_time_rmse")  # told beside the test value
 GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
 # Options that tell no settings apart: replicates, budget, where and on what a run ran.
@@ -54,6 +62,10 @@ def policies(options: pd.DataFrame) -> pd.Series:
     names = _choice(options, "truncation")
     labels = names.copy()
     own = [column for column in options.columns if column.startswith("truncation.")]
+    if "truncation.seed" in own and "seed" in options:
+        drawn = options[options["truncation.seed"].notna()]
+        if (drawn["truncation.seed"] == drawn["seed"]).all():
+            own.remove("truncation.seed")  # the run's, which tells runs apart itself
     for name, runs in options.groupby(names, sort=False):
         key = f"truncation.{KEY_OF_POLICY.get(str(name), '')}"
         columns = [column for column in own if len(runs[column].unique()) > 1]

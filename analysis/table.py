@@ -12,7 +12,7 @@ from rich.text import Text
 
 from analysis import formats
 from analysis.cells import Table, assembled, column, interval, mean_sd, measure_name, moments, setting_columns, short
-from analysis.comparisons import paired_table, target_table
+from analysis.comparisons import equal_work_table, paired_table, target_table
 from analysis.errors import unknown
 from analysis.published import Experiment, Value, differences, experiment, published
 from analysis.remarks import file_patterns, remarks
@@ -57,7 +57,7 @@ def print_table(results: Results, metric: str | None = None, format: str = "term
     else:
         for table, group in zip(tables, groups, strict=True):
             _print(table, format)
-            for comparison in (paired_table(group), target_table(group)):
+            for comparison in (equal_work_table(group), paired_table(group), target_table(group)):
                 if comparison is not None:
                     _print(comparison.shortened(SHOWN_ROWS) if format == "terminal" else comparison, format)
     console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from analysis.comparisons import paired_tables, target_tables
+from analysis.comparisons import equal_work_tables, paired_tables, target_tables
 from analysis.errors import AnalysisError
 from analysis.figures import draw
 from analysis.files import replacing
@@ -63,7 +63,12 @@ def render(results: Results, made: datetime) -> str:
     board = leaderboard(own, options)
     tables = []
     if own["valid"].notna().any():
-        tables = [*result_tables(results), *paired_tables(results), *target_tables(results)]
+        tables = [
+            *result_tables(results),
+            *equal_work_tables(results),
+            *paired_tables(results),
+            *target_tables(results),
+        ]
     figures = list(pictures(draw(results))) if own["last_step"].notna().any() else []
     places = environment(run.last.directory for run in report.runs)
     # Last, since every part that is read can add to them.

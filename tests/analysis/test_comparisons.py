@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.cells import Table
-from analysis.comparisons import paired_tables, target_tables
+from analysis.comparisons import equal_work_tables, paired_tables, target_tables
 from analysis.results import Results
 
 WriteRun = Callable[..., Path]
@@ -56,12 +56,41 @@ def test_time_to_the_target(two_policies: Results) -> None:
     assert target_tables(two_policies) == []  # without training
 
 
+def test_after_equal_work(root: Path, write_run: WriteRun) -> None:
+    """K=5 has four evaluations and K=10 three, a second each and two; K=5 is at its best before it ends."""
+    for init in range(4):
+        write_run(f"a{init}", {"valid_ppl": [3.0, 1.5 + init, 2.0, 1.0]}, init=init)
+        write_run(f"b{init}", {"valid_ppl": [4.0, 2.5, 1.75]}, init=init, truncation__K=10)
+    results = Results(root)
+    frame = results.frame
+    frame["train_seconds"] = frame["epoch"] * frame["truncation.K"].map({5: 1.0, 10: 2.0})
+    frame["adaptive_epoch"] = frame["epoch"]
+    (table,) = equal_work_tables(results)
+    assert table.title == "demo, dataset copy_fixed: best valid PPL so far after equal work, mean (sd) over init"
+    assert texts(table) == [
+        ["policy", "epoch 3", "95% interval", "4 s", "95% interval"],
+        ["fixed K=10", "1.750 (0.000)", "[1.750, 1.750]", "2.500 (0.000)", "[2.500, 2.500]"],
+        ["fixed K=5", "1.875 (0.250)", "[1.625, 2.000]", "1.000 (0.000)", "[1.000, 1.000]"],
+    ]
+    assert [[cell.best for cell in row][1::2] for row in table.rows] == [[True, False], [False, True]]
+    frame["adaptive_epoch"] += frame["truncation.K"].map({5: 1.0, 10: 0.0})
+    (table,) = equal_work_tables(results)
+    assert [row[3] for row in texts(table)] == ["3 with probes", "1.750 (0.000)", "2.500 (0.707)"]
+
+
+def test_fewer_than_four_runs_have_no_interval_after_equal_work(two_policies: Results) -> None:
+    (table,) = equal_work_tables(two_policies)
+    assert texts(table)[0] == ["policy", "epoch 2", "2.5 with probes", "0.5 s"]
+    assert texts(table)[1] == ["fixed K=10", "1.400 (0.000)", "1.400 (0.000)", "1.400 (0.000)"]
+
+
 @pytest.mark.parametrize("kinds", [{}, {"b": 10}], ids=["one policy", "one init"])
 def test_nothing_to_compare(root: Path, write_run: WriteRun, kinds: dict[str, int]) -> None:
     for number, name in enumerate(["a", *kinds]):
         write_run(name, {"valid_ppl": [1.0 + number]}, truncation__K=kinds.get(name, 5))
     assert paired_tables(Results(root)) == []
     assert target_tables(Results(root)) == []
+    assert len(equal_work_tables(Results(root))) == len(kinds)
 
 
 def test_without_test_values_the_interval_is_of_the_validation(root: Path, write_run: WriteRun) -> None:

@@ -97,6 +97,23 @@ def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs
     ]
 
 
+def test_the_seed_of_a_policy_is_the_runs_own_and_told_once() -> None:
+    frame = options(
+        truncation=["variable", "variable", "randomized"],
+        truncation__base=[70, 70, None],
+        truncation__length=[None, None, 50.0],
+        truncation__seed=[0, 1, 0],
+        seed=[0, 1, 0],
+    )
+    assert labels(frame).tolist() == [
+        "variable base=70, seed=0",
+        "variable base=70, seed=1",
+        "randomized length=50, seed=0",
+    ]
+    frame["seed"] = 0
+    assert policies(frame).tolist() == ["variable base=70 seed=0", "variable base=70 seed=1", "randomized length=50"]
+
+
 def test_only_one_policy() -> None:
     assert policies(options(truncation=["fixed"], truncation__K=[5])).tolist() == ["fixed K=5"]
     assert policies(options(truncation=["adaptive"], truncation__delta=[0.9])).tolist() == ["adaptive delta=0.9"]

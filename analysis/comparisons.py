@@ -42,7 +42,7 @@ def target_tables(results: Results, metric: str | None = None, target: float | N
 
 
 def equal_work_tables(results: Results, metric: str | None = None) -> list[Table]:
-    """`equal_work_table` of each group of runs that has one (`comparable`); `metric`, errors as in `best_validation`."""
+    """`equal_work_table` of each group of runs that has one; `metric`, errors as in `best_validation`."""
     tables = [equal_work_table(group) for group in comparable(results.frame, metric)]
     return [table for table in tables if table is not None]
 
@@ -127,9 +127,9 @@ def equal_work_table(group: Group) -> Table | None:
 
     Returns:
         A row per setting, the best after equal epochs first: mean (sd) over the runs that are there, and where there
-        are at least four the interval of the mean; by epoch, with the probes' steps counted, and by seconds of training.
-        By updates nothing is compared: a policy that makes few of them would end the comparison before it began. None
-        with a single setting, or where the settings have nothing in common.
+        are at least four the interval of the mean; by epoch, with the probes' steps counted, and by seconds of
+        training. By updates nothing is compared: a policy that makes few of them would end the comparison before it
+        began. None with a single setting, or where the settings have nothing in common.
     """
     options = options_of(group.runs)
     names = ["policy", *settings(options)]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,10 @@ from atbptt.composing import composer, job_config
 from atbptt.config import Settings, validated
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # What makes a run a matter of a second, for tests of everything but the result.
 TINY = (

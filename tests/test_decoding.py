@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -40,7 +40,6 @@ def differentiated(mean: Tensor, *of: Tensor) -> list[Tensor]:
     return [mean.detach(), *(torch.zeros(()) if gradient is None else gradient for gradient in found)]
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 12),
     st.integers(1, 3),

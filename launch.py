@@ -18,11 +18,14 @@ sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.std
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import hydra  # noqa: E402
-from omegaconf import DictConfig  # noqa: E402
+from atbptt.extras import needed_by  # noqa: E402
 
-from atbptt.command import leave, main  # noqa: E402
-from atbptt.launching import job  # noqa: E402
+with needed_by("python launch.py"):
+    import hydra
+    from omegaconf import DictConfig
+
+    from atbptt.command import leave, main
+    from atbptt.launching import job
 
 CONF = Path(__file__).resolve().parent / "conf"
 

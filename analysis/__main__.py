@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
+from atbptt.extras import needed_by
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -206,4 +207,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with needed_by("python -m analysis"):
+        sys.exit(main())

@@ -35,10 +35,33 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     write_atomically(folder / CHECKPOINT, lambda file: file.write(buffer.getbuffer()), folder / PREVIOUS_CHECKPOINT)
 
 
+class DamagedError(RuntimeError):
+    """A file that is not as it was written."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What a checkpoint's file holds, on the CPU; nothing is changed.
+
+    It may hold a user's own objects: read only what you trust.
+
+    Raises:
+        DamagedError: it is not as it was written.
+        CheckpointError: it was stored by a version of the package that stored something else.
+        Exception: it cannot be read, or what it holds cannot be loaded, such as an object whose class is gone.
+    """
+    content = path.read_bytes()
+    if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
+        raise DamagedError(f"{path} is damaged")
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        told = f"was stored by another version of atbptt (format {found}, this one reads {FORMAT})"
+        raise CheckpointError(f"{path} {told}")
+    return dict(state)
+
+
 def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
     """The last checkpoint that can be read, on the CPU, or None where there is none.
-
-    A file may hold a user's own objects: load only what you trust.
 
     Raises:
         CheckpointError: it was stored by a version of the package that stored something else.
@@ -48,18 +71,14 @@ def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
         path = folder / name
         if not path.exists():
             continue
-        content = path.read_bytes()
-        if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
+        try:
+            return read(path)
+        except DamagedError:
             damaged.append(name)
             log.warning("%s is damaged and left out", name)
             path.unlink()  # it must not take the place of the one before when the next is stored
-            continue
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-        found = state.get("format") if isinstance(state, dict) else None
-        if found != FORMAT:
-            rule = f"was stored by another version of atbptt (format {found}, this one reads {FORMAT})"
-            raise CheckpointError(f"{path} {rule}; move its folder away to begin anew")
-        return dict(state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; move its folder away to begin anew") from error
     if damaged:
         log.warning("no checkpoint can be read: the run begins anew")
     return None

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-import platformdirs
-
 from atbptt.errors import ConfigError
 
 # What the disk or the file system refuses, and not the program.
@@ -94,7 +92,11 @@ def file_digest(file: Path) -> str:
 def cache_folder() -> Path:
     """Where what can be made again is kept: the user's cache folder, or `ATBPTT_CACHE`."""
     given = os.environ.get("ATBPTT_CACHE")
-    return Path(given) if given else platformdirs.user_cache_path("atbptt")
+    if given:
+        return Path(given)
+    import platformdirs  # which the library alone does without
+
+    return platformdirs.user_cache_path("atbptt")
 
 
 @functools.lru_cache(maxsize=1024)

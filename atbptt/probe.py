@@ -1,0 +1,14 @@
+"""`python -m atbptt.probe CHECKPOINT`: see `atbptt.diagnosis_command`.
+
+Never imported: `atbptt.probe` is the library's function.
+"""
+
+import sys
+
+from atbptt.extras import needed_by
+
+if __name__ == "__main__":
+    with needed_by("python -m atbptt.probe"):
+        from atbptt.diagnosis_command import main
+
+        sys.exit(main())

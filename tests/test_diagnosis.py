@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atbptt import schema
+from atbptt.diagnosis import DiagnosisError, cautions, diagnose
+from atbptt.diagnosis_command import draw, main
+from atbptt.probes import Prober, ProbeSettings
+from atbptt.trained import Trained, open_trained
+from tests.conftest import ROOT
+from tests.test_trained import train
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("runs"), "truncation=adaptive", "truncation.K_max=20", "lr=3")
+
+
+@pytest.fixture
+def trained(directory: Path) -> Trained:
+    return open_trained(directory)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_prints_and_draws_and_leaves_the_run_alone(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert main([str(directory)]) == 0
+    out = capsys.readouterr().out
+    K = open_trained(directory).K
+    for told in (
+        f"run         {directory.name} (finished)",
+        "task        copy_fixed",
+        "policy      adaptive (delta=0.9, estimator=bound,",
+        f"at          epoch 2, step 120, K = {K}, scheme original-buffer",
+        "probed      train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss",
+        "delta  K by the bound  90 % interval  K as measured  90 % interval",
+        f"Relative bias at the present K = {K}: bound ",
+        "This network must backpropagate ",
+        f"Its present K = {K} is ",
+        f"figure: probe_{directory.name}.png",
+    ):
+        assert told in out, told
+    assert max(map(len, out.splitlines())) <= 80
+    assert not any(line.endswith(" ") for line in out.splitlines())
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == [f"probe_{directory.name}.png"]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_the_same_command_draws_the_same_figure_where_it_is_told(directory: Path, tmp_path: Path, kind: str) -> None:
+    paths = [tmp_path / f"made {number}" / f"a.{kind}" for number in range(2)]
+    for path in paths:
+        path.parent.mkdir()
+        assert main([str(directory / schema.CHECKPOINT), "--figure", str(path)]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+
+
+def test_the_numbers_are_those_of_the_runs_own_probes(trained: Trained) -> None:
+    """Drawn as the run draws for its evaluation, the same streams give the same phi and biases."""
+    settings = trained.settings.probe
+    found = diagnose(trained, "train", settings, (0.9,), seed=5)
+    (own,) = Prober(settings, 5).measure(
+        trained.model, trained.task.loss, trained.task.train, "diagnosis", trained.step, measured=True, resampled=False
+    )
+    np.testing.assert_allclose(found.phi, own.phi, rtol=1e-5)
+    np.testing.assert_allclose(found.measurement.bound, own.bound, rtol=1e-4)
+    np.testing.assert_allclose(found.measurement.measured, own.measured, atol=1e-5)
+
+
+def test_probes_are_so_many_times_as_many_streams(trained: Trained) -> None:
+    one, three = (
+        diagnose(trained, "train", ProbeSettings(12, 8, 4, 2, probes), (0.9, 0.1), seed=0) for probes in (1, 3)
+    )
+    assert one.norms.shape == (2 * 4, 12)
+    assert three.norms.shape == (2 * 12, 12)
+    # The first probe's streams are the same, and what they are called does not depend on how many there are.
+    first = three.norms.reshape(2, 3, 4, 12)[:, 0].reshape(8, 12)
+    np.testing.assert_allclose(first, one.norms, rtol=1e-4)
+    np.testing.assert_allclose(three.phi[:8], three.norms.mean(axis=0)[:8])
+    assert len({tuple(norms) for norms in three.norms[12:].round(9)}) > 4
+    assert [each.delta for each in three.lengths] == [0.9, 0.1]
+    for each in three.lengths:
+        assert each.bound.steps == (three.measurement.K(each.delta) or np.inf)
+        assert each.measured is not None
+        assert each.measured.steps == three.measurement.K(each.delta, "measured")
+
+
+def options_told(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main([str(directory), "--no-figure", *options]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_each_option_does_what_it_says(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    default = options_told(directory, capsys)
+    assert "train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss positions, 4 streams, 1 probe " in default
+    every = ("--split=valid", "--window=20", "--burn-in=5", "--positions=1", "--probes=2", "--resamples=0")
+    changed = options_told(directory, capsys, *every, "--delta=0.3,2,2", "--seed=1")
+    assert "valid streams: W = 20 steps (tau = 15) after 5 of burn-in; 1 loss position, 4 streams, 2 probes" in changed
+    table = changed.partition("90 % interval K as measured 90 % interval ")[2].split()
+    assert table[0] == "2"
+    assert table[3] == "0.3"  # no intervals between
+    assert "(tau = 9)" in options_told(directory, capsys, "--tau=9")
+    assert options_told(directory, capsys, "--seed=1") != default == options_told(directory, capsys, "--seed=0")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window=80"], "burn_in + window (=84) must not exceed the train stream's 60 steps"),
+        (["--split=dev"], "split (=dev) must be one of train, valid, test"),
+        (["--tau=12"], "tau (=12) must be smaller than the probe's window (=12)"),
+        (["--positions=5"], "positions (=5) must not exceed window - tau (=4)"),
+        (["--window=x"], "argument --window: invalid int value: 'x'"),
+        (["--delta=0.5,0"], "argument --delta: (=0.5,0) must be numbers greater than 0, with commas between them"),
+        (["--delta=,"], "argument --delta: (=,) must be numbers greater than 0, with commas between them"),
+        (["--figure=a.jpg"], "--figure (=a.jpg) must be a file .png or .pdf"),
+        (["--figure=a/b.png", "--no-figure"], "argument --no-figure: not allowed with argument --figure"),
+        (["--figure=/dev/null/b.png"], "figure (=/dev/null) cannot be written: /dev/null is no folder"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    directory: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main([str(directory), *options]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == f"error: {message}\n"
+    assert captured.out == ""
+
+
+def test_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({}, tmp_path / "mine.pt")
+    assert main(["mine.pt"]) == 1
+    assert capsys.readouterr().err.startswith("error: mine.pt: is no checkpoint of a run; of a model")
+    assert main([]) == 1
+    assert capsys.readouterr().err == "error: the following arguments are required: CHECKPOINT\n"
+
+
+def test_a_window_too_short_to_tell(trained: Trained, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+    found = diagnose(trained, "train", ProbeSettings(4, 2, 0, 1, 1, 0), (0.001,), seed=0)
+    assert found.lengths[0].measured is not None
+    assert found.lengths[0].measured.steps > 2
+    told = "K for delta 0.001 lies in the far half of the window (W = 4), beyond which nothing is seen"
+    assert f"{told}; --window 8 tells more" in cautions(found)
+    assert main([str(directory), "--no-figure", "--delta=1e-7", "--window=32"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: K for delta 1e-07 lies in the far half of the window (W = 32)")
+    assert "--window" not in captured.err  # the stream has no more
+    assert "at least" in captured.out
+
+
+def test_without_decay_there_is_no_bound(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atbptt.bias.log_decay_rate", lambda *_: 0.1)
+    found = diagnose(trained, "train", trained.settings.probe, (0.9,), seed=0)
+    assert found.lengths[0].bound.steps == np.inf
+    assert any("phi does not decay (beta >= 1)" in caution for caution in cautions(found))
+    draw(found, Path("a.png"))
+
+
+def test_a_model_without_a_signal(trained: Trained) -> None:
+    with torch.no_grad():
+        for parameter in trained.model.parameters():
+            parameter.zero_()
+    with pytest.raises(DiagnosisError, match="the probe tells nothing: "):
+        diagnose(trained, "train", trained.settings.probe, (0.9,), seed=0)
+
+
+def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    def of_own_cells(self: torch.nn.Module, inputs: torch.Tensor, state: object) -> object:
+        outputs, after = type(trained.model).recur(self, inputs, state)  # type: ignore[attr-defined]
+        return outputs * 1.0, tuple(part * 1.0 for part in after)
+
+    monkeypatch.setattr("atbptt.trained.build", lambda settings: _with_own_recur(settings, of_own_cells))
+    assert main([str(directory), "--no-figure"]) == 0
+    captured = capsys.readouterr()
+    assert "warning: no interval as measured: " in captured.err
+
+
+def _with_own_recur(settings: object, recur: object) -> object:
+    from atbptt.experiment import build
+
+    parts = build(settings)  # type: ignore[arg-type]
+    parts.model.__class__ = type("Own", (type(parts.model),), {"recur": recur})
+    return parts
+
+
+def test_the_command(directory: Path, tmp_path: Path) -> None:
+    """As typed, and in an environment without the packages of experiments."""
+    command = [sys.executable, "-W", "error", "-m", "atbptt.probe", str(directory), "--figure", "a.png"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("figure: a.png\n")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "sitecustomize.py").write_text("import sys\nsys.modules['pydantic'] = None\n")
+    environment["PYTHONPATH"] = f"{bare}{os.pathsep}{ROOT}"
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    needs = 'needs the packages of experiments: pip install "atbptt[experiments]" (pydantic is missing)'
+    assert done.stderr == f"error: python -m atbptt.probe {needs}\n"

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from atbptt.bias import RelativeBias
+from atbptt.reach import Length, Lengths, answer, half_life, judgement, lag_of_share, length_of, shown_lags, too_short
+
+NAN = math.nan
+
+
+def found(delta: float, bound: float, measured: float | None = None) -> Lengths:
+    return Lengths(delta, Length(bound, NAN, NAN), None if measured is None else Length(measured, NAN, NAN))
+
+
+def test_the_lag_from_which_on_phi_stays_below_a_share_of_its_first() -> None:
+    assert lag_of_share(np.array([8.0, 4.0, 0.8, 0.9, 0.7, 0.1]), 0.1) == 5  # lag 3 is, lag 4 is not
+    assert lag_of_share(np.array([8.0, 0.8]), 0.1) == 2
+    assert lag_of_share(np.array([1.0, 0.5, 0.2]), 0.1) is None
+
+
+def test_half_life() -> None:
+    assert half_life(math.log(0.5)) == pytest.approx(1)
+    assert half_life(math.log(0.5) / 7) == pytest.approx(7)
+    assert half_life(0.0) == half_life(0.2) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("window", "lags"),
+    [(2, [1, 2]), (10, [1, 2, 5, 10]), (40, [1, 2, 5, 10, 20, 40]), (101, [1, 2, 5, 10, 20, 50, 100, 101])],
+)
+def test_lags_that_are_shown(window: int, lags: list[int]) -> None:
+    assert shown_lags(window) == lags
+
+
+def test_a_length_with_its_interval() -> None:
+    values = np.array([3.0, 0.9, 0.5, 0.1])
+    resampled = np.stack([values * factor for factor in np.linspace(0.5, 1.5, 20)])
+    length = length_of(RelativeBias(values, resampled), 0.5)
+    assert (str(length), length.interval) == ("3", "2 to 4")
+    assert length_of(RelativeBias(values, resampled[:0]), 0.5).interval == ""
+    none = length_of(RelativeBias(values, resampled), 0.04)
+    assert (str(none), none.interval) == ("none", "none to none")
+
+
+def test_the_answer_names_lengths_as_measured_and_by_the_bound() -> None:
+    lengths = [found(0.9, 11, 1), found(0.1, math.inf, 7)]
+    assert answer(lengths, 40) == (
+        "This network must backpropagate 1 step for a relative bias of at most 0.9 and 7 steps for 0.1, as measured; "
+        "by the bound, 11 and none."
+    )
+    assert judgement(lengths, 6) == "Its present K = 6 is long enough for 0.9."
+    assert judgement(lengths, 7) == "Its present K = 7 is long enough for 0.9 and 0.1."
+
+
+def test_the_answer_by_the_bound_alone() -> None:
+    lengths = [found(0.9, 11), found(0.5, 12), found(0.1, math.inf)]
+    assert answer(lengths, 40) == (
+        "By the bound, this network must backpropagate 11 steps for a relative bias of at most 0.9, 12 steps for 0.5 "
+        "and farther than the bound can tell for 0.1."
+    )
+    assert judgement(lengths, 10) == "Its present K = 10 is too short for any of these."
+    assert judgement(lengths[:1], 10) == "Its present K = 10 is too short for that."
+    assert answer(lengths[2:], 40) == (
+        "By the bound, this network must backpropagate farther than the bound can tell for a relative bias of at most "
+        "0.1."
+    )
+
+
+def test_a_length_in_the_far_half_of_the_window_is_a_least_one() -> None:
+    lengths = [found(0.9, 30, 20), found(0.1, 50, 21)]
+    assert too_short(lengths, 40) == [0.1]
+    assert "must backpropagate 20 steps for a relative bias of at most 0.9 and at least 21 steps for 0.1" in answer(
+        lengths, 40
+    )
+    assert too_short([found(0.1, 50)], 40) == []

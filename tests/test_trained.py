@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from atbptt import checkpoints, locks, schema
+from atbptt.composing import composer, job_config
+from atbptt.config import validated
+from atbptt.experiment import run
+from atbptt.trained import TrainedError, open_trained
+from tests.conftest import ROOT, TINY
+from tests.conftest import cross_entropy as loss
+
+
+def train(folder: Path, *overrides: str) -> Path:
+    """A tiny run's directory."""
+    with composer(ROOT / "conf") as hydra:
+        settings = validated(job_config(hydra, "config", [*TINY, f"output_dir={folder}", *overrides]))
+    return run(settings).path
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("runs"), "truncation=adaptive", "truncation.K_max=20")
+
+
+@pytest.fixture
+def directory(trained_run: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(trained_run, tmp_path / trained_run.name))
+
+
+def content(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["", schema.CHECKPOINT])
+def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, name: str) -> None:
+    before = content(directory)
+    with locks.hold(directory / schema.LOCK):  # as by a run that goes on
+        found = open_trained(directory / name)
+    assert content(directory) == before
+    saved = torch.load(directory / schema.CHECKPOINT, weights_only=False)
+    assert all(torch.equal(value, saved["model"][key]) for key, value in found.model.state_dict().items())
+    assert (found.experiment_id, found.state) == (directory.name, schema.FINISHED)
+    assert (found.K, found.step, found.epoch) == (saved["policy"]["K"], 120, 2.0)
+    assert found.checkpoint == directory / schema.CHECKPOINT
+    assert not found.remarks
+    # Its loss on the test split is the one that the run logged last.
+    inputs, targets = found.task.test.read(0, found.task.test.length)
+    found.model.eval()
+    outputs, _ = found.model(inputs, found.model.initial_state(found.task.test.batch))  # type: ignore[operator]
+    rows = pq.read_table(directory / schema.METRICS).to_pylist()
+    metrics = [row for row in rows if row["metric"] == "test_loss"]
+    assert loss(outputs, targets).mean().item() == pytest.approx(metrics[-1]["value"], rel=1e-5)
+
+
+def test_a_link_to_a_checkpoint(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "latest.pt").symlink_to(directory / schema.CHECKPOINT)
+    assert open_trained(tmp_path / "latest.pt").checkpoint == directory / schema.CHECKPOINT
+
+
+def test_full_backpropagation_has_the_stream_as_its_length(tmp_path: Path) -> None:
+    assert open_trained(train(tmp_path, "truncation=full", "epochs=1")).K == 60
+
+
+def test_a_damaged_checkpoint_is_left_there_and_the_one_before_taken(directory: Path) -> None:
+    saved = directory / schema.CHECKPOINT
+    saved.write_bytes(saved.read_bytes()[:-1])
+    before = content(directory)
+    found = open_trained(directory)
+    assert found.checkpoint == directory / schema.PREVIOUS_CHECKPOINT
+    assert found.remarks == (f"{saved} is damaged and left out",)
+    with pytest.raises(TrainedError, match=r"checkpoint\.pt is damaged; checkpoint\.previous\.pt is the one before$"):
+        open_trained(saved)
+    assert content(directory) == before
+    (directory / schema.PREVIOUS_CHECKPOINT).write_bytes(b"")
+    with pytest.raises(TrainedError, match="its checkpoints are damaged"):
+        open_trained(directory)
+
+
+def test_what_is_no_checkpoint_of_a_run(directory: Path, tmp_path: Path) -> None:
+    for mine in (tmp_path / "mine.pt", directory / "mine.pt"):
+        torch.save(torch.nn.LSTM(2, 2).state_dict(), mine)
+        with pytest.raises(TrainedError, match=r"is no checkpoint of a run; .* atbptt\.probe\(model, loss, "):
+            open_trained(mine)
+    with pytest.raises(TrainedError, match=r"cannot be read: No such file or directory"):
+        open_trained(tmp_path / "nowhere")
+    with pytest.raises(TrainedError, match=r"is no run's directory, which has a checkpoint\.pt"):
+        open_trained(tmp_path)
+    for name in (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT):
+        (directory / name).unlink()
+    with pytest.raises(TrainedError, match="has stored no checkpoint yet"):
+        open_trained(directory)
+
+
+def test_a_checkpoint_of_another_version_or_of_a_class_that_is_gone(directory: Path) -> None:
+    class Gone:
+        pass
+
+    Gone.__qualname__ = "Gone"
+    globals()["Gone"] = Gone
+    checkpoints.save(directory, {"policy": {"state": Gone()}})
+    del globals()["Gone"]
+    with pytest.raises(TrainedError, match=r"cannot be loaded: AttributeError: .*Gone"):
+        open_trained(directory)
+    checkpoints.save(directory, {"format": 99})
+    with pytest.raises(TrainedError, match=r"stored by another version of atbptt \(format 99, this one reads 2\)"):
+        open_trained(directory)
+
+
+def edited(directory: Path, before: str, after: str) -> None:
+    config = directory / schema.CONFIG
+    assert before in config.read_text()
+    config.write_text(config.read_text().replace(before, after))
+
+
+def test_a_config_that_does_not_belong_to_the_checkpoint(directory: Path) -> None:
+    edited(directory, "lr: 1.0", "lr: 2.0")
+    (remark,) = open_trained(directory).remarks
+    assert remark == f"{directory / schema.CONFIG} is not the config that the run {directory.name} began with"
+    edited(directory, "hidden: 6", "hidden: 7")
+    with pytest.raises(TrainedError, match=r"does not fit the model of .*config\.yaml.*size mismatch"):
+        open_trained(directory)
+    (directory / schema.CONFIG).write_text("a: [")
+    with pytest.raises(TrainedError, match=r"config\.yaml cannot be read: ParserError"):
+        open_trained(directory)
+    (directory / schema.CONFIG).unlink()
+    with pytest.raises(TrainedError, match=r"has no config\.yaml beside it"):
+        open_trained(directory)
+
+
+def test_data_that_have_changed_or_gone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train", "valid", "test"):
+        (data / f"{name}.txt").write_text("a b c a b\n" * 40)
+    size = ["model.embedding=4", "dataset.batch_size=2"]
+    with composer(ROOT / "conf") as hydra:
+        tiny = [part for part in TINY if not part.startswith("dataset.")]
+        options = [*tiny, *size, "dataset=text", f"dataset.path={data}", f"output_dir={tmp_path}", "epochs=1"]
+        directory = run(validated(job_config(hydra, "config", options))).path
+    assert open_trained(directory).task.input_size == 4  # a, b, c and the end of a line
+    (data / "train.txt").write_text("a b c b b\n" * 40)
+    with pytest.raises(TrainedError, match=rf"dataset\.path \(={data}\) holds other data than the run"):
+        open_trained(directory)
+    (data / "train.txt").unlink()
+    with pytest.raises(ValueError, match=r"dataset.*train\.txt"):
+        open_trained(directory)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from atbptt.losses import LossFunction
+from atbptt.shapes import losses_of
 
 OUTPUTS = 2**23  # numbers that a model puts out at once: 32 MB of logits; with fewer, the decoder's products are slower
 
@@ -38,7 +39,7 @@ def mean_loss(
             soon as it is decoded and its outputs are dropped, so that `backward` has only to scale the gradient.
     """
     if steps is None or len(features) <= steps:
-        return loss(decode(features), targets).mean()
+        return losses_of(loss, decode(features), targets).mean()
     parameters = (parameter for parameter in model.parameters() if parameter.requires_grad)
     mean: Tensor = _MeanLossInParts.apply(decode, loss, features, targets, steps, *parameters)
     return mean
@@ -63,7 +64,8 @@ class _MeanLossInParts(torch.autograd.Function):
         for part, its_targets in zip(features.tensor_split(parts), targets.tensor_split(parts), strict=True):
             leaf = part.detach().requires_grad_()
             with torch.enable_grad():
-                mean = loss(decode(leaf.clone()), its_targets).sum() / count  # a copy: it may be changed in place
+                outputs = decode(leaf.clone())  # a copy: it may be changed in place
+                mean = losses_of(loss, outputs, its_targets).sum() / count
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])

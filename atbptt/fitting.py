@@ -17,7 +17,7 @@ from atbptt.models import halves
 from atbptt.modes import evaluating
 from atbptt.predictions import check_predictions
 from atbptt.probes import ProbeSettings
-from atbptt.shapes import check_outputs, check_state, losses_of
+from atbptt.shapes import check_outputs, check_state, losses_of, pair_of
 from atbptt.states import State, leaves, tensors
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy
@@ -68,7 +68,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         state = model.initial_state(batch)  # type: ignore[operator]
         check_state(state, batch)
         state = leaves(state)
-        outputs, after = model(inputs, state)
+        outputs, after = pair_of(model, model(inputs, state))
         check_state(after, batch)
         check_outputs(outputs, inputs)
         _check_halves(model, inputs, state)

@@ -73,7 +73,8 @@ def lag_gradients(
     positions = sorted(positions)
     with evaluating(model), frozen(model), flushing_subnormals():
         if state is None:
-            state = starting_state(model, inputs)
+            made = getattr(model, "initial_state", None)
+            state = made(batch) if callable(made) else starting_state(model, inputs)
         check_state(state, batch)
         recur, _ = halves(model)
         if burn_in:

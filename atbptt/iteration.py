@@ -13,6 +13,7 @@ from atbptt.errors import ConfigError, require
 from atbptt.losses import LossFunction
 from atbptt.models import starting_state
 from atbptt.probes import Prober, ProbeSettings
+from atbptt.shapes import check_streams
 from atbptt.states import State, detach
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy, adjoint_factors, check_scheme, share_of_base
@@ -28,7 +29,6 @@ class StreamWindow:
         K: the policy's truncation length.
         losses: number of steps whose loss it counts.
         lr_scale: what a policy that draws K multiplies the learning rate with (AWD-LSTM's rule); 1 for others.
-        mean_loss: mean of the losses that it counts, detached; None until `loss` is called.
     """
 
     def __init__(self, windows: Windows, steps: Window, state: State) -> None:
@@ -41,7 +41,14 @@ class StreamWindow:
         share = share_of_base(policy, scheme, steps)
         self.lr_scale = 1.0 if share is None else share
         self._factors = adjoint_factors(policy, steps)
-        self.mean_loss: Tensor | None = None
+        self._mean_loss: Tensor | None = None
+
+    @property
+    def mean_loss(self) -> Tensor:
+        """Mean of the losses that it counts, detached (RuntimeError before `loss` is called)."""
+        if self._mean_loss is None:
+            raise RuntimeError("window.loss() must be called first: it computes the mean loss")
+        return self._mean_loss
 
     def loss(self) -> Tensor:
         """Run the model over the window: the scalar to call `backward` on, the mean of the losses that it counts.
@@ -50,7 +57,7 @@ class StreamWindow:
         The state that the next window starts in is handed over; called again, it is computed from the same state.
         """
         windows = self._windows
-        objective, self.mean_loss, handed_over = window_loss(
+        objective, self._mean_loss, handed_over = window_loss(
             windows.model, windows.loss, windows.stream, self.steps, self._state, factors=self._factors
         )
         windows.handed_over(self, handed_over)
@@ -79,7 +86,7 @@ class Windows:
         targets: (T, B, ...).
         policy: sets K before each window.
         scheme: one of `SCHEMES`.
-        state: before the first step of every pass; zero if left out.
+        state: before the first step of every pass, and of every probe; zero if left out.
         probes: how the policy's probes are made, if it makes any.
         seed: of what these draw.
 
@@ -104,11 +111,9 @@ class Windows:
         probes: ProbeSettings | None = None,
         seed: int = 0,
     ) -> None:
-        shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
-        rule = "must begin with the same (T, B), time before streams, none of them 0"
-        same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
-        require(same, "inputs and targets", shapes, rule)
+        check_streams(inputs, targets)
         check_scheme(policy, scheme)
+        starting_state(model, inputs, state)
         self.model = model
         self.loss = loss
         self.stream = Stream(inputs, targets)
@@ -117,6 +122,8 @@ class Windows:
         self.prober = Prober(ProbeSettings() if probes is None else probes, seed)
         self.probe_steps = 0
         self._current: StreamWindow | None = None
+        if hasattr(policy, "estimator"):  # it will probe: better said now than at its first update
+            self._check_probes()
 
     @property
     def step(self) -> int:
@@ -143,8 +150,7 @@ class Windows:
         while self.cursor.epochs_done == passes:
             state = self.cursor.state
             if self.cursor.position == 0:
-                state = starting_state(self.model, self.stream.read(0, 1)[0])
-                state = state if self.first_state is None else self.first_state
+                state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
             window = StreamWindow(self, self.cursor.next_window(self._probe), state)
             self._current = window
             yield window
@@ -158,16 +164,26 @@ class Windows:
             self.cursor.advance(window.steps, state)
 
     def _probe(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
-        rule = f"must not exceed the stream's {self.stream.length} steps: a probe reads burn_in + window"
-        steps = self.prober.settings.steps
-        require(steps <= self.stream.length, "probes", steps, rule)
+        self._check_probes()
         self.probe_steps += self.prober.steps
         found = self.prober.measure(
-            self.model, self.loss, self.stream, "policy", self.step, measured=measured, resampled=resampled
+            self.model,
+            self.loss,
+            self.stream,
+            "policy",
+            self.step,
+            measured=measured,
+            resampled=resampled,
+            state=self.first_state,
         )
         if measured and found[0].measured is None:
             raise ConfigError("estimator", "(=measured) needs a model with recurrent parameters")
         return [each.estimate for each in found if each.problem() is None]
+
+    def _check_probes(self) -> None:
+        rule = f"must not exceed the stream's {self.stream.length} steps: a probe reads burn_in + window"
+        steps = self.prober.settings.steps
+        require(steps <= self.stream.length, "probes", steps, rule)
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, and its policy: with those of the model and the optimizer, all to continue exactly."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, described, require, require_choice
 from atbptt.modes import evaluating
+from atbptt.shapes import check_outputs, check_state, pair_of
 from atbptt.states import State, map_state
 
 CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
@@ -57,21 +58,33 @@ def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, St
     return model.recur, model.decode  # type: ignore[return-value]
 
 
-def starting_state(model: nn.Module, inputs: Tensor) -> State:
-    """The zero state before inputs (T, B, ...): what `initial_state` gives, or one like the state after a step.
+def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> State:
+    """The state before inputs (T, B, ...): the one given, what `initial_state` gives, or zeros like the state after.
+
+    The model runs a step from it, without gradient and dropout, so that what does not fit is said here.
 
     Raises:
-        ConfigError: the model has no method `initial_state`, and does not run without a state as torch's layers do.
+        ConfigError: the model does not run, or returns something else than outputs (T, B, ...) and a state.
     """
-    if callable(made := getattr(model, "initial_state", None)):
-        return made(inputs.shape[1])
-    rule = "must be given: the model has no method initial_state(batch), and does not run without a state"
+    require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
+    if state is None and callable(initial_state := getattr(model, "initial_state", None)):
+        state = initial_state(inputs.shape[1])
+    if state is not None:
+        check_state(state, inputs.shape[1])
+    step = inputs[:1]
     try:
         with evaluating(model), torch.no_grad():
-            _, after = model(inputs[:1], None)
-        return map_state(torch.zeros_like, after)
+            made = model(step, state)
+    except ConfigError:
+        raise
     except Exception as error:  # whatever a user's own class does
-        raise ConfigError("state", f"{rule}: {described(error)}") from error
+        without = ", with None for the zero state where it has no initial_state(batch)" if state is None else ""
+        rule = f"(={type(model).__name__}) must run as model(inputs, state){without}: {described(error)}"
+        raise ConfigError("model", rule) from error
+    outputs, after = pair_of(model, made)
+    check_state(after, inputs.shape[1])
+    check_outputs(outputs, step)
+    return map_state(torch.zeros_like, after) if state is None else state
 
 
 class Halved(nn.Module):

@@ -21,7 +21,9 @@ from atbptt.errors import ConfigError, require, require_choice
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
 from atbptt.losses import LossFunction
+from atbptt.models import starting_state
 from atbptt.randomness import numpy_generator, torch_generator
+from atbptt.shapes import check_streams
 from atbptt.states import State
 from atbptt.streams import Stream
 from atbptt.truncation.adaptive import ESTIMATORS
@@ -119,6 +121,7 @@ class Measurement:
             delta: the relative bias allowed.
             estimator: by the `bound` on it, or as `measured`.
         """
+        require(delta > 0, "delta", delta, "must be greater than 0")
         require_choice("estimator", estimator, ESTIMATORS)
         bias = getattr(self.estimate, estimator)
         if bias is None:
@@ -179,6 +182,8 @@ def probe(
     Raises:
         ConfigError: what does not fit, by its name.
     """
+    check_streams(inputs, targets)
+    state = starting_state(model, inputs, state)
     window = len(inputs) - burn_in
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
     tau = max(1, 3 * window // 4) if tau is None else tau
@@ -285,6 +290,7 @@ class Prober:
         *,
         measured: bool,
         resampled: bool,
+        state: State = None,
     ) -> list[Measurement]:
         """Measure `probes` probes of a stream, of the training stream say.
 
@@ -294,6 +300,7 @@ class Prober:
             step: training steps so far.
             measured: measure the relative bias besides bounding it.
             resampled: resample streams and positions, for intervals.
+            state: before each probe's first step; zero if left out.
         """
         found = []
         for number in range(self.settings.probes):
@@ -306,6 +313,7 @@ class Prober:
                     inputs,
                     targets,
                     self.settings,
+                    state=state,
                     drawn_for=drawn_for,
                     measured=measured,
                     resampled=resampled,

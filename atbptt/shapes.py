@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require
 from atbptt.states import State, tensors
+
+
+def check_streams(inputs: Tensor, targets: Tensor) -> None:
+    """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B)."""
+    shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
+    same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
+    rule = "must begin with the same (T, B), time before streams, none of them 0"
+    require(same, "inputs and targets", shapes, rule)
+
+
+def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:
+    """What a model returned, which must be (outputs, state) (ConfigError)."""
+    if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], Tensor)):
+        kind = f"{type(made).__name__} of {len(made)}" if isinstance(made, tuple | list) else type(made).__name__
+        kind = "null" if made is None else kind
+        raise ConfigError("model", f"(={type(model).__name__}) must return the pair (outputs, state), not {kind}")
+    return made[0], made[1]
 
 
 def check_state(state: State, batch: int) -> None:
@@ -19,7 +38,7 @@ def check_state(state: State, batch: int) -> None:
     require(len(parts) > 0, "state", state, "must hold a tensor at least")
     for part in parts:
         fits = part.is_floating_point() and part.dim() in (2, 3) and part.shape[-2] == batch
-        rule = f"must be of floating point and of shape (L, B, H) or (B, H), B = {batch}"
+        rule = f"must be of floating point and of shape (L, B, H) or (B, H), B = {batch} (batch_first=False in torch)"
         require(fits, "state", f"{tuple(part.shape)} {part.dtype}", rule)
 
 
@@ -31,7 +50,14 @@ def check_outputs(outputs: Tensor, inputs: Tensor) -> None:
 
 def losses_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
     """loss(outputs, targets), which must be (T, B) as the targets are (ConfigError)."""
+    if not callable(loss):
+        raise ConfigError("loss", f"(={loss}) must be a function of (outputs, targets)")
     losses = loss(outputs, targets)
+    if not isinstance(losses, Tensor):
+        raise ConfigError("loss", f"(={type(losses).__name__}) must return a tensor (T, B)")
+    if outputs.requires_grad and torch.is_grad_enabled() and not losses.requires_grad:
+        raise ConfigError("loss", "must depend on the model's outputs")
     made, expected = tuple(losses.shape), tuple(targets.shape[:2])
-    require(made == expected, "loss", made, f"must have the shape (T, B) of its targets, {expected}")
+    rule = f'must have the shape (T, B) of its targets, {expected}: one a step and stream, as with reduction="none"'
+    require(made == expected, "loss", made, rule)
     return losses

@@ -1,0 +1,51 @@
+"""docs/characters.py, as a user runs it."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def characters(root: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = root / "docs" / "characters.py"
+    command = [sys.executable, "-W", "error", str(script), *arguments]
+    environment = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
+
+
+def test_it_has_less_than_40_lines(root: Path) -> None:
+    assert len((root / "docs" / "characters.py").read_text().splitlines()) < 40
+
+
+def test_it_learns_a_text_and_says_how_far_back_gradients_reach(root: Path, tmp_path: Path) -> None:
+    drawn = random.Random(0)
+    words = ["how", "far", "back", "must", "a", "recurrent", "network", "backpropagate"]
+    (tmp_path / "text.txt").write_text(" ".join(drawn.choice(words) for _ in range(2000)), "utf-8")
+    done = characters(root, tmp_path, "text.txt")
+    assert (done.returncode, done.stderr) == (0, "")
+    epochs = re.findall(r"^epoch (\d): ([\d.]+) bits per character, K = (\d+)$", done.stdout, flags=re.MULTILINE)
+    assert [int(number) for number, *_ in epochs] == [1, 2, 3, 4, 5]
+    bits = [float(value) for _, value, _ in epochs]
+    # Knowing how often each character comes takes 3.9 bits; knowing the words, 0.56 of each.
+    assert bits[0] < 3
+    assert bits[-1] < 1
+    *_, sample, found = done.stdout.rstrip("\n").split("\n")
+    assert len(sample) == 300
+    assert len(set(sample.split()) & set(words)) >= 5
+    lengths = re.fullmatch(r"K with a bias of at most 0.9, 0.5, 0.1: (\d+) (\d+) (\d+)", found)
+    assert lengths is not None
+    assert 1 <= int(lengths[1]) <= int(lengths[2]) <= int(lengths[3]) <= 80
+
+
+@pytest.mark.parametrize("text", [None, "", "too short"])
+def test_a_text_that_is_not_there_or_too_short_is_told(root: Path, tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "text.txt").write_text(text)
+    done = characters(root, tmp_path, "text.txt")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: characters.py takes one argument, a text file of at least 5,000 characters\n"

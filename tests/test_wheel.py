@@ -1,0 +1,150 @@
+"""The wheel in a clean environment, which has torch, numpy and what these need, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", "atbptt", "analysis")
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what a wheel is made of."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in BUILT_FROM:
+        source = root / name
+        if source.is_dir():
+            shutil.copytree(source, folder / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (folder / "tree").mkdir(exist_ok=True)
+            shutil.copy(source, folder / "tree" / name)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", folder, folder / "tree"]
+    subprocess.run(command, check=True, timeout=300)
+    (built,) = folder.glob("atbptt-*.whl")
+    return built
+
+
+def needed_by(*names: str) -> set[str]:
+    """These distributions and all that they require here, by name."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        try:
+            requirements = distribution(name).requires or []
+        except PackageNotFoundError:  # of another platform
+            continue
+        found.add(name)
+        waiting += [re.split(r"[^\w.-]", line)[0] for line in requirements if "extra ==" not in line]
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a clean environment with the wheel; torch and numpy are links to those of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
+    interpreter = folder / "bin" / "python"
+    (site,) = folder.glob("lib/python*/site-packages")
+    for name in needed_by("torch", "numpy"):
+        of = distribution(name)
+        for top in {Path(file).parts[0] for file in of.files or []} - {"..", "__pycache__"}:
+            (site / top).symlink_to(Path(str(of.locate_file(top))))
+    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "--python", interpreter, "install", *options, wheel]
+    subprocess.run(command, check=True, timeout=120)
+    return interpreter
+
+
+def ran(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command of the clean environment, outside the checkout, which nothing else tells of."""
+    environment = {"PATH": "", "HOME": str(folder)}
+    command = [str(python), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
+
+
+def test_the_wheel_has_every_package_and_the_mark_of_types(wheel: Path, root: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    modules = [path.relative_to(root) for top in ("atbptt", "analysis") for path in (root / top).rglob("*.py")]
+    expected = {path.as_posix() for path in modules if "notebooks" not in path.parts}
+    assert len(expected) > 60
+    assert expected <= names
+    assert "atbptt/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+@pytest.mark.parametrize("package", ["hydra", "omegaconf", "pandas", "matplotlib", "pyarrow", "pydantic"])
+def test_the_environment_lacks_what_only_experiments_need(python: Path, tmp_path: Path, package: str) -> None:
+    done = ran(python, tmp_path, "-c", f"import {package}")
+    assert f"No module named '{package}'" in done.stderr
+
+
+LOOP = """
+import torch
+from torch import nn
+import atbptt
+
+for name in atbptt.__all__:
+    getattr(atbptt, name)
+generator = torch.Generator().manual_seed(0)
+inputs = torch.randn(100, 4, 3, generator=generator)
+targets = inputs.cumsum(0)[..., :1].tanh()
+model = nn.GRU(3, 8)
+loss = lambda outputs, targets: (outputs[..., :1] - targets).square().mean(-1)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+policy = atbptt.Adaptive(delta=0.5, K_init=4, K_min=2, K_max=20, update_every=0.5)
+windows = atbptt.Windows(model, loss, inputs, targets, policy)
+for window in windows:
+    optimizer.zero_grad()
+    window.loss().backward()
+    optimizer.step()
+found = atbptt.probe(model, loss, inputs, targets, burn_in=20)
+print(atbptt.__file__, windows.epoch, windows.adaptive_epoch > 1, found.phi.shape, found.K(0.5, "measured") > 0)
+"""
+
+
+def test_windows_and_a_probe_run_from_it(python: Path, tmp_path: Path) -> None:
+    done = ran(python, tmp_path, "-W", "error:::atbptt", "-c", LOOP)
+    assert done.returncode == 0, done.stderr
+    file, *rest = done.stdout.split(maxsplit=1)
+    assert Path(file).is_relative_to(python.parent.parent)
+    assert rest == ["1.0 True (80,) True\n"]
+
+
+def test_the_character_model_of_the_documentation_runs_from_it(python: Path, tmp_path: Path, root: Path) -> None:
+    shutil.copy(root / "docs" / "characters.py", tmp_path)
+    (tmp_path / "text.txt").write_text("how far back must a recurrent network backpropagate?\n" * 200)
+    done = ran(python, tmp_path, "characters.py", "text.txt")
+    assert done.returncode == 0, done.stderr
+    assert "bits per character, K = " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "atbptt.probe checkpoint.pt",
+        "atbptt.datasets fetch ptb",
+        "analysis table outputs",
+    ],
+)
+def test_a_command_that_needs_more_says_what_to_install(python: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "outputs").mkdir()
+    done = ran(python, tmp_path, "-m", *command.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    needs = 'needs the packages of experiments: pip install "atbptt[experiments]"'
+    assert done.stderr.startswith(f"error: python -m {command.split()[0]} {needs}")
+    assert done.stderr.count("\n") == 1

@@ -1,16 +1,17 @@
 # make demo   the main job on the embedded default: sweep, results table, report
 # make test   all tests but the slow ones
-# make test-browser  the report in headless Chromium, which it installs where it can (Debian, as root)
+# make test-browser  the report and the site in headless Chromium, which it installs where it can (Debian, as root)
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
 # make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
 # make bench  time and memory against plain baselines and the floor, in about 11 minutes
+# make docs   the documentation as a site: site/index.html, to open as a file
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow test-browser test-slurm torture bench lint types clean
+.PHONY: env demo test test-slow test-browser test-slurm torture bench docs lint types clean
 
 env: $(VENV)/installed
 
@@ -46,6 +47,10 @@ torture: env
 bench: env
 	$(RUN) -m benchmarks
 
+# The theme's makers warn of the next version of MkDocs, which constraints.txt keeps out.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 lint: env
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -54,4 +59,4 @@ types: env
 	$(RUN) -m mypy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis site *.egg-info

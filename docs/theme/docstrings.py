@@ -1,0 +1,59 @@
+"""Docstrings as griffe reads them: an entry for each of `tau, window: ...`, and links where they name one another."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+import atbptt
+
+SEVERAL = re.compile(r"(?P<indent> +)(?P<names>\w+(, \w+)+): (?P<rest>.*)")
+SECTION = re.compile(r" *(Arguments|Attributes):$")
+NAME = re.compile(r"`(?:atbptt\.(?:models\.)?)?([A-Z]\w+|batchify)`")
+
+
+class Docstrings(griffe.Extension):
+    """Rewrites docstrings."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of an object."""
+        if obj.docstring is not None:
+            obj.docstring.value = NAME.sub(linked, split(obj.docstring.value))
+
+
+def linked(found: re.Match[str]) -> str:
+    """A link to the name's entry, if docs/reference.md has it."""
+    name = found[1]
+    home = {"Recurrent": "atbptt.models."}.get(name, "atbptt." if name in atbptt.__all__ else "")
+    return f"[`{name}`][{home}{name}]" if home else found[0]
+
+
+def split(docstring: str) -> str:
+    """The docstring with an entry for each name in `Arguments:` and `Attributes:`."""
+    blocks: list[list[str]] = [[]]  # an entry with its further lines, or a line of anything else
+    inside, indent = False, ""
+    for line in docstring.splitlines():
+        if SECTION.match(line):
+            inside, indent = True, ""
+        elif inside and line and not line.startswith(" "):
+            inside = False
+        elif inside and line:
+            indent = indent or line[: len(line) - len(line.lstrip())]
+            if line.startswith(indent + " "):
+                blocks[-1].append(line)
+                continue
+        blocks.append([line])
+    return "\n".join(line for block in blocks for line in _entries(block))
+
+
+def _entries(block: list[str]) -> list[str]:
+    found = SEVERAL.fullmatch(block[0]) if block else None
+    if found is None:
+        return block
+    return [
+        line
+        for name in found["names"].split(", ")
+        for line in (f"{found['indent']}{name}: {found['rest']}", *block[1:])
+    ]

@@ -13,7 +13,7 @@ from analysis.curves import cumulative_best
 from analysis.figures.divergence import end_axis, highest, trained
 from analysis.figures.lines import Lines, choose_lines, draw_lines
 from analysis.figures.style import few_ticks, legend_below, measure_name, new_figure, panels, styled, whole_numbers
-from analysis.statistics import validation_metrics
+from analysis.statistics import ID, validation_metrics
 
 CLOCKS = {
     "epoch": "epoch",
@@ -25,7 +25,7 @@ CLOCKS = {
 
 @styled
 def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
-    """Validation, best validation so far, and K, against the epoch, for the runs of one dataset.
+    """Validation, best validation so far, and mean K since the evaluation before, against the epoch, for one dataset.
 
     Thick lines are means over `init` of a setting, bands one standard deviation (no further than any run), thin
     lines the runs. Validation before the first training step is left out: it would squash all that training does.
@@ -52,7 +52,7 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
     end_axis(middle, best, top)
     middle.set_ylabel(f"best {measure_name(lines.metric)}")
 
-    lengths = lines.rows(frame, "K")
+    lengths = _lengths(frame, lines)
     draw_lines(right, lengths, "K", lines)
     whole_numbers(right.yaxis, lengths["value"])
     right.set_ylabel("truncation K (steps)")
@@ -61,6 +61,15 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
         axes.set_xlabel("epoch")
     legend_below(figure, thick_lines(left, lines))
     return figure
+
+
+def _lengths(frame: pd.DataFrame, lines: Lines) -> pd.DataFrame:
+    """K between evaluations: its mean, which tells of a policy that draws K anew for every window what one K does not.
+
+    Runs of versions that log no mean have the K of the last window.
+    """
+    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
+    return pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
 
 
 @styled

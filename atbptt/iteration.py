@@ -90,10 +90,6 @@ class Windows:
         probes: how the policy's probes are made, if it makes any.
         seed: of what these draw.
 
-    Attributes:
-        stream: inputs and targets.
-        cursor: where it is.
-
     Raises:
         ConfigError: what does not fit, by its name.
     """

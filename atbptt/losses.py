@@ -11,6 +11,14 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:
-    """Cross entropy of logits (T, B, V) at symbols (T, B), in nats: (T, B)."""
+    """Cross entropy in nats, one a step and stream.
+
+    Arguments:
+        logits: (T, B, V).
+        symbols: (T, B), 0..V-1.
+
+    Returns:
+        (T, B).
+    """
     flat = nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), reduction="none")
     return flat.view(symbols.shape)

@@ -67,6 +67,10 @@ def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
     """One sequence (N, ...) as `batch_size` contiguous pieces side by side, (N // B, B, ...); the rest is dropped.
 
     A view of the tensor or array: nothing is copied.
+
+    Arguments:
+        sequence: a tensor or array (N, ...).
+        batch_size: B, at most N.
     """
     steps = len(sequence) // batch_size
     return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)

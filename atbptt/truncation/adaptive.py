@@ -27,6 +27,9 @@ class Adaptive:
 
     At an update K(delta) is averaged over the probes and rounded down. A probe that is not finite has no
     say; if none is, K stays.
+
+    Raises:
+        ConfigError: an argument breaks its rule, alone or beside the others.
     """
 
     def __init__(

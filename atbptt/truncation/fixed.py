@@ -11,6 +11,9 @@ class Fixed:
 
     Arguments:
         K: truncation length in steps.
+
+    Raises:
+        ConfigError: an argument breaks its rule.
     """
 
     def __init__(self, K: int) -> None:

@@ -17,6 +17,9 @@ class Full:
     Arguments:
         window: steps that the stream is cut in, each piece backpropagated through as a whole, with nothing handed back
             to the piece before; None for all of the stream.
+
+    Raises:
+        ConfigError: an argument breaks its rule.
     """
 
     def __init__(self, window: int | None = None) -> None:

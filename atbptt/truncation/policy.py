@@ -32,7 +32,7 @@ class Probe(Protocol):
         """One estimate a probe, but for probes that are not finite.
 
         Arguments:
-            measured: measure the relative bias besides bounding it, which takes twice to three times as long.
+            measured: measure the relative bias besides bounding it, which takes 1.5 to 2.3 times as long.
             resampled: resample streams and positions, for intervals and confidence.
         """
 

@@ -34,12 +34,15 @@ class Randomized:
 
     Arguments:
         length: expected steps between two cuts, greater than 1.
-        hazard: `constant` or `decreasing`.
+        hazard: `decreasing` or `constant`.
         alpha: exponent of the tail for `decreasing`, greater than 1.
         seed: of the draws; what is drawn at a step of the stream depends on it and on the step alone.
+
+    Raises:
+        ConfigError: an argument breaks its rule.
     """
 
-    def __init__(self, length: float, hazard: str = "constant", alpha: float = 4.0, seed: int = 0) -> None:
+    def __init__(self, length: float, hazard: str = "decreasing", alpha: float = 4.0, seed: int = 0) -> None:
         require(1 < length < math.inf, "length", length, "must be greater than 1 (steps)")
         require_choice("hazard", hazard, HAZARDS)
         require(1 < alpha < math.inf, "alpha", alpha, "must be greater than 1")

@@ -22,6 +22,9 @@ class Variable:
         half_probability: that K is drawn around half of `base`.
         K_min: smallest K, in place of shorter ones that are drawn.
         seed: of the draws; what is drawn at a step of the stream depends on it and on the step alone.
+
+    Raises:
+        ConfigError: an argument breaks its rule.
     """
 
     def __init__(

@@ -21,6 +21,9 @@ class Warmup:
         K_final: K from `epochs` on.
         epochs: passes over the training stream that K grows for, a fraction is fine.
         growth: `linear`, by the same number of steps an epoch; or `geometric`, by the same factor.
+
+    Raises:
+        ConfigError: an argument breaks its rule.
     """
 
     def __init__(self, K_init: int, K_final: int, epochs: float, growth: str = "linear") -> None:

@@ -129,7 +129,8 @@ def equal_work_table(group: Group) -> Table | None:
         A row per setting, the best after equal epochs first: mean (sd) over the runs that are there, and where there
         are at least four the interval of the mean; by epoch, with the probes' steps counted, and by seconds of
         training. By updates nothing is compared: a policy that makes few of them would end the comparison before it
-        began. None with a single setting, or where the settings have nothing in common.
+        began. None with a single setting, or where the settings have nothing in common. Between two evaluations the
+        best so far is on the line between them: windows, and so evaluations, end at other steps in other runs.
     """
     options = options_of(group.runs)
     names = ["policy", *settings(options)]
@@ -143,7 +144,7 @@ def equal_work_table(group: Group) -> Table | None:
         own = best[best[ID].isin(runs[ID])]
         row = dict(zip(names, key, strict=True))
         for axis, end in ends.items():
-            curve = mean_curve(own, group.metric, axis, "hold", np.array([end]))
+            curve = mean_curve(own, group.metric, axis, at=np.array([end]))
             row |= {f"{axis}_{part}": curve[part].iloc[0] for part in ("mean", "sd", "low", "high", "runs")}
         found.append(row)
     rows = pd.DataFrame(found)

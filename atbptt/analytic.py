@@ -121,7 +121,7 @@ def loss_gradients(
     if last.features is last.handed_on:  # the second half begins right after the module
         with torch.enable_grad():
             leaf = recording.outputs[positions].requires_grad_()
-            losses = losses_of(loss, decode(leaf.clone()), targets[positions])
+            losses = losses_of(loss, decode(leaf.clone()), targets[positions]).to(leaf.dtype)
             (gradient,) = torch.autograd.grad(losses.mean(dim=1).sum(), leaf)
         return losses.detach(), gradient
     steps = [_Step(model, recording, inputs, state, position) for position in positions[:-1]]
@@ -163,6 +163,7 @@ class _Step:
         """Its losses, (1, B), and the gradient of their mean with respect to the module's outputs, (1, B, H)."""
         with torch.enable_grad():
             losses = losses_of(loss, decode(self.features), targets[self.position : self.position + 1])
+            losses = losses.to(self.output.dtype)
             wanted = [self.output, *tensors(self.state), *self.after]
             gradient, *others = torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
         if gradient is None or any(other is not None for other in others):

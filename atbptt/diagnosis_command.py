@@ -21,7 +21,7 @@ from atbptt.diagnosis import Diagnosis, DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_report import report
 from atbptt.errors import ConfigError, described, require, show_warning
 from atbptt.files import check_writable
-from atbptt.probes import ProbeSettings
+from atbptt.probes import ProbeSettings, default_tau
 from atbptt.trained import TrainedError, open_trained
 
 DELTAS = (0.9, 0.5, 0.1)
@@ -81,11 +81,16 @@ def _warn(text: str) -> None:
 
 
 def _probe_settings(of_run: ProbeSettings, options: argparse.Namespace) -> ProbeSettings:
-    """The run's, changed where an option says so; a window of another length has its tail begin at 3/4 of it."""
+    """The run's, changed where an option says so; what does not fit in a window of another length is made to fit."""
     names = ("window", "tau", "burn_in", "positions", "probes", "resamples")
     values = asdict(of_run) | {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.tau is None and values["window"] != of_run.window:
-        values["tau"] = max(1, 3 * values["window"] // 4)
+        values["tau"] = default_tau(values["window"])
+    if options.window is not None:
+        if options.positions is None:
+            values["positions"] = max(1, min(values["positions"], values["window"] - values["tau"]))
+        if values["fit_from"] is not None and values["fit_from"] > values["window"] - 2:
+            values["fit_from"] = None
     return ProbeSettings(**values)
 
 

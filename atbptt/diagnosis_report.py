@@ -31,7 +31,7 @@ def report(diagnosis: Diagnosis) -> RenderableType:
         _length_table(diagnosis),
         Text("\n" + _present(diagnosis)),
         Text(f"\n{answer(diagnosis.lengths, diagnosis.settings.window)}", style="bold"),
-        Text(judgement(diagnosis.lengths, diagnosis.trained.K), style="bold"),
+        Text(judgement(diagnosis.lengths, diagnosis.trained.K, diagnosis.settings.window), style="bold"),
     ]
     return Group(*parts)
 

@@ -37,6 +37,12 @@ def require(condition: bool, name: str, value: Any, rule: str) -> None:
         raise ConfigError(name, f"(={show(value)}) {rule}")
 
 
+def require_whole(name: str, value: Any, least: int) -> None:
+    """Raise a `ConfigError` unless `value` is a whole number, `least` or more."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    require(whole and value >= least, name, value, f"must be {'at least' if whole else 'a whole number,'} {least}")
+
+
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a `ConfigError` that lists the choices unless `value` is one of them."""
     choices = list(choices)

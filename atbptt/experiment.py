@@ -12,13 +12,13 @@ from atbptt.config import Settings
 from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import ConfigError, require_choice
-from atbptt.fitting import check_fit, check_policy, check_probe, check_task
+from atbptt.fitting import check_fit, check_probe, check_task
 from atbptt.interruption import StoppedError, Told, listen, listening
 from atbptt.provenance import Origin
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.training import Parts, Trainer
-from atbptt.truncation.policy import Policy, check_scheme
+from atbptt.truncation.policy import Policy, check_policy, check_scheme
 
 
 def build_task(settings: Settings) -> Task:
@@ -33,7 +33,10 @@ def build_policy(settings: Settings) -> Policy:
     """Build a run's policy and check that it keeps to its protocol (ConfigError)."""
     seed_global("policy", settings.seed)
     policy: Policy = settings.component("truncation").build()
-    check_policy(policy)
+    try:
+        check_policy(policy)
+    except ConfigError as error:
+        raise error.within("truncation") from error
     return policy
 
 

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
-from atbptt.gradients import lag_gradients
 from atbptt.models import halves
 from atbptt.modes import evaluating
 from atbptt.predictions import check_predictions
-from atbptt.probes import ProbeSettings
+from atbptt.probes import ProbeSettings, check_asked
 from atbptt.shapes import check_outputs, check_state, losses_of, pair_of
 from atbptt.states import State, leaves, tensors
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy
 
+ASKED = {"estimator": "truncation", "confidence": "truncation", "resamples": "probe"}  # whose options these are
 TRIED_STEPS = 2  # of the training stream, run to see whether the model fits
-
-
-def check_policy(policy: Policy) -> None:
-    """Raise a `ConfigError` unless the object is a policy that a checkpoint can store."""
-    kind = type(policy).__name__
-    K = getattr(policy, "K", None)
-    require(isinstance(K, int) and K >= 1, "truncation.K", K, f"must be an integer from 1 on in an object of {kind}")
-    require(callable(getattr(policy, "update", None)), "truncation._target_", kind, "must have a method update")
-    try:
-        pickle.dumps(vars(policy))
-    except Exception as error:  # no __dict__, or something in it that no file can hold
-        raise ConfigError("truncation._target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
 
 
 def check_task(task: Task) -> None:
@@ -101,34 +87,14 @@ def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
 
 def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: Policy) -> None:
     """Raise a `ConfigError` where probes do not fit in the training stream, or cannot tell what the policy asks."""
-    steps = settings.steps
-    stream = task.train
-    require(
-        steps <= stream.length,
-        "probe.burn_in + probe.window",
-        steps,
-        f"must not exceed the training stream's {stream.length} steps: a probe reads that many",
-    )
-    estimator, confidence = getattr(policy, "estimator", None), getattr(policy, "confidence", None)
-    # The first two steps of the data, measured as a probe measures its window.
-    positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
-    inputs, targets = stream.read(0, 2)
-    found = lag_gradients(model, task.loss, inputs, targets, positions, measured=True, weights=weights).parameters
-    if estimator == "measured" and found is None:
-        name = type(model).__name__
-        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
-        raise ConfigError("truncation.estimator", rule)
-    if confidence is None:
-        return
-    rule = f"must be at least 1 for truncation.confidence (={confidence})"
-    require(settings.resamples > 0, "probe.resamples", settings.resamples, rule)
-    if estimator == "measured":
-        rule = (
-            "must be null with truncation.estimator=measured, but for a model whose whole state is that of one "
-            "torch.nn.LSTM, GRU or RNN: of others, the streams' gradients are not told apart"
-        )
-        resampled = found is not None and found.resampled_bias is not None
-        require(resampled, "truncation.confidence", confidence, rule)
+    rule = f"must not exceed the training stream's {task.train.length} steps: a probe reads that many"
+    require(settings.steps <= task.train.length, "probe.burn_in + probe.window", settings.steps, rule)
+    try:
+        check_asked(settings, model, task.loss, task.train, policy)
+    except ConfigError as error:
+        if error.name in ASKED:
+            raise error.within(ASKED[error.name]) from error
+        raise
 
 
 @contextmanager

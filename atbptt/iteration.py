@@ -12,11 +12,11 @@ from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError, require
 from atbptt.losses import LossFunction
 from atbptt.models import starting_state
-from atbptt.probes import Prober, ProbeSettings
+from atbptt.probes import Prober, ProbeSettings, check_asked
 from atbptt.shapes import check_streams
-from atbptt.states import State, detach
+from atbptt.states import State, detach, map_state
 from atbptt.streams import Stream
-from atbptt.truncation.policy import Policy, adjoint_factors, check_scheme, share_of_base
+from atbptt.truncation.policy import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
 from atbptt.updates import window_loss
 from atbptt.windows import Window
 
@@ -108,18 +108,23 @@ class Windows:
         seed: int = 0,
     ) -> None:
         check_streams(inputs, targets)
+        try:
+            check_policy(policy)
+        except ConfigError as error:
+            raise ConfigError("policy" if error.name == "_target_" else error.name, error.rule) from error
         check_scheme(policy, scheme)
-        starting_state(model, inputs, state)
         self.model = model
         self.loss = loss
         self.stream = Stream(inputs, targets)
         self.cursor = Cursor(scheme, policy, self.stream.length)
         self.first_state = None if state is None else detach(state)
+        starting_state(model, self.stream.read(0, 2)[0], self.first_state)
         self.prober = Prober(ProbeSettings() if probes is None else probes, seed)
         self.probe_steps = 0
         self._current: StreamWindow | None = None
         if hasattr(policy, "estimator"):  # it will probe: better said now than at its first update
             self._check_probes()
+            check_asked(self.prober.settings, model, loss, self.stream, policy, self.first_state)
 
     @property
     def step(self) -> int:
@@ -144,11 +149,12 @@ class Windows:
         """
         passes = self.cursor.epochs_done
         while self.cursor.epochs_done == passes:
-            state = self.cursor.state
-            if self.cursor.position == 0:
-                state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
-            window = StreamWindow(self, self.cursor.next_window(self._probe), state)
-            self._current = window
+            if self._current is None:  # else a window was broken out of before its loss was called
+                state = self.cursor.state
+                if self.cursor.position == 0:
+                    state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
+                self._current = StreamWindow(self, self.cursor.next_window(self._probe), state)
+            window = self._current
             yield window
             if self._current is window:
                 raise RuntimeError("window.loss() must be called in each window: it computes the state of the next")
@@ -172,9 +178,14 @@ class Windows:
             resampled=resampled,
             state=self.first_state,
         )
-        if measured and found[0].measured is None:
-            raise ConfigError("estimator", "(=measured) needs a model with recurrent parameters")
         return [each.estimate for each in found if each.problem() is None]
+
+    def _made_for(self) -> dict[str, Any]:
+        return {
+            "policy": type(self.cursor.policy).__name__,
+            "scheme": self.cursor.scheme,
+            "streams": tuple(self.stream.inputs.shape[:2]),
+        }
 
     def _check_probes(self) -> None:
         rule = f"must not exceed the stream's {self.stream.length} steps: a probe reads burn_in + window"
@@ -183,10 +194,25 @@ class Windows:
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, and its policy: with those of the model and the optimizer, all to continue exactly."""
-        return {**self.cursor.saved(), "probe_steps": self.probe_steps, "policy": dict(vars(self.cursor.policy))}
+        return {
+            "made_for": self._made_for(),
+            **self.cursor.saved(),
+            "probe_steps": self.probe_steps,
+            "policy": dict(vars(self.cursor.policy)),
+        }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go back to where it was when its `state_dict` was taken."""
+        """Go back to where it was when its `state_dict` was taken.
+
+        Raises:
+            ConfigError: that was of another policy, scheme or stream.
+        """
+        found, own = saved.get("made_for"), self._made_for()
+        require(found == own, "state_dict", found, f"must be of the same policy, scheme and streams: {own}")
+        self._current = None
         self.cursor.restore(saved)
+        if self.cursor.state is not None:
+            device = self.stream.inputs.device
+            self.cursor.state = map_state(lambda part: part.to(device), self.cursor.state)
         self.probe_steps = saved["probe_steps"]
         vars(self.cursor.policy).update(saved["policy"])

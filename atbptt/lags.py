@@ -100,7 +100,7 @@ class LagSums:
         lags = int((~np.isnan(squares[0, -1, :, 0])).sum())
         kept[:, lags:] = kept[:, lags - 1 : lags]  # beyond the last position's nothing is added
         return LagGradients(
-            losses=self.losses.cpu().numpy(),
+            losses=self.losses.double().cpu().numpy(),
             norms=np.sqrt(squares.sum(axis=0)),
             component_norms=np.sqrt(squares),
             components=self.components,

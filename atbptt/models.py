@@ -61,10 +61,11 @@ def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, St
 def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> State:
     """The state before inputs (T, B, ...): the one given, what `initial_state` gives, or zeros like the state after.
 
-    The model runs a step from it, without gradient and dropout, so that what does not fit is said here.
+    The model runs a step or two from it, without gradient and dropout, so that what does not fit is said here.
 
     Raises:
-        ConfigError: the model does not run, or returns something else than outputs (T, B, ...) and a state.
+        ConfigError: the model does not run, returns something else than outputs (T, B, ...) and a state, or has memory
+            beside its state.
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
     if state is None and callable(initial_state := getattr(model, "initial_state", None)):
@@ -75,6 +76,7 @@ def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> Sta
     try:
         with evaluating(model), torch.no_grad():
             made = model(step, state)
+            at_once = [model(inputs[:2], state) for _ in range(2)] if len(inputs) > 1 else []
     except ConfigError:
         raise
     except Exception as error:  # whatever a user's own class does
@@ -84,6 +86,13 @@ def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> Sta
     outputs, after = pair_of(model, made)
     check_state(after, inputs.shape[1])
     check_outputs(outputs, step)
+    if at_once and torch.equal(at_once[0][0], at_once[1][0]):  # else it draws something, and cannot be compared
+        with evaluating(model), torch.no_grad():
+            pieces = torch.cat([outputs, pair_of(model, model(inputs[1:2], after))[0]])
+        precise = pieces.dtype in (torch.float32, torch.float64)
+        same = not precise or torch.allclose(pieces, at_once[0][0], rtol=1e-3, atol=1e-4, equal_nan=True)
+        rule = "must give in two pieces what it gives at once: all that it remembers must be in its state"
+        require(same, "model", type(model).__name__, rule)
     return map_state(torch.zeros_like, after) if state is None else state
 
 

@@ -27,6 +27,7 @@ from atbptt.shapes import check_streams
 from atbptt.states import State
 from atbptt.streams import Stream
 from atbptt.truncation.adaptive import ESTIMATORS
+from atbptt.truncation.policy import Policy
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,11 @@ class Measurement:
         return None
 
 
+def default_tau(window: int) -> int:
+    """Three quarters of a probe's window, which leave the decay's fit two rows at least."""
+    return max(1, min(3 * window // 4, window - 2))
+
+
 def probe(
     model: nn.Module,
     loss: LossFunction,
@@ -183,13 +189,42 @@ def probe(
         ConfigError: what does not fit, by its name.
     """
     check_streams(inputs, targets)
+    inputs, targets = Stream(inputs, targets).read(0, len(inputs))
     state = starting_state(model, inputs, state)
     window = len(inputs) - burn_in
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
-    tau = max(1, 3 * window // 4) if tau is None else tau
+    tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
     options = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, estimator, fit_from, kept_norm)
     return measure(model, loss, inputs, targets, options, state=state, drawn_for=("probe", seed))
+
+
+def check_asked(
+    settings: ProbeSettings, model: nn.Module, loss: LossFunction, stream: Stream, policy: Policy, state: State = None
+) -> None:
+    """Raise a `ConfigError` where probes of a model cannot tell what a policy asks them: `estimator`, `confidence`."""
+    estimator, confidence = getattr(policy, "estimator", None), getattr(policy, "confidence", None)
+    # The first two steps of the data, measured as a probe measures its window.
+    positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
+    inputs, targets = stream.read(0, 2)
+    found = lag_gradients(
+        model, loss, inputs, targets, positions, state=state, measured=True, weights=weights
+    ).parameters
+    if estimator == "measured" and found is None:
+        name = type(model).__name__
+        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
+        raise ConfigError("estimator", rule)
+    if confidence is None:
+        return
+    rule = f"must be at least 1 for the policy's confidence (={confidence})"
+    require(settings.resamples > 0, "resamples", settings.resamples, rule)
+    if estimator == "measured":
+        rule = (
+            "must be null with estimator=measured, but for a model whose whole state is that of one "
+            "torch.nn.LSTM, GRU or RNN: of others, the streams' gradients are not told apart"
+        )
+        resampled = found is not None and found.resampled_bias is not None
+        require(resampled, "confidence", confidence, rule)
 
 
 def measure(

@@ -93,9 +93,13 @@ def answer(lengths: Sequence[Lengths], window: int) -> str:
     return f"This network must backpropagate {_joined(parts)}, as measured; by the bound, {bound}."
 
 
-def judgement(lengths: Sequence[Lengths], K: int) -> str:
-    """For which deltas the present K is long enough, in a sentence."""
-    enough = [f"{each.delta:g}" for each in lengths if (each.measured or each.bound).steps <= K]
+def judgement(lengths: Sequence[Lengths], K: int, window: int) -> str:
+    """For which deltas the present K is long enough, in a sentence; not for those that the window hides."""
+    short = too_short(lengths, window)
+    known = [each for each in lengths if each.delta not in short]
+    enough = [f"{each.delta:g}" for each in known if (each.measured or each.bound).steps <= K]
+    if not enough and short:
+        return f"Whether its present K = {K} is long enough, the window does not tell."
     if not enough:
         return f"Its present K = {K} is too short for {'any of these' if len(lengths) > 1 else 'that'}."
     return f"Its present K = {K} is long enough for {_joined(enough)}."

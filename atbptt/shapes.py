@@ -14,6 +14,8 @@ from atbptt.states import State, tensors
 
 def check_streams(inputs: Tensor, targets: Tensor) -> None:
     """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B)."""
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        require(isinstance(values, Tensor), name, type(values).__name__, "must be a tensor")
     shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
     same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
     rule = "must begin with the same (T, B), time before streams, none of them 0"

@@ -71,7 +71,11 @@ def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
     Arguments:
         sequence: a tensor or array (N, ...).
         batch_size: B, at most N.
+
+    Raises:
+        ConfigError: B is not.
     """
+    require(1 <= batch_size <= len(sequence), "batch_size", batch_size, f"must lie in 1..{len(sequence)}")
     steps = len(sequence) // batch_size
     return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)
 

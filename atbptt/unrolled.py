@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from atbptt.errors import ConfigError
 from atbptt.lags import LAGS_AT_ONCE, LagGradients, LagSums
 from atbptt.losses import LossFunction
 from atbptt.measured import ParameterGradients, parameter_gradients
@@ -51,32 +52,49 @@ class Unrolled:
                 check_outputs(feature, inputs[t : t + 1])
                 check_state(after, inputs.shape[1])
                 features.append(feature)
-                # A part that nothing before decides still has a gradient.
-                self.states.append(map_state(lambda part: part if part.requires_grad else leaves(part), after))
+                # Nodes of their own: what one part of the state adds to another within the step, as an LSTM's c to
+                # its h, is no way through the state. A part that nothing before decides still has a gradient.
+                self.states.append(
+                    map_state(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after)
+                )
             values = [self._loss(features[position], position) for position in positions]
-            self._differentiate(values)
+            if not self._differentiate(values):
+                rule = "must make outputs that depend on its state, which it must not detach"
+                raise ConfigError("model", f"(={type(model).__name__}) {rule}")
         self.losses = torch.cat([value.detach() for value in values])
 
     def _loss(self, features: Tensor, position: int) -> Tensor:
-        return losses_of(self.loss, self.decode(features), self.targets[position : position + 1])
+        losses = losses_of(self.loss, self.decode(features), self.targets[position : position + 1])
+        return losses.to(features.dtype)
 
-    def _differentiate(self, values: list[Tensor]) -> None:
+    def _differentiate(self, values: list[Tensor]) -> bool:
+        """Take the gradients of all positions; whether any of them depends on a state."""
         parameters = list(self.parameters.values())
+        depends = False
         self.full = [torch.zeros_like(parameter) for parameter in parameters]  # gradient of the losses' sum
         self.gradients: list[list[Tensor]] = []  # of each position, of each tensor of the state, (lags, [L,] B, H)
         for number, (value, position) in enumerate(zip(values, self.positions, strict=True)):
             earlier = [tensors(state) for state in self.states[position::-1]]  # lag 1 first
             of_states = [part for parts in earlier for part in parts]
-            found = torch.autograd.grad(
-                value.mean(),
-                [*of_states, *parameters],
-                retain_graph=number < len(values) - 1,  # the graph is most of the memory
-                materialize_grads=True,
-            )
+            wanted = [*of_states, *parameters]
+            gradients: Sequence[Tensor | None] = [None] * len(wanted)
+            if value.requires_grad:
+                gradients = torch.autograd.grad(
+                    value.mean(),
+                    wanted,
+                    retain_graph=number < len(values) - 1,  # the graph is most of the memory
+                    allow_unused=True,
+                )
+            depends = depends or any(gradient is not None for gradient in gradients[: len(of_states)])
+            found = [
+                torch.zeros_like(of) if gradient is None else gradient
+                for of, gradient in zip(wanted, gradients, strict=True)
+            ]
             self.full = [full + gradient for full, gradient in zip(self.full, found[len(of_states) :], strict=True)]
             kinds = len(earlier[0])
             self.gradients.append([torch.stack(found[kind : len(of_states) : kinds]) for kind in range(kinds)])
         self.states = [detach(state) for state in self.states]  # without the graph
+        return depends
 
     def sum_lags(self, sums: LagSums) -> None:
         """Hand over the gradients with respect to the states."""

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from atbptt.datasets import Copy, Stream, SymbolTask
 from atbptt.errors import ConfigError
 from atbptt.experiment import build
-from atbptt.fitting import check_fit, check_policy, check_probe, check_task
+from atbptt.fitting import check_fit, check_probe, check_task
 from atbptt.models import RecurrentNetwork
 from atbptt.truncation import Fixed
+from atbptt.truncation.policy import check_policy
 
 
 def task() -> Any:
@@ -158,11 +159,11 @@ class Slotted:
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (object(), r"^truncation.K \(=null\) must be an integer from 1 on in an object of object"),
-        (type("Zero", (), {"K": 0})(), r"^truncation.K \(=0\) must be an integer from 1 on"),
-        (type("Still", (), {"K": 1})(), r"^truncation._target_ \(=Still\) must have a method update"),
-        (Unstorable(), r"^truncation._target_ \(=Unstorable\) cannot be stored in a checkpoint"),
-        (Slotted(), r"^truncation._target_ \(=Slotted\) cannot be stored in a checkpoint"),
+        (object(), r"^K \(=null\) must be an integer from 1 on in an object of object"),
+        (type("Zero", (), {"K": 0})(), r"^K \(=0\) must be an integer from 1 on"),
+        (type("Still", (), {"K": 1})(), r"^_target_ \(=Still\) must have a method update"),
+        (Unstorable(), r"^_target_ \(=Unstorable\) cannot be stored in a checkpoint"),
+        (Slotted(), r"^_target_ \(=Slotted\) cannot be stored in a checkpoint"),
     ],
 )
 def test_a_policy_that_does_not_is_told(policy: Any, message: str) -> None:
@@ -201,6 +202,6 @@ def test_a_probe_longer_than_the_stream_is_refused(settings: Any) -> None:
 
 
 def test_confidence_without_resamples_is_refused(settings: Any) -> None:
-    message = r"probe.resamples \(=0\) must be at least 1 for truncation.confidence \(=0.9\)"
+    message = r"probe.resamples \(=0\) must be at least 1 for the policy's confidence \(=0.9\)"
     with pytest.raises(ConfigError, match=message):
         build(settings("truncation=adaptive", "truncation.confidence=0.9", "probe.resamples=0"))

@@ -18,7 +18,7 @@ from atbptt.errors import ConfigError
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
 from atbptt.models import RecurrentNetwork
-from atbptt.states import detach, tensors
+from atbptt.states import detach, map_state, tensors
 
 WAYS = ("analytic", "unrolled")
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -355,7 +355,7 @@ def by_hand(model: nn.Module, loss: Any, inputs: Tensor, targets: Tensor, positi
         for part in tensors(states[-1]):
             part.requires_grad_()
         outputs, after = model(inputs[step : step + 1], states[-1])
-        states.append(after)
+        states.append(map_state(lambda part: part.view_as(part), after))  # what a step adds to itself is no way back
     value = loss(outputs, targets[position : position + 1]).mean()
     found = []
     for state in states[position::-1]:
@@ -379,6 +379,59 @@ def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -
 
     with pytest.raises(UnsuitedError):
         take_apart()
+
+
+class LSTMOfACell(nn.Module):
+    """torch.nn.LSTM of one layer, as a cell that is run by hand: its c enters its h within a step."""
+
+    def __init__(self, layer: nn.LSTM, decoder: nn.Linear) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(layer.input_size, layer.hidden_size).double()
+        self.decoder = decoder
+        for name, parameter in self.cell.named_parameters():
+            parameter.data = getattr(layer, f"{name}_l0").data
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden = []
+        for step in inputs:
+            state = self.cell(step, state)
+            hidden.append(state[0])
+        return self.decoder(torch.stack(hidden)), state
+
+    def initial_state(self, batch: int) -> Any:
+        return tuple(torch.zeros(batch, self.cell.hidden_size, dtype=torch.float64) for _ in range(2))
+
+
+class LSTMOfALayer(nn.Module):
+    def __init__(self, layer: nn.LSTM, decoder: nn.Linear) -> None:
+        super().__init__()
+        self.layer, self.decoder = layer, decoder
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.layer(inputs, state)
+        return self.decoder(hidden), state
+
+    def initial_state(self, batch: int) -> Any:
+        return tuple(torch.zeros(1, batch, self.layer.hidden_size, dtype=torch.float64) for _ in range(2))
+
+
+def test_a_cell_that_is_run_by_hand_has_the_gradients_of_its_layer() -> None:
+    torch.manual_seed(0)
+    layer, decoder = nn.LSTM(3, 4).double(), nn.Linear(4, 2).double()
+    inputs, targets = torch.randn(9, 2, 3, dtype=torch.float64), torch.randn(9, 2, 2, dtype=torch.float64)
+
+    def squared(outputs: Tensor, wanted: Tensor) -> Tensor:
+        return (outputs - wanted).square().sum(-1)
+
+    taken_apart, by_steps = (
+        lag_gradients(model(layer, decoder), squared, inputs, targets, [5, 8], measured=True)
+        for model in (LSTMOfALayer, LSTMOfACell)
+    )
+    assert taken_apart.unsuited is None
+    assert by_steps.unsuited is not None
+    np.testing.assert_allclose(by_steps.component_norms, taken_apart.component_norms, rtol=1e-10)
+    np.testing.assert_allclose(by_steps.parameters.bias, taken_apart.parameters.bias, rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(by_steps.parameters.cosine, taken_apart.parameters.cosine, rtol=1e-10)
 
 
 def test_a_linear_recurrence_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 import atbptt
 from atbptt.gradients import loss_positions
-from atbptt.states import detach, leaves, tensors
+from atbptt.states import detach, leaves, map_state, tensors
 
 B, D, H, STEPS, BURN_IN, TAU = 3, 4, 5, 14, 2, 6
 WINDOW = STEPS - BURN_IN
@@ -112,6 +113,20 @@ class CellByCell(Decoded):
         return self.decoder(torch.stack(hidden)), state
 
 
+class LSTMCellByCell(Decoded):
+    """The same of an LSTM's cell, whose state is a pair."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTMCell(D, H))
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        hidden = []
+        for step in inputs:
+            state = self.rnn(step, state)
+            hidden.append(state[0])
+        return self.decoder(torch.stack(hidden)), state
+
+
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs - targets).square().mean(dim=-1)
 
@@ -136,6 +151,7 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "minimal GRU": lambda: (MinGRU(), squared_error),
     "initial_state": lambda: (Begun(), squared_error),
     "GRUCell": lambda: (CellByCell(), squared_error),
+    "LSTMCell": lambda: (LSTMCellByCell(), squared_error),
 }
 
 
@@ -153,7 +169,7 @@ def norms_by_hand(model: nn.Module, loss: Any, positions: list[int], state: Any)
         states = [leaves(state)]
         for t in range(position + 1):
             outputs, after = model(inputs[t : t + 1], states[-1])
-            states.append(after)
+            states.append(map_state(lambda part: part.view_as(part), after))  # c reaches h within a step, too
         value = loss(outputs, targets[position : position + 1]).mean()
         for lag in range(1, position + 2):
             parts = torch.autograd.grad(
@@ -399,6 +415,110 @@ def test_a_delta_that_no_bias_can_have_is_told(delta: float) -> None:
     model, loss = made("LSTM itself")
     with pytest.raises(atbptt.ConfigError, match=r"delta \(=.*\) must be greater than 0"):
         atbptt.probe(model, loss, *data()).K(delta)
+
+
+class Detaching(Decoded):
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        return super().forward(inputs, None if state is None else tuple(part.detach() for part in state))
+
+
+def test_a_model_that_detaches_its_state_is_told() -> None:
+    message = message_of(Detaching(nn.LSTM(D, H)), lambda outputs, _: outputs.sum(-1))
+    assert message == "model (=Detaching) must make outputs that depend on its state, which it must not detach"
+
+
+def test_a_model_that_remembers_beside_its_state_is_told() -> None:
+    message = message_of(nn.GRU(D, H, bidirectional=True), lambda outputs, _: outputs.square().sum(-1))
+    assert message.startswith("model (=GRU) must give in two pieces what it gives at once")
+
+
+@pytest.mark.parametrize("of_model", [torch.float32, torch.float64])
+@pytest.mark.parametrize("of_targets", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.LSTMCell])
+def test_targets_may_have_another_precision_than_the_model(kind: Any, of_model: Any, of_targets: Any) -> None:
+    torch.manual_seed(0)
+    model = Decoded(nn.LSTM(D, H)) if kind is nn.LSTM else LSTMCellByCell()
+    inputs, targets = data()
+    found = atbptt.probe(model.to(of_model), squared_error, inputs.to(of_model), targets.to(of_targets))
+    assert found.problem() is None
+
+
+def test_symbols_of_any_integer_type_are_read_as_by_windows() -> None:
+    model, symbols = nn.Embedding(4, 4), torch.randint(4, (STEPS, B))
+
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.rnn = model, nn.GRU(4, 4)
+
+        def forward(self, inputs: Tensor, state: Any) -> Any:
+            return self.rnn(self.embedding(inputs), state)
+
+    reading = Reading()
+    phis = [
+        atbptt.probe(reading, atbptt.cross_entropy, symbols.to(kind), symbols.to(kind)).phi
+        for kind in (torch.int64, torch.int32, torch.uint8)
+    ]
+    np.testing.assert_array_equal(phis[1], phis[0])
+    np.testing.assert_array_equal(phis[2], phis[0])
+    assert atbptt.Windows(reading, atbptt.cross_entropy, symbols.byte(), symbols.byte(), atbptt.Fixed(4)).step == 0
+
+
+@pytest.mark.parametrize("steps", [4, 5, 9])
+def test_a_short_window_has_a_tau_that_fits(steps: int) -> None:
+    model, loss = made("LSTM itself")
+    inputs, targets = (part[:steps] for part in data())
+    assert atbptt.probe(model, loss, inputs, targets).phi.shape == (steps,)
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (10, r"K \(=null\) must be an integer from 1 on in an object of int"),
+        (type("Still", (), {"K": 1})(), r"policy \(=Still\) must have a method update"),
+        (atbptt.Fixed, r"K \(=null\) must be an integer from 1 on in an object of type"),
+    ],
+)
+def test_what_is_no_policy_is_told(policy: Any, message: str) -> None:
+    with pytest.raises(atbptt.ConfigError, match=message):
+        atbptt.Windows(nn.LSTM(D, 2).double(), squared_error, *data(), policy)
+
+
+@pytest.mark.parametrize(
+    ("made_of", "message"),
+    [
+        (lambda: atbptt.Fixed(10.0), r"K \(=10.0\) must be a whole number, 1"),
+        (lambda: atbptt.Fixed(True), r"K \(=true\) must be a whole number, 1"),
+        (lambda: atbptt.Full(7.5), r"window \(=7.5\) must be a whole number, 1"),
+        (lambda: atbptt.Warmup(2, float("inf"), 1), r"K_final \(=inf\) must be a whole number, 1"),
+        (lambda: atbptt.Variable(8, seed=None), r"seed \(=null\) must be a whole number, 0"),
+        (lambda: atbptt.batchify(torch.zeros(9), 0), r"batch_size \(=0\) must lie in 1..9"),
+        (lambda: atbptt.batchify(torch.zeros(9), 10), r"batch_size \(=10\) must lie in 1..9"),
+    ],
+)
+def test_numbers_that_are_not_whole_are_told(made_of: Callable[[], Any], message: str) -> None:
+    with pytest.raises(atbptt.ConfigError, match=message):
+        made_of()
+
+
+@pytest.mark.parametrize(
+    ("options", "resamples", "message"),
+    [
+        ({"confidence": 0.9}, 0, r"resamples \(=0\) must be at least 1 for the policy's confidence \(=0.9\)"),
+        ({"confidence": 0.9, "estimator": "measured"}, 9, r"confidence \(=0.9\) must be null with estimator=measured"),
+    ],
+)
+def test_what_a_policy_cannot_ask_is_told_at_once(options: dict[str, Any], resamples: int, message: str) -> None:
+    policy = atbptt.Adaptive(delta=0.5, K_init=2, K_min=1, K_max=5, update_every=0.5, **options)
+    probes = atbptt.ProbeSettings(window=8, tau=4, burn_in=2, positions=2, resamples=resamples)
+    with pytest.raises(atbptt.ConfigError, match=message):
+        atbptt.Windows(LSTMCellByCell().double(), squared_error, *data(), policy, probes=probes)
+
+
+def test_the_module_of_the_command_is_not_the_function() -> None:
+    with pytest.raises(ImportError, match="from atbptt import probe"):
+        importlib.import_module("atbptt.probe")
+    assert callable(atbptt.probe)
 
 
 def in_a_fresh_process(code: str, folder: Path) -> str:

@@ -143,7 +143,7 @@ BAD = [
     ("+preview=true", r"^preview is no option"),
     (
         "-m truncation=adaptive truncation.confidence=null,0.5 probe.resamples=0",
-        r"^probe.resamples \(=0\) must be at least 1 for truncation.confidence \(=0.5\)",
+        r"^probe.resamples \(=0\) must be at least 1 for the policy's confidence \(=0.5\)",
     ),
 ]
 

@@ -51,8 +51,14 @@ def test_the_answer_names_lengths_as_measured_and_by_the_bound() -> None:
         "This network must backpropagate 1 step for a relative bias of at most 0.9 and 7 steps for 0.1, as measured; "
         "by the bound, 11 and none."
     )
-    assert judgement(lengths, 6) == "Its present K = 6 is long enough for 0.9."
-    assert judgement(lengths, 7) == "Its present K = 7 is long enough for 0.9 and 0.1."
+    assert judgement(lengths, 6, 40) == "Its present K = 6 is long enough for 0.9."
+    assert judgement(lengths, 7, 40) == "Its present K = 7 is long enough for 0.9 and 0.1."
+
+
+def test_what_the_window_hides_is_not_called_long_enough() -> None:
+    lengths = [found(0.9, 11, 3), found(0.1, math.inf, 36)]
+    assert judgement(lengths, 38, 40) == "Its present K = 38 is long enough for 0.9."
+    assert judgement(lengths[1:], 38, 40) == "Whether its present K = 38 is long enough, the window does not tell."
 
 
 def test_the_answer_by_the_bound_alone() -> None:
@@ -61,8 +67,8 @@ def test_the_answer_by_the_bound_alone() -> None:
         "By the bound, this network must backpropagate 11 steps for a relative bias of at most 0.9, 12 steps for 0.5 "
         "and farther than the bound can tell for 0.1."
     )
-    assert judgement(lengths, 10) == "Its present K = 10 is too short for any of these."
-    assert judgement(lengths[:1], 10) == "Its present K = 10 is too short for that."
+    assert judgement(lengths, 10, 40) == "Its present K = 10 is too short for any of these."
+    assert judgement(lengths[:1], 10, 40) == "Its present K = 10 is too short for that."
     assert answer(lengths[2:], 40) == (
         "By the bound, this network must backpropagate farther than the bound can tell for a relative bias of at most "
         "0.1."

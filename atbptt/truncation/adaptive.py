@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from atbptt.errors import require, require_choice
+from atbptt.errors import require, require_choice, require_whole
 from atbptt.schedules import next_due
 from atbptt.truncation.policy import Probe, Progress
 
@@ -46,7 +46,8 @@ class Adaptive:
         require(delta > 0, "delta", delta, "must be greater than 0")
         require_choice("estimator", estimator, ESTIMATORS)
         require(confidence is None or 0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1, or null")
-        require(K_min >= 1, "K_min", K_min, "must be at least 1")
+        for name, K in (("K_init", K_init), ("K_min", K_min), ("K_max", K_max)):
+            require_whole(name, K, 1)
         require(K_min <= K_max, "K_min", K_min, f"must not exceed K_max (={K_max})")
         require(K_min <= K_init <= K_max, "K_init", K_init, f"must lie in K_min..K_max (={K_min}..{K_max})")
         factor = max_factor is None or 1 < max_factor < math.inf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atbptt.errors import require
+from atbptt.errors import require_whole
 from atbptt.truncation.policy import Probe, Progress
 
 
@@ -17,7 +17,7 @@ class Fixed:
     """
 
     def __init__(self, K: int) -> None:
-        require(K >= 1, "K", K, "must be at least 1")
+        require_whole("K", K, 1)
         self.K = K
 
     def update(self, progress: Progress, probe: Probe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atbptt.errors import require
+from atbptt.errors import require, require_whole
 from atbptt.truncation.policy import Probe, Progress
 
 BEYOND_ANY_STREAM = 2**31 - 1  # K until the stream's length is known, which `update` tells
@@ -23,7 +23,8 @@ class Full:
     """
 
     def __init__(self, window: int | None = None) -> None:
-        require(window is None or window >= 1, "window", window, "must be at least 1, or null for the whole stream")
+        if window is not None:
+            require_whole("window", window, 1)
         self.window = window
         self.K = BEYOND_ANY_STREAM if window is None else window
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from atbptt.bias import BiasEstimate
-from atbptt.errors import require, require_choice
+from atbptt.errors import ConfigError, require, require_choice
 from atbptt.windows import SCHEMES, Window, full_losses
 
 
@@ -61,10 +62,25 @@ class Policy(Protocol):
         """Set `K` for the windows to come."""
 
 
+def check_policy(policy: Policy) -> None:
+    """Raise a `ConfigError` unless the object is a policy that a checkpoint can store."""
+    kind = type(policy).__name__
+    K = getattr(policy, "K", None)
+    require(isinstance(K, int) and K >= 1, "K", K, f"must be an integer from 1 on in an object of {kind}")
+    require(callable(getattr(policy, "update", None)), "_target_", kind, "must have a method update")
+    try:
+        pickle.dumps(vars(policy))
+    except Exception as error:  # no __dict__, or something in it that no file can hold
+        raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
+
+
 def update(policy: Policy, progress: Progress, probe: Probe) -> None:
     """Let the policy set its K for the next window, and check it (ConfigError)."""
     policy.update(progress, probe)
-    policy.K = operator.index(policy.K)  # a user's policy may leave a numpy integer
+    try:
+        policy.K = operator.index(policy.K)  # a user's policy may leave a numpy integer
+    except TypeError:
+        require(False, "truncation.K", policy.K, "must be an integer after an update")
     require(policy.K >= 1, "truncation.K", policy.K, "must be at least 1 after an update")
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from atbptt.errors import require, require_choice
+from atbptt.errors import require, require_choice, require_whole
 from atbptt.randomness import numpy_generator
 from atbptt.truncation.policy import Probe, Progress
 
@@ -44,6 +44,7 @@ class Randomized:
 
     def __init__(self, length: float, hazard: str = "decreasing", alpha: float = 4.0, seed: int = 0) -> None:
         require(1 < length < math.inf, "length", length, "must be greater than 1 (steps)")
+        require_whole("seed", seed, 0)
         require_choice("hazard", hazard, HAZARDS)
         require(1 < alpha < math.inf, "alpha", alpha, "must be greater than 1")
         self.base = length

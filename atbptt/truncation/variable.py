@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from atbptt.errors import require
+from atbptt.errors import require, require_whole
 from atbptt.randomness import numpy_generator
 from atbptt.truncation.policy import Probe, Progress
 
@@ -30,10 +30,12 @@ class Variable:
     def __init__(
         self, base: int, sd: float = 5.0, half_probability: float = 0.05, K_min: int = 5, seed: int = 0
     ) -> None:
-        require(base >= 1, "base", base, "must be at least 1")
+        require_whole("base", base, 1)
+        require_whole("seed", seed, 0)
         require(0 <= sd < math.inf, "sd", sd, "must be at least 0 (steps)")
         require(0 <= half_probability <= 1, "half_probability", half_probability, "must lie between 0 and 1")
-        require(1 <= K_min <= base, "K_min", K_min, f"must lie between 1 and base (={base})")
+        require_whole("K_min", K_min, 1)
+        require(K_min <= base, "K_min", K_min, f"must be at most base (={base})")
         self.base = self.K = base
         self.sd = sd
         self.half_probability = half_probability

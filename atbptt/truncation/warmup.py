@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from atbptt.errors import require, require_choice
+from atbptt.errors import require, require_choice, require_whole
 from atbptt.truncation.policy import Probe, Progress
 
 GROWTHS = ("linear", "geometric")
@@ -27,7 +27,8 @@ class Warmup:
     """
 
     def __init__(self, K_init: int, K_final: int, epochs: float, growth: str = "linear") -> None:
-        require(K_init >= 1, "K_init", K_init, "must be at least 1")
+        require_whole("K_init", K_init, 1)
+        require_whole("K_final", K_final, 1)
         require(K_final >= K_init, "K_final", K_final, f"must be at least K_init (={K_init})")
         require(0 < epochs < math.inf, "epochs", epochs, "must be greater than 0 (epochs)")
         require_choice("growth", growth, GROWTHS)

@@ -51,5 +51,5 @@ def test_K_is_the_streams_length_as_soon_as_it_is_known() -> None:
 
 
 def test_full_refuses() -> None:
-    with pytest.raises(ConfigError, match=r"window \(=0\) must be at least 1, or null for the whole stream"):
+    with pytest.raises(ConfigError, match=r"window \(=0\) must be at least 1"):
         Full(window=0)

@@ -75,4 +75,4 @@ def test_what_only_some_policies_have_others_need_not() -> None:
     assert adjoint_factors(Fixed(5), window) is None
     assert share_of_base(Variable(base=8), "tf", window) == 1.5
     assert share_of_base(Variable(base=8), "double-tf", window) == 12 / 15
-    assert adjoint_factors(Randomized(length=2.0), window) == [2.0] * 11
+    assert adjoint_factors(Randomized(length=2.0, hazard="constant"), window) == [2.0] * 11

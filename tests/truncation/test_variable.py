@@ -71,8 +71,8 @@ def test_every_step_of_the_stream_counts_the_same_in_whatever_window(scheme: str
         ({"base": 0}, r"base \(=0\) must be at least 1"),
         ({"sd": -1}, r"sd \(=-1\) must be at least 0"),
         ({"half_probability": 1.5}, r"half_probability \(=1.5\) must lie between 0 and 1"),
-        ({"K_min": 0}, r"K_min \(=0\) must lie between 1 and base \(=9\)"),
-        ({"K_min": 10}, r"K_min \(=10\) must lie between 1 and base \(=9\)"),
+        ({"K_min": 0}, r"K_min \(=0\) must be at least 1"),
+        ({"K_min": 10}, r"K_min \(=10\) must be at most base \(=9\)"),
     ],
 )
 def test_variable_refuses(changed: dict[str, Any], message: str) -> None:

@@ -72,7 +72,7 @@ def mean_curve(
     reach = _half_interval(longest)
     if at is None:
         at = longest if between == "interpolate" else np.concatenate([run.clock for run in runs])
-        at = _thinned(at[at <= _end(runs)])
+        at = _thinned(at[at <= _end(runs) + (reach if between == "interpolate" else 0)])
     return _summary(axis, at, np.stack([_values(run, at, between, reach) for run in runs]))
 
 

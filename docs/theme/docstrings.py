@@ -12,6 +12,15 @@ import atbptt
 SEVERAL = re.compile(r"(?P<indent> +)(?P<names>\w+(, \w+)+): (?P<rest>.*)")
 SECTION = re.compile(r" *(Arguments|Attributes):$")
 NAME = re.compile(r"`(?:atbptt\.(?:models\.)?)?([A-Z]\w+|batchify)`")
+MODULES = {  # of what docs/reference.md has besides the library's names
+    "BiasEstimate": "bias",
+    "Bound": "bias",
+    "LagGradients": "lags",
+    "ParameterGradients": "measured",
+    "Recurrent": "models",
+    "RelativeBias": "bias",
+    "Window": "windows",
+}
 
 
 class Docstrings(griffe.Extension):
@@ -26,8 +35,9 @@ class Docstrings(griffe.Extension):
 def linked(found: re.Match[str]) -> str:
     """A link to the name's entry, if docs/reference.md has it."""
     name = found[1]
-    home = {"Recurrent": "atbptt.models."}.get(name, "atbptt." if name in atbptt.__all__ else "")
-    return f"[`{name}`][{home}{name}]" if home else found[0]
+    if name in MODULES:
+        return f"[`{name}`][atbptt.{MODULES[name]}.{name}]"
+    return f"[`{name}`][atbptt.{name}]" if name in atbptt.__all__ else found[0]
 
 
 def split(docstring: str) -> str:

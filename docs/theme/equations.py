@@ -14,6 +14,7 @@ INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 # The converter leaves no space between a function's name and an argument without brackets.
 NAME = re.compile(r"(<mi>(?:log|ln|exp|max|min)</mi>)(?=<m(?:i|n|sub|sup|subsup)\b)")
+SIMILAR = re.compile(r"<mi>(&#x0007E;)</mi>")  # \sim: a relation, which has space around it
 ARG = re.compile(r"\\arg(?![a-zA-Z])")
 # What the converter does not know stays as it is: a command, or the columns of an environment.
 LEFT_OVER = re.compile(r"\\[a-zA-Z]+|<mi>&</mi>")
@@ -36,4 +37,5 @@ def mathml(escaped: str, display: str, where: str) -> str:
         return f"<code>{escaped}</code>"
     if unknown := LEFT_OVER.findall(converted):
         log.warning("%s: %r has what cannot be converted: %s", where, latex, ", ".join(unknown))
+    converted = SIMILAR.sub(r'<mo lspace="0.28em" rspace="0.28em">\1</mo>', converted)
     return NAME.sub(r'\1<mspace width="0.17em" />', converted)

@@ -17,7 +17,9 @@ PAGES = (
     "reference.html",
     "library.html",
     "policies/index.html",
+    "policies/randomized.html",
     "metrics/index.html",
+    "metrics/events.html",
 )
 
 
@@ -53,6 +55,21 @@ def test_a_page_opens_as_a_file_and_asks_the_network_for_nothing(chromium: Chrom
     sizes = page.execute_script("return [...document.images].map((image) => [image.complete, image.naturalWidth])")
     assert all(complete and width > 100 for complete, width in sizes)
     assert page.get_log("browser") == []
+
+
+def test_a_line_of_110_letters_of_code_fits(chromium: Chrome, site: Path) -> None:
+    page = opened(chromium, site / "index.html")
+    letters = page.execute_script(
+        """
+        const code = document.querySelector("pre > code");
+        const style = getComputedStyle(code);
+        const one = code.appendChild(Object.assign(document.createElement("span"), {textContent: "x".repeat(100)}));
+        const width = one.getBoundingClientRect().width / 100;
+        one.remove();
+        return (code.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)) / width;
+        """
+    )
+    assert letters >= 110
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -30,11 +30,9 @@ from atbptt.experiment import run
 from atbptt.planning import plan
 
 ROOT = Path(__file__).parents[2]
-FENCE = re.compile(r"(?P<indent> *)(?P<mark>`{3,})(?P<language>[^`]*)")
+FENCE = re.compile(r"(?P<indent> *)(?P<mark>`{3,}|~{3,})(?P<language>[^`]*)")
 FILE = re.compile(r"# (?P<path>[\w./-]+\.\w+)")  # a first line that is a path and nothing else
 JOBS = 2  # of a command line that are run; all are composed and checked
-# What a command of the pages stands for by a name in capitals.
-PLACEHOLDERS = ("PATH", "RUN", "CHECKPOINT", "FOLDER", "FILE.npz", "TEXT")
 SHELL = ("cat", "cp", "echo", "head", "ls", "mkdir", "mv", "tail", "wc")
 
 
@@ -105,21 +103,17 @@ class Checkout:
         self.folder = folder
         self.unrunnable = unrunnable
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
-        self.done: set[int] = set()
+
+    def run_page(self, page: str) -> None:
+        """Run the blocks of a page in their order, up to the first that fails (BlockError with page and line)."""
+        for block in blocks_of(page):
+            try:
+                self.run(block)
+            except (Exception, SystemExit) as error:
+                raise BlockError(f"{block.where}: {type(error).__name__}: {error}") from error
 
     def run(self, block: Block) -> None:
-        """Run a block, and what comes before it on the page and has not run yet; what fails there is its own test's."""
-        for before in blocks_of(block.page):
-            if before.line in self.done:
-                continue
-            self.done.add(before.line)
-            if before.line == block.line:
-                self._run(block)
-                return
-            with contextlib.suppress(Exception, SystemExit):
-                self._run(before)
-
-    def _run(self, block: Block) -> None:
+        """Run a block."""
         if block.file is not None:
             path = self.folder / block.file
             assert path.resolve().is_relative_to(self.folder), "a block writes below its folder only"
@@ -142,7 +136,7 @@ class Checkout:
     def _python(self, block: Block) -> None:
         lines_before = "\n" * block.line  # so that a traceback has the page's lines
         code = compile(lines_before + block.text, str(ROOT / block.page), "exec")
-        with self._inside():
+        with self.inside():
             exec(code, self.namespace)
 
     def _command(self, command: str) -> None:
@@ -160,9 +154,6 @@ class Checkout:
             self._launch(words[2:])
         elif words[:2] == ["python", "-m"]:
             self._call(command, words[3:], lambda: runpy.run_module(words[2], run_name="__main__", alter_sys=True))
-        elif words[0] == "python" and words[1].endswith(".py"):
-            path = str(self.folder / words[1])
-            self._call(command, words[2:], lambda: runpy.run_path(path, run_name="__main__"), path)
         elif words[0] in SHELL:
             done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, timeout=30)
             if done.returncode:
@@ -176,10 +167,10 @@ class Checkout:
             return [word]
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.glob(word)) or [word]
 
-    def _call(self, command: str, arguments: list[str], call: Callable[[], Any], name: str = "") -> None:
+    def _call(self, command: str, arguments: list[str], call: Callable[[], Any]) -> None:
         """Run a program in this process, as __main__: importing torch anew would take longer than all it does."""
         printed = io.StringIO()
-        with self._inside([name, *arguments]), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        with self.inside(["", *arguments]), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             try:
                 call()
                 code: Any = 0
@@ -192,7 +183,7 @@ class Checkout:
 
     def _launch(self, arguments: list[str]) -> None:
         """Compose and check all jobs of a command line as it stands; run the first ones, made small."""
-        with self._inside():
+        with self.inside():
             try:
                 if read_command(arguments, self.folder / "conf") is None:  # --help and the like
                     done = subprocess.run(
@@ -210,7 +201,7 @@ class Checkout:
                 raise BlockError(f"python launch.py {shlex.join(arguments)}: error: {error}") from error
 
     @contextlib.contextmanager
-    def _inside(self, arguments: list[str] | None = None) -> Iterator[None]:
+    def inside(self, arguments: list[str] | None = None) -> Iterator[None]:
         """In the folder, with its modules and nobody else's of the same names."""
         before = os.getcwd(), list(sys.path), list(sys.argv)
         os.chdir(self.folder)
@@ -288,7 +279,6 @@ def _data(folder: Path) -> None:
         (folder / place).mkdir(parents=True)
         for split, words in (("train", 16_000), ("valid", 8_000), ("test", 8_000)):
             (folder / place / pattern.format(split)).write_text(text(words))
-    (folder / "TEXT").write_text(text(2_000))
     for place, name in (("data/book_order", "{}-1-{}.txt"), ("FOLDER", "{}-{}.txt")):
         (folder / place).mkdir(parents=True, exist_ok=True)
         for split, steps in (("train", 200), ("valid", 200), ("test", 400)):

@@ -1,6 +1,7 @@
 """Every fenced block of README.md and docs/ runs.
 
-A failure names the page and the line. The blocks of a page share a folder and a namespace, and run in their order:
+The blocks of a page share a folder and a namespace, and run in their order up to the first that fails, which the
+message names by page and line:
 
 - `python` is run; `bash` has a command a line, which is run; `yaml` and `json` are read; `text` is output or a layout.
 - A first line that is a comment with a path and nothing else names the file that a `python` or `yaml` block is written
@@ -12,19 +13,28 @@ A failure names the page and the line. The blocks of a page share a folder and a
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import hydra
 import matplotlib as mpl
 import pytest
+from omegaconf import OmegaConf
 
+import analysis
+from atbptt.datasets.command import _parser
+from atbptt.datasets.fetching import ALL
+from atbptt.datasets.sources import SOURCES
 from tests.docs.blocks import ROOT, Block, BlockError, Checkout, blocks_of, furnish
 
 # Commands that are not run, by how they begin, and why. What `make` is asked for must be a target.
 UNRUNNABLE = {
     "make ": "installs, or takes minutes; each target has its own tests",
     "pip install ": "installs; tests/test_wheel.py installs the wheel",
+    "python docs/characters.py ": "tests/test_characters.py runs it",
     "python -m atbptt.datasets fetch ": "downloads; tests/datasets/test_fetching.py fetches from a server of its own",
 }
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
@@ -43,18 +53,11 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def checkouts(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkout]:
-    """One for each page, made when it is first asked for."""
-
-    class Made(dict[str, Checkout]):
-        def __missing__(self, page: str) -> Checkout:
-            folder = tmp_path_factory.mktemp("page") / "checkout"
-            shutil.copytree(furnished, folder, symlinks=True)
-            self[page] = Checkout(folder, unrunnable)
-            return self[page]
-
-    return Made()
+@pytest.fixture
+def checkout(furnished: Path, tmp_path: Path) -> Checkout:
+    folder = tmp_path / "checkout"
+    shutil.copytree(furnished, folder, symlinks=True)
+    return Checkout(folder, unrunnable)
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +69,9 @@ def _no_window(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     mpl.use(before)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.where)
-def test_it_runs(block: Block, checkouts: dict[str, Checkout]) -> None:
-    checkouts[block.page].run(block)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+def test_the_blocks_of_a_page_run(page: str, checkout: Checkout) -> None:
+    checkout.run_page(page)
 
 
 def test_what_make_is_asked_for_is_a_target() -> None:
@@ -78,6 +81,52 @@ def test_what_make_is_asked_for_is_a_target() -> None:
     ]
     assert asked
     assert [each for each in asked if each[1] not in targets] == []
+
+
+def test_what_pip_is_asked_for_is_an_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = mentioned(r"pip install [^`\n]*\.\[([\w,-]+)\]")
+    assert asked
+    assert [each for each in asked if not set(each[1].split(",")) <= set(extras)] == []
+
+
+def test_what_is_fetched_is_a_data_set() -> None:
+    asked = mentioned(r"python -m atbptt\.datasets ([^`\n#]+)")
+    assert asked
+    for page, arguments in asked:
+        options = _parser().parse_args(shlex.split(arguments))
+        assert options.name in (*SOURCES, ALL), page
+
+
+def mentioned(pattern: str) -> list[tuple[str, str]]:
+    """(page, group 1) wherever a page has the pattern, in a block or not."""
+    return [(page, found) for page in PAGES for found in re.findall(pattern, (ROOT / page).read_text())]
+
+
+def test_the_launcher_of_the_cookbook_runs_a_job(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    for block in blocks_of("docs/cookbook/launcher.md"):
+        if block.file:
+            checkout.run(block)
+    scripts = {  # ssh HOST COMMAND on this machine, and a python that notes where it is and what it is asked for
+        "ssh": 'shift\nexec sh -c "$*"',
+        "python": f'printf \'%s\\n\' "$PWD" "$@" > {shlex.quote(str(checkout.folder / "called"))}',
+    }
+    for name, text in scripts.items():
+        path = checkout.folder / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(path.parent), prepend=":")
+    monkeypatch.setenv("PWD", str(checkout.folder))
+    with checkout.inside():
+        options = OmegaConf.load("mine/hydra/launcher/ssh.yaml")
+        launcher = hydra.utils.instantiate(options, hosts=["here"], python="python")
+        launcher.setup(hydra_context=None, task_function=None, config=None)
+        assert launcher.launch([["output_dir=by_ssh", "lr=3"]], 0) == []
+    folder, *asked = (checkout.folder / "called").read_text().splitlines()
+    assert folder == str(checkout.folder)
+    checkout.run(Block("called", 1, "bash", shlex.join(["python", *asked])))
+    assert analysis.load_status(checkout.folder / "by_ssh")["state"].tolist() == ["finished"]
 
 
 def test_every_reason_is_needed() -> None:
@@ -104,19 +153,26 @@ def _commands(block: Block) -> list[str]:
         ("yaml", "a: [", None),
     ],
 )
-def test_a_block_that_does_not_run_fails(
-    language: str, text: str, problem: str | None, furnished: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "checkout"
-    shutil.copytree(furnished, folder, symlinks=True)
+def test_a_block_that_does_not_run_fails(language: str, text: str, problem: str | None, checkout: Checkout) -> None:
     with pytest.raises(Exception, match=problem) as raised:
-        Checkout(folder, unrunnable)._run(Block("page.md", 3, language, f"{text}\n"))
+        checkout.run(Block("page.md", 3, language, f"{text}\n"))
     assert isinstance(raised.value, BlockError) or language in ("python", "yaml")
+
+
+def test_a_page_ends_at_the_first_block_that_fails(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "```python\nx = 1\n```\n\n~~~python\nassert x == 2\n~~~\n```bash\nls nowhere\n```\n"
+    (tmp_path / "page.md").write_text(text)
+    monkeypatch.setattr("tests.docs.blocks.ROOT", tmp_path)
+    with pytest.raises(BlockError, match=r"^page.md:5: AssertionError"):
+        checkout.run_page("page.md")
 
 
 def test_blocks_are_found_with_their_lines_also_within_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (
         "- a list\n  ```python\n  x = 1\n    # more\n  ```\n\n````text\n```bash\n````\n```bash\n# why\na \\\n  b\n```\n"
+        "~~~yaml\na: 1\n```\n~~~\n"
     )
     (tmp_path / "page.md").write_text(page)
     monkeypatch.setattr("tests.docs.blocks.ROOT", tmp_path)
@@ -125,5 +181,6 @@ def test_blocks_are_found_with_their_lines_also_within_lists(tmp_path: Path, mon
         ("page.md:2", "python", "x = 1\n  # more\n"),
         ("page.md:7", "text", "```bash\n"),
         ("page.md:10", "bash", "# why\na \\\n  b\n"),
+        ("page.md:15", "yaml", "a: 1\n```\n"),
     ]
     assert blocks[2].commands() == ["a b"]

@@ -22,6 +22,7 @@ from atbptt.windows import SCHEMES
 ROOT = Path(__file__).parents[2]
 POLICIES, METRICS = ROOT / "docs" / "policies", ROOT / "docs" / "metrics"
 CODE = re.compile(r"`([^`]+)`")
+PAGE = re.compile(r"\]\((\w+)\.md(?:#[\w-]+)?\)")  # that a link leads to, in the same folder
 POLICY: dict[str, Callable[[], Policy]] = {
     "fixed": lambda: Fixed(10),
     "adaptive": lambda: Adaptive(0.9, 10, 2, 40, 1.0),
@@ -173,9 +174,9 @@ def test_the_page_on_clocks_has_the_columns_that_say_when() -> None:
 def test_the_table_of_metrics_links_every_page_and_names_what_it_is_of() -> None:
     index = (METRICS / "index.md").read_text()
     rows = [row[0] for row in table(index, "metric")][1:]
-    linked = {page for row in rows for page in re.findall(r"\]\((\w+)\.md\)", row)}
+    linked = {page for row in rows for page in PAGE.findall(row)}
     assert linked | {"clocks"} == set(pages(METRICS))
     assert "(clocks.md)" in index
     for row in rows:
-        (page,) = re.findall(r"\]\((\w+)\.md\)", row)
+        (page,) = PAGE.findall(row)
         assert set(CODE.findall(row)) <= named(page)

@@ -153,6 +153,7 @@ class Checkout:
         if words[:2] == ["python", "launch.py"]:
             self._launch(words[2:])
         elif words[:2] == ["python", "-m"]:
+            sys.modules.pop(f"{words[2]}.__main__", None)  # that another test imported: runpy warns of it
             self._call(command, words[3:], lambda: runpy.run_module(words[2], run_name="__main__", alter_sys=True))
         elif words[0] in SHELL:
             done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, timeout=30)

@@ -92,10 +92,8 @@ def compare(
     Raises:
         AnalysisError: as `mean_curve`.
     """
-    options = options_of(frame)
-    rows = _rows(frame, metric)
-    settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
-    first, last = common_range(frame, metric, axis)
+    rows, settings = _rows_and_settings(frame, metric)
+    first, last = _common_range(rows, settings, axis)
     at = np.unique(np.linspace(first, last, points)) if first <= last else np.empty(0)
     curves = {
         label: mean_curve(rows[settings == label], metric, axis, between, at)
@@ -112,11 +110,17 @@ def common_range(frame: pd.DataFrame, metric: str, axis: str) -> tuple[float, fl
     Raises:
         AnalysisError: another axis.
     """
+    return _common_range(*_rows_and_settings(frame, metric), axis)
+
+
+def _rows_and_settings(frame: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.Series]:
+    options, rows = options_of(frame), _rows(frame, metric)
+    return rows, rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
+
+
+def _common_range(rows: pd.DataFrame, settings: pd.Series, axis: str) -> tuple[float, float]:
     if axis not in AXES:
         raise unknown("axis", axis, AXES)
-    options = options_of(frame)
-    rows = _rows(frame, metric)
-    settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
     first = rows.groupby(ID)[axis].min().max()
     return float(first), min((_end(_runs(own, axis)) for _, own in rows.groupby(settings)), default=-np.inf)
 

@@ -72,9 +72,7 @@ def lag_gradients(
     weights = weights[:, np.argsort(positions, kind="stable")]
     positions = sorted(positions)
     with evaluating(model), frozen(model), flushing_subnormals():
-        if state is None:
-            made = getattr(model, "initial_state", None)
-            state = made(batch) if callable(made) else starting_state(model, inputs)
+        state = starting_state(model, inputs, state)
         check_state(state, batch)
         recur, _ = halves(model)
         if burn_in:

@@ -11,7 +11,7 @@ from atbptt.bias import BiasEstimate
 from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError, require
 from atbptt.losses import LossFunction
-from atbptt.models import starting_state
+from atbptt.models import check_recurrent, starting_state
 from atbptt.probes import Prober, ProbeSettings, check_asked
 from atbptt.shapes import check_streams
 from atbptt.states import State, detach, map_state
@@ -118,7 +118,7 @@ class Windows:
         self.stream = Stream(inputs, targets)
         self.cursor = Cursor(scheme, policy, self.stream.length)
         self.first_state = None if state is None else detach(state)
-        starting_state(model, self.stream.read(0, 2)[0], self.first_state)
+        check_recurrent(model, self.stream.read(0, 2)[0], self.first_state)
         self.prober = Prober(ProbeSettings() if probes is None else probes, seed)
         self.probe_steps = 0
         self._current: StreamWindow | None = None

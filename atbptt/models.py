@@ -59,17 +59,28 @@ def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, St
 
 
 def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> State:
-    """The state before inputs (T, B, ...): the one given, what `initial_state` gives, or zeros like the state after.
+    """The state before inputs (T, B, ...): the one given, what `initial_state` gives, or zeros like the state after."""
+    state = _given(model, inputs.shape[1], state)
+    if state is None:
+        with evaluating(model), torch.no_grad():
+            state = map_state(torch.zeros_like, model(inputs[:1], None)[1])
+    return state
 
-    The model runs a step or two from it, without gradient and dropout, so that what does not fit is said here.
+
+def _given(model: nn.Module, batch: int, state: State) -> State:
+    made = getattr(model, "initial_state", None)
+    return made(batch) if state is None and callable(made) else state
+
+
+def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None) -> None:
+    """Run a step or two of inputs (T, B, ...) from the starting state, to say what does not fit before it matters.
 
     Raises:
         ConfigError: the model does not run, returns something else than outputs (T, B, ...) and a state, or has memory
             beside its state.
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
-    if state is None and callable(initial_state := getattr(model, "initial_state", None)):
-        state = initial_state(inputs.shape[1])
+    state = _given(model, inputs.shape[1], state)
     if state is not None:
         check_state(state, inputs.shape[1])
     step = inputs[:1]
@@ -93,7 +104,6 @@ def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> Sta
         same = not precise or torch.allclose(pieces, at_once[0][0], rtol=1e-3, atol=1e-4, equal_nan=True)
         rule = "must give in two pieces what it gives at once: all that it remembers must be in its state"
         require(same, "model", type(model).__name__, rule)
-    return map_state(torch.zeros_like, after) if state is None else state
 
 
 class Halved(nn.Module):

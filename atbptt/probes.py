@@ -21,7 +21,7 @@ from atbptt.errors import ConfigError, require, require_choice
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
 from atbptt.losses import LossFunction
-from atbptt.models import starting_state
+from atbptt.models import check_recurrent
 from atbptt.randomness import numpy_generator, torch_generator
 from atbptt.shapes import check_streams
 from atbptt.states import State
@@ -190,7 +190,7 @@ def probe(
     """
     check_streams(inputs, targets)
     inputs, targets = Stream(inputs, targets).read(0, len(inputs))
-    state = starting_state(model, inputs, state)
+    check_recurrent(model, inputs, state)
     window = len(inputs) - burn_in
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
     tau = default_tau(window) if tau is None else tau

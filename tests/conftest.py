@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,13 @@ def pytest_sessionstart() -> None:
     """Signals do what they do in a terminal, also where the tests run in the background, which ignores some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _subnormal_numbers() -> Iterator[None]:
+    """A run flushes them for as long as its process lives, and hypothesis draws no floats then."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,33 @@
+"""Names of a package that load the file they live in when they are first used: not all who import it need torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+
+
+def exports(package: str) -> tuple[list[str], Callable[[str], object], Callable[[], list[str]]]:
+    """`__all__`, `__getattr__` and `__dir__` of a package, from what its `__init__.py` imports if `TYPE_CHECKING`.
+
+    So each name stands there once, for type checkers and for Python.
+    """
+    tree = ast.parse(inspect.getsource(sys.modules[package]))
+    homes = {
+        alias.name: statement.module
+        for block in tree.body
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom) and statement.module
+        for alias in statement.names
+    }
+
+    def load(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(homes[name]), name)
+
+    names = sorted(homes)
+    return names, load, lambda: names

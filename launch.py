@@ -18,7 +18,7 @@ sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.std
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from atbptt.extras import needed_by  # noqa: E402
+from atbptt.system import needed_by  # noqa: E402
 
 with needed_by("python launch.py"):
     import hydra

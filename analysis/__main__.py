@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.errors import AnalysisError
-from atbptt.extras import needed_by
+from atbptt.system import needed_by
 
 if TYPE_CHECKING:
     from analysis.results import Results

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.errors import ConfigError as ConfigError
-    from atbptt.iteration import StreamWindow as StreamWindow
-    from atbptt.iteration import Windows as Windows
-    from atbptt.losses import cross_entropy as cross_entropy
-    from atbptt.probes import Measurement as Measurement
-    from atbptt.probes import ProbeSettings as ProbeSettings
-    from atbptt.probes import probe as probe
+    from atbptt.iteration import StreamWindow as StreamWindow, Windows as Windows
+    from atbptt.models.losses import cross_entropy as cross_entropy
+    from atbptt.probes import Measurement as Measurement, ProbeSettings as ProbeSettings, probe as probe
     from atbptt.streams import batchify as batchify
-    from atbptt.truncation import Adaptive as Adaptive
-    from atbptt.truncation import Fixed as Fixed
-    from atbptt.truncation import Full as Full
-    from atbptt.truncation import Policy as Policy
-    from atbptt.truncation import Progress as Progress
-    from atbptt.truncation import Randomized as Randomized
-    from atbptt.truncation import Variable as Variable
-    from atbptt.truncation import Warmup as Warmup
+    from atbptt.truncation import (
+        Adaptive as Adaptive,
+        Fixed as Fixed,
+        Full as Full,
+        Policy as Policy,
+        Progress as Progress,
+        Randomized as Randomized,
+        Variable as Variable,
+        Warmup as Warmup,
+    )
     from atbptt.windows import SCHEMES as SCHEMES
 else:
     from atbptt.lazy import exports

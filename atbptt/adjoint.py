@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atbptt.modes import native_layers
-from atbptt.states import State, map_state
+from atbptt.models import State, map_state, native_layers
 
 
 def recur_reweighted(

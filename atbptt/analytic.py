@@ -16,13 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.lags import LagSums
-from atbptt.losses import LossFunction
 from atbptt.measured import ParameterSums
-from atbptt.models import halves
+from atbptt.models import LossFunction, State, check_outputs, halves, leaves, losses_of, tensors
 from atbptt.recurrence import Layer, Product, layers_of
 from atbptt.segments import Segment, segments
-from atbptt.shapes import check_outputs, losses_of
-from atbptt.states import State, leaves, tensors
 
 SEGMENT = 2**19  # numbers: the gradients of so many lags are summed up at once, while they are in cache
 KEPT_GATES = 2**26  # numbers; where the gradients of the gates at all lags are more, they are computed twice

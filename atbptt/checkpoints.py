@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from atbptt.files import write_atomically
 from atbptt.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
+from atbptt.system import write_atomically
 
 FORMAT = 2  # of what a checkpoint holds; another number is refused, never guessed at
 DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch would read changed numbers without a word

@@ -24,14 +24,13 @@ from rich.text import Text
 from atbptt import isolation, schema
 from atbptt.composing import split_preview
 from atbptt.errors import ConfigError, described, show_warning
-from atbptt.files import StorageError
-from atbptt.interruption import ENDING, STORING, LeftRunningError, handle
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
 from atbptt.progress import STYLES, Watch
 from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, read_run, result
 from atbptt.sweeps import SweepDirectory
+from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
 LINES = 20  # of skipped runs

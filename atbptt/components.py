@@ -20,7 +20,7 @@ import hydra.utils
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from atbptt.errors import ConfigError, described, did_you_mean, listed, show
-from atbptt.files import content_digest
+from atbptt.system import content_digest
 
 # What the system passes besides the YAML's keys; `dataset` and `truncation` get nothing.
 SUPPLIED: dict[str, tuple[str, ...]] = {

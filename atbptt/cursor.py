@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from atbptt.states import State
+from atbptt.models import State
 from atbptt.truncation.policy import Policy, Probe, Progress, update
 from atbptt.windows import Window, cut
 

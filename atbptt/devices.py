@@ -13,8 +13,7 @@ import joblib
 import torch
 
 from atbptt.errors import ConfigError, require
-from atbptt.interruption import StoppedError, Told
-from atbptt.locks import LockedError, hold
+from atbptt.system import LockedError, StoppedError, Told, hold
 
 LEASE_SECONDS = 1.0  # between looks for a free GPU
 
@@ -51,7 +50,8 @@ def leased_device(
 ) -> Iterator[torch.device]:
     """The device to run on. A GPU is leased: no other run of this user on this machine gets it meanwhile.
 
-    A lease is a lock on a file (see `atbptt.locks`). Where all GPUs are taken, as by another sweep, it waits for one.
+    A lease is a lock on a file (see `atbptt.system.locks`). Where all GPUs are taken, as by another sweep, it waits
+    for one.
 
     Arguments:
         kind: `device.type`.

@@ -20,8 +20,8 @@ from atbptt.bias import RelativeBias
 from atbptt.diagnosis import Diagnosis, DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_report import report
 from atbptt.errors import ConfigError, described, require, show_warning
-from atbptt.files import check_writable
 from atbptt.probes import ProbeSettings, default_tau
+from atbptt.system import check_writable
 from atbptt.trained import TrainedError, open_trained
 
 DELTAS = (0.9, 0.5, 0.1)

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.datasets.task import Task
-from atbptt.decoding import steps_at_once
-from atbptt.models import halves
-from atbptt.modes import evaluating
+from atbptt.models import evaluating, halves, steps_at_once
 from atbptt.streams import Stream
 
 CHUNK = 500  # steps that a call runs over: bounds memory, and does not change the result
@@ -24,7 +22,7 @@ def evaluate(
     Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
 
     Arguments:
-        model: see `atbptt.models`.
+        model: see `atbptt.models.networks`.
         task: the split's, for its loss and metrics.
         split: (T, B) inputs and targets.
         pause: called every `CHUNK` steps or sooner; what it raises ends the evaluation.

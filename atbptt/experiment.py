@@ -13,10 +13,10 @@ from atbptt.datasets.task import Task
 from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import ConfigError, require_choice
 from atbptt.fitting import check_fit, check_probe, check_task
-from atbptt.interruption import StoppedError, Told, listen, listening
 from atbptt.provenance import Origin
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
+from atbptt.system import StoppedError, Told, listen, listening
 from atbptt.training import Parts, Trainer
 from atbptt.truncation.policy import Policy, check_policy, check_scheme
 

@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from atbptt.datasets.task import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
-from atbptt.models import halves
-from atbptt.modes import evaluating
+from atbptt.models import State, check_outputs, check_state, evaluating, halves, leaves, losses_of, pair_of, tensors
 from atbptt.predictions import check_predictions
 from atbptt.probes import ProbeSettings, check_asked
-from atbptt.shapes import check_outputs, check_state, losses_of, pair_of
-from atbptt.states import State, leaves, tensors
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy
 

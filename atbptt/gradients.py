@@ -13,12 +13,19 @@ from torch import Tensor, nn
 from atbptt.analytic import Recording, UnsuitedError, loss_gradients, record, sum_lags
 from atbptt.errors import require
 from atbptt.lags import LagGradients, LagSums
-from atbptt.losses import LossFunction
 from atbptt.measured import ParameterSums
-from atbptt.models import halves, starting_state
-from atbptt.modes import evaluating, flushing_subnormals, frozen
-from atbptt.shapes import check_state
-from atbptt.states import State, detach, tensors
+from atbptt.models import (
+    LossFunction,
+    State,
+    check_state,
+    detach,
+    evaluating,
+    flushing_subnormals,
+    frozen,
+    halves,
+    starting_state,
+    tensors,
+)
 from atbptt.unrolled import unrolled_gradients
 
 

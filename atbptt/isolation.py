@@ -26,9 +26,9 @@ from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.experiment import run
-from atbptt.interruption import ENDING, STORING, StoppedError, handled, listening
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory
+from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 
 WANTED_VARIABLE = "ATBPTT_NURSERY"  # JSON: sys.path of who launches, modules to import, its script
 # What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.

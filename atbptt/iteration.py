@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from atbptt.bias import BiasEstimate
 from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError, require
-from atbptt.losses import LossFunction
-from atbptt.models import check_recurrent, starting_state
+from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, map_state, starting_state
 from atbptt.probes import Prober, ProbeSettings, check_asked
-from atbptt.shapes import check_streams
-from atbptt.states import State, detach, map_state
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
 from atbptt.updates import window_loss

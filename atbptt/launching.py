@@ -21,12 +21,12 @@ from atbptt.composing import Command, composer
 from atbptt.config import Settings, validated
 from atbptt.errors import ConfigError, show_warning
 from atbptt.experiment import run
-from atbptt.interruption import StoppedError
 from atbptt.isolation import RunProcess
 from atbptt.planning import Job
 from atbptt.provenance import Origin
 from atbptt.runs import RunDirectory
 from atbptt.sweeps import planned
+from atbptt.system import StoppedError
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./@]")
 IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"

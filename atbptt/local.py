@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 
 from atbptt import schema
 from atbptt.devices import available_cores
-from atbptt.interruption import ENDING, STORING, handled
 from atbptt.isolation import Outcome, RunProcess
 from atbptt.sweeps import planned
+from atbptt.system import ENDING, STORING, handled
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 120.0  # for runs to store a checkpoint and end

@@ -16,8 +16,8 @@ from atbptt.config import Settings, flattened, validated
 from atbptt.devices import check_device
 from atbptt.errors import ConfigError, listed
 from atbptt.experiment import build, build_policy, build_task
-from atbptt.files import check_writable
 from atbptt.runs import RunDirectory
+from atbptt.system import check_writable
 from atbptt.truncation.policy import Policy, check_scheme
 
 ON_A_CLUSTER = "atbptt.slurm.launcher.SlurmLauncher"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from atbptt.datasets.task import Predicting, Task
 from atbptt.errors import require
 from atbptt.evaluation import outputs_of
-from atbptt.modes import evaluating
+from atbptt.models import evaluating
 
 STREAMS = 4  # the first ones: more than a figure shows
 STEPS = 200  # from its start: several of what a task repeats, in a file of a few kB

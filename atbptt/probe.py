@@ -5,7 +5,7 @@ Not to be imported: `atbptt.probe` is the library's function.
 
 import sys
 
-from atbptt.extras import needed_by
+from atbptt.system import needed_by
 
 if __name__ != "__main__":
     raise ImportError("atbptt.probe is a function of the library: from atbptt import probe")

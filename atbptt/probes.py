@@ -20,11 +20,8 @@ from atbptt.bias import (
 from atbptt.errors import ConfigError, require, require_choice
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
-from atbptt.losses import LossFunction
-from atbptt.models import check_recurrent
+from atbptt.models import LossFunction, State, check_recurrent, check_streams
 from atbptt.randomness import numpy_generator, torch_generator
-from atbptt.shapes import check_streams
-from atbptt.states import State
 from atbptt.streams import Stream
 from atbptt.truncation.adaptive import ESTIMATORS
 from atbptt.truncation.policy import Policy

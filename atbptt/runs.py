@@ -24,11 +24,11 @@ import numpy as np
 import pyarrow as pa
 from omegaconf import OmegaConf
 
-from atbptt import checkpoints, locks, provenance, schema, tables
+from atbptt import checkpoints, provenance, schema, tables
 from atbptt.config import Settings
 from atbptt.errors import described
-from atbptt.files import StorageError, write_text
 from atbptt.status import number
+from atbptt.system import StorageError, locks, write_text
 from atbptt.tables import Tables, digest
 
 # What others read of a run: of a finished one it must be as the run left it.

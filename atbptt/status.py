@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from atbptt import locks
 from atbptt.schema import FAILED, FINISHED, INTERRUPTED, LOCK, RUNNING, STATUS
+from atbptt.system import locks
 
 # Beside what a status file can say.
 WAITING = "waiting"  # not begun

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atbptt import locks, schema
+from atbptt import schema
 from atbptt.config import Settings, validated
-from atbptt.files import StorageError, write_text
 from atbptt.planning import Job
 from atbptt.provenance import Origin, code
+from atbptt.system import StorageError, locks, write_text
 
 PLAN_VARIABLE = "ATBPTT_PLAN"  # where the jobs of a sweep find its plan
 MULTIRUN = "multirun.yaml"  # the composed config, Hydra's part included

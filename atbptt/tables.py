@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atbptt.files import write_atomically
 from atbptt.schema import (
     GRADIENTS,
     GRADIENTS_SCHEMA,
@@ -25,6 +24,7 @@ from atbptt.schema import (
     PREDICTIONS,
     PREDICTIONS_SCHEMA,
 )
+from atbptt.system import write_atomically
 
 SCHEMAS = {
     METRICS: METRICS_SCHEMA,

@@ -15,16 +15,15 @@ from atbptt.bias import BiasEstimate
 from atbptt.config import Settings
 from atbptt.cursor import Cursor
 from atbptt.datasets.task import SPLITS, Task
-from atbptt.decoding import steps_at_once
 from atbptt.evaluation import evaluate
-from atbptt.interruption import StoppedError, Told
+from atbptt.models import map_state, steps_at_once
 from atbptt.predictions import predict
 from atbptt.probes import Measurement, Prober
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.schedules import next_due
-from atbptt.states import map_state
+from atbptt.system import StoppedError, Told
 from atbptt.truncation.policy import Policy, adjoint_factors
 from atbptt.updates import full_lr, step, window_loss, window_lr
 

@@ -10,13 +10,22 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.lags import LAGS_AT_ONCE, LagGradients, LagSums
-from atbptt.losses import LossFunction
 from atbptt.measured import ParameterGradients, parameter_gradients
-from atbptt.models import halves
-from atbptt.modes import native_layers, thawed
+from atbptt.models import (
+    LossFunction,
+    State,
+    check_outputs,
+    check_state,
+    detach,
+    halves,
+    leaves,
+    losses_of,
+    map_state,
+    native_layers,
+    tensors,
+    thawed,
+)
 from atbptt.segments import segments
-from atbptt.shapes import check_outputs, check_state, losses_of
-from atbptt.states import State, detach, leaves, map_state, tensors
 
 
 class Unrolled:

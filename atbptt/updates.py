@@ -9,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.adjoint import recur_reweighted
-from atbptt.decoding import mean_loss
-from atbptt.losses import LossFunction
-from atbptt.models import halves
-from atbptt.modes import frozen
-from atbptt.states import State, detach
+from atbptt.models import LossFunction, State, detach, frozen, halves, mean_loss
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy, share_of_base
 from atbptt.windows import Window, full_losses

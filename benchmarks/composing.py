@@ -8,8 +8,8 @@ import torch
 
 from atbptt.composing import CONFIG_NAME, composer, job_config
 from atbptt.config import Settings, validated
-from atbptt.interruption import Told
 from atbptt.runs import RunDirectory
+from atbptt.system import Told
 from atbptt.training import Parts, Trainer
 from benchmarks.machine import ROOT
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from atbptt.bias import resampling_weights
 from atbptt.gradients import lag_gradients, loss_positions
-from atbptt.losses import cross_entropy
+from atbptt.models import cross_entropy
 from atbptt.randomness import numpy_generator, torch_generator
 from benchmarks.aside import as_ours, aside
 from benchmarks.baselines import PlainNetwork, one_call_probe, plain_probe

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from atbptt.files import write_text
+from atbptt.system import write_text
 from benchmarks.timing import Measured
 
 HEADINGS = ("what", "size", "time", "against", "ratio", "goal", "time / floor", "peak memory")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from atbptt.models import RecurrentNetwork
-from atbptt.states import State
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.states import State
 
 CALL = 85  # of a process in training, two a window: two checkpoints are there by then
 

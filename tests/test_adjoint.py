@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.adjoint import recur_reweighted
-from atbptt.models import RecurrentNetwork
-from atbptt.states import State, tensors
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.states import State, tensors
 
 
 def test_by_hand() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from atbptt import planning, schema
 from atbptt.command import ended, main
-from atbptt.interruption import ENDING, STORING
 from atbptt.isolation import Outcome
 from atbptt.status import STALE, WAITING, RunStatus
+from atbptt.system.signals import ENDING, STORING
 
 
 @pytest.fixture

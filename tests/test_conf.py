@@ -13,7 +13,7 @@ import torch
 
 from atbptt.config import Settings, flattened
 from atbptt.experiment import build
-from atbptt.states import tensors
+from atbptt.models.states import tensors
 from atbptt.truncation.full import BEYOND_ANY_STREAM
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -116,7 +116,7 @@ DECISIVE = {
 def other_classes(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Classes of a user's own with the options of ours, for another `_target_` with the same arguments."""
     for module, line in {
-        "test_config_other_model": "from atbptt.models import RecurrentNetwork as Other",
+        "test_config_other_model": "from atbptt.models.networks import RecurrentNetwork as Other",
         "test_config_other_dataset": "from atbptt.datasets import Linear as Other",
         "test_config_other_policy": "from atbptt.truncation import Fixed as Other",
     }.items():

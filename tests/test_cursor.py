@@ -3,8 +3,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from atbptt.cursor import Cursor
 from atbptt.truncation import Fixed, Probe, Progress

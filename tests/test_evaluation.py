@@ -8,7 +8,7 @@ import torch
 
 from atbptt.datasets import Stream, SymbolTask
 from atbptt.evaluation import CHUNK, evaluate
-from atbptt.models import RecurrentNetwork
+from atbptt.models.networks import RecurrentNetwork
 
 
 @pytest.mark.parametrize("steps", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])

@@ -21,9 +21,9 @@ from atbptt import checkpoints, schema
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
-from atbptt.interruption import ENDING, STORING, StoppedError, Told
 from atbptt.provenance import Origin, code
 from atbptt.runs import RunDirectory
+from atbptt.system.signals import ENDING, STORING, StoppedError, Told
 from atbptt.training import DivergedError, Trainer
 from atbptt.truncation import Fixed, Probe, Progress
 from atbptt.windows import SCHEMES

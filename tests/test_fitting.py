@@ -10,7 +10,7 @@ from atbptt.datasets import Copy, Stream, SymbolTask
 from atbptt.errors import ConfigError
 from atbptt.experiment import build
 from atbptt.fitting import check_fit, check_probe, check_task
-from atbptt.models import RecurrentNetwork
+from atbptt.models.networks import RecurrentNetwork
 from atbptt.truncation import Fixed
 from atbptt.truncation.policy import check_policy
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from atbptt import analytic, gradients, measured
@@ -17,8 +16,8 @@ from atbptt.bias import average_norms, resampling_weights
 from atbptt.errors import ConfigError
 from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.lags import LagGradients
-from atbptt.models import RecurrentNetwork
-from atbptt.states import detach, map_state, tensors
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.states import detach, map_state, tensors
 
 WAYS = ("analytic", "unrolled")
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")

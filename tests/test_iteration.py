@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
 from atbptt.iteration import Windows
-from atbptt.losses import cross_entropy
-from atbptt.models import RecurrentNetwork
+from atbptt.models.losses import cross_entropy
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.states import State, tensors
 from atbptt.probes import ProbeSettings
 from atbptt.schema import CHECKPOINT
-from atbptt.states import State, tensors
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Probe, Progress
 from atbptt.updates import step, window_lr

@@ -60,5 +60,7 @@ def test_jobs_get_their_overrides_without_hydras_own(settings: Callable[..., Set
 
 def test_the_modules_of_a_runs_classes_are_known(settings: Callable[..., Settings]) -> None:
     found = modules_of([settings(), settings("truncation=adaptive")])
-    assert {"atbptt.launching", "atbptt.models", "atbptt.datasets", "atbptt.truncation", "torch.optim"} <= set(found)
+    assert {"atbptt.launching", "atbptt.models.networks", "atbptt.datasets", "atbptt.truncation", "torch.optim"} <= set(
+        found
+    )
     assert len(found) == len(set(found))

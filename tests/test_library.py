@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import atbptt
 from atbptt.gradients import loss_positions
-from atbptt.states import detach, leaves, map_state, tensors
+from atbptt.models.states import detach, leaves, map_state, tensors
 
 B, D, H, STEPS, BURN_IN, TAU = 3, 4, 5, 14, 2, 6
 WINDOW = STEPS - BURN_IN

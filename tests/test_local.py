@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from atbptt import local
-from atbptt.interruption import ENDING, STORING
 from atbptt.isolation import Outcome
 from atbptt.local import LocalLauncher
+from atbptt.system.signals import ENDING, STORING
 
 FINISHED = Outcome("finished", "")
 

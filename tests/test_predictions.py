@@ -11,7 +11,7 @@ from torch import Tensor
 from atbptt.datasets import Copy, Events, Linear, Stream
 from atbptt.datasets.task import Predicting
 from atbptt.evaluation import evaluate
-from atbptt.models import PointProcessNetwork, RecurrentNetwork
+from atbptt.models.networks import PointProcessNetwork, RecurrentNetwork
 from atbptt.predictions import STEPS, STREAMS, predict
 
 

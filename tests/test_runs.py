@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from atbptt import schema, tables
-from atbptt.files import StorageError
 from atbptt.provenance import Origin
 from atbptt.runs import BusyError, RunDirectory, read_status
+from atbptt.system.files import StorageError
 
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
 LOG = logging.getLogger(__name__)

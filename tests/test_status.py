@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from atbptt import locks, schema, status
+from atbptt import schema, status
 from atbptt.status import RunStatus, duration, read_run, result
+from atbptt.system import locks
 
 WriteStatus = Callable[..., Path]
 Hold = Callable[[Path], object]

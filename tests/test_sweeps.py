@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from atbptt import locks, schema
+from atbptt import schema
 from atbptt.config import Settings
-from atbptt.files import StorageError
 from atbptt.planning import Job
 from atbptt.provenance import code
 from atbptt.runs import RunDirectory
 from atbptt.sweeps import PLAN_VARIABLE, SweepDirectory, planned
+from atbptt.system import locks
+from atbptt.system.files import StorageError
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import checkpoints, locks, schema
+from atbptt import checkpoints, schema
 from atbptt.composing import composer, job_config
 from atbptt.config import validated
 from atbptt.experiment import run
+from atbptt.system import locks
 from atbptt.trained import TrainedError, open_trained
-from tests.conftest import ROOT, TINY
-from tests.conftest import cross_entropy as loss
+from tests.conftest import ROOT, TINY, cross_entropy as loss
 
 
 def train(folder: Path, *overrides: str) -> Path:

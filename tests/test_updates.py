@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import CELLS, RecurrentNetwork
+from atbptt.models.networks import CELLS, RecurrentNetwork
+from atbptt.models.states import tensors
 from atbptt.randomness import seed_global
-from atbptt.states import tensors
 from atbptt.streams import Stream
 from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import SCHEMES, Window, windows

@@ -3,8 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
 from atbptt.windows import SCHEMES, Window, cut, full_losses, windows

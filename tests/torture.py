@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt import locks, schema
+from atbptt import schema
+from atbptt.system import locks
 from tests.comparing import differences
 from tests.conftest import TINY
 from tests.launched import LAUNCHER, RUN, SERVER, HangingError, Sweep

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from atbptt.extras import needed_by
+from atbptt.system import needed_by
 
 if __name__ == "__main__":
     # A scheduler's or a shell's end of the session is a Ctrl-C: it leaves what the next call continues.

@@ -17,7 +17,7 @@ import numpy as np
 from atbptt.datasets.reading import text_lines
 from atbptt.datasets.task import SPLITS
 from atbptt.errors import DataWarning, described, require
-from atbptt.files import cache_folder, file_digest, write_atomically, write_text
+from atbptt.system import cache_folder, file_digest, write_atomically, write_text
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
 FORMAT = 2  # of the cache's files; another number leaves those of before alone

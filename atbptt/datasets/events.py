@@ -15,8 +15,7 @@ from torch import Tensor
 from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
 from atbptt.datasets.task import SPLITS, batchify_note, require_two_steps
 from atbptt.errors import require
-from atbptt.losses import cross_entropy
-from atbptt.point_process import log_density, mean_interval
+from atbptt.models import cross_entropy, log_density, mean_interval
 from atbptt.streams import Stream, batchify
 
 LARGEST_EVENT = 10**7  # beyond, float32 could not tell two apart

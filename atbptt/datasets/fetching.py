@@ -29,7 +29,7 @@ from rich.text import Text
 
 from atbptt.datasets.sources import SOURCES
 from atbptt.errors import described, require, require_choice
-from atbptt.files import check_writable, write_atomically
+from atbptt.system import check_writable, write_atomically
 
 ALL = "all"
 

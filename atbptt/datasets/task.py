@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from atbptt.errors import require
-from atbptt.losses import cross_entropy
+from atbptt.models import cross_entropy
 from atbptt.randomness import numpy_generator
 from atbptt.streams import Stream
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atbptt import locks, schema
-from atbptt.files import write_text
+from atbptt import schema
 from atbptt.slurm.queue import QueuedJob
+from atbptt.system import locks, write_text
 
 NAME = "slurm.json"
 

@@ -23,7 +23,6 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from atbptt import schema
-from atbptt.interruption import LeftRunningError
 from atbptt.isolation import Outcome
 from atbptt.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
 from atbptt.slurm.options import check_slurm, reached, refused
@@ -31,6 +30,7 @@ from atbptt.slurm.queue import SlurmError, Waiting, cancel, largest_array, queue
 from atbptt.slurm.signals import Signals
 from atbptt.slurm.task import SlurmTask
 from atbptt.sweeps import PLAN_VARIABLE
+from atbptt.system import LeftRunningError
 
 POLL_SECONDS = 4.0  # between questions to Slurm ...
 CANCEL_POLL_SECONDS = 1.5  # ... while a person waits for the answer

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 
-from atbptt.interruption import ENDING, LeftRunningError, handled
+from atbptt.system import ENDING, LeftRunningError, handled
 
 TICK_SECONDS = 0.2
 

@@ -11,7 +11,7 @@ from analysis.report.verdict import BAD, GOOD, NOTE, Remark, remarks, verdict
 from analysis.results import Results
 from analysis.sweeps import Reader
 from atbptt import schema
-from atbptt.locks import hold
+from atbptt.system.locks import hold
 from tests.analysis.made import write_plan, write_status
 
 WriteRun = Callable[..., Path]

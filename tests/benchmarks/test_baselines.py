@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from atbptt.gradients import lag_gradients
-from atbptt.losses import cross_entropy
+from atbptt.models.losses import cross_entropy
 from atbptt.streams import Stream
 from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import Window, full_losses, windows

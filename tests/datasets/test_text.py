@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from atbptt.datasets import Text, corpus
 from atbptt.datasets.corpus import read_corpus
 from atbptt.errors import ConfigError, DataWarning
 from atbptt.evaluation import evaluate
-from atbptt.models import RecurrentNetwork
+from atbptt.models.networks import RecurrentNetwork
 
 SPLITS = ("train", "valid", "test")
 TRAIN = "the cat sat\n\n  on the mat \n"

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from atbptt import locks, schema
+from atbptt import schema
 from atbptt.slurm.jobs import NAME, SlurmJob, read_jobs, read_plan, still_queued, write_jobs
 from atbptt.slurm.queue import QueuedJob
+from atbptt.system import locks
 
 
 def job(sweep: Path, number: str, state: str | None = None) -> SlurmJob:

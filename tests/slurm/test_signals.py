@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from atbptt.interruption import LeftRunningError
 from atbptt.slurm.signals import Signals
+from atbptt.system.signals import LeftRunningError
 
 
 def test_a_signal_is_obeyed_between_two_steps_and_not_before() -> None:

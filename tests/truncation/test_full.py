@@ -8,7 +8,7 @@ from torch import Tensor
 
 from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError
-from atbptt.models import RecurrentNetwork
+from atbptt.models.networks import RecurrentNetwork
 from atbptt.streams import Stream
 from atbptt.truncation import Full, Progress
 from atbptt.updates import window_loss

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError
-from atbptt.models import RecurrentNetwork, starting_state
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.recurrent import starting_state
 from atbptt.streams import Stream
 from atbptt.truncation import Fixed, Policy, Probe, Progress, Randomized
 from atbptt.truncation.policy import adjoint_factors

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atbptt.states import detach, map_state, tensors
+from atbptt.models.states import detach, map_state, tensors
 
 
 def ones(*shape: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.files import StorageError, check_writable, content_digest, write_atomically, write_text
+from atbptt.system.files import StorageError, check_writable, content_digest, write_atomically, write_text
 
 
 def test_a_text_is_written_as_utf8(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atbptt.extras import needed_by
+from atbptt.system.command_line import needed_by
 
 
 def test_a_missing_package_is_told_with_what_to_install() -> None:

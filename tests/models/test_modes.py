@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from atbptt.modes import evaluating, flushing_subnormals, frozen
+from atbptt.models.modes import evaluating, flushing_subnormals, frozen
 
 
 def test_frozen_thaws_only_what_it_froze() -> None:

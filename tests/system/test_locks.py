@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from atbptt.locks import LockedError, hold, is_held
+from atbptt.system.locks import LockedError, hold, is_held
 
 
 def _hold(path: Path, fork: bool, held: Connection) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require
-from atbptt.states import State, tensors
+from atbptt.models.states import State, tensors
 
 
 def check_streams(inputs: Tensor, targets: Tensor) -> None:

@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
-from atbptt.decoding import mean_loss, steps_at_once
-from atbptt.losses import cross_entropy
-from atbptt.models import RecurrentNetwork
+from atbptt.models.losses import cross_entropy, mean_loss, steps_at_once
+from atbptt.models.networks import RecurrentNetwork
 
 V, H = 7, 5
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from atbptt.interruption import ENDING, STORING, listening
+from atbptt.system.signals import ENDING, STORING, listening
 
 
 def test_signals_are_noted_and_end_nothing() -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from atbptt.point_process import LARGEST_EXPONENT, log_density, log_mean_growth, mean_interval
+from atbptt.models.point_process import LARGEST_EXPONENT, log_density, log_mean_growth, mean_interval
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Outputs a few steps at a time, where they are many: a window's memory does not grow with its logits."""
+"""Losses: a function of outputs and targets, the commonest one, and the mean of a window's.
+
+Where outputs are many, the mean is taken a few steps at a time: memory does not grow with a window's logits.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,25 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from atbptt.losses import LossFunction
-from atbptt.shapes import losses_of
+from atbptt.models.checks import losses_of
 
+# (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 OUTPUTS = 2**23  # numbers that a model puts out at once: 32 MB of logits; with fewer, the decoder's products are slower
+
+
+def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:
+    """Cross entropy in nats, one a step and stream.
+
+    Arguments:
+        logits: (T, B, V).
+        symbols: (T, B), 0..V-1.
+
+    Returns:
+        (T, B).
+    """
+    flat = nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), reduction="none")
+    return flat.view(symbols.shape)
 
 
 def steps_at_once(batch: int, output_size: int) -> int:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.models import CELLS, PointProcessNetwork, RecurrentNetwork, halves
-from atbptt.states import tensors
+from atbptt.models.networks import CELLS, PointProcessNetwork, RecurrentNetwork
+from atbptt.models.recurrent import halves
+from atbptt.models.states import tensors
 
 V, H, B = 5, 7, 3
 VARIANTS = [

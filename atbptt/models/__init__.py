@@ -1,0 +1,46 @@
+"""Recurrent models: what training and probes ask of any of them, and those of the published experiments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.models.checks import (
+        check_outputs as check_outputs,
+        check_state as check_state,
+        check_streams as check_streams,
+        losses_of as losses_of,
+        pair_of as pair_of,
+    )
+    from atbptt.models.losses import (
+        LossFunction as LossFunction,
+        cross_entropy as cross_entropy,
+        mean_loss as mean_loss,
+        steps_at_once as steps_at_once,
+    )
+    from atbptt.models.modes import (
+        evaluating as evaluating,
+        flushing_subnormals as flushing_subnormals,
+        frozen as frozen,
+        native_layers as native_layers,
+        thawed as thawed,
+    )
+    from atbptt.models.networks import PointProcessNetwork as PointProcessNetwork, RecurrentNetwork as RecurrentNetwork
+    from atbptt.models.point_process import log_density as log_density, mean_interval as mean_interval
+    from atbptt.models.recurrent import (
+        Recurrent as Recurrent,
+        check_recurrent as check_recurrent,
+        halves as halves,
+        starting_state as starting_state,
+    )
+    from atbptt.models.states import (
+        State as State,
+        detach as detach,
+        leaves as leaves,
+        map_state as map_state,
+        tensors as tensors,
+    )
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

@@ -1,0 +1,33 @@
+"""What the operating system gives: files that survive a crash, locks, signals, missing packages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.system.command_line import needed_by as needed_by
+    from atbptt.system.files import (
+        StorageError as StorageError,
+        cache_folder as cache_folder,
+        check_writable as check_writable,
+        content_digest as content_digest,
+        file_digest as file_digest,
+        write_atomically as write_atomically,
+        write_text as write_text,
+    )
+    from atbptt.system.locks import LockedError as LockedError, hold as hold
+    from atbptt.system.signals import (
+        ENDING as ENDING,
+        STORING as STORING,
+        LeftRunningError as LeftRunningError,
+        StoppedError as StoppedError,
+        Told as Told,
+        handle as handle,
+        handled as handled,
+        listen as listen,
+        listening as listening,
+    )
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

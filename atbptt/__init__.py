@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from atbptt.errors import ConfigError as ConfigError
     from atbptt.iteration import StreamWindow as StreamWindow, Windows as Windows
     from atbptt.models.losses import cross_entropy as cross_entropy
-    from atbptt.probes import Measurement as Measurement, ProbeSettings as ProbeSettings, probe as probe
+    from atbptt.probes.measurement import Measurement as Measurement, probe as probe
+    from atbptt.probes.settings import ProbeSettings as ProbeSettings
     from atbptt.streams import batchify as batchify
     from atbptt.truncation import (
         Adaptive as Adaptive,

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from atbptt.bias import BiasEstimate
 from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, map_state, starting_state
-from atbptt.probes import Prober, ProbeSettings, check_asked
+from atbptt.probes import BiasEstimate, Prober, ProbeSettings, check_asked
 from atbptt.streams import Stream
 from atbptt.truncation.policy import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
 from atbptt.updates import window_loss

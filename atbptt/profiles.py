@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from atbptt import schema
-from atbptt.bias import RelativeBias, average_norms
-from atbptt.probes import Measurement
+from atbptt.probes import Measurement, RelativeBias, average_norms
 
 
 def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atbptt.bias import RelativeBias
+from atbptt.probes import RelativeBias
 from atbptt.schema import INTERVAL
 
 SHORT = 0.5  # of the window: a measured K(delta) beyond it may be longer, since beyond the window nothing is seen

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from atbptt.errors import require
+from atbptt.models import widened
 
 Sequenced = TypeVar("Sequenced", Tensor, np.ndarray)
 
@@ -60,7 +61,7 @@ class Stream:
 
     def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Stored steps as a model and a loss take them: symbols as int64, however few bytes they are stored in."""
-        return _widened(inputs), _widened(targets)
+        return widened(inputs), widened(targets)
 
 
 def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
@@ -78,7 +79,3 @@ def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
     require(1 <= batch_size <= len(sequence), "batch_size", batch_size, f"must lie in 1..{len(sequence)}")
     steps = len(sequence) // batch_size
     return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)
-
-
-def _widened(values: Tensor) -> Tensor:
-    return values if values.is_floating_point() else values.long()

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from atbptt import schema
-from atbptt.bias import BiasEstimate
 from atbptt.config import Settings
 from atbptt.cursor import Cursor
 from atbptt.datasets.task import SPLITS, Task
 from atbptt.evaluation import evaluate
 from atbptt.models import map_state, steps_at_once
 from atbptt.predictions import predict
-from atbptt.probes import Measurement, Prober
+from atbptt.probes import BiasEstimate, Measurement, Prober
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory

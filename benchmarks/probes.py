@@ -9,9 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from atbptt.bias import resampling_weights
-from atbptt.gradients import lag_gradients, loss_positions
 from atbptt.models import cross_entropy
+from atbptt.probes import lag_gradients, loss_positions, resampling_weights
 from atbptt.randomness import numpy_generator, torch_generator
 from benchmarks.aside import as_ours, aside
 from benchmarks.baselines import PlainNetwork, one_call_probe, plain_probe

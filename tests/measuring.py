@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from atbptt.bias import BiasEstimate, Bound, RelativeBias
-from atbptt.lags import LagGradients
-from atbptt.measured import ParameterGradients
-from atbptt.probes import Measurement
+from atbptt.probes.bias import BiasEstimate, Bound, RelativeBias
+from atbptt.probes.measurement import Measurement
+from atbptt.probes.sums import LagGradients, ParameterGradients
 
 
 def made_measurement(finite: bool = True) -> Measurement:

@@ -12,7 +12,8 @@ import torch
 from atbptt import schema
 from atbptt.diagnosis import DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_command import draw, main
-from atbptt.probes import Prober, ProbeSettings
+from atbptt.probes.measurement import Prober
+from atbptt.probes.settings import ProbeSettings
 from atbptt.trained import Trained, open_trained
 from tests.conftest import ROOT
 from tests.test_trained import train
@@ -164,7 +165,7 @@ def test_a_window_too_short_to_tell(trained: Trained, capsys: pytest.CaptureFixt
 
 
 def test_without_decay_there_is_no_bound(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atbptt.bias.log_decay_rate", lambda *_: 0.1)
+    monkeypatch.setattr("atbptt.probes.bias.log_decay_rate", lambda *_: 0.1)
     found = diagnose(trained, "train", trained.settings.probe, (0.9,), seed=0)
     assert found.lengths[0].bound.steps == np.inf
     assert any("phi does not decay (beta >= 1)" in caution for caution in cautions(found))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atbptt.diagnosis_report import _bar, _fall
-from atbptt.probes import ProbeSettings
+from atbptt.probes.settings import ProbeSettings
 
 
 def test_what_is_said_of_the_decay() -> None:

@@ -30,7 +30,7 @@ def test_every_step_counts_once_whatever_the_length(steps: int) -> None:
 
 
 def test_no_forward_pass_puts_out_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atbptt.decoding.OUTPUTS", 50)
+    monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 50)
     model, task = RecurrentNetwork(4, 4, hidden=5), SymbolTask()
     task.output_size = 4
     sizes: list[int] = []
@@ -45,7 +45,7 @@ def test_no_forward_pass_puts_out_more_than_its_budget(monkeypatch: pytest.Monke
 
 def test_the_recurrent_half_runs_on_where_the_decoder_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """But for a model without halves, whose outputs are what it runs over."""
-    monkeypatch.setattr("atbptt.decoding.OUTPUTS", 50)
+    monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 50)
     model, task = RecurrentNetwork(4, 4, hidden=5), SymbolTask()
     task.output_size = 4
     split = Stream(torch.randint(4, (CHUNK + 7, 3)), torch.randint(4, (CHUNK + 7, 3)))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 import atbptt
-from atbptt.gradients import loss_positions
 from atbptt.models.states import detach, leaves, map_state, tensors
+from atbptt.probes.gradients import loss_positions
 
 B, D, H, STEPS, BURN_IN, TAU = 3, 4, 5, 14, 2, 6
 WINDOW = STEPS - BURN_IN

@@ -124,7 +124,7 @@ def test_parts_that_are_decoded_one_by_one_are_put_together(monkeypatch: pytest.
     torch.manual_seed(0)
     model, task = RecurrentNetwork(4, 4, hidden=5).double(), copy(30, 6)
     whole = predict(model, task)
-    monkeypatch.setattr("atbptt.decoding.OUTPUTS", 100)  # 4 steps
+    monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 100)  # 4 steps
     for name, values in predict(model, task).items():
         np.testing.assert_array_equal(values, whole[name])
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atbptt.bias import bias_bound
 from atbptt.experiment import build
-from atbptt.probes import Prober
+from atbptt.probes.bias import bias_bound
+from atbptt.probes.measurement import Prober
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from tests.measuring import made_measurement
 

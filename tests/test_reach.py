@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from atbptt.bias import RelativeBias
+from atbptt.probes.bias import RelativeBias
 from atbptt.reach import Length, Lengths, answer, half_life, judgement, lag_of_share, length_of, shown_lags, too_short
 
 NAN = math.nan

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         check_streams as check_streams,
         losses_of as losses_of,
         pair_of as pair_of,
+        widened as widened,
     )
     from atbptt.models.losses import (
         LossFunction as LossFunction,

@@ -63,3 +63,8 @@ def losses_of(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets
     rule = f'must have the shape (T, B) of its targets, {expected}: one a step and stream, as with reduction="none"'
     require(made == expected, "loss", made, rule)
     return losses
+
+
+def widened(values: Tensor) -> Tensor:
+    """Inputs or targets as a model and a loss take them: symbols as int64, however few bytes they are stored in."""
+    return values if values.is_floating_point() else values.long()

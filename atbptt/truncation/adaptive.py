@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 from atbptt.errors import require, require_choice, require_whole
+from atbptt.probes import ESTIMATORS
 from atbptt.schedules import next_due
 from atbptt.truncation.policy import Probe, Progress
-
-ESTIMATORS = ("bound", "measured")
 
 
 class Adaptive:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from atbptt.bias import BiasEstimate
 from atbptt.errors import ConfigError, require, require_choice
+from atbptt.probes import BiasEstimate
 from atbptt.windows import SCHEMES, Window, full_losses
 
 

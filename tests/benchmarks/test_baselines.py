@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.gradients import lag_gradients
 from atbptt.models.losses import cross_entropy
+from atbptt.probes.gradients import lag_gradients
 from atbptt.streams import Stream
 from atbptt.updates import scaled_lr, step, window_loss
 from atbptt.windows import Window, full_losses, windows

@@ -114,7 +114,7 @@ def test_evaluation_by_windows_is_one_pass_for_any_length_and_batch(
     torch.manual_seed(0)
     model = RecurrentNetwork(task.input_size, task.output_size, hidden=5, embedding=5, tied=True, dropout=0.5)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr("atbptt.decoding.OUTPUTS", outputs * batch_size * task.output_size)
+        patch.setattr("atbptt.models.losses.OUTPUTS", outputs * batch_size * task.output_size)
         found = evaluate(model, task, task.valid)
         inputs, targets = task.valid.read(0, task.valid.length)
         whole, _ = model.eval()(inputs, model.initial_state(batch_size))

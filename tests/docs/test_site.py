@@ -117,7 +117,7 @@ def test_the_reference_has_every_name_and_its_arguments(site: Path) -> None:
     entries = dict(zip(parts[1::2], parts[2::2], strict=True))
     missing = []
     for name in atbptt.__all__:
-        entry = entries["atbptt.probes.probe" if name == "probe" else f"atbptt.{name}"]
+        entry = entries["atbptt.probes.measurement.probe" if name == "probe" else f"atbptt.{name}"]
         found = getattr(atbptt, name)
         if callable(found) and name not in ("Policy", "StreamWindow"):  # a protocol; not for users to make
             explained = words(re.sub(r'<div class="[^"]*\bdoc-signature\b.*?</div>', "", entry, flags=re.DOTALL))

@@ -133,7 +133,7 @@ def test_it_is_differentiated_once() -> None:
 
 
 def test_steps_fill_the_budget_and_are_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atbptt.decoding.OUTPUTS", 50)
+    monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 50)
     assert [steps_at_once(batch, 4) for batch in (1, 3, 12, 13)] == [12, 4, 1, 1]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atbptt.bias import BiasEstimate, Bound, RelativeBias
 from atbptt.errors import ConfigError
+from atbptt.probes.bias import BiasEstimate, Bound, RelativeBias
 from atbptt.truncation import Adaptive, Progress
 
 

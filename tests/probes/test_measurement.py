@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.bias import RelativeBias
 from atbptt.experiment import build, run
-from atbptt.probes import Prober
+from atbptt.probes.bias import RelativeBias
+from atbptt.probes.measurement import Prober
 from tests.measuring import made_measurement
 
 MEASURED = {"measured": True, "resampled": True}
@@ -56,7 +56,8 @@ def test_what_is_not_asked_for_is_not_measured_and_changes_nothing_else(settings
     )
     assert plain.estimate.measured is None
     assert plain.estimate.bound.resampled.shape == (0, 12)
-    np.testing.assert_array_equal(plain.estimate.bound.values, whole.estimate.bound.values)
+    # Some processors sum a product of more rows in another order.
+    np.testing.assert_allclose(plain.estimate.bound.values, whole.estimate.bound.values, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

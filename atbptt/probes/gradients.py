@@ -10,10 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.analytic import Recording, UnsuitedError, loss_gradients, record, sum_lags
 from atbptt.errors import require
-from atbptt.lags import LagGradients, LagSums
-from atbptt.measured import ParameterSums
 from atbptt.models import (
     LossFunction,
     State,
@@ -26,7 +23,9 @@ from atbptt.models import (
     starting_state,
     tensors,
 )
-from atbptt.unrolled import unrolled_gradients
+from atbptt.probes.adjoint import Recording, UnsuitedError, loss_gradients, record, sum_lags
+from atbptt.probes.autograd import unrolled_gradients
+from atbptt.probes.sums import LagGradients, LagSums, ParameterSums
 
 
 def loss_positions(window: int, first: int, count: int) -> list[int]:

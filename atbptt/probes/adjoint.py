@@ -15,11 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atbptt.lags import LagSums
-from atbptt.measured import ParameterSums
 from atbptt.models import LossFunction, State, check_outputs, halves, leaves, losses_of, tensors
-from atbptt.recurrence import Layer, Product, layers_of
-from atbptt.segments import Segment, segments
+from atbptt.probes.lags import Segment, segments
+from atbptt.probes.layers import Layer, Product, layers_of
+from atbptt.probes.sums import LagSums, ParameterSums
 
 SEGMENT = 2**19  # numbers: the gradients of so many lags are summed up at once, while they are in cache
 KEPT_GATES = 2**26  # numbers; where the gradients of the gates at all lags are more, they are computed twice

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from atbptt.bias import (
+from atbptt.errors import ConfigError
+from atbptt.probes.bias import (
     DECAY_ESTIMATORS,
     RelativeBias,
     absolute_error,
@@ -18,7 +19,6 @@ from atbptt.bias import (
     resampling_weights,
     truncation_length,
 )
-from atbptt.errors import ConfigError
 
 phis = st.lists(st.floats(1e-12, 1e3), min_size=4, max_size=30).map(np.array)
 

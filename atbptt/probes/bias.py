@@ -15,6 +15,7 @@ import numpy as np
 from atbptt.errors import require, require_choice
 
 DECAY_ESTIMATORS = ("ols", "max", "quantile")
+ESTIMATORS = ("bound", "measured")  # of the bias itself
 AVERAGES = ("mean", "geometric")
 KEPT_NORMS = ("of_mean", "sum")
 QUANTILE = 0.95  # of all pairwise slopes, for `quantile`

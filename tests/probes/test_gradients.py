@@ -10,14 +10,14 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
-from atbptt import analytic, gradients, measured
-from atbptt.analytic import UnsuitedError
-from atbptt.bias import average_norms, resampling_weights
 from atbptt.errors import ConfigError
-from atbptt.gradients import lag_gradients, loss_positions
-from atbptt.lags import LagGradients
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import detach, map_state, tensors
+from atbptt.probes.adjoint import UnsuitedError
+from atbptt.probes.bias import average_norms, resampling_weights
+from atbptt.probes.gradients import lag_gradients, loss_positions
+from atbptt.probes import adjoint as analytic, gradients, sums as measured
+from atbptt.probes.sums import LagGradients
 
 WAYS = ("analytic", "unrolled")
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from atbptt.segments import Cells, Kept
+from atbptt.probes.lags import Cells, Kept
 
 TAKEN_APART = (nn.LSTM, nn.GRU, nn.RNN)  # these classes themselves: one derived from them may do anything
 ALIGNMENT = 16  # numbers; rows of other lengths make a matrix product three times slower

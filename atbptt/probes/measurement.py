@@ -8,81 +8,21 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from atbptt.bias import (
-    AVERAGES,
-    DECAY_ESTIMATORS,
-    KEPT_NORMS,
+from atbptt.errors import ConfigError, require, require_choice
+from atbptt.models import LossFunction, State, check_recurrent, check_streams, widened
+from atbptt.probes.bias import (
+    ESTIMATORS,
     BiasEstimate,
     RelativeBias,
     bias_bound,
     resampling_weights,
 )
-from atbptt.errors import ConfigError, require, require_choice
-from atbptt.gradients import lag_gradients, loss_positions
-from atbptt.lags import LagGradients
-from atbptt.models import LossFunction, State, check_recurrent, check_streams
+from atbptt.probes.gradients import lag_gradients, loss_positions
+from atbptt.probes.settings import ProbeSettings, default_tau
+from atbptt.probes.sums import LagGradients
 from atbptt.randomness import numpy_generator, torch_generator
 from atbptt.streams import Stream
-from atbptt.truncation.adaptive import ESTIMATORS
 from atbptt.truncation.policy import Policy
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """How gradients at every lag are measured and turned into a bias estimate.
-
-    Attributes:
-        window: W, steps that a probe backpropagates through.
-        tau: rows of measured lags that are summed; beyond, the fitted decay is extrapolated.
-        burn_in: steps from a zero state before the window, without gradient.
-        positions: loss positions a probe, spread over the window's end.
-        probes: probes that are averaged for one estimate.
-        resamples: bootstrap resamples of streams and positions, for intervals; 0 for none.
-        average: of gradient norms over streams and positions, `mean` or `geometric`.
-        estimator: of the decay, `ols`, `max` or `quantile`.
-        fit_from: first row of the decay's fit; None is tau.
-        kept_norm: norm of the gradient kept, `of_mean` or `sum`.
-
-    Raises:
-        ConfigError: a value breaks a rule, alone or beside the others.
-    """
-
-    window: int = 40
-    tau: int = 30
-    burn_in: int = 20
-    positions: int = 4
-    probes: int = 1
-    resamples: int = 100
-    average: str = "mean"
-    estimator: str = "ols"
-    fit_from: int | None = None
-    kept_norm: str = "of_mean"
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (where a config is read, unknown keys are errors)
-
-    def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None:
-                require(value >= least, name, value, f"must be greater than or equal to {least}")
-        require_choice("average", self.average, AVERAGES)
-        require_choice("estimator", self.estimator, DECAY_ESTIMATORS)
-        require_choice("kept_norm", self.kept_norm, KEPT_NORMS)
-        rule = f"must be smaller than the probe's window (={self.window})"
-        require(self.tau < self.window, "tau", self.tau, rule)
-        fit = ("tau", self.tau) if self.fit_from is None else ("fit_from", self.fit_from)
-        rule = f"must leave the decay's fit 2 rows of the probe window: at most window - 2 (={self.window - 2})"
-        require(fit[1] <= self.window - 2, *fit, rule)
-        rule = f"must not exceed window - tau (={self.window - self.tau})"
-        require(self.positions <= self.window - self.tau, "positions", self.positions, rule)
-
-    @property
-    def steps(self) -> int:
-        """Steps that one probe reads."""
-        return self.burn_in + self.window
-
-
-_LEAST = {"window": 2, "tau": 1, "burn_in": 0, "positions": 1, "probes": 1, "resamples": 0, "fit_from": 0}
 
 
 @dataclass(frozen=True)
@@ -143,11 +83,6 @@ class Measurement:
         return None
 
 
-def default_tau(window: int) -> int:
-    """Three quarters of a probe's window, which leave the decay's fit two rows at least."""
-    return max(1, min(3 * window // 4, window - 2))
-
-
 def probe(
     model: nn.Module,
     loss: LossFunction,
@@ -186,7 +121,7 @@ def probe(
         ConfigError: what does not fit, by its name.
     """
     check_streams(inputs, targets)
-    inputs, targets = Stream(inputs, targets).read(0, len(inputs))
+    inputs, targets = widened(inputs), widened(targets)
     check_recurrent(model, inputs, state)
     window = len(inputs) - burn_in
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.lags import LAGS_AT_ONCE, LagGradients, LagSums
-from atbptt.measured import ParameterGradients, parameter_gradients
 from atbptt.models import (
     LossFunction,
     State,
@@ -25,7 +23,8 @@ from atbptt.models import (
     tensors,
     thawed,
 )
-from atbptt.segments import segments
+from atbptt.probes.lags import segments
+from atbptt.probes.sums import LAGS_AT_ONCE, LagGradients, LagSums, ParameterGradients, parameter_gradients
 
 
 class Unrolled:

@@ -1,0 +1,27 @@
+"""Probes: how much gradient reaches how far back, and how much of it truncation loses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.probes.bias import (
+        ESTIMATORS as ESTIMATORS,
+        BiasEstimate as BiasEstimate,
+        RelativeBias as RelativeBias,
+        average_norms as average_norms,
+        resampling_weights as resampling_weights,
+    )
+    from atbptt.probes.gradients import lag_gradients as lag_gradients, loss_positions as loss_positions
+    from atbptt.probes.measurement import (
+        Measurement as Measurement,
+        Prober as Prober,
+        check_asked as check_asked,
+        measure as measure,
+        probe as probe,
+    )
+    from atbptt.probes.settings import ProbeSettings as ProbeSettings, default_tau as default_tau
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

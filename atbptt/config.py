@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from atbptt.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
 from atbptt.probes import ProbeSettings
-from atbptt.updates import LR_SCALINGS
-from atbptt.windows import SCHEMES
+from atbptt.windows import LR_SCALINGS, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from atbptt.datasets.task import Task
 from atbptt.models import evaluating, halves, steps_at_once
-from atbptt.streams import Stream
+from atbptt.windows import Stream
 
 CHUNK = 500  # steps that a call runs over: bounds memory, and does not change the result
 

@@ -12,12 +12,12 @@ from torch import nn
 from atbptt import schema
 from atbptt.checkpoints import CheckpointError, DamagedError, read
 from atbptt.config import Settings, validated
-from atbptt.cursor import Cursor
 from atbptt.datasets.task import Task
 from atbptt.errors import described
 from atbptt.experiment import build
 from atbptt.runs import read_status
 from atbptt.status import WAITING, read_run
+from atbptt.windows import Cursor
 
 NAMES = (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT)
 IN_PYTHON = "of a model that was trained elsewhere, atbptt.probe(model, loss, inputs, targets) tells the same in Python"

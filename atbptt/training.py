@@ -12,19 +12,18 @@ from torch import Tensor, nn
 
 from atbptt import schema
 from atbptt.config import Settings
-from atbptt.cursor import Cursor
 from atbptt.datasets.task import SPLITS, Task
 from atbptt.evaluation import evaluate
 from atbptt.models import map_state, steps_at_once
 from atbptt.predictions import predict
-from atbptt.probes import BiasEstimate, Measurement, Prober
+from atbptt.probes import BiasEstimate, Measurement
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.schedules import next_due
 from atbptt.system import StoppedError, Told
 from atbptt.truncation.policy import Policy, adjoint_factors
-from atbptt.updates import full_lr, step, window_loss, window_lr
+from atbptt.windows import Cursor, Prober, full_lr, step, window_loss, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; when one is written changes no result

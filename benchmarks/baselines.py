@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.streams import Stream
-from atbptt.windows import Window, windows
+from atbptt.windows import Stream, Window, windows
 
 SCHEME = "original-buffer"
 

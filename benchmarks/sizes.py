@@ -10,7 +10,7 @@ from torch import Tensor
 from atbptt.datasets.task import SymbolTask
 from atbptt.models import RecurrentNetwork
 from atbptt.randomness import seed_global, torch_generator
-from atbptt.streams import Stream
+from atbptt.windows import Stream
 
 COPY_SYMBOLS = 6
 PTB_SYMBOLS = 10_000

@@ -12,9 +12,9 @@ import torch
 from atbptt import schema
 from atbptt.diagnosis import DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_command import draw, main
-from atbptt.probes.measurement import Prober
 from atbptt.probes.settings import ProbeSettings
 from atbptt.trained import Trained, open_trained
+from atbptt.windows.prober import Prober
 from tests.conftest import ROOT
 from tests.test_trained import train
 

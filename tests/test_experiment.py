@@ -26,7 +26,7 @@ from atbptt.runs import RunDirectory
 from atbptt.system.signals import ENDING, STORING, StoppedError, Told
 from atbptt.training import DivergedError, Trainer
 from atbptt.truncation import Fixed, Probe, Progress
-from atbptt.windows import SCHEMES
+from atbptt.windows.schemes import SCHEMES
 
 TIMES = {"train_seconds"}
 TIMED_METRICS = {"steps_per_second"}

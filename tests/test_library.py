@@ -587,7 +587,7 @@ def told(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.slow
 def test_a_type_checker_sees_the_types(told: list[str]) -> None:
     revealed = [line.removeprefix("note: Revealed type is ").strip('"') for line in told if "Revealed" in line]
-    assert revealed[:2] == ["atbptt.iteration.StreamWindow", "torch._tensor.Tensor"]
+    assert revealed[:2] == ["atbptt.windows.loop.StreamWindow", "torch._tensor.Tensor"]
     assert revealed[2].startswith("numpy.ndarray[")
     assert revealed[3].startswith("numpy.ndarray[")
     assert revealed[3].endswith("| None")

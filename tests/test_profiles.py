@@ -9,8 +9,8 @@ import pytest
 
 from atbptt.experiment import build
 from atbptt.probes.bias import bias_bound
-from atbptt.probes.measurement import Prober
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
+from atbptt.windows.prober import Prober
 from tests.measuring import made_measurement
 
 PLAIN = {"measured": False, "resampled": False}

@@ -7,6 +7,6 @@ from atbptt.datasets.linear import Linear
 from atbptt.datasets.repeat import Repeat
 from atbptt.datasets.task import SymbolTask, Task
 from atbptt.datasets.text import Text
-from atbptt.streams import Stream
+from atbptt.windows import Stream
 
 __all__ = ["Arrays", "Copy", "EventStream", "Events", "Linear", "Repeat", "Stream", "SymbolTask", "Task", "Text"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from atbptt.datasets.task import SPLITS, SymbolTask, batchify_note, require_two_steps, symbol_stream
 from atbptt.errors import ConfigError, require
-from atbptt.streams import Stream, batchify
+from atbptt.windows import Stream, batchify
 
 # The arrays of a split, by the names of either convention; the second is the released code's.
 NAMES = ("{}_inputs", "{}_targets"), ("{}_X", "{}_Y")

@@ -6,7 +6,7 @@ import numpy as np
 
 from atbptt.datasets.task import SymbolTask, generated, symbol_stream
 from atbptt.errors import require
-from atbptt.streams import Stream
+from atbptt.windows import Stream
 
 BLANK, MARK = 0, 1
 

@@ -16,7 +16,7 @@ from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
 from atbptt.datasets.task import SPLITS, batchify_note, require_two_steps
 from atbptt.errors import require
 from atbptt.models import cross_entropy, log_density, mean_interval
-from atbptt.streams import Stream, batchify
+from atbptt.windows import Stream, batchify
 
 LARGEST_EVENT = 10**7  # beyond, float32 could not tell two apart
 LONGEST_INTERVAL = 1e9  # beyond, norms of gradients overflow in float32: choose a larger unit of time

@@ -9,7 +9,7 @@ from torch import Tensor
 from atbptt.datasets.task import generated
 from atbptt.errors import require
 from atbptt.randomness import numpy_generator
-from atbptt.streams import Stream
+from atbptt.windows import Stream
 
 FEATURES_SHOWN = 4  # that predictions are stored of: a figure of more shows nothing
 

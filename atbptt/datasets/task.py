@@ -13,7 +13,7 @@ from torch import Tensor
 from atbptt.errors import require
 from atbptt.models import cross_entropy
 from atbptt.randomness import numpy_generator
-from atbptt.streams import Stream
+from atbptt.windows import Stream
 
 SPLITS = ("train", "valid", "test")
 

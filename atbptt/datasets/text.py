@@ -13,7 +13,7 @@ from atbptt.datasets.corpus import UNKNOWN, read_corpus
 from atbptt.datasets.reading import require_files
 from atbptt.datasets.task import SPLITS, SymbolTask, batchify_note, require_two_steps
 from atbptt.errors import require
-from atbptt.streams import Stream, batchify
+from atbptt.windows import Stream, batchify
 
 
 class Text(SymbolTask):

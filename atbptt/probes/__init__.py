@@ -13,13 +13,7 @@ if TYPE_CHECKING:
         resampling_weights as resampling_weights,
     )
     from atbptt.probes.gradients import lag_gradients as lag_gradients, loss_positions as loss_positions
-    from atbptt.probes.measurement import (
-        Measurement as Measurement,
-        Prober as Prober,
-        check_asked as check_asked,
-        measure as measure,
-        probe as probe,
-    )
+    from atbptt.probes.measurement import Measurement as Measurement, measure as measure, probe as probe
     from atbptt.probes.settings import ProbeSettings as ProbeSettings, default_tau as default_tau
 else:
     from atbptt.lazy import exports

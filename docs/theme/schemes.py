@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from atbptt.windows import SCHEMES, windows
+from atbptt.windows.schemes import SCHEMES, windows
 
 K, STEPS, ROWS = 4, 12, 3  # truncation length, steps of the stream, windows of each scheme
 CELL, LINE, GAP, LEFT, TOP = 34, 18, 16, 150, 30  # pixels

@@ -10,7 +10,7 @@ import torch
 
 from atbptt.datasets import Arrays
 from atbptt.errors import ConfigError
-from atbptt.streams import batchify
+from atbptt.windows.streams import batchify
 
 SPLITS = ("train", "valid", "test")
 STEPS = {"train": 12, "valid": 8, "test": 6}

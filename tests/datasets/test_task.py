@@ -10,7 +10,7 @@ import torch
 from atbptt.datasets import SymbolTask
 from atbptt.datasets.task import generated, symbol_stream
 from atbptt.errors import ConfigError
-from atbptt.streams import Stream
+from atbptt.windows.streams import Stream
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])

@@ -17,7 +17,7 @@ from atbptt.errors import ConfigError
 from atbptt.experiment import run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import check_scheme
-from atbptt.windows import SCHEMES
+from atbptt.windows.schemes import SCHEMES
 
 ROOT = Path(__file__).parents[2]
 POLICIES, METRICS = ROOT / "docs" / "policies", ROOT / "docs" / "metrics"

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import detach, map_state, tensors
+from atbptt.probes import adjoint as analytic, gradients, sums as measured
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.bias import average_norms, resampling_weights
 from atbptt.probes.gradients import lag_gradients, loss_positions
-from atbptt.probes import adjoint as analytic, gradients, sums as measured
 from atbptt.probes.sums import LagGradients
 
 WAYS = ("analytic", "unrolled")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from atbptt.experiment import build, run
 from atbptt.probes.bias import RelativeBias
-from atbptt.probes.measurement import Prober
+from atbptt.windows.prober import Prober
 from tests.measuring import made_measurement
 
 MEASURED = {"measured": True, "resampled": True}

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
-from atbptt.streams import Stream
 from atbptt.truncation import Full, Progress
-from atbptt.updates import window_loss
-from atbptt.windows import SCHEMES
+from atbptt.windows.cursor import Cursor
+from atbptt.windows.schemes import SCHEMES
+from atbptt.windows.streams import Stream
+from atbptt.windows.update import window_loss
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "original"])

@@ -8,7 +8,7 @@ import pytest
 from atbptt.errors import ConfigError
 from atbptt.truncation import Adaptive, Fixed, Full, Progress, Randomized, Variable, Warmup
 from atbptt.truncation.policy import adjoint_factors, check_scheme, share_of_base, update
-from atbptt.windows import SCHEMES, Window
+from atbptt.windows.schemes import SCHEMES, Window
 
 POLICIES = {
     "fixed": Fixed(5),

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.recurrent import starting_state
-from atbptt.streams import Stream
 from atbptt.truncation import Fixed, Policy, Probe, Progress, Randomized
 from atbptt.truncation.policy import adjoint_factors
-from atbptt.updates import window_loss, window_lr
+from atbptt.windows.cursor import Cursor
+from atbptt.windows.streams import Stream
+from atbptt.windows.update import window_loss, window_lr
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 T, B = 9, 2

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError
 from atbptt.truncation import Progress, Variable
-from atbptt.updates import window_lr
+from atbptt.windows.cursor import Cursor
+from atbptt.windows.update import window_lr
 
 
 def drawn(policy: Variable, count: int) -> np.ndarray:

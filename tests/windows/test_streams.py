@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.streams import Stream
+from atbptt.windows.streams import Stream
 
 
 def test_time_is_the_first_axis_of_a_stream() -> None:

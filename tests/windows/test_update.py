@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from atbptt.models.networks import CELLS, RecurrentNetwork
 from atbptt.models.states import tensors
 from atbptt.randomness import seed_global
-from atbptt.streams import Stream
-from atbptt.updates import scaled_lr, step, window_loss
-from atbptt.windows import SCHEMES, Window, windows
+from atbptt.windows.schemes import SCHEMES, Window, windows
+from atbptt.windows.streams import Stream
+from atbptt.windows.update import scaled_lr, step, window_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 SYMBOLS = 5

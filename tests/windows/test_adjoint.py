@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.adjoint import recur_reweighted
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import State, tensors
+from atbptt.windows.update import recur_reweighted
 
 
 def test_by_hand() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.windows import SCHEMES, Window, cut, full_losses, windows
+from atbptt.windows.schemes import SCHEMES, Window, cut, full_losses, windows
 
 schemes = st.sampled_from(SCHEMES)
 lengths = st.integers(1, 60)

@@ -5,9 +5,9 @@ import copy
 import pytest
 from hypothesis import given, strategies as st
 
-from atbptt.cursor import Cursor
 from atbptt.truncation import Fixed, Probe, Progress
-from atbptt.windows import SCHEMES, Window, windows
+from atbptt.windows.cursor import Cursor
+from atbptt.windows.schemes import SCHEMES, Window, windows
 
 
 class Listed:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
-from atbptt.iteration import Windows
 from atbptt.models.losses import cross_entropy
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import State, tensors
@@ -20,8 +19,9 @@ from atbptt.probes.settings import ProbeSettings
 from atbptt.schema import CHECKPOINT
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Probe, Progress
-from atbptt.updates import step, window_lr
-from atbptt.windows import SCHEMES
+from atbptt.windows.loop import Windows
+from atbptt.windows.schemes import SCHEMES
+from atbptt.windows.update import step, window_lr
 
 SYMBOLS = 5
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -6,7 +6,7 @@ from typing import Any
 
 from atbptt.models import State
 from atbptt.truncation.policy import Policy, Probe, Progress, update
-from atbptt.windows import Window, cut
+from atbptt.windows.schemes import Window, cut
 
 SAVED = ("epochs_done", "start", "position", "state")
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from atbptt.cursor import Cursor
 from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, map_state, starting_state
-from atbptt.probes import BiasEstimate, Prober, ProbeSettings, check_asked
-from atbptt.streams import Stream
+from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation.policy import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
-from atbptt.updates import window_loss
-from atbptt.windows import Window
+from atbptt.windows import Prober, check_asked
+from atbptt.windows.cursor import Cursor
+from atbptt.windows.schemes import Window
+from atbptt.windows.streams import Stream
+from atbptt.windows.update import window_loss
 
 
 class StreamWindow:

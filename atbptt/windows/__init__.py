@@ -1,0 +1,28 @@
+"""Windows: a stream cut by a scheme, sized by a policy, its state handed over from each window to the next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.windows.cursor import Cursor as Cursor
+    from atbptt.windows.loop import StreamWindow as StreamWindow, Windows as Windows
+    from atbptt.windows.prober import Prober as Prober, check_asked as check_asked
+    from atbptt.windows.schemes import (
+        SCHEMES as SCHEMES,
+        Window as Window,
+        full_losses as full_losses,
+        windows as windows,
+    )
+    from atbptt.windows.streams import Stream as Stream, batchify as batchify
+    from atbptt.windows.update import (
+        LR_SCALINGS as LR_SCALINGS,
+        full_lr as full_lr,
+        step as step,
+        window_loss as window_loss,
+        window_lr as window_lr,
+    )
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from atbptt.datasets.task import SPLITS
+from atbptt.datasets import SPLITS
 from atbptt.errors import described, require, require_choice
 from atbptt.probes import Measurement, ProbeSettings, measure
 from atbptt.randomness import torch_generator

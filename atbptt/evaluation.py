@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from atbptt.datasets.task import Task
+from atbptt.datasets import Task
 from atbptt.models import evaluating, halves, steps_at_once
 from atbptt.windows import Stream
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from atbptt import schema
 from atbptt.config import Settings
-from atbptt.datasets.task import Task
+from atbptt.datasets import Task
 from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import ConfigError, require_choice
 from atbptt.fitting import check_fit, check_probe, check_task
@@ -18,7 +18,7 @@ from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
 from atbptt.system import StoppedError, Told, listen, listening
 from atbptt.training import Parts, Trainer
-from atbptt.truncation.policy import Policy, check_policy, check_scheme
+from atbptt.truncation import Policy, check_policy, check_scheme
 
 
 def build_task(settings: Settings) -> Task:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from atbptt.datasets.task import SPLITS, Task
+from atbptt.datasets import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
 from atbptt.models import State, check_outputs, check_state, evaluating, halves, leaves, losses_of, pair_of, tensors
 from atbptt.predictions import check_predictions
 from atbptt.probes import ProbeSettings
-from atbptt.truncation.policy import Policy
+from atbptt.truncation import Policy
 from atbptt.windows import Stream, check_asked
 
 ASKED = {"estimator": "truncation", "confidence": "truncation", "resamples": "probe"}  # whose options these are

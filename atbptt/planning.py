@@ -18,7 +18,7 @@ from atbptt.errors import ConfigError, listed
 from atbptt.experiment import build, build_policy, build_task
 from atbptt.runs import RunDirectory
 from atbptt.system import check_writable
-from atbptt.truncation.policy import Policy, check_scheme
+from atbptt.truncation import Policy, check_scheme
 
 ON_A_CLUSTER = "atbptt.slurm.launcher.SlurmLauncher"
 # What does not decide whether the parts can be built and fit together; of the policy see `POLICY_ASKS`.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.datasets.task import Predicting, Task
+from atbptt.datasets import Predicting, Task
 from atbptt.errors import require
 from atbptt.evaluation import outputs_of
 from atbptt.models import evaluating

@@ -12,7 +12,7 @@ from torch import nn
 from atbptt import schema
 from atbptt.checkpoints import CheckpointError, DamagedError, read
 from atbptt.config import Settings, validated
-from atbptt.datasets.task import Task
+from atbptt.datasets import Task
 from atbptt.errors import described
 from atbptt.experiment import build
 from atbptt.runs import read_status

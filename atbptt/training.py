@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from atbptt import schema
 from atbptt.config import Settings
-from atbptt.datasets.task import SPLITS, Task
+from atbptt.datasets import SPLITS, Task
 from atbptt.evaluation import evaluate
 from atbptt.models import map_state, steps_at_once
 from atbptt.predictions import predict
@@ -20,9 +20,8 @@ from atbptt.probes import BiasEstimate, Measurement
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory
-from atbptt.schedules import next_due
 from atbptt.system import StoppedError, Told
-from atbptt.truncation.policy import Policy, adjoint_factors
+from atbptt.truncation import Policy, adjoint_factors, next_due
 from atbptt.windows import Cursor, Prober, full_lr, step, window_loss, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atbptt.datasets.task import SymbolTask
+from atbptt.datasets import SymbolTask
 from atbptt.models import RecurrentNetwork
 from atbptt.randomness import seed_global, torch_generator
 from atbptt.windows import Stream

@@ -1,12 +1,19 @@
 """Data sets: one file a task, each with its streams, loss and metrics."""
 
-from atbptt.datasets.arrays import Arrays
-from atbptt.datasets.copy import Copy
-from atbptt.datasets.events import Events, EventStream
-from atbptt.datasets.linear import Linear
-from atbptt.datasets.repeat import Repeat
-from atbptt.datasets.task import SymbolTask, Task
-from atbptt.datasets.text import Text
-from atbptt.windows import Stream
+from __future__ import annotations
 
-__all__ = ["Arrays", "Copy", "EventStream", "Events", "Linear", "Repeat", "Stream", "SymbolTask", "Task", "Text"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.datasets.arrays import Arrays as Arrays
+    from atbptt.datasets.copy import Copy as Copy
+    from atbptt.datasets.events import Events as Events, EventStream as EventStream
+    from atbptt.datasets.linear import Linear as Linear
+    from atbptt.datasets.repeat import Repeat as Repeat
+    from atbptt.datasets.task import SPLITS as SPLITS, Predicting as Predicting, SymbolTask as SymbolTask, Task as Task
+    from atbptt.datasets.text import Text as Text
+    from atbptt.windows import Stream as Stream
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

@@ -1,11 +1,28 @@
 """Truncation policies: who decides K, and when. One file a policy; what any policy must offer is in policy.py."""
 
-from atbptt.truncation.adaptive import Adaptive
-from atbptt.truncation.fixed import Fixed
-from atbptt.truncation.full import Full
-from atbptt.truncation.policy import Policy, Probe, Progress
-from atbptt.truncation.randomized import Randomized
-from atbptt.truncation.variable import Variable
-from atbptt.truncation.warmup import Warmup
+from __future__ import annotations
 
-__all__ = ["Adaptive", "Fixed", "Full", "Policy", "Probe", "Progress", "Randomized", "Variable", "Warmup"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.truncation.adaptive import Adaptive as Adaptive
+    from atbptt.truncation.fixed import Fixed as Fixed
+    from atbptt.truncation.full import Full as Full
+    from atbptt.truncation.policy import (
+        Policy as Policy,
+        Probe as Probe,
+        Progress as Progress,
+        adjoint_factors as adjoint_factors,
+        check_policy as check_policy,
+        check_scheme as check_scheme,
+        next_due as next_due,
+        share_of_base as share_of_base,
+        update as update,
+    )
+    from atbptt.truncation.randomized import Randomized as Randomized
+    from atbptt.truncation.variable import Variable as Variable
+    from atbptt.truncation.warmup import Warmup as Warmup
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

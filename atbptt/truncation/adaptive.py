@@ -6,8 +6,7 @@ import math
 
 from atbptt.errors import require, require_choice, require_whole
 from atbptt.probes import ESTIMATORS
-from atbptt.schedules import next_due
-from atbptt.truncation.policy import Probe, Progress
+from atbptt.truncation.policy import Probe, Progress, next_due
 
 
 class Adaptive:

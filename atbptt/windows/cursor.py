@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from atbptt.models import State
-from atbptt.truncation.policy import Policy, Probe, Progress, update
+from atbptt.truncation import Policy, Probe, Progress, update
 from atbptt.windows.schemes import Window, cut
 
 SAVED = ("epochs_done", "start", "position", "state")

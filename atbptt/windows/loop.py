@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, map_state, starting_state
 from atbptt.probes import BiasEstimate, ProbeSettings
-from atbptt.truncation.policy import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
+from atbptt.truncation import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
 from atbptt.windows import Prober, check_asked
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.schemes import Window

@@ -9,7 +9,7 @@ from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State
 from atbptt.probes import Measurement, ProbeSettings, lag_gradients, loss_positions, measure
 from atbptt.randomness import torch_generator
-from atbptt.truncation.policy import Policy
+from atbptt.truncation import Policy
 from atbptt.windows.streams import Stream
 
 

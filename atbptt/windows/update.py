@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from atbptt.models import LossFunction, State, detach, frozen, halves, map_state, mean_loss, native_layers
-from atbptt.truncation.policy import Policy, share_of_base
+from atbptt.truncation import Policy, share_of_base
 from atbptt.windows.schemes import Window, full_losses
 from atbptt.windows.streams import Stream
 

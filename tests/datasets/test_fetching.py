@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from atbptt.datasets import fetching
-from atbptt.datasets.command import main
+from atbptt.datasets.__main__ import main
 from atbptt.datasets.fetching import FetchError, checksum_of, fetch, verify
 from atbptt.datasets.sources import Source
 from atbptt.errors import ConfigError

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from atbptt.datasets import Text, corpus
-from atbptt.datasets.corpus import read_corpus
+from atbptt.datasets import Text, text
+from atbptt.datasets.text import read_corpus
 from atbptt.errors import ConfigError, DataWarning
 from atbptt.evaluation import evaluate
 from atbptt.models.networks import RecurrentNetwork
@@ -126,7 +126,7 @@ def test_the_text_is_read_once_and_then_memory_mapped(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Text(str(write()), 2)
-    monkeypatch.setattr(corpus, "text_lines", lambda file: pytest.fail(f"{file} is read again"))
+    monkeypatch.setattr(text, "text_lines", lambda file: pytest.fail(f"{file} is read again"))
     second = Text(str(write()), 2)
     assert first.words == second.words
     assert first.notes == second.notes
@@ -158,14 +158,14 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
     write: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the words of the new one would be found for the old one, for good."""
-    folder, lines = write(), corpus.text_lines
+    folder, lines = write(), text.text_lines
 
     def changing(file: Path) -> Any:
         yield from lines(file)
         if file.name == "train.txt":
             file.write_text("other words\n" * 9)
 
-    monkeypatch.setattr(corpus, "text_lines", changing)
+    monkeypatch.setattr(text, "text_lines", changing)
     with pytest.raises(ConfigError, match=r"^path \(=.*\) must not change while it is read: try again$"):
         Text(str(folder), 1)
     assert not cache.exists()

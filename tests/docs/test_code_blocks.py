@@ -25,7 +25,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import analysis
-from atbptt.datasets.command import _parser
+from atbptt.datasets.__main__ import _parser
 from atbptt.datasets.fetching import ALL
 from atbptt.datasets.sources import SOURCES
 from tests.docs.blocks import ROOT, Block, BlockError, Checkout, blocks_of, furnish

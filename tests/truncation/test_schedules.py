@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from atbptt.schedules import next_due
+from atbptt.truncation.policy import next_due
 
 
 @pytest.mark.parametrize("epoch_steps", [60, 100, 500, 1000, 4000])

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atbptt import isolation, schema
-from atbptt.composing import split_preview
+from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher

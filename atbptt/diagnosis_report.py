@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atbptt import schema
-from atbptt.components import Component
+from atbptt.config import Component
 from atbptt.diagnosis import Diagnosis
 from atbptt.errors import show
 from atbptt.probes import ProbeSettings

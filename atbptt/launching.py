@@ -16,9 +16,7 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from atbptt.components import SUPPLIED
-from atbptt.composing import Command, composer
-from atbptt.config import Settings, validated
+from atbptt.config import SUPPLIED, Command, Settings, composer, validated
 from atbptt.errors import ConfigError, show_warning
 from atbptt.experiment import run
 from atbptt.isolation import RunProcess

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atbptt.composing import Command, composer, expanded, job_configs, read_command
-from atbptt.config import Settings, flattened, validated
+from atbptt.config import Command, Settings, composer, expanded, flattened, job_configs, read_command, validated
 from atbptt.devices import check_device
 from atbptt.errors import ConfigError, listed
 from atbptt.experiment import build, build_policy, build_task

@@ -6,8 +6,7 @@ import logging
 
 import torch
 
-from atbptt.composing import CONFIG_NAME, composer, job_config
-from atbptt.config import Settings, validated
+from atbptt.config import CONFIG_NAME, Settings, composer, job_config, validated
 from atbptt.runs import RunDirectory
 from atbptt.system import Told
 from atbptt.training import Parts, Trainer

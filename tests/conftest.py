@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.composing import composer, job_config
-from atbptt.config import Settings, validated
+from atbptt.config.composing import composer, job_config
+from atbptt.config.settings import Settings, validated
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from atbptt import checkpoints, schema
-from atbptt.config import Settings
+from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
 from atbptt.provenance import Origin, code

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from atbptt import isolation, schema
-from atbptt.config import Settings
+from atbptt.config.settings import Settings
 from atbptt.isolation import Outcome, RunProcess, end_children
 from atbptt.provenance import Origin
 from atbptt.runs import RunDirectory

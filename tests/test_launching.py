@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from atbptt.composing import read_command
-from atbptt.config import Settings
+from atbptt.config.composing import read_command
+from atbptt.config.settings import Settings
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.local import LocalLauncher
 from atbptt.planning import Job

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from atbptt import planning
-from atbptt.config import Settings
+from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build_task, run
 from atbptt.fitting import check_probe

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atbptt import schema
-from atbptt.config import Settings
+from atbptt.config.settings import Settings
 from atbptt.planning import Job
 from atbptt.provenance import code
 from atbptt.runs import RunDirectory

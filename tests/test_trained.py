@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from atbptt import checkpoints, schema
-from atbptt.composing import composer, job_config
-from atbptt.config import validated
+from atbptt.config.composing import composer, job_config
+from atbptt.config.settings import validated
 from atbptt.experiment import run
 from atbptt.system import locks
 from atbptt.trained import TrainedError, open_trained

@@ -36,8 +36,8 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     """The three files in a folder."""
 
     def make(train: str | bytes = TRAIN, valid: str | bytes = VALID, test: str | bytes = TEST) -> Path:
-        for split, text in zip(SPLITS, (train, valid, test), strict=True):
-            (tmp_path / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        for split, content in zip(SPLITS, (train, valid, test), strict=True):
+            (tmp_path / f"{split}.txt").write_bytes(content if isinstance(text, bytes) else content.encode())
         return tmp_path
 
     return make

@@ -23,8 +23,8 @@ from typing import Any, ClassVar
 import numpy as np
 import yaml
 
-from atbptt.composing import read_command
-from atbptt.config import Settings, validated
+from atbptt.config.composing import read_command
+from atbptt.config.settings import Settings, validated
 from atbptt.errors import ConfigError
 from atbptt.experiment import run
 from atbptt.planning import plan

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from atbptt import schema
-from atbptt.composing import composer, job_config
-from atbptt.config import Settings, validated
+from atbptt.config.composing import composer, job_config
+from atbptt.config.settings import Settings, validated
 from atbptt.errors import ConfigError
 from atbptt.experiment import run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup

@@ -16,7 +16,7 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 
 from atbptt import schema
-from atbptt.composing import composer
+from atbptt.config.composing import composer
 from atbptt.errors import ConfigError
 from atbptt.launching import job
 from atbptt.slurm import launcher as module

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from atbptt import isolation
-from atbptt.composing import composer
+from atbptt.config.composing import composer
 from atbptt.slurm.queue import SlurmError
 from atbptt.slurm.task import SlurmTask
 

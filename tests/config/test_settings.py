@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from atbptt.config import Settings, flattened, validated
+from atbptt.config.settings import Settings, flattened, validated
 from atbptt.errors import ConfigError
 
 BASE: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from atbptt.components import SUPPLIED, Component, component, rule_of
+from atbptt.config.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
 from atbptt.probes import ProbeSettings
 from atbptt.windows import LR_SCALINGS, SCHEMES

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from atbptt.components import component
+from atbptt.config.components import component
 from atbptt.errors import ConfigError
 
 MODULE = """
@@ -277,6 +277,6 @@ def test_data_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("atbptt.components.content_digest", refuse)
+    monkeypatch.setattr("atbptt.config.components.content_digest", refuse)
     with pytest.raises(ConfigError, match=r"^dataset.path \(=.*one.txt\) cannot be read: Permission denied$"):
         component("dataset", node("Read", path=str(tmp_path))).data_digest()

@@ -11,7 +11,7 @@ from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from atbptt.composing import Command, composer, expanded, job_config, job_configs, read_command, split_preview
+from atbptt.config.composing import Command, composer, expanded, job_config, job_configs, read_command, split_preview
 from atbptt.devices import parallel_jobs
 from atbptt.errors import ConfigError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.config import Settings, flattened
+from atbptt.config.settings import Settings, flattened
 from atbptt.experiment import build
 from atbptt.models.states import tensors
 from atbptt.truncation.full import BEYOND_ANY_STREAM

@@ -1,0 +1,23 @@
+"""From YAML to checked settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.config.components import SUPPLIED as SUPPLIED, Component as Component
+    from atbptt.config.composing import (
+        CONFIG_NAME as CONFIG_NAME,
+        Command as Command,
+        composer as composer,
+        expanded as expanded,
+        job_config as job_config,
+        job_configs as job_configs,
+        read_command as read_command,
+        split_preview as split_preview,
+    )
+    from atbptt.config.settings import Settings as Settings, flattened as flattened, validated as validated
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

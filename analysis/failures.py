@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis.sweeps import Reader, Run
-from atbptt.schema import FAILED, OUTPUT, TRACEBACK
-from atbptt.status import STALE, reason
+from atbptt.runs import FAILED, OUTPUT, STALE, TRACEBACK, reason
 
 LINES = 20  # of output
 READ_BYTES = 64 * 1024  # from the end of a file that may be long

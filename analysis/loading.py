@@ -14,7 +14,7 @@ from analysis.finding import Paths, Runs, find_runs, rows_of
 from analysis.options import Where
 from analysis.rows import ID, Rows, check_wanted, to_columns
 from analysis.states import run_status
-from atbptt.schema import (
+from atbptt.runs import (
     GRADIENTS,
     GRADIENTS_SCHEMA,
     METRICS,
@@ -24,8 +24,9 @@ from atbptt.schema import (
     PREDICTIONS,
     PREDICTIONS_SCHEMA,
     RUNNING,
+    UNKNOWN,
+    RunStatus,
 )
-from atbptt.status import UNKNOWN, RunStatus
 
 __all__ = [
     "ID",

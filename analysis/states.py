@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.finding import Place
-from atbptt.schema import RUNNING
-from atbptt.status import STALE, WAITING, RunStatus, read_run
+from atbptt.runs import RUNNING, STALE, WAITING, RunStatus, read_run
 
 
 def run_status(place: Place) -> RunStatus:

@@ -10,8 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.errors import AnalysisError
-from atbptt.schema import FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
-from atbptt.status import UNKNOWN, WAITING, RunStatus, read_run, reason
+from atbptt.runs import (
+    FINISHED,
+    LOCK,
+    METRICS,
+    OPTIONS,
+    PLAN,
+    RUNNING,
+    STATUS,
+    SWEEPS,
+    UNKNOWN,
+    WAITING,
+    RunStatus,
+    read_run,
+    reason,
+)
 from atbptt.system import locks
 
 PARENTS = 2  # the output folder is so far above its runs

@@ -21,15 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atbptt import isolation, schema
+from atbptt import isolation
 from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.planning import Plan, plan
 from atbptt.progress import STYLES, Watch
-from atbptt.status import STALE, UNKNOWN, WAITING, RunStatus, duration, read_run, result
-from atbptt.sweeps import SweepDirectory
+from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration, read_run, result, schema
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"

@@ -15,11 +15,11 @@ from typing import NoReturn
 import numpy as np
 from rich.console import Console, RenderableType
 
-from atbptt import schema
 from atbptt.diagnosis import Diagnosis, DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_report import report
 from atbptt.errors import ConfigError, described, require, show_warning
 from atbptt.probes import ProbeSettings, RelativeBias, default_tau
+from atbptt.runs import schema
 from atbptt.system import check_writable
 from atbptt.trained import TrainedError, open_trained
 

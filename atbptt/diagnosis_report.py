@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from atbptt import schema
 from atbptt.config import Component
 from atbptt.diagnosis import Diagnosis
 from atbptt.errors import show
 from atbptt.probes import ProbeSettings
 from atbptt.reach import SHARES, answer, half_life, judgement, lag_of_share, shown_lags
+from atbptt.runs import schema
 
 BAR_PER_DECADE, BAR_DECADES = 4, 8
 

@@ -22,12 +22,10 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt import schema
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.experiment import run
-from atbptt.provenance import Origin
-from atbptt.runs import BusyError, RunDirectory
+from atbptt.runs import BusyError, Origin, RunDirectory, schema
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 
 WANTED_VARIABLE = "ATBPTT_NURSERY"  # JSON: sys.path of who launches, modules to import, its script

@@ -21,9 +21,7 @@ from atbptt.errors import ConfigError, show_warning
 from atbptt.experiment import run
 from atbptt.isolation import RunProcess
 from atbptt.planning import Job
-from atbptt.provenance import Origin
-from atbptt.runs import RunDirectory
-from atbptt.sweeps import planned
+from atbptt.runs import Origin, RunDirectory, planned
 from atbptt.system import StoppedError
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./@]")

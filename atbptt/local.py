@@ -13,10 +13,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from atbptt import schema
 from atbptt.devices import available_cores
 from atbptt.isolation import Outcome, RunProcess
-from atbptt.sweeps import planned
+from atbptt.runs import planned, schema
 from atbptt.system import ENDING, STORING, handled
 
 POLL_SECONDS = 0.5

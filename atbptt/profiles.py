@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from atbptt import schema
 from atbptt.probes import Measurement, RelativeBias, average_norms
+from atbptt.runs import schema
 
 
 def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:

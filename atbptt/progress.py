@@ -13,9 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from atbptt import schema
 from atbptt.planning import Job
-from atbptt.status import STALE, STATES, WAITING, RunStatus, read_run, result
+from atbptt.runs import STALE, STATES, WAITING, RunStatus, read_run, result, schema
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0  # between lines where the output is no terminal

@@ -9,14 +9,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import nn
 
-from atbptt import schema
-from atbptt.checkpoints import CheckpointError, DamagedError, read
 from atbptt.config import Settings, validated
 from atbptt.datasets import Task
 from atbptt.errors import described
 from atbptt.experiment import build
-from atbptt.runs import read_status
-from atbptt.status import WAITING, read_run
+from atbptt.runs import WAITING, CheckpointError, DamagedError, read, read_run, read_status, schema
 from atbptt.windows import Cursor
 
 NAMES = (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT)
@@ -34,7 +31,7 @@ class Trained:
     Attributes:
         checkpoint: the file that was read.
         experiment_id: of the run.
-        state: of the run, as `atbptt.status` has it; None where nothing is stored.
+        state: of the run, as `atbptt.runs.status` has it; None where nothing is stored.
         settings: the run's config.
         task, model: on the CPU, the model with the checkpoint's parameters.
         K: the truncation length in use (steps), at most the training stream's.

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from atbptt import schema
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Task
 from atbptt.evaluation import evaluate
@@ -19,7 +18,7 @@ from atbptt.predictions import predict
 from atbptt.probes import BiasEstimate, Measurement
 from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
-from atbptt.runs import RunDirectory
+from atbptt.runs import RunDirectory, schema
 from atbptt.system import StoppedError, Told
 from atbptt.truncation import Policy, adjoint_factors, next_due
 from atbptt.windows import Cursor, Prober, full_lr, step, window_loss, window_lr

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import torch
 
-from atbptt import schema
 from atbptt.experiment import run
 from atbptt.isolation import RunProcess
 from atbptt.planning import plan
-from atbptt.provenance import Origin
+from atbptt.runs import Origin, schema
 from benchmarks.composing import settings_of
 from benchmarks.machine import ROOT
 from benchmarks.report import Comparison, Goal, Row

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from atbptt import schema
+from atbptt.runs import schema
 
 TIMES = ("train_seconds",)  # columns, and ...
 TIMED_METRICS = ("steps_per_second",)  # ... metrics, whose values are times

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atbptt import schema
+from atbptt.runs import schema
 from tests.conftest import ROOT
 
 MARK = "ATBPTT_TEST"  # in the environment of a sweep's processes: no others are touched

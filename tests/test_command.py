@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from atbptt import planning, schema
+from atbptt import planning
 from atbptt.command import ended, main
 from atbptt.isolation import Outcome
-from atbptt.status import STALE, WAITING, RunStatus
+from atbptt.runs import schema
+from atbptt.runs.status import STALE, WAITING, RunStatus
 from atbptt.system.signals import ENDING, STORING
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt import schema
 from atbptt.diagnosis import DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_command import draw, main
 from atbptt.probes.settings import ProbeSettings
+from atbptt.runs import schema
 from atbptt.trained import Trained, open_trained
 from atbptt.windows.prober import Prober
 from tests.conftest import ROOT

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import schema
+from atbptt.runs import schema
 from tests.comparing import differences, runs
 from tests.launched import RUN, Sweep
 

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import checkpoints, schema
 from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
 from atbptt.experiment import build, run
-from atbptt.provenance import Origin, code
-from atbptt.runs import RunDirectory
+from atbptt.runs import checkpoints, schema
+from atbptt.runs.directory import RunDirectory
+from atbptt.runs.provenance import Origin, code
 from atbptt.system.signals import ENDING, STORING, StoppedError, Told
 from atbptt.training import DivergedError, Trainer
 from atbptt.truncation import Fixed, Probe, Progress

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt import isolation, schema
+from atbptt import isolation
 from atbptt.config.settings import Settings
 from atbptt.isolation import Outcome, RunProcess, end_children
-from atbptt.provenance import Origin
-from atbptt.runs import RunDirectory
+from atbptt.runs import schema
+from atbptt.runs.directory import RunDirectory
+from atbptt.runs.provenance import Origin
 
 Make = Callable[..., Settings]
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])

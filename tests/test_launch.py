@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import schema
+from atbptt.runs import schema
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 

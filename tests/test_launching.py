@@ -11,7 +11,7 @@ from atbptt.config.settings import Settings
 from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.local import LocalLauncher
 from atbptt.planning import Job
-from atbptt.runs import RunDirectory
+from atbptt.runs.directory import RunDirectory
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from atbptt import schema
 from atbptt.planning import Job
 from atbptt.progress import ROWS, Watch, current, headline, running_table
-from atbptt.runs import RunDirectory
-from atbptt.status import RunStatus, read_run
+from atbptt.runs import schema
+from atbptt.runs.directory import RunDirectory
+from atbptt.runs.status import RunStatus, read_run
 
 HELD = ExitStack()
 SWEEP = "2026-11-24_12-00-00_1"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import schema
+from atbptt.runs import schema
 from tests.comparing import differences, runs
 from tests.launched import LAUNCHER, RUN, SERVER
 from tests.torture import START, planned, torture

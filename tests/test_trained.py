@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import checkpoints, schema
 from atbptt.config.composing import composer, job_config
 from atbptt.config.settings import validated
 from atbptt.experiment import run
+from atbptt.runs import checkpoints, schema
 from atbptt.system import locks
 from atbptt.trained import TrainedError, open_trained
 from tests.conftest import ROOT, TINY, cross_entropy as loss

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt import schema
+from atbptt.runs import schema
 from atbptt.system import locks
 from tests.comparing import differences
 from tests.conftest import TINY

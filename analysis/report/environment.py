@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atbptt.schema import ENVIRONMENT
-from atbptt.status import reason
+from atbptt.runs import ENVIRONMENT, reason
 
 MACHINE = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # what makes two machines alike
 _Facts = tuple[tuple[str, str], ...]

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from analysis.failures import trace_and_output
 from analysis.sweeps import Run
-from atbptt.schema import FAILED
-from atbptt.status import STALE, RunStatus
+from atbptt.runs import FAILED, STALE, RunStatus
 
 SHOWN = 40  # kinds of failure
 CHARACTERS = 12_000  # from the end of a traceback

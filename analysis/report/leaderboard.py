@@ -10,8 +10,7 @@ import pandas as pd
 
 from analysis.cells import measure_name
 from analysis.statistics import ID, format_value, natural, settings
-from atbptt.schema import FINISHED
-from atbptt.status import STATES, duration
+from atbptt.runs import FINISHED, STATES, duration
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.errors import AnalysisError
 from analysis.statistics import ID, best_validation, policies, validation_metrics
 from analysis.sweeps import Run
-from atbptt.status import UNKNOWN
+from atbptt.runs import UNKNOWN
 
 BEST = ["metric", "step", "epoch", "valid", "test", "K"]
 

@@ -14,7 +14,7 @@ from analysis.report.leaderboard import significant
 from analysis.report.verdict import Remark, counted, number_of_runs, remarks, verdict
 from analysis.statistics import ID, format_value, labels
 from analysis.sweeps import Report, Sweep
-from atbptt.status import duration
+from atbptt.runs import duration
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from analysis.report.leaderboard import listed
 from analysis.statistics import ID, format_value, labels
 from analysis.status import seconds_left
 from analysis.sweeps import Report, Run
-from atbptt.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
-from atbptt.status import STALE, STATES, UNKNOWN, WAITING, duration
+from atbptt.runs import FAILED, FINISHED, INTERRUPTED, RUNNING, STALE, STATES, UNKNOWN, WAITING, duration
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 WRONG = {

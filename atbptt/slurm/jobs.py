@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atbptt import schema
+from atbptt.runs import schema
 from atbptt.slurm.queue import QueuedJob
 from atbptt.system import locks, write_text
 

@@ -22,14 +22,13 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from atbptt import schema
 from atbptt.isolation import Outcome
+from atbptt.runs import PLAN_VARIABLE, schema
 from atbptt.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
 from atbptt.slurm.options import check_slurm, reached, refused
 from atbptt.slurm.queue import SlurmError, Waiting, cancel, largest_array, queued_jobs, told
 from atbptt.slurm.signals import Signals
 from atbptt.slurm.task import SlurmTask
-from atbptt.sweeps import PLAN_VARIABLE
 from atbptt.system import LeftRunningError
 
 POLL_SECONDS = 4.0  # between questions to Slurm ...

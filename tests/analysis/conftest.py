@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atbptt import schema
+from atbptt.runs import schema
 
 OPTIONS = {
     "name": "demo",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atbptt import schema
+from atbptt.runs import schema
 
 COMMAND = ("launch.py", "-m", "lr=1,10")
 

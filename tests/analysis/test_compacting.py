@@ -28,7 +28,7 @@ from analysis import (
 from analysis.compacted import COMPACT
 from analysis.compacting import compact
 from analysis.sweeps import Reader
-from atbptt import schema
+from atbptt.runs import schema
 from atbptt.system import locks
 
 WriteRun = Callable[..., Path]

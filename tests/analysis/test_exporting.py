@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from analysis import AnalysisError
 from analysis.exporting import EVENTS, export
 from analysis.results import Results
-from atbptt import schema
+from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]
 

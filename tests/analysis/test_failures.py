@@ -6,7 +6,7 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.failures import LINES, READ_BYTES, print_failures
-from atbptt import schema
+from atbptt.runs import schema
 from tests.analysis.made import write_plan, write_status
 
 TRACE = 'Traceback (most recent call last):\n  File "training.py", line 3, in train\n    raise\nValueError: no\n'

@@ -24,7 +24,7 @@ from analysis import (
     reading,
 )
 from analysis.options import read_options
-from atbptt import schema
+from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]
 
@@ -278,7 +278,7 @@ def test_options_are_the_same_from_columns_and_from_json(root: Path, write_run: 
 
 
 def test_options_written_by_a_run_are_read_from_its_json(root: Path) -> None:
-    from atbptt.tables import serialised_options
+    from atbptt.runs.tables import serialised_options
 
     options = {"experiment_id": "00", "lr": 1.0, "K": 5, "sizes": [1, 2], "tied": False, "none": None}
     (root / "demo" / "00").mkdir(parents=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis import best_validation, load, load_status
 from analysis.remarks import file_patterns, remarks
-from atbptt import schema
+from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]
 

@@ -19,7 +19,7 @@ from analysis.errors import AnalysisError
 from analysis.figures import Drawing
 from analysis.report import page, render, write_report
 from analysis.results import Results
-from atbptt import schema
+from atbptt.runs import schema
 from tests.analysis.made import write_plan, write_status
 
 MADE = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)

@@ -14,8 +14,8 @@ from rich.console import Console
 from analysis import RunsWarning, load_status, status
 from analysis.status import blocks, print_status, seconds_left, watch_status
 from analysis.sweeps import Report, Run, Sweep
-from atbptt import schema
-from atbptt.status import RunStatus
+from atbptt.runs import schema
+from atbptt.runs.status import RunStatus
 from atbptt.system import locks
 from tests.analysis.made import COMMAND, write_plan, write_status
 

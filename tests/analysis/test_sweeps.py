@@ -10,7 +10,7 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.sweeps import Reader, Report, Sweep
-from atbptt import schema
+from atbptt.runs import schema
 from atbptt.system import locks
 from tests.analysis.made import COMMAND, write_plan, write_status
 

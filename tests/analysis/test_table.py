@@ -15,7 +15,7 @@ from analysis.cells import Table
 from analysis.published import EXPERIMENTS
 from analysis.results import Results
 from analysis.table import print_table, result_tables
-from atbptt import schema
+from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]
 

@@ -10,7 +10,7 @@ from analysis.report.outcomes import outcomes
 from analysis.report.verdict import BAD, GOOD, NOTE, Remark, remarks, verdict
 from analysis.results import Results
 from analysis.sweeps import Reader
-from atbptt import schema
+from atbptt.runs import schema
 from atbptt.system.locks import hold
 from tests.analysis.made import write_plan, write_status
 

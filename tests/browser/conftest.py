@@ -14,7 +14,7 @@ from selenium.webdriver.chrome.service import Service
 
 from analysis.report import write_report
 from analysis.results import Results
-from atbptt import schema
+from atbptt.runs import schema
 from tests.analysis.made import write_plan, write_status
 
 RUNS = 60

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from atbptt import schema
+from atbptt.runs import schema
 from atbptt.slurm.jobs import SlurmJob, read_jobs
 from atbptt.slurm.queue import QueuedJob, queued_jobs
 from tests.comparing import differences

@@ -15,14 +15,14 @@ import pytest
 from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 
-from atbptt import schema
 from atbptt.config.composing import composer
 from atbptt.errors import ConfigError
 from atbptt.launching import job
+from atbptt.runs import schema
+from atbptt.runs.sweep import PLAN_VARIABLE
 from atbptt.slurm import launcher as module
 from atbptt.slurm.jobs import read_jobs
 from atbptt.slurm.launcher import SlurmLauncher, counted
-from atbptt.sweeps import PLAN_VARIABLE
 from atbptt.system import locks
 from atbptt.system.signals import LeftRunningError
 from tests.slurm.conftest import MadeUpSlurm

@@ -16,7 +16,7 @@ from atbptt.models.losses import cross_entropy
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import State, tensors
 from atbptt.probes.settings import ProbeSettings
-from atbptt.schema import CHECKPOINT
+from atbptt.runs.schema import CHECKPOINT
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Probe, Progress
 from atbptt.windows.loop import Windows

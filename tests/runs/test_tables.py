@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atbptt.schema import (
+from atbptt.runs.schema import (
     GRADIENTS,
     GRADIENTS_SCHEMA,
     METRICS,
@@ -19,7 +19,7 @@ from atbptt.schema import (
     PREDICTIONS,
     PREDICTIONS_SCHEMA,
 )
-from atbptt.tables import SCHEMAS, Tables, is_later, serialised, serialised_options
+from atbptt.runs.tables import SCHEMAS, Tables, is_later, serialised, serialised_options
 
 LOG = logging.getLogger(__name__)
 

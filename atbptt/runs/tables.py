@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atbptt.schema import (
+from atbptt.runs.schema import (
     GRADIENTS,
     GRADIENTS_SCHEMA,
     METRICS,

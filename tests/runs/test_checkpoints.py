@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt.checkpoints import CheckpointError, load, save
-from atbptt.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
+from atbptt.runs.checkpoints import CheckpointError, load, save
+from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
 
 LOG = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from atbptt import schema
 from atbptt.config.settings import Settings
 from atbptt.planning import Job
-from atbptt.provenance import code
-from atbptt.runs import RunDirectory
-from atbptt.sweeps import PLAN_VARIABLE, SweepDirectory, planned
+from atbptt.runs import schema
+from atbptt.runs.directory import RunDirectory
+from atbptt.runs.provenance import code
+from atbptt.runs.sweep import PLAN_VARIABLE, SweepDirectory, planned
 from atbptt.system import locks
 from atbptt.system.files import StorageError
 

@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 from omegaconf import OmegaConf
 
-from atbptt import checkpoints, provenance, schema, tables
 from atbptt.config import Settings
 from atbptt.errors import described
-from atbptt.status import number
+from atbptt.runs import checkpoints, provenance, schema, tables
+from atbptt.runs.status import number
+from atbptt.runs.tables import Tables, digest
 from atbptt.system import StorageError, locks, write_text
-from atbptt.tables import Tables, digest
 
 # What others read of a run: of a finished one it must be as the run left it.
 KEPT = (schema.CONFIG, schema.OPTIONS, *tables.SCHEMAS)

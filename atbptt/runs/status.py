@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from atbptt.schema import FAILED, FINISHED, INTERRUPTED, LOCK, RUNNING, STATUS
+from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, LOCK, RUNNING, STATUS
 from atbptt.system import locks
 
 # Beside what a status file can say.

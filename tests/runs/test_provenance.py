@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from atbptt import provenance
-from atbptt.provenance import code, commits, machine
+from atbptt.runs import provenance
+from atbptt.runs.provenance import code, commits, machine
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from atbptt.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
+from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
 from atbptt.system import write_atomically
 
 FORMAT = 2  # of what a checkpoint holds; another number is refused, never guessed at

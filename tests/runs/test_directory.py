@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt import schema, tables
-from atbptt.provenance import Origin
-from atbptt.runs import BusyError, RunDirectory, read_status
+from atbptt.runs import schema, tables
+from atbptt.runs.directory import BusyError, RunDirectory, read_status
+from atbptt.runs.provenance import Origin
 from atbptt.system.files import StorageError
 
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
@@ -231,7 +231,7 @@ def test_a_full_disk_ends_a_run_without_another_error(directory: RunDirectory, m
         raise StorageError(28, "No space left on device")
 
     with directory.logging() as log, monkeypatch.context() as patch:
-        patch.setattr("atbptt.runs.write_text", full)
+        patch.setattr("atbptt.runs.directory.write_text", full)
         directory.fail(ValueError("too large"))
         stream = open("/dev/full", "w")  # noqa: SIM115  (the handler closes it)
         (handler,) = log.handlers

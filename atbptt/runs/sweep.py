@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atbptt import schema
 from atbptt.config import Settings, validated
 from atbptt.planning import Job
-from atbptt.provenance import Origin, code
+from atbptt.runs import schema
+from atbptt.runs.provenance import Origin, code
 from atbptt.system import StorageError, locks, write_text
 
 PLAN_VARIABLE = "ATBPTT_PLAN"  # where the jobs of a sweep find its plan

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from atbptt import schema, status
-from atbptt.status import RunStatus, duration, read_run, result
+from atbptt.runs import schema, status
+from atbptt.runs.status import RunStatus, duration, read_run, result
 from atbptt.system import locks
 
 WriteStatus = Callable[..., Path]
@@ -299,5 +299,5 @@ def test_duration(seconds: float, told: str) -> None:
 
 
 def test_it_needs_neither_torch_nor_tables() -> None:
-    code = "import sys, atbptt.status; print(sorted({'torch', 'rich', 'pandas'} & {*sys.modules}))"
+    code = "import sys, atbptt.runs.status; print(sorted({'torch', 'rich', 'pandas'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -100,7 +100,7 @@ def _results(options: argparse.Namespace) -> Results:
 
 def _require_evaluations(results: Results) -> None:
     """Raise an AnalysisError where no run has come to an evaluation; what is left out goes to stderr."""
-    from atbptt.runs import FAILED
+    from atbptt.runs.schema import FAILED
 
     frame, status = results.frame, results.status
     _warn(results.problems)

@@ -8,7 +8,8 @@ under `runs`, a JSON object with a list for each of these, by run:
   for one that was not there: while they are the same, or gone, the run is read from here;
 - `options`: by name, the `distinct` values, and by run the `codes`, the place of its value among them (-1: none);
 
-and `metrics`, the names of all; under `status` a list of what `atbptt.runs.status` said of each run. Pages have checksums.
+and `metrics`, the names of all; under `status` a list of what `atbptt.runs.status` said of each run. Pages have
+checksums.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 from analysis.options import Column, Options
 from analysis.reading import THREADS
 from analysis.rows import ID, Choice, Rows, narrowed, to_rows
-from atbptt.runs import METRICS, METRICS_SCHEMA, OPTIONS
+from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS
 
 COMPACT = "compact.parquet"
 RUNS, STATUSES = b"runs", b"status"

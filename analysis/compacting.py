@@ -20,7 +20,7 @@ from analysis.finding import Paths, Place, Runs, as_paths, places_below, rows_of
 from analysis.reading import UNREADABLE, coded, reason
 from analysis.rows import ID, Rows, gather
 from analysis.states import run_status
-from atbptt.runs import METRICS, METRICS_SCHEMA
+from atbptt.runs.schema import METRICS, METRICS_SCHEMA
 
 GROUP = 100_000  # rows that are decoded at a time
 # Numbers that differ from row to row gain nothing by a dictionary or compression; clocks and names almost vanish.

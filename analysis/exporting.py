@@ -15,7 +15,7 @@ from analysis.errors import AnalysisError
 from analysis.files import replacing
 from analysis.results import Results
 from analysis.rows import ID
-from atbptt.runs import METRICS_SCHEMA
+from atbptt.runs.schema import METRICS_SCHEMA
 
 OPTIONS, METRICS, TENSORBOARD = "options.csv", "metrics.csv.gz", "tensorboard"
 EVENTS = "events.out.tfevents.0.atbptt"  # always the same name: exported again, the file is replaced

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis.sweeps import Reader, Run
-from atbptt.runs import FAILED, OUTPUT, STALE, TRACEBACK, reason
+from atbptt.runs import STALE, reason
+from atbptt.runs.schema import FAILED, OUTPUT, TRACEBACK
 
 LINES = 20  # of output
 READ_BYTES = 64 * 1024  # from the end of a file that may be long

@@ -17,7 +17,7 @@ from analysis.errors import AnalysisError
 from analysis.options import Options, Where, asked_for, read_options
 from analysis.reading import FILES, UNREADABLE, read_rows, read_table, reason
 from analysis.rows import ID, Choice, Rows, gather
-from atbptt.runs import METRICS, METRICS_SCHEMA, OPTIONS, STATUS
+from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS, STATUS
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 

@@ -14,7 +14,8 @@ from analysis.finding import Paths, Runs, find_runs, rows_of
 from analysis.options import Where
 from analysis.rows import ID, Rows, check_wanted, to_columns
 from analysis.states import run_status
-from atbptt.runs import (
+from atbptt.runs import UNKNOWN, RunStatus
+from atbptt.runs.schema import (
     GRADIENTS,
     GRADIENTS_SCHEMA,
     METRICS,
@@ -24,8 +25,6 @@ from atbptt.runs import (
     PREDICTIONS,
     PREDICTIONS_SCHEMA,
     RUNNING,
-    UNKNOWN,
-    RunStatus,
 )
 
 __all__ = [

@@ -14,7 +14,7 @@ import pyarrow as pa
 from analysis.errors import unknown
 from analysis.reading import check_id, open_parquet
 from analysis.rows import ID, text_array
-from atbptt.runs import OPTIONS_JSON
+from atbptt.runs.schema import OPTIONS_JSON
 
 Where = Mapping[str, object]  # option -> its value, or a collection of values
 Spread = Callable[[np.ndarray], np.ndarray]  # an array over runs -> an array over rows

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.rows import ID, Choice, Rows, decoded, narrowed, to_rows
-from atbptt.runs import OPTIONS
+from atbptt.runs.schema import OPTIONS
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 CODED = pa.dictionary(pa.int32(), pa.string())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.statistics import ID
-from atbptt.runs import FAILED, FINISHED
+from atbptt.runs.schema import FAILED, FINISHED
 
 SHOWN_IDS = 6  # the rest is counted
 

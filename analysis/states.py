@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.finding import Place
-from atbptt.runs import RUNNING, STALE, WAITING, RunStatus, read_run
+from atbptt.runs import STALE, WAITING, RunStatus, read_run
+from atbptt.runs.schema import RUNNING
 
 
 def run_status(place: Place) -> RunStatus:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.errors import AnalysisError, unknown
 from analysis.uncertainty import estimates
-from atbptt.runs import METRICS_SCHEMA
+from atbptt.runs.schema import METRICS_SCHEMA
 
 ID = "experiment_id"
 # Always in the label, even if all runs share it.

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.sweeps import Reader, Report, Run, Sweep
-from atbptt.runs import FAILED, FINISHED, INTERRUPTED, RUNNING, STALE, UNKNOWN, WAITING, RunStatus, duration, result
+from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration, result
+from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 WATCH_SECONDS = 2.0
 BLOCK_SECONDS = 60.0  # between blocks that differ in progress only, where the output is no terminal

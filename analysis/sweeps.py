@@ -10,21 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.errors import AnalysisError
-from atbptt.runs import (
-    FINISHED,
-    LOCK,
-    METRICS,
-    OPTIONS,
-    PLAN,
-    RUNNING,
-    STATUS,
-    SWEEPS,
-    UNKNOWN,
-    WAITING,
-    RunStatus,
-    read_run,
-    reason,
-)
+from atbptt.runs import UNKNOWN, WAITING, RunStatus, read_run, reason
+from atbptt.runs.schema import FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import locks
 
 PARENTS = 2  # the output folder is so far above its runs

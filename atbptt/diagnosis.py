@@ -13,7 +13,7 @@ from atbptt.errors import described, require, require_choice
 from atbptt.probes import Measurement, ProbeSettings, measure
 from atbptt.randomness import torch_generator
 from atbptt.reach import Lengths, length_of, too_short
-from atbptt.trained import Trained
+from atbptt.training import Trained
 
 PURPOSE = "probe for diagnosis"  # names the random streams
 

@@ -21,7 +21,7 @@ from atbptt.errors import ConfigError, described, require, show_warning
 from atbptt.probes import ProbeSettings, RelativeBias, default_tau
 from atbptt.runs import schema
 from atbptt.system import check_writable
-from atbptt.trained import TrainedError, open_trained
+from atbptt.training import TrainedError, open_trained
 
 DELTAS = (0.9, 0.5, 0.1)
 WIDTH = 80  # columns

@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 from atbptt.config import Settings
 from atbptt.errors import described
-from atbptt.experiment import run
 from atbptt.runs import BusyError, Origin, RunDirectory, schema
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening
+from atbptt.training import run
 
 WANTED_VARIABLE = "ATBPTT_NURSERY"  # JSON: sys.path of who launches, modules to import, its script
 # What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.

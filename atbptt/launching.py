@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from atbptt.config import SUPPLIED, Command, Settings, composer, validated
 from atbptt.errors import ConfigError, show_warning
-from atbptt.experiment import run
 from atbptt.isolation import RunProcess
 from atbptt.planning import Job
 from atbptt.runs import Origin, RunDirectory, planned
 from atbptt.system import StoppedError
+from atbptt.training import run
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./@]")
 IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"

@@ -13,10 +13,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from atbptt.devices import available_cores
 from atbptt.isolation import Outcome, RunProcess
 from atbptt.runs import planned, schema
 from atbptt.system import ENDING, STORING, handled
+from atbptt.training import available_cores
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 120.0  # for runs to store a checkpoint and end

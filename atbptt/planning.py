@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atbptt.config import Command, Settings, composer, expanded, flattened, job_configs, read_command, validated
-from atbptt.devices import check_device
 from atbptt.errors import ConfigError, listed
-from atbptt.experiment import build, build_policy, build_task
 from atbptt.runs import RunDirectory
 from atbptt.system import check_writable
+from atbptt.training import build, build_policy, build_task, check_device
 from atbptt.truncation import Policy, check_scheme
 
 ON_A_CLUSTER = "atbptt.slurm.launcher.SlurmLauncher"

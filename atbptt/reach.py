@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atbptt.probes import RelativeBias
-from atbptt.runs import INTERVAL
+from atbptt.runs.schema import INTERVAL
 
 SHORT = 0.5  # of the window: a measured K(delta) beyond it may be longer, since beyond the window nothing is seen
 SHARES = (0.1, 0.01, 0.001)  # of phi at lag 1

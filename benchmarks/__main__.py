@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from atbptt.devices import check_device, configure_torch
 from atbptt.errors import ConfigError, listed, require_choice
+from atbptt.training import check_device, configure_torch
 from benchmarks import launching, loading, probes, sweep, training
 from benchmarks.floor import matrix_speed
 from benchmarks.machine import machine

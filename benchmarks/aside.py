@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from atbptt.devices import configure_torch
+from atbptt.training import configure_torch
 from benchmarks.memory import peak_growth
 
 

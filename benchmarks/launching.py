@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from atbptt.experiment import run
 from atbptt.isolation import RunProcess
 from atbptt.planning import plan
 from atbptt.runs import Origin, schema
+from atbptt.training import run
 from benchmarks.composing import settings_of
 from benchmarks.machine import ROOT
 from benchmarks.report import Comparison, Goal, Row

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import torch
 
 from analysis.compacted import COMPACT
-from atbptt.experiment import run
 from atbptt.runs import schema, tables
+from atbptt.training import run
 from benchmarks.composing import settings_of
 from benchmarks.launching import SMALL
 from benchmarks.machine import ROOT

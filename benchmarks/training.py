@@ -10,8 +10,8 @@ from functools import partial
 import torch
 
 from atbptt.config import Settings
-from atbptt.experiment import build
 from atbptt.probes import BiasEstimate
+from atbptt.training import build
 from atbptt.truncation import Policy, Probe, Progress
 from benchmarks.aside import as_ours, aside
 from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining

@@ -13,10 +13,10 @@ from atbptt.diagnosis import DiagnosisError, cautions, diagnose
 from atbptt.diagnosis_command import draw, main
 from atbptt.probes.settings import ProbeSettings
 from atbptt.runs import schema
-from atbptt.trained import Trained, open_trained
+from atbptt.training.stored_model import Trained, open_trained
 from atbptt.windows.prober import Prober
 from tests.conftest import ROOT
-from tests.test_trained import train
+from tests.training.test_stored_model import train
 
 
 @pytest.fixture(scope="module")
@@ -187,14 +187,14 @@ def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
         outputs, after = type(trained.model).recur(self, inputs, state)  # type: ignore[attr-defined]
         return outputs * 1.0, tuple(part * 1.0 for part in after)
 
-    monkeypatch.setattr("atbptt.trained.build", lambda settings: _with_own_recur(settings, of_own_cells))
+    monkeypatch.setattr("atbptt.training.stored_model.build", lambda settings: _with_own_recur(settings, of_own_cells))
     assert main([str(directory), "--no-figure"]) == 0
     captured = capsys.readouterr()
     assert "warning: no interval as measured: " in captured.err
 
 
 def _with_own_recur(settings: object, recur: object) -> object:
-    from atbptt.experiment import build
+    from atbptt.training.experiment import build
 
     parts = build(settings)  # type: ignore[arg-type]
     parts.model.__class__ = type("Own", (type(parts.model),), {"recur": recur})

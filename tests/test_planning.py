@@ -11,9 +11,9 @@ import pytest
 from atbptt import planning
 from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
-from atbptt.experiment import build_task, run
-from atbptt.fitting import check_probe
 from atbptt.planning import POLICY_ASKS, Job, Plan, plan
+from atbptt.training.checks import check_probe
+from atbptt.training.experiment import build_task, run
 
 Made = Callable[..., list[Job]]
 MadePlan = Callable[..., Plan | None]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atbptt.runs import ENVIRONMENT, reason
+from atbptt.runs import reason
+from atbptt.runs.schema import ENVIRONMENT
 
 MACHINE = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # what makes two machines alike
 _Facts = tuple[tuple[str, str], ...]

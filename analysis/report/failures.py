@@ -9,7 +9,8 @@ from rich.text import Text
 
 from analysis.failures import trace_and_output
 from analysis.sweeps import Run
-from atbptt.runs import FAILED, STALE, RunStatus
+from atbptt.runs import STALE, RunStatus
+from atbptt.runs.schema import FAILED
 
 SHOWN = 40  # kinds of failure
 CHARACTERS = 12_000  # from the end of a traceback

@@ -10,7 +10,8 @@ import pandas as pd
 
 from analysis.cells import measure_name
 from analysis.statistics import ID, format_value, natural, settings
-from atbptt.runs import FINISHED, STATES, duration
+from atbptt.runs import STATES, duration
+from atbptt.runs.schema import FINISHED
 
 
 @dataclass(frozen=True)

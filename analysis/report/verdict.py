@@ -14,7 +14,8 @@ from analysis.report.leaderboard import listed
 from analysis.statistics import ID, format_value, labels
 from analysis.status import seconds_left
 from analysis.sweeps import Report, Run
-from atbptt.runs import FAILED, FINISHED, INTERRUPTED, RUNNING, STALE, STATES, UNKNOWN, WAITING, duration
+from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration
+from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 WRONG = {

@@ -31,8 +31,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from atbptt.devices import parallel_jobs
 from atbptt.errors import ConfigError, did_you_mean, listed, require, show
+from atbptt.training import parallel_jobs
 
 # Of conf/hydra/launcher/: how many jobs run at once where nothing is said.
 OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from atbptt.devices import available_cores
+from atbptt.training import available_cores
 
 PACKAGE = Path(__file__).parent
 GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run

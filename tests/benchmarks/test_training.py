@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from atbptt.experiment import build
+from atbptt.training.experiment import build
 from atbptt.truncation import Probe, Progress
 from benchmarks.baselines import PlainNetwork, PlainTraining
 from benchmarks.composing import settings_of, trainer_of

@@ -12,8 +12,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from atbptt.config.composing import Command, composer, expanded, job_config, job_configs, read_command, split_preview
-from atbptt.devices import parallel_jobs
 from atbptt.errors import ConfigError
+from atbptt.training.devices import parallel_jobs
 
 Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]
 Compose = Callable[..., list[dict[str, Any]]]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from atbptt.config.settings import Settings, flattened
-from atbptt.experiment import build
 from atbptt.models.states import tensors
+from atbptt.training.experiment import build
 from atbptt.truncation.full import BEYOND_ANY_STREAM
 
 CONF = Path(__file__).parents[1] / "conf"

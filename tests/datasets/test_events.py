@@ -10,8 +10,8 @@ import torch
 
 from atbptt.datasets import Events
 from atbptt.errors import ConfigError
-from atbptt.evaluation import evaluate
 from atbptt.models.networks import PointProcessNetwork, RecurrentNetwork
+from atbptt.training.evaluation import evaluate
 
 SPLITS = ("train", "valid", "test")
 EVENTS = "1 2 3 1 1 2\n2 2 1\n3 1 2 1\n"

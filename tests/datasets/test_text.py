@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from atbptt.datasets import Text, text
 from atbptt.datasets.text import read_corpus
 from atbptt.errors import ConfigError, DataWarning
-from atbptt.evaluation import evaluate
 from atbptt.models.networks import RecurrentNetwork
+from atbptt.training.evaluation import evaluate
 
 SPLITS = ("train", "valid", "test")
 TRAIN = "the cat sat\n\n  on the mat \n"
@@ -37,7 +37,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
     def make(train: str | bytes = TRAIN, valid: str | bytes = VALID, test: str | bytes = TEST) -> Path:
         for split, content in zip(SPLITS, (train, valid, test), strict=True):
-            (tmp_path / f"{split}.txt").write_bytes(content if isinstance(text, bytes) else content.encode())
+            (tmp_path / f"{split}.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
         return tmp_path
 
     return make

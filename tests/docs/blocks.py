@@ -26,8 +26,8 @@ import yaml
 from atbptt.config.composing import read_command
 from atbptt.config.settings import Settings, validated
 from atbptt.errors import ConfigError
-from atbptt.experiment import run
 from atbptt.planning import plan
+from atbptt.training.experiment import run
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"(?P<indent> *)(?P<mark>`{3,}|~{3,})(?P<language>[^`]*)")

@@ -13,8 +13,8 @@ import yaml
 from atbptt.config.composing import composer, job_config
 from atbptt.config.settings import Settings, validated
 from atbptt.errors import ConfigError
-from atbptt.experiment import run
 from atbptt.runs import schema
+from atbptt.training.experiment import run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import check_scheme
 from atbptt.windows.schemes import SCHEMES

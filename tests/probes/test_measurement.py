@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.experiment import build, run
 from atbptt.probes.bias import RelativeBias
+from atbptt.training.experiment import build, run
 from atbptt.windows.prober import Prober
 from tests.measuring import made_measurement
 
@@ -89,7 +89,7 @@ def test_whatever_is_not_finite_is_told_and_the_policy_does_not_see_it(
 
 
 def test_that_a_model_is_run_step_by_step_is_told_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from atbptt import experiment
+    from atbptt.training import experiment
 
     class Wrapped(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
@@ -124,7 +124,7 @@ class NotFiniteNow(nn.Module):
 def test_a_nan_in_a_probe_is_reported_changes_no_K_and_the_run_goes_on(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atbptt import experiment
+    from atbptt.training import experiment
 
     def rotten(*arguments: Any) -> Any:
         parts = build(*arguments)

@@ -11,12 +11,12 @@ from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.experiment import build, run
 from atbptt.models.losses import cross_entropy
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import State, tensors
 from atbptt.probes.settings import ProbeSettings
 from atbptt.runs.schema import CHECKPOINT
+from atbptt.training.experiment import build, run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Probe, Progress
 from atbptt.windows.loop import Windows

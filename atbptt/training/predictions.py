@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
 from atbptt.errors import require
-from atbptt.evaluation import outputs_of
 from atbptt.models import evaluating
+from atbptt.training.evaluation import outputs_of
 
 STREAMS = 4  # the first ones: more than a figure shows
 STEPS = 200  # from its start: several of what a task repeats, in a file of a few kB

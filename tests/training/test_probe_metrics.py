@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atbptt.experiment import build
 from atbptt.probes.bias import bias_bound
-from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
+from atbptt.training.experiment import build
+from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
 from atbptt.windows.prober import Prober
 from tests.measuring import made_measurement
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from atbptt.datasets import Copy, Stream, SymbolTask
 from atbptt.errors import ConfigError
-from atbptt.experiment import build
-from atbptt.fitting import check_fit, check_probe, check_task
 from atbptt.models.networks import RecurrentNetwork
+from atbptt.training.checks import check_fit, check_probe, check_task
+from atbptt.training.experiment import build
 from atbptt.truncation import Fixed
 from atbptt.truncation.policy import check_policy
 

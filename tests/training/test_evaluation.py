@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from atbptt.datasets import Stream, SymbolTask
-from atbptt.evaluation import CHUNK, evaluate
 from atbptt.models.networks import RecurrentNetwork
+from atbptt.training.evaluation import CHUNK, evaluate
 
 
 @pytest.mark.parametrize("steps", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])

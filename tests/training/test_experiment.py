@@ -19,12 +19,12 @@ import torch
 
 from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
-from atbptt.experiment import build, run
 from atbptt.runs import checkpoints, schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code
 from atbptt.system.signals import ENDING, STORING, StoppedError, Told
-from atbptt.training import DivergedError, Trainer
+from atbptt.training.experiment import build, run
+from atbptt.training.trainer import DivergedError, Trainer
 from atbptt.truncation import Fixed, Probe, Progress
 from atbptt.windows.schemes import SCHEMES
 
@@ -208,7 +208,7 @@ def test_an_evaluation_that_is_cut_short_is_made_again_and_stored_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(RunDirectory, method, interrupted)
-        patch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("atbptt.training.trainer.CHECKPOINT_SECONDS", 0.0)
         with pytest.raises(InterruptedTrainingError):
             run(broken)
     check_same(whole, run(broken))
@@ -221,7 +221,7 @@ def test_an_extended_run_that_is_interrupted_keeps_no_row_of_the_shorter_budget(
     steps = (*ADAPTIVE, f"output_dir={tmp_path}/steps")
     done = run(settings(*steps, "epochs=1.3"))
     with monkeypatch.context() as patch:
-        patch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("atbptt.training.trainer.CHECKPOINT_SECONDS", 0.0)
         interrupt_after(patch, 2 + int(metrics(done)["updates"].max()), checkpoint=True)
         with pytest.raises(InterruptedTrainingError):
             run(settings(*steps, "epochs=3"))
@@ -374,12 +374,12 @@ def test_positions_cover_every_evaluation_probe_and_position_and_average_to_the_
 def scored(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Let the evaluations find these validation perplexities, one after another."""
     left = [value for value in values for _ in ("valid", "test")]
-    monkeypatch.setattr("atbptt.training.evaluate", lambda *_: {"ppl": left.pop(0), "loss": 1.0})
+    monkeypatch.setattr("atbptt.training.trainer.evaluate", lambda *_: {"ppl": left.pop(0), "loss": 1.0})
 
 
 def test_predictions_are_those_of_the_best_evaluation(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the parameters of then, not of the end."""
-    from atbptt.predictions import predict
+    from atbptt.training.predictions import predict
 
     models: dict[int, dict[str, torch.Tensor]] = {}
     evaluate_ = Trainer._evaluate
@@ -548,14 +548,14 @@ def test_a_short_last_window_makes_no_longer_step_than_its_losses_deserve(
         found.append(optimizer.param_groups[0]["lr"])
         return torch.zeros(())
 
-    monkeypatch.setattr("atbptt.training.step", note)
+    monkeypatch.setattr("atbptt.training.trainer.step", note)
     run(settings("lr_scaling=linear", "truncation.K=14", f"scheme={scheme}", "epochs=1"))
     assert found == pytest.approx(rates)
 
 
 def test_a_gradient_without_a_finite_norm_ends_the_run(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clipped, it would be no gradient: nothing moves, and the loss stays finite."""
-    monkeypatch.setattr("atbptt.training.step", lambda *_: torch.tensor(torch.inf))
+    monkeypatch.setattr("atbptt.training.trainer.step", lambda *_: torch.tensor(torch.inf))
     with pytest.raises(DivergedError, match=r"^the training gradient's norm is not finite after \d+ updates "):
         run(settings())
 
@@ -570,8 +570,8 @@ def test_a_parameter_that_is_not_finite_is_never_stored(settings: Make, monkeypa
             with torch.no_grad():
                 model.decoder.bias[0] = torch.nan
 
-    monkeypatch.setattr("atbptt.training.step", poison)
-    monkeypatch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)  # after every window
+    monkeypatch.setattr("atbptt.training.trainer.step", poison)
+    monkeypatch.setattr("atbptt.training.trainer.CHECKPOINT_SECONDS", 0.0)  # after every window
     made = settings("clip_norm=null")
     with pytest.raises(DivergedError, match=r"^decoder.bias of the model is not finite after 5 updates \(epoch"):
         run(made)
@@ -614,7 +614,7 @@ def test_status_tells_progress_and_best(settings: Make) -> None:
 
 def test_checkpoints_come_between_evaluations_too(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """However far apart evaluations are, little work is lost."""
-    monkeypatch.setattr("atbptt.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("atbptt.training.trainer.CHECKPOINT_SECONDS", 0.0)
     steps = []
     made = settings("epochs=1", "truncation.K=10")
     directory = RunDirectory(made)
@@ -708,14 +708,14 @@ def test_what_a_users_own_classes_draw_from_global_generators_is_resumed_too(
 
 def test_little_work_is_lost_in_a_long_evaluation(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was done since the last checkpoint is stored before an evaluation begins."""
-    monkeypatch.setattr("atbptt.training.EVALUATION_SECONDS", 0.0)
+    monkeypatch.setattr("atbptt.training.trainer.EVALUATION_SECONDS", 0.0)
     events: list[str] = []
     save = RunDirectory.save_checkpoint
     monkeypatch.setattr(
         RunDirectory, "save_checkpoint", lambda self, state: (events.append("store"), save(self, state))
     )
     monkeypatch.setattr(
-        "atbptt.training.evaluate", lambda *_: (events.append("evaluate"), {"ppl": 1.0, "loss": 0.0})[1]
+        "atbptt.training.trainer.evaluate", lambda *_: (events.append("evaluate"), {"ppl": 1.0, "loss": 0.0})[1]
     )
     run(settings("epochs=1"))
     assert events == [*["store", "evaluate", "evaluate", "store"] * 2]

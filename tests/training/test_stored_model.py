@@ -9,10 +9,10 @@ import torch
 
 from atbptt.config.composing import composer, job_config
 from atbptt.config.settings import validated
-from atbptt.experiment import run
 from atbptt.runs import checkpoints, schema
 from atbptt.system import locks
-from atbptt.trained import TrainedError, open_trained
+from atbptt.training.experiment import run
+from atbptt.training.stored_model import TrainedError, open_trained
 from tests.conftest import ROOT, TINY, cross_entropy as loss
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt import devices
-from atbptt.devices import check_device, configure_torch, leased_device, parallel_jobs
 from atbptt.errors import ConfigError
 from atbptt.system.signals import StoppedError, Told
+from atbptt.training import devices
+from atbptt.training.devices import check_device, configure_torch, leased_device, parallel_jobs
 
 TINIEST = 1e-310  # a subnormal double
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

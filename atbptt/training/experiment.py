@@ -9,13 +9,13 @@ from torch import nn
 
 from atbptt.config import Settings
 from atbptt.datasets import Task
-from atbptt.devices import configure_torch, leased_device
 from atbptt.errors import ConfigError, require_choice
-from atbptt.fitting import check_fit, check_probe, check_task
 from atbptt.randomness import seed_global
 from atbptt.runs import Origin, RunDirectory, schema
 from atbptt.system import StoppedError, Told, listen, listening
-from atbptt.training import Parts, Trainer
+from atbptt.training.checks import check_fit, check_probe, check_task
+from atbptt.training.devices import configure_torch, leased_device
+from atbptt.training.trainer import Parts, Trainer
 from atbptt.truncation import Policy, check_policy, check_scheme
 
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Task
-from atbptt.evaluation import evaluate
 from atbptt.models import map_state, steps_at_once
-from atbptt.predictions import predict
 from atbptt.probes import BiasEstimate, Measurement
-from atbptt.profiles import bias_metrics, lag_profiles, position_profiles
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import StoppedError, Told
+from atbptt.training.evaluation import evaluate
+from atbptt.training.predictions import predict
+from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
 from atbptt.truncation import Policy, adjoint_factors, next_due
 from atbptt.windows import Cursor, Prober, full_lr, step, window_loss, window_lr
 

@@ -12,8 +12,8 @@ from torch import nn
 from atbptt.config import Settings, validated
 from atbptt.datasets import Task
 from atbptt.errors import described
-from atbptt.experiment import build
 from atbptt.runs import WAITING, CheckpointError, DamagedError, read, read_run, read_status, schema
+from atbptt.training.experiment import build
 from atbptt.windows import Cursor
 
 NAMES = (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from atbptt.datasets import Copy, Events, Linear, Stream
 from atbptt.datasets.task import Predicting
-from atbptt.evaluation import evaluate
 from atbptt.models.networks import PointProcessNetwork, RecurrentNetwork
-from atbptt.predictions import STEPS, STREAMS, predict
+from atbptt.training.evaluation import evaluate
+from atbptt.training.predictions import STEPS, STREAMS, predict
 
 
 def copy(steps: int, batch: int) -> Copy:

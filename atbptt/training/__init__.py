@@ -1,0 +1,29 @@
+"""One run: what its config describes, trained to its budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.training.devices import (
+        available_cores as available_cores,
+        check_device as check_device,
+        configure_torch as configure_torch,
+        parallel_jobs as parallel_jobs,
+    )
+    from atbptt.training.experiment import (
+        build as build,
+        build_policy as build_policy,
+        build_task as build_task,
+        run as run,
+    )
+    from atbptt.training.stored_model import (
+        Trained as Trained,
+        TrainedError as TrainedError,
+        open_trained as open_trained,
+    )
+    from atbptt.training.trainer import Parts as Parts, Trainer as Trainer
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.curves import compare as compare, cumulative_best as cumulative_best, mean_curve as mean_curve
-    from analysis.errors import AnalysisError as AnalysisError
     from analysis.loading import (
         RunsWarning as RunsWarning,
         load as load,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         summarize as summarize,
     )
     from analysis.targets import summarize_targets as summarize_targets, time_to_target as time_to_target
+    from atbptt.errors import AnalysisError as AnalysisError
 else:  # pandas takes longer to import than `python -m analysis status` takes in all
     from atbptt.lazy import exports
 

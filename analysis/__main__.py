@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.errors import AnalysisError
-from atbptt.system import needed_by
+from atbptt.errors import AnalysisError
+from atbptt.system import StorageError, needed_by
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         sys.stdout.flush()
-    except AnalysisError as error:
+    except (AnalysisError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # nobody reads any more, as behind `| head`
@@ -64,13 +64,13 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from analysis.status import print_status, watch_status
+    from atbptt.monitor import print_status, watch_status
 
     (watch_status if options.watch else print_status)(options.path, options.all)
 
 
 def _failures(options: argparse.Namespace) -> None:
-    from analysis.failures import print_failures
+    from atbptt.monitor import print_failures
 
     print_failures(options.path)
 

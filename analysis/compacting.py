@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.compacted import COMPACT, FILES, METRIC, RUNS, STATUSES, Compacted, Stamp, stamp_of
-from analysis.errors import AnalysisError
-from analysis.files import replacing
 from analysis.finding import Paths, Place, Runs, as_paths, places_below, rows_of, with_options
 from analysis.reading import UNREADABLE, coded, reason
 from analysis.rows import ID, Rows, gather
 from analysis.states import run_status
+from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA
+from atbptt.system import replacing
 
 GROUP = 100_000  # rows that are decoded at a time
 # Numbers that differ from row to row gain nothing by a dictionary or compression; clocks and names almost vanish.
@@ -58,7 +58,8 @@ def compact(paths: Paths) -> list[Compact]:
         What was written, a file for each folder; none for a folder of which no run can be read.
 
     Raises:
-        AnalysisError: a path that does not exist, no runs there, or a file that cannot be written.
+        AnalysisError: a path that does not exist, or no runs there.
+        StorageError: a file that cannot be written.
     """
     tops = as_paths(paths)
     problems: list[str] = []

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from analysis.errors import AnalysisError
-from analysis.files import replacing
 from analysis.results import Results
 from analysis.rows import ID
+from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS_SCHEMA
+from atbptt.system import replacing
 
 OPTIONS, METRICS, TENSORBOARD = "options.csv", "metrics.csv.gz", "tensorboard"
 EVENTS = "events.out.tfevents.0.atbptt"  # always the same name: exported again, the file is replaced
@@ -42,7 +42,8 @@ def export(results: Results, folder: Path) -> list[Path]:
         The two files and the folder, or without evaluations the two files.
 
     Raises:
-        AnalysisError: no runs that can be read, or a folder that cannot be written.
+        AnalysisError: no runs that can be read.
+        StorageError: a folder that cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise AnalysisError(f"{folder}: is a file; give a folder to write to")

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.compacted import COMPACT, Compacted
-from analysis.errors import AnalysisError
 from analysis.options import Options, Where, asked_for, read_options
 from analysis.reading import FILES, UNREADABLE, read_rows, read_table, reason
 from analysis.rows import ID, Choice, Rows, gather
+from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS, STATUS
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]

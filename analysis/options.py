@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.errors import unknown
 from analysis.reading import check_id, open_parquet
 from analysis.rows import ID, text_array
+from atbptt.errors import unknown
 from atbptt.runs.schema import OPTIONS_JSON
 
 Where = Mapping[str, object]  # option -> its value, or a collection of values

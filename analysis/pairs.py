@@ -6,8 +6,8 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from analysis.errors import unknown
 from analysis.statistics import ID, best_validation, grouped, options_of, policies, settings, summarize
+from atbptt.errors import unknown
 
 
 def paired_differences(frame: pd.DataFrame, metric: str | None = None, reference: str | None = None) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.errors import unknown
+from atbptt.errors import unknown
 
 ID = "experiment_id"
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.errors import AnalysisError, unknown
 from analysis.uncertainty import estimates
+from atbptt.errors import AnalysisError, unknown
 from atbptt.runs.schema import METRICS_SCHEMA
 
 ID = "experiment_id"

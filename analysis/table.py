@@ -13,7 +13,6 @@ from rich.text import Text
 from analysis import formats
 from analysis.cells import Table, assembled, column, interval, mean_sd, measure_name, moments, setting_columns, short
 from analysis.comparisons import equal_work_table, paired_table, target_table
-from analysis.errors import unknown
 from analysis.published import Experiment, Value, differences, experiment, published
 from analysis.remarks import file_patterns, remarks
 from analysis.results import Results
@@ -29,6 +28,7 @@ from analysis.statistics import (
     summarize,
 )
 from analysis.uncertainty import INTERVAL_RUNS, LEVEL
+from atbptt.errors import unknown
 
 SHOWN_ROWS = 10  # of the comparisons below the main table in a terminal
 SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted

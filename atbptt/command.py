@@ -26,8 +26,8 @@ from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.isolation import Outcome
 from atbptt.launching import launch, modules_of, prepared_launcher
+from atbptt.monitor import STYLES, Watch
 from atbptt.planning import Plan, plan
-from atbptt.progress import STYLES, Watch
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration, read_run, result, schema
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 

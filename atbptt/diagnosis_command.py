@@ -100,9 +100,9 @@ def draw(diagnosis: Diagnosis, path: Path) -> Path:
         UsageError: it cannot be written.
     """
     # Nothing else here draws or analyses: it takes seconds to import, and training does without.
-    from analysis.errors import AnalysisError
     from analysis.figures.reach import BiasCurve, reach
     from analysis.figures.saving import save
+    from atbptt.errors import AnalysisError
 
     measurement, settings, trained = diagnosis.measurement, diagnosis.settings, diagnosis.trained
     low, high = np.nanquantile(diagnosis.norms, SPREAD, axis=0)

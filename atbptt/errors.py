@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 
@@ -25,6 +25,10 @@ class ConfigError(ValueError):
     def within(self, group: str) -> ConfigError:
         """The same error, with the setting's full name (`truncation.delta`)."""
         return ConfigError(f"{group}.{self.name}", self.rule)
+
+
+class AnalysisError(ValueError):
+    """Bad input, with a message of one line that names it; the command line prints it and exits with 1."""
 
 
 class DataWarning(UserWarning):
@@ -54,6 +58,13 @@ def did_you_mean(name: Any, choices: Iterable[str]) -> str:
     """`; did you mean x?` with the nearest of `choices`, or nothing if none is near."""
     close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def unknown(name: str, value: str, choices: Sequence[str]) -> AnalysisError:
+    """The error for a `value` that is none of the `choices`, with the nearest of them."""
+    near = difflib.get_close_matches(value, choices, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return AnalysisError(f"{name} (={value}) must be one of {', '.join(choices)}{hint}")
 
 
 def listed(names: Iterable[str]) -> str:

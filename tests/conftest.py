@@ -59,6 +59,11 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    return tmp_path / "outputs"
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The reference data beside the checkout; a user's clone has none."""

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.errors import AnalysisError
 from analysis.figures.catalogue import plans
 from analysis.figures.empty import NoDataError
 from analysis.figures.saving import FORMATS, save
 from analysis.results import Results
 from analysis.statistics import ID, validation_metrics
+from atbptt.errors import AnalysisError
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def save_figures(results: Results, folder: Path) -> list[Path]:
         The files, in the order of `draw`.
 
     Raises:
-        AnalysisError: no validation metric is logged yet, or the folder cannot be written.
+        AnalysisError: no validation metric is logged yet.
+        StorageError: the folder cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise AnalysisError(f"{folder}: is a file; give a folder to write to")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.errors import AnalysisError
+from atbptt.errors import AnalysisError
 
 
 class NoDataError(AnalysisError):

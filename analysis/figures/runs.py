@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from analysis.errors import AnalysisError
 from analysis.figures.empty import NoDataError
 from analysis.figures.style import plain
 from analysis.statistics import ID, best_validation, format_value, labels, options_of, policies, validation_metrics
+from atbptt.errors import AnalysisError
 
 MOST_RUNS = 4
 Names = Mapping[str, str]  # experiment_id -> what a panel is called

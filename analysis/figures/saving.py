@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from analysis.figures.style import STYLE
-from analysis.files import replacing
+from atbptt.system import replacing
 
 FORMATS = ("png", "pdf")
 DPI = 200
@@ -32,7 +32,7 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's suffix; the file is whole or what it was before.
 
     Raises:
-        AnalysisError: it cannot be written.
+        StorageError: it cannot be written.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(render(figure, path.suffix.removeprefix(".")))

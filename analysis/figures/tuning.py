@@ -9,11 +9,11 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.errors import unknown
 from analysis.figures.empty import NoDataError
 from analysis.figures.outcomes import outcomes
 from analysis.figures.style import ACCENT, COLOR_MAP, WIDTH, is_decade, measure_name, new_figure, styled, ticks
 from analysis.statistics import format_value, validation_metrics
+from atbptt.errors import unknown
 
 KINDS = {"K": ("fixed", "truncation K (steps)"), "delta": ("adaptive", "allowed relative bias delta")}
 CELL = 0.72, 0.42  # inches: of a value with four digits

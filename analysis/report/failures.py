@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from analysis.failures import trace_and_output
-from analysis.sweeps import Run
+from atbptt.monitor import Run, trace_and_output
 from atbptt.runs import STALE, RunStatus
 from atbptt.runs.schema import FAILED
 
@@ -33,7 +32,7 @@ def failures(runs: Sequence[Run]) -> tuple[list[Failure], int]:
     """Runs that failed, were killed or hang, by reason, the most frequent first; and how many reasons are left out.
 
     Arguments:
-        runs: as from `analysis.sweeps.Reader`.
+        runs: as from `atbptt.monitor.reading.Reader`.
     """
     by_reason: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

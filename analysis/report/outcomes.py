@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.errors import AnalysisError
 from analysis.statistics import ID, best_validation, policies, validation_metrics
-from analysis.sweeps import Run
+from atbptt.errors import AnalysisError
+from atbptt.monitor import Run
 from atbptt.runs import UNKNOWN
 
 BEST = ["metric", "step", "epoch", "valid", "test", "K"]
@@ -21,7 +21,7 @@ def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) ->
     Arguments:
         frame: metrics, as from `load`; may be empty.
         options: a row per run, as from `load_options`.
-        runs: as from `analysis.sweeps.Reader`.
+        runs: as from `atbptt.monitor.reading.Reader`.
 
     Returns:
         A row per run in `options`, by data set, metric and validation; runs without a finite validation come last.

@@ -12,9 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis.comparisons import equal_work_tables, paired_tables, target_tables
-from analysis.errors import AnalysisError
 from analysis.figures import draw
-from analysis.files import replacing
 from analysis.report.configuration import configuration
 from analysis.report.environment import environment
 from analysis.report.failures import failures
@@ -23,8 +21,10 @@ from analysis.report.leaderboard import leaderboard, listed
 from analysis.report.outcomes import outcomes
 from analysis.report.summary import summary
 from analysis.results import Results
-from analysis.sweeps import Reader, Run
 from analysis.table import result_tables
+from atbptt.errors import AnalysisError
+from atbptt.monitor import Reader, Run
+from atbptt.system import replacing
 
 TIME = "%Y-%m-%d %H:%M:%S %Z"
 
@@ -40,7 +40,8 @@ def write_report(results: Results, path: Path) -> Path:
         The path.
 
     Raises:
-        AnalysisError: no run that can be read, or the file cannot be written.
+        AnalysisError: no run that can be read.
+        StorageError: the file cannot be written.
     """
     if path.is_dir():  # told before the figures are drawn
         raise AnalysisError(f"{path}: is a folder; give a file to write to")

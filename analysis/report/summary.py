@@ -13,7 +13,7 @@ from analysis.report.environment import Environment
 from analysis.report.leaderboard import significant
 from analysis.report.verdict import Remark, counted, number_of_runs, remarks, verdict
 from analysis.statistics import ID, format_value, labels
-from analysis.sweeps import Report, Sweep
+from atbptt.monitor import Report, Sweep
 from atbptt.runs import duration
 
 
@@ -64,7 +64,7 @@ def summary(
     Arguments:
         outcomes: as from `outcomes`.
         options: a row per run, as from `load_options`.
-        report: as from `analysis.sweeps.Reader`.
+        report: as from `atbptt.monitor.reading.Reader`.
         places: as from `environment`.
         problems: a line for each file that cannot be read.
     """

@@ -12,8 +12,7 @@ import pandas as pd
 from analysis.report.environment import Environment
 from analysis.report.leaderboard import listed
 from analysis.statistics import ID, format_value, labels
-from analysis.status import seconds_left
-from analysis.sweeps import Report, Run
+from atbptt.monitor import Report, Run, seconds_left
 from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 

@@ -8,7 +8,8 @@ import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -35,8 +36,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous:
     Raises:
         StorageError: the file system refuses; `path` is as it was.
     """
-    # Of the machine too: several may share the folder.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with open(temporary, "wb") as file:
             write(file)
@@ -49,9 +49,41 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in REFUSALS:
-            told = f"{path} cannot be written: {error.strerror}; what stood there before is unchanged"
-            raise StorageError(told) from error
+            raise StorageError(_refused(path, error)) from error
         raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Within, the name of a file beside `path`, which takes its place at the end unless something went wrong.
+
+    For libraries that write to a name. Missing folders are made.
+
+    Raises:
+        StorageError: the file system refuses; what stood at `path` before is unchanged.
+    """
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise StorageError(_refused(path, error)) from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    # Of the machine too: several may share the folder.
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+
+
+def _refused(path: Path, error: OSError) -> str:
+    return f"{path} cannot be written: {error.strerror or error}; what stood there before is unchanged"
 
 
 def _flush_folder(folder: Path) -> None:

@@ -33,12 +33,7 @@ WriteRun = Callable[..., Path]
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "outputs"
-
-
-@pytest.fixture
-def write_run(root: Path) -> WriteRun:
+def write_run(outputs: Path) -> WriteRun:
     """`write_run(id, {metric: values by evaluation}, state, **options)` -> the run's directory.
 
     Evaluations are one epoch apart; a value that is a list is one value per replicate. An option that is
@@ -52,7 +47,7 @@ def write_run(root: Path) -> WriteRun:
         folder: str = "demo",
         **changed: Any,
     ) -> Path:
-        directory = root / folder / experiment_id
+        directory = outputs / folder / experiment_id
         directory.mkdir(parents=True)
         options = {**OPTIONS, **{name.replace("__", "."): value for name, value in changed.items()}}
         options = {name: value for name, value in options.items() if value is not None}
@@ -82,7 +77,7 @@ def write_run(root: Path) -> WriteRun:
 
 
 @pytest.fixture
-def sweep(root: Path, write_run: WriteRun) -> Path:
+def sweep(outputs: Path, write_run: WriteRun) -> Path:
     """Fixed K=5 with two inits, adaptive delta=0.9 with one; returns the folder of all runs.
 
     Best validation: 1.2 and 1.4 (mean 1.3, sd 0.1414), test there 1.25 and 1.45 (mean 1.35); adaptive 1.1.
@@ -101,4 +96,4 @@ def sweep(root: Path, write_run: WriteRun) -> Path:
         truncation__K=None,
         truncation__delta=0.9,
     )
-    return root
+    return outputs

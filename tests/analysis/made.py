@@ -39,10 +39,10 @@ def write_status(directory: Path, state: str, **fields: Any) -> Path:
 
 
 def write_plan(
-    root: Path, name: str, runs: Mapping[str, Path], started: float = 1000.0, epochs: float = 4.0, **content: Any
+    outputs: Path, name: str, runs: Mapping[str, Path], started: float = 1000.0, epochs: float = 4.0, **content: Any
 ) -> Path:
     """The folder `root/.sweeps/name` with a plan of the runs, by label; nobody holds its lock."""
-    folder = root / schema.SWEEPS / name
+    folder = outputs / schema.SWEEPS / name
     folder.mkdir(parents=True)
     jobs = [
         {
@@ -56,7 +56,7 @@ def write_plan(
     ]
     plan = {
         "command": COMMAND,
-        "directory": str(root),
+        "directory": str(outputs),
         "host": "node0.cluster",
         "pid": 99,
         "started": started,

@@ -27,7 +27,7 @@ from analysis import (
 )
 from analysis.compacted import COMPACT
 from analysis.compacting import compact
-from analysis.sweeps import Reader
+from atbptt.monitor.reading import Reader
 from atbptt.runs import schema
 from atbptt.system import locks
 
@@ -229,15 +229,15 @@ def test_of_a_run_in_two_folders_the_longer_is_kept(runs: Path, write_run: Write
         pd.testing.assert_frame_equal(load(runs.parent), before)
 
 
-def test_nothing_to_compact(tmp_path: Path, root: Path, write_run: WriteRun) -> None:
+def test_nothing_to_compact(tmp_path: Path, outputs: Path, write_run: WriteRun) -> None:
     with pytest.raises(AnalysisError, match="no runs here or below"):
         compact(tmp_path)
     with pytest.raises(AnalysisError, match="does not exist"):
         compact(tmp_path / "nowhere")
     write_run("a", {}, state=schema.RUNNING)
-    (root / "demo" / "a" / schema.OPTIONS).write_bytes(b"")
-    assert compact(root) == []
-    assert not (root / "demo" / COMPACT).exists()
+    (outputs / "demo" / "a" / schema.OPTIONS).write_bytes(b"")
+    assert compact(outputs) == []
+    assert not (outputs / "demo" / COMPACT).exists()
 
 
 def test_other_readers_take_no_notice(runs: Path) -> None:

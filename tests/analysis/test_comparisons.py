@@ -13,13 +13,13 @@ WriteRun = Callable[..., Path]
 
 
 @pytest.fixture
-def two_policies(root: Path, write_run: WriteRun) -> Results:
+def two_policies(outputs: Path, write_run: WriteRun) -> Results:
     """K=5 is worse than K=10 by 0.1 and 0.3."""
     for init, (five, ten) in enumerate([(1.5, 1.4), (1.7, 1.4)]):
         for name, K, value in (("a", 5, five), ("b", 10, ten)):
             metrics = {"valid_ppl": [2.0, value], "test_ppl": [2.0, value + 1]}
             write_run(f"{name}{init}", metrics, init=init, truncation__K=K)
-    return Results(root)
+    return Results(outputs)
 
 
 def texts(table: Table) -> list[list[str]]:
@@ -56,12 +56,12 @@ def test_time_to_the_target(two_policies: Results) -> None:
     assert target_tables(two_policies) == []  # without training
 
 
-def test_after_equal_work(root: Path, write_run: WriteRun) -> None:
+def test_after_equal_work(outputs: Path, write_run: WriteRun) -> None:
     """K=5 has four evaluations and K=10 three, a second each and two; K=5 is at its best before it ends."""
     for init in range(4):
         write_run(f"a{init}", {"valid_ppl": [3.0, 1.5 + init, 2.0, 1.0]}, init=init)
         write_run(f"b{init}", {"valid_ppl": [4.0, 2.5, 1.75]}, init=init, truncation__K=10)
-    results = Results(root)
+    results = Results(outputs)
     frame = results.frame
     frame["train_seconds"] = frame["epoch"] * frame["truncation.K"].map({5: 1.0, 10: 2.0})
     frame["adaptive_epoch"] = frame["epoch"]
@@ -85,21 +85,21 @@ def test_fewer_than_four_runs_have_no_interval_after_equal_work(two_policies: Re
 
 
 @pytest.mark.parametrize("kinds", [{}, {"b": 10}], ids=["one policy", "one init"])
-def test_nothing_to_compare(root: Path, write_run: WriteRun, kinds: dict[str, int]) -> None:
+def test_nothing_to_compare(outputs: Path, write_run: WriteRun, kinds: dict[str, int]) -> None:
     for number, name in enumerate(["a", *kinds]):
         write_run(name, {"valid_ppl": [1.0 + number]}, truncation__K=kinds.get(name, 5))
-    assert paired_tables(Results(root)) == []
-    assert target_tables(Results(root)) == []
-    assert len(equal_work_tables(Results(root))) == len(kinds)
+    assert paired_tables(Results(outputs)) == []
+    assert target_tables(Results(outputs)) == []
+    assert len(equal_work_tables(Results(outputs))) == len(kinds)
 
 
-def test_without_test_values_the_interval_is_of_the_validation(root: Path, write_run: WriteRun) -> None:
+def test_without_test_values_the_interval_is_of_the_validation(outputs: Path, write_run: WriteRun) -> None:
     for init in range(4):
         write_run(f"a{init}", {"valid_ppl": [1.5]}, init=init)
         write_run(f"b{init}", {"valid_ppl": [1.25]}, init=init, truncation__K=10)
         if init < 3:  # the interval of so few would be their range
             write_run(f"c{init}", {"valid_ppl": [2.0]}, init=init, truncation__K=20)
-    (table,) = paired_tables(Results(root))
+    (table,) = paired_tables(Results(outputs))
     assert texts(table)[0][-1] == "95% of valid"
     assert texts(table)[1][1:] == ["4", "+0.2500 (0.0000)", "", "[+0.2500, +0.2500]"]
     assert texts(table)[2][1:] == ["3", "+0.7500 (0.0000)", "", ""]

@@ -105,10 +105,10 @@ def test_by_updates_the_curve_ends_with_the_first_run_of_full_length() -> None:
     assert mean_curve(runs, "K", "updates", "hold", at=np.array([10.0]))["mean"].tolist() == [6]  # 3 and 9
 
 
-def test_cumulative_best(root: Path, write_run: WriteRun) -> None:
+def test_cumulative_best(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [math.nan, 3.0, 4.0, -math.inf, 2.0], "K": [1] * 5})
     write_run("b", {"valid_ppl": [5.0, 1.0]}, init=1)
-    best = cumulative_best(load(root), "valid_ppl")
+    best = cumulative_best(load(outputs), "valid_ppl")
     assert best["value"].tolist() == [math.inf, 3, 3, 3, 2, 5, 1]
     assert best["init"].tolist() == [0] * 5 + [1] * 2  # all columns stay
 
@@ -120,23 +120,23 @@ def test_cumulative_best_is_the_lowest_so_far(values: list[float]) -> None:
         assert best[end] == min((value for value in values[: end + 1] if value == value), default=math.inf)
 
 
-def test_settings_are_compared_where_all_of_them_are(root: Path, write_run: WriteRun) -> None:
+def test_settings_are_compared_where_all_of_them_are(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [5.0, 4.0, 3.0, 2.0]}, truncation__K=10)
     write_run("b", {"valid_ppl": [6.0, 4.0]}, truncation__K=5)
     write_run("c", {"valid_ppl": [8.0, 6.0]}, truncation__K=5, init=1)
-    rows = compare(load(root), "valid_ppl", points=3)
+    rows = compare(load(outputs), "valid_ppl", points=3)
     assert rows["setting"].tolist() == ["fixed K=5"] * 3 + ["fixed K=10"] * 3
     assert rows["epoch"].tolist() == [1, 1.5, 2] * 2
     assert rows["mean"].tolist() == [7, 6, 5, 5, 4.5, 4]
-    held = compare(cumulative_best(load(root), "valid_ppl"), "valid_ppl", "updates", "hold", points=3)
+    held = compare(cumulative_best(load(outputs), "valid_ppl"), "valid_ppl", "updates", "hold", points=3)
     assert held["updates"].tolist() == [20, 30, 40] * 2
     assert held["mean"].tolist() == [7, 7, 5, 5, 5, 4]
 
 
-def test_no_common_range(root: Path, write_run: WriteRun) -> None:
+def test_no_common_range(outputs: Path, write_run: WriteRun) -> None:
     directory = write_run("a", {"valid_ppl": [5.0]})
     write_run("b", {"valid_ppl": [5.0]}, truncation__K=10)
-    late = load(root)
+    late = load(outputs)
     late.loc[late["experiment_id"] == "b", "epoch"] = 9.0
     assert compare(late, "valid_ppl").empty
     assert directory.exists()

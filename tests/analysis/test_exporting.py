@@ -12,6 +12,7 @@ from analysis import AnalysisError
 from analysis.exporting import EVENTS, export
 from analysis.results import Results
 from atbptt.runs import schema
+from atbptt.system import StorageError
 
 WriteRun = Callable[..., Path]
 
@@ -98,9 +99,9 @@ def test_exported_again_there_is_one_event_file_a_run(sweep: Path, out: Path, wr
     assert not (out / "tensorboard" / "0000000000aa").exists()
 
 
-def test_runs_without_an_evaluation(root: Path, tmp_path: Path, write_run: WriteRun) -> None:
+def test_runs_without_an_evaluation(outputs: Path, tmp_path: Path, write_run: WriteRun) -> None:
     write_run("0000000000aa", None, state=schema.RUNNING)
-    options, metrics = export(Results(root), tmp_path / "out")
+    options, metrics = export(Results(outputs), tmp_path / "out")
     assert read_csv(options)["experiment_id"].tolist() == ["0000000000aa"]
     assert read_csv(metrics).columns.tolist() == schema.METRICS_SCHEMA.names
     assert read_csv(metrics).empty
@@ -113,5 +114,5 @@ def test_a_folder_that_cannot_be_written(sweep: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_where_nothing_can_be_made(sweep: Path) -> None:
-    with pytest.raises(AnalysisError, match=r"^/proc/export/options.csv cannot be written: "):
+    with pytest.raises(StorageError, match=r"^/proc/export/options.csv cannot be written: "):
         export(Results(sweep), Path("/proc/export"))

@@ -188,23 +188,25 @@ def test_a_run_without_evaluations_has_options_and_no_rows(sweep: Path, write_ru
     assert empty_frame["value"].dtype == float
 
 
-def test_a_column_of_nulls_does_not_hide_the_values_of_the_others(root: Path, write_run: Callable[..., Path]) -> None:
+def test_a_column_of_nulls_does_not_hide_the_values_of_the_others(
+    outputs: Path, write_run: Callable[..., Path]
+) -> None:
     for run, value in {"a": None, "b": 0.5}.items():
         path = write_run(run, {"valid_ppl": [1.0]}, clip_norm=value) / schema.OPTIONS
         table = pq.ParquetFile(path).read()
         for name in {"clip_norm", "never"} - {*table.schema.names}:
             table = table.append_column(name, pa.nulls(1))
         pq.write_table(table, path)
-    options = load_options(root)
+    options = load_options(outputs)
     assert options["clip_norm"].dtype == float
     assert options["clip_norm"].isna().tolist() == [True, False]
     assert "never" not in options
 
 
-def test_options_of_different_types(root: Path, write_run: Callable[..., Path]) -> None:
+def test_options_of_different_types(outputs: Path, write_run: Callable[..., Path]) -> None:
     write_run("a", {}, patience=3, sizes=[1, 2], lr=1, flag=True)
     write_run("b", {}, patience="never", sizes=None, lr=0.5)
-    options = load_options(root)
+    options = load_options(outputs)
     assert options["patience"].tolist() == ["3", "never"]
     assert options["sizes"].tolist()[0] == "[1, 2]"
     assert options["sizes"].isna().tolist() == [False, True]
@@ -212,9 +214,9 @@ def test_options_of_different_types(root: Path, write_run: Callable[..., Path]) 
     assert options["flag"].dtype == pd.BooleanDtype()
 
 
-def test_an_option_named_like_a_metric_column_is_renamed(root: Path, write_run: Callable[..., Path]) -> None:
+def test_an_option_named_like_a_metric_column_is_renamed(outputs: Path, write_run: Callable[..., Path]) -> None:
     write_run("a", {"valid_ppl": [1.5]}, step=7)
-    frame = load(root)
+    frame = load(outputs)
     assert frame["step"].tolist() == [100]
     assert frame["option.step"].tolist() == [7]
 
@@ -263,29 +265,29 @@ def with_json(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({schema.OPTIONS_JSON: json.dumps(row).encode()}), path)
 
 
-def test_options_are_the_same_from_columns_and_from_json(root: Path, write_run: WriteRun) -> None:
+def test_options_are_the_same_from_columns_and_from_json(outputs: Path, write_run: WriteRun) -> None:
     long = "x" * 20_000  # its length takes three bytes in the footer
     write_run("a", {"valid_ppl": [1.0]}, sizes=[1, 2], flag=True, lr=1.0, text="é \x18\x07options\x18", long=long)
     write_run("b", {"valid_ppl": [2.0]}, flag=None, lr=float("inf"), truncation__K=7)
-    columns, rows = load_options(root), load(root)
-    for path in root.glob(f"demo/*/{schema.OPTIONS}"):
+    columns, rows = load_options(outputs), load(outputs)
+    for path in outputs.glob(f"demo/*/{schema.OPTIONS}"):
         with_json(path)
         assert schema.OPTIONS_JSON in pq.read_metadata(path).metadata
-    pd.testing.assert_frame_equal(load_options(root), columns)
-    pd.testing.assert_frame_equal(load(root), rows)
+    pd.testing.assert_frame_equal(load_options(outputs), columns)
+    pd.testing.assert_frame_equal(load(outputs), rows)
     assert columns["sizes"].tolist()[0] == "[1, 2]"
     assert columns["text"].tolist()[0] == "é \x18\x07options\x18"
 
 
-def test_options_written_by_a_run_are_read_from_its_json(root: Path) -> None:
+def test_options_written_by_a_run_are_read_from_its_json(outputs: Path) -> None:
     from atbptt.runs.tables import serialised_options
 
     options = {"experiment_id": "00", "lr": 1.0, "K": 5, "sizes": [1, 2], "tied": False, "none": None}
-    (root / "demo" / "00").mkdir(parents=True)
-    path = root / "demo" / "00" / schema.OPTIONS
+    (outputs / "demo" / "00").mkdir(parents=True)
+    path = outputs / "demo" / "00" / schema.OPTIONS
     path.write_bytes(serialised_options(options))
     assert read_options(str(path)) == {**options, "sizes": "[1, 2]"}
-    assert load_options(root).dtypes.astype(str).to_dict() == {
+    assert load_options(outputs).dtypes.astype(str).to_dict() == {
         "experiment_id": "str",
         "lr": "float64",
         "K": "Int64",
@@ -414,15 +416,15 @@ def test_a_flipped_bit_is_a_broken_file(sweep: Path) -> None:
         assert set(load(sweep)[ID]) == set(IDS[1:])
 
 
-def test_many_runs_are_read_in_order(root: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_runs_are_read_in_order(outputs: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FILES", 3)
     monkeypatch.setattr(finding, "FILES", 2)
     for number in range(10):
         values = {"valid_ppl": [float(number)] * (number % 3), f"K_{number}": [1.0]}
         write_run(f"{number:012d}", values if number != 5 else None, lr=float(number))
-    empty(root / "demo" / f"{7:012d}" / schema.METRICS)
+    empty(outputs / "demo" / f"{7:012d}" / schema.METRICS)
     with pytest.warns(RunsWarning, match="1 left out"):
-        frame = load(root)
+        frame = load(outputs)
     assert frame[ID].unique().tolist() == [f"{number:012d}" for number in range(10) if number not in (5, 7)]
     assert (frame["lr"] == frame[ID].astype(int)).all()
     ppl = frame[frame["metric"] == "valid_ppl"]

@@ -57,7 +57,7 @@ def test_skipped_files_are_one_line_each_on_stderr(sweep: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("command", ["table", "figures"])
 def test_bad_input_is_one_line_and_exit_code_1(
-    command: str, root: Path, tmp_path: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+    command: str, outputs: Path, tmp_path: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def message(*arguments: str) -> str:
         assert main([command, *arguments]) == 1
@@ -69,9 +69,9 @@ def test_bad_input_is_one_line_and_exit_code_1(
     assert message(str(tmp_path / "no")) == f"error: {tmp_path}/no: does not exist"
     assert message(str(tmp_path)).startswith(f"error: {tmp_path}: no runs")
     write_run("a", None, state=schema.FAILED)
-    assert message(str(root)) == f"error: {root}: no evaluation yet (runs: 1, failed: 1)"
+    assert message(str(outputs)) == f"error: {outputs}: no evaluation yet (runs: 1, failed: 1)"
     write_run("b", {"train_loss": [1.0]})
-    assert message(str(root)) == "error: no validation metric (valid_...) is logged yet"
+    assert message(str(outputs)) == "error: no validation metric (valid_...) is logged yet"
 
 
 def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,26 +87,26 @@ def test_output_folder_that_cannot_be_written(sweep: Path, capsys: pytest.Captur
     assert capsys.readouterr().err.startswith(f"error: {sweep}/taken: is a file; give a folder to write to")
 
 
-def test_status(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = {"lr=1": write_status(root / "demo" / "a1", schema.RUNNING), "lr=10": root / "demo" / "b2"}
-    write_plan(root, "first", runs)
-    assert main(["status", str(root)]) == 0
+def test_status(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {"lr=1": write_status(outputs / "demo" / "a1", schema.RUNNING), "lr=10": outputs / "demo" / "b2"}
+    write_plan(outputs, "first", runs)
+    assert main(["status", str(outputs)]) == 0
     out, err = capsys.readouterr()
     assert "0 of 2 finished, 1 waiting, 1 stale" in out
     assert "lr=10" not in out
     assert err == ""
-    assert main(["status", "--all", str(root)]) == 0
+    assert main(["status", "--all", str(outputs)]) == 0
     assert "lr=10" in capsys.readouterr().out
-    assert main(["status", "--watch", str(root)]) == 0  # nothing to wait for
+    assert main(["status", "--watch", str(outputs)]) == 0  # nothing to wait for
     assert capsys.readouterr().out.startswith("--- ")
 
 
-def test_failures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_status(root / "demo" / "a1", schema.FINISHED)
-    assert main(["failures", str(root)]) == 0
+def test_failures(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_status(outputs / "demo" / "a1", schema.FINISHED)
+    assert main(["failures", str(outputs)]) == 0
     assert capsys.readouterr().out == "no failures (runs: 1)\n"
     write_status(run, schema.FAILED, error="ValueError: no")
-    assert main(["failures", str(root)]) == 0
+    assert main(["failures", str(outputs)]) == 0
     assert capsys.readouterr().out.startswith("failed  demo/a1\n")
 
 
@@ -141,11 +141,11 @@ def test_the_package_loads_neither_torch_nor_plotting(sweep: Path) -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_status_and_failures_start_without_tables(root: Path) -> None:
-    write_status(root / "demo" / "a1", schema.FAILED)
+def test_status_and_failures_start_without_tables(outputs: Path) -> None:
+    write_status(outputs / "demo" / "a1", schema.FAILED)
     for command in ("status", "failures"):
         code = (
-            f"import sys; from analysis.__main__ import main; main([{command!r}, {str(root)!r}]); "
+            f"import sys; from analysis.__main__ import main; main([{command!r}, {str(outputs)!r}]); "
             "print(sorted({'torch', 'pandas', 'matplotlib'} & {*sys.modules}))"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

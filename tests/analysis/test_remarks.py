@@ -11,9 +11,9 @@ from atbptt.runs import schema
 WriteRun = Callable[..., Path]
 
 
-def told(root: Path) -> list[str]:
-    frame = load(root)
-    return remarks(frame, load_status(root), best_validation(frame))
+def told(outputs: Path) -> list[str]:
+    frame = load(outputs)
+    return remarks(frame, load_status(outputs), best_validation(frame))
 
 
 def test_all_finished_is_no_remark(sweep: Path) -> None:
@@ -33,16 +33,16 @@ def test_what_is_missing_is_counted(sweep: Path, write_run: WriteRun) -> None:
     ]
 
 
-def test_many_ids_are_counted(root: Path, write_run: WriteRun) -> None:
+def test_many_ids_are_counted(outputs: Path, write_run: WriteRun) -> None:
     for init in range(8):
         write_run(f"{init:012x}", {"valid_ppl": [1.5]}, state=schema.FAILED, init=init)
-    (line,) = told(root)
+    (line,) = told(outputs)
     assert line.startswith("8 of 8 runs failed")
     assert line.endswith("000000000005 and 2 more")
 
 
-def test_a_pattern_for_each_folder(root: Path, write_run: WriteRun) -> None:
+def test_a_pattern_for_each_folder(outputs: Path, write_run: WriteRun) -> None:
     for name, folder in (("a", "one"), ("b", "two"), ("c", "two")):
         write_run(name, {"valid_ppl": [1.5]}, folder=folder)
     files = "<experiment_id>/*.parquet"
-    assert file_patterns(load_status(root)) == [f"{root}/one/{files}", f"{root}/two/{files}"]
+    assert file_patterns(load_status(outputs)) == [f"{outputs}/one/{files}", f"{outputs}/two/{files}"]

@@ -15,11 +15,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.errors import AnalysisError
 from analysis.figures import Drawing
 from analysis.report import page, render, write_report
 from analysis.results import Results
+from atbptt.errors import AnalysisError
 from atbptt.runs import schema
+from atbptt.system import StorageError
 from tests.analysis.made import write_plan, write_status
 
 MADE = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -129,11 +130,11 @@ def test_cells_carry_the_number_that_they_are_sorted_by(sweep: Path) -> None:
     assert numbers == ["1.0", None, "0.0", "1.1", "1.12", "7.0", "2.0", "0.5", "2.0", None]
 
 
-def test_options_that_vary_are_columns_and_runs_without_a_value_come_last(root: Path, write_run: WriteRun) -> None:
+def test_options_that_vary_are_columns_and_runs_without_a_value_come_last(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [float("nan")], "test_ppl": [1.0]}, lr=10.0)
     write_run("b", {"valid_ppl": [2.0], "test_ppl": [float("inf")]}, lr=1.0)
     write_run("c", None, state=schema.RUNNING, lr=0.1)
-    read = document(root)
+    read = document(outputs)
     heading, *rows = read.cells["leaderboard"]
     assert heading[:5] == ["rank", "policy", "lr", "init", "valid PPL"]
     assert [[*row[:3], row[4], row[5], row[-1]] for row in rows] == [
@@ -144,11 +145,11 @@ def test_options_that_vary_are_columns_and_runs_without_a_value_come_last(root: 
     assert "Infinity" in {attrs.get("data-number") for attrs in read.attributes("td")}
 
 
-def test_runs_of_two_data_sets_are_ranked_apart(root: Path, write_run: WriteRun) -> None:
+def test_runs_of_two_data_sets_are_ranked_apart(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [2.0]})
     write_run("b", {"valid_nll": [-5.0]}, dataset="book_order")
     write_run("c", {"valid_nll": [-4.0]}, dataset="book_order")
-    read = document(root)
+    read = document(outputs)
     heading, *rows = read.cells["leaderboard"]
     assert heading[heading.index("metric") + 1] == "valid loss"
     assert [(row[0], row[-1]) for row in rows] == [("1", "b"), ("2", "c"), ("1", "a")]
@@ -157,9 +158,9 @@ def test_runs_of_two_data_sets_are_ranked_apart(root: Path, write_run: WriteRun)
     assert "fixed K=5, init=0; epoch" in read.text("summary")  # the data set tells no two rivals apart
 
 
-def test_the_summary_names_command_counts_time_and_best(root: Path, sweep: Path) -> None:
-    runs = {name: root / "demo" / name for name in ("000000000001", "1e5000000000", "abcdefabcdef")}
-    write_plan(root, "first", runs)
+def test_the_summary_names_command_counts_time_and_best(outputs: Path, sweep: Path) -> None:
+    runs = {name: outputs / "demo" / name for name in ("000000000001", "1e5000000000", "abcdefabcdef")}
+    write_plan(outputs, "first", runs)
     text = document(sweep).text("summary")
     assert "python launch.py -m lr=1,10" in text
     assert "on node0.cluster, ended; 3 runs: 3 finished" in text
@@ -174,15 +175,15 @@ def test_the_table_of_results_is_there(sweep: Path) -> None:
     assert ["fixed K=5", "2", "1.300 (0.141)"] in [row[:3] for row in read.cells["tables"]]
 
 
-def test_failures_of_one_reason_stand_together(root: Path) -> None:
-    runs = [write_status(root / "demo" / name, schema.FAILED, error="ValueError: no") for name in ("a1", "b2")]
-    runs.append(write_status(root / "demo" / "c3", schema.RUNNING))  # nobody holds it: killed
+def test_failures_of_one_reason_stand_together(outputs: Path) -> None:
+    runs = [write_status(outputs / "demo" / name, schema.FAILED, error="ValueError: no") for name in ("a1", "b2")]
+    runs.append(write_status(outputs / "demo" / "c3", schema.RUNNING))  # nobody holds it: killed
     for run in runs:
         _options(run)
     trace = "Traceback (most recent call last):\n  \x1b[31mFile\x1b[0m \x00<b>bold</b>\nValueError: no\n"
     (runs[0] / schema.TRACEBACK).write_text(trace)
     (runs[2] / schema.OUTPUT).write_text("the last line\n")
-    read = document(root)
+    read = document(outputs)
     text = read.text("failures")
     assert "failed ValueError: no 2 runs: demo/a1, demo/b2 Traceback of demo/a1" in text
     assert "Traceback (most recent call last): File <b>bold</b> ValueError: no" in text
@@ -194,9 +195,9 @@ def test_failures_of_one_reason_stand_together(root: Path) -> None:
     assert "1 of 3 runs were killed" in remarks(read)
 
 
-def test_before_the_first_evaluation_the_sections_say_so(root: Path, write_run: WriteRun) -> None:
+def test_before_the_first_evaluation_the_sections_say_so(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", None, state=schema.INTERRUPTED)
-    read = document(root)
+    read = document(outputs)
     assert read.text("tables") == "Tables No run has a finite validation yet."
     assert read.text("figures") == "Figures No run has been evaluated yet."
     assert read.text("failures") == "Failures No run failed."
@@ -217,7 +218,7 @@ def test_an_empty_folder_is_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_users_name_is_text_and_nothing_else(root: Path, write_run: WriteRun) -> None:
+def test_what_users_name_is_text_and_nothing_else(outputs: Path, write_run: WriteRun) -> None:
     names = {"name": EVIL, "dataset": EVIL, "truncation": EVIL, "model": EVIL, EVIL: "a"}
     run = write_run("a", {"valid_ppl": [1.5, 1.2]}, **names)
     write_run("b", {"valid_ppl": [1.5, 1.2]}, **{**names, EVIL: EVIL})
@@ -226,19 +227,19 @@ def test_what_users_name_is_text_and_nothing_else(root: Path, write_run: WriteRu
     write_status(broken, schema.FAILED, error=EVIL, host=EVIL)
     (broken / schema.TRACEBACK).write_text(EVIL)
     _environment(run, commit=EVIL, host=EVIL, numpy=EVIL)
-    write_plan(root, "first", {EVIL: run}, command=["launch.py", EVIL], host=EVIL)
-    read = document(root)
+    write_plan(outputs, "first", {EVIL: run}, command=["launch.py", EVIL], host=EVIL)
+    read = document(outputs)
     assert [name for name, _ in read.elements if name in ("script", "img")] == ["script"]
     assert {name for _, attrs in read.elements for name in attrs if name.startswith("on")} == set()
     for section in ("summary", "leaderboard", "failures", "configuration", "environment"):
         assert EVIL in read.texts[section], section
 
 
-def test_options_by_whether_they_differ(root: Path, write_run: WriteRun) -> None:
+def test_options_by_whether_they_differ(outputs: Path, write_run: WriteRun) -> None:
     for index, lr in enumerate((1.0, 10.0, 1.0)):
         write_run(f"{index}", None, lr=lr, init=index)
     write_run("3", None, init=3, truncation__K=None, truncation__delta=0.9)
-    read = document(root)
+    read = document(outputs)
     rows = [[" ".join(cell.split()) for cell in row] for row in read.cells["configuration"]]
     assert ["lr", "1 × 3 10 × 1"] in rows
     assert ["truncation.K", "5 × 3 not set × 1"] in rows
@@ -277,10 +278,10 @@ def test_what_cannot_be_read_is_told(sweep: Path) -> None:
     assert "2 problems while reading: some files were left out (problems)" in remarks(read)
 
 
-def test_of_a_run_in_two_folders_the_longer_one_counts(root: Path, write_run: WriteRun) -> None:
+def test_of_a_run_in_two_folders_the_longer_one_counts(outputs: Path, write_run: WriteRun) -> None:
     write_status(write_run("a", {"valid_ppl": [1.5, 1.2, 1.3]}, folder="first"), schema.FINISHED, epoch=3.0)
     write_status(write_run("a", {"valid_ppl": [1.5]}, folder="second"), schema.FAILED, epoch=1.0)
-    read = document(root)
+    read = document(outputs)
     assert [row[-2:] for row in read.cells["leaderboard"][1:]] == [["finished", "a"]]
     assert "is also in" in read.text("problems")
 
@@ -304,7 +305,7 @@ def test_the_file_is_whole_or_not_there(sweep: Path, tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(AnalysisError, match=r"report\.html cannot be written: No space left on device"):
+    with pytest.raises(StorageError, match=r"report\.html cannot be written: No space left on device"):
         write_report(Results(sweep), target)
     assert target.read_text() == content
     assert [path.name for path in target.parent.iterdir()] == ["report.html"]

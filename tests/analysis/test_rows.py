@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from analysis.errors import AnalysisError
 from analysis.rows import Rows, check_wanted, gather, narrowed, wanted_texts
+from atbptt.errors import AnalysisError
 
 SCHEMA = pa.schema([("experiment_id", pa.string()), ("metric", pa.string()), ("value", pa.float64())])
 PIECES = st.lists(st.lists(st.sampled_from(["K", "lr", "valid_ppl"]), max_size=4), min_size=1, max_size=6)

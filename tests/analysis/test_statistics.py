@@ -32,27 +32,27 @@ def test_best_validation_takes_the_other_values_of_that_evaluation(sweep: Path) 
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_never_wins(root: Path, write_run: WriteRun, bad: float) -> None:
+def test_a_value_that_is_not_finite_never_wins(outputs: Path, write_run: WriteRun, bad: float) -> None:
     write_run("a", {"valid_ppl": [bad, 1.7, bad], "test_ppl": [1.0, 1.8, 1.0]})
     write_run("b", {"valid_ppl": [bad, bad], "test_ppl": [1.0, 1.0]})
-    best = best_validation(load(root))
+    best = best_validation(load(outputs))
     columns = ["experiment_id", "valid", "test", "epoch"]
     assert best[columns].to_numpy().tolist() == [["a", 1.7, 1.8, 2.0]]
     assert math.isnan(best["K"][0])  # none is logged
 
 
-def test_loss_counts_where_there_is_no_perplexity(root: Path, write_run: WriteRun) -> None:
+def test_loss_counts_where_there_is_no_perplexity(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="linear")
     write_run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]})
-    best = best_validation(load(root))
+    best = best_validation(load(outputs))
     assert best[["metric", "valid", "test"]].to_numpy().tolist() == [
         ["valid_loss", -5.0, -3.5],
         ["valid_ppl", 2.0, 2.5],
     ]
-    assert best_validation(load(root), "valid_loss")["valid"].tolist() == [-5.0, 0.1]
+    assert best_validation(load(outputs), "valid_loss")["valid"].tolist() == [-5.0, 0.1]
 
 
-def test_nll_counts_where_it_is_all_there_is(root: Path, write_run: WriteRun) -> None:
+def test_nll_counts_where_it_is_all_there_is(outputs: Path, write_run: WriteRun) -> None:
     metrics = {
         "valid_event_error": [0.3, 0.5],
         "valid_nll": [-4.0, -5.0],
@@ -60,9 +60,9 @@ def test_nll_counts_where_it_is_all_there_is(root: Path, write_run: WriteRun) ->
         "test_event_error": [0, 1],
     }
     write_run("a", metrics, dataset="book_order")
-    (row,) = best_validation(load(root))[["metric", "valid", "test"]].to_numpy().tolist()
+    (row,) = best_validation(load(outputs))[["metric", "valid", "test"]].to_numpy().tolist()
     assert row == ["valid_nll", -5.0, -3.5]
-    (row,) = best_validation(load(root), "valid_event_error")[["metric", "valid", "test"]].to_numpy().tolist()
+    (row,) = best_validation(load(outputs), "valid_event_error")[["metric", "valid", "test"]].to_numpy().tolist()
     assert row == ["valid_event_error", 0.3, 0]
 
 
@@ -72,10 +72,10 @@ def test_an_unknown_metric_is_named_with_the_nearest(sweep: Path) -> None:
     assert str(error.value) == "metric (=valid_pl) must be one of valid_ppl; did you mean valid_ppl?"
 
 
-def test_no_validation_metric_at_all(root: Path, write_run: WriteRun) -> None:
+def test_no_validation_metric_at_all(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"train_loss": [1.0]})
     with pytest.raises(AnalysisError, match="no validation metric"):
-        best_validation(load(root))
+        best_validation(load(outputs))
 
 
 def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs() -> None:
@@ -184,30 +184,30 @@ def test_summary_by_hand(sweep: Path) -> None:
     assert summary["epoch_mean"].tolist() == [2, 2.5]
 
 
-def test_summary_keeps_settings_apart_whose_option_is_null(root: Path, write_run: WriteRun) -> None:
+def test_summary_keeps_settings_apart_whose_option_is_null(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5]}, clip_norm=None)
     write_run("b", {"valid_ppl": [1.4]}, clip_norm=1.0)
     write_run("c", {"valid_ppl": [1.6]}, clip_norm=None, init=1)
-    summary = summarize(load(root))
+    summary = summarize(load(outputs))
     assert summary["runs"].tolist() == [1, 2]
     assert summary["valid_mean"].tolist() == pytest.approx([1.4, 1.55])
 
 
-def test_point_processes_tell_event_error_and_rmse_too(root: Path, write_run: WriteRun) -> None:
+def test_point_processes_tell_event_error_and_rmse_too(outputs: Path, write_run: WriteRun) -> None:
     metrics = {"valid_nll": [2.0, 1.0], "test_event_error": [0.1, 0.4], "test_time_rmse": [0.2, 0.5]}
     write_run("a", metrics)
     write_run("b", {**metrics, "test_event_error": [0.1, 0.2]}, init=1)
-    (row,) = summarize(load(root)).to_dict("records")
+    (row,) = summarize(load(outputs)).to_dict("records")
     assert (row["test_event_error_mean"], row["test_time_rmse_mean"]) == pytest.approx((0.3, 0.5))
     assert (row["test_event_error_low"], row["test_event_error_high"]) == (0.2, 0.4)
 
 
-def test_comparable_runs_are_of_one_experiment_dataset_and_metric(root: Path, write_run: WriteRun) -> None:
+def test_comparable_runs_are_of_one_experiment_dataset_and_metric(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5], "K": [5], "train_loss": [1.0]})
     write_run("b", {"valid_ppl": [math.inf]}, init=1)
     write_run("c", {"valid_loss": [1.5]}, dataset="linear", name="linear")
     write_run("d", {"valid_ppl": [1.5]}, name=None, dataset=None)
-    groups = list(comparable(load(root)))
+    groups = list(comparable(load(outputs)))
     assert [(group[:3], group.name) for group in groups] == [
         (("demo", "copy_fixed", "valid_ppl"), "demo_copy_fixed_ppl"),
         (("linear", "linear", "valid_loss"), "linear_loss"),
@@ -226,7 +226,7 @@ def test_text_columns_may_be_categories(sweep: Path) -> None:
     assert [group[:3] for group in comparable(categories)] == [("demo", "copy_fixed", "valid_ppl")]
 
 
-def test_of_a_value_with_replicates_the_first_counts(root: Path, write_run: WriteRun) -> None:
+def test_of_a_value_with_replicates_the_first_counts(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [[1.5, 1.0], [1.4, 1.6]], "test_ppl": [[2.0, 1.0], [3.0, 1.0]]})
-    best = best_validation(load(root))
+    best = best_validation(load(outputs))
     assert best[["valid", "test"]].to_numpy().tolist() == [[1.4, 3.0]]

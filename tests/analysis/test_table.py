@@ -20,8 +20,8 @@ from atbptt.runs import schema
 WriteRun = Callable[..., Path]
 
 
-def printed(root: Path, capsys: pytest.CaptureFixture[str], metric: str | None = None) -> list[str]:
-    print_table(Results(root), metric)
+def printed(outputs: Path, capsys: pytest.CaptureFixture[str], metric: str | None = None) -> list[str]:
+    print_table(Results(outputs), metric)
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -51,11 +51,11 @@ def test_cells_have_raw_values_and_the_best_is_marked(sweep: Path) -> None:
     assert table.keys == {"experiment": "demo", "dataset": "copy_fixed", "metric": "valid_ppl"}
 
 
-def test_from_four_runs_on_there_is_an_interval(root: Path, write_run: WriteRun) -> None:
+def test_from_four_runs_on_there_is_an_interval(outputs: Path, write_run: WriteRun) -> None:
     for init in range(4):
         write_run(f"a{init}", {"valid_ppl": [1.5], "test_ppl": [1.0 + init]}, init=init)
     write_run("b", {"valid_ppl": [1.6], "test_ppl": [2.0]}, truncation__K=10)
-    (table,) = result_tables(Results(root))
+    (table,) = result_tables(Results(outputs))
     # Of 256 resamples of 1 2 3 4 the lowest and the highest 2.5 % end at 1.5 and 3.5.
     assert texts(table) == [
         ["policy", "runs", "valid PPL", "test PPL", "95% interval", "K", "epoch"],
@@ -64,14 +64,14 @@ def test_from_four_runs_on_there_is_an_interval(root: Path, write_run: WriteRun)
     ]
 
 
-def test_the_loss_is_named_as_such(root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_loss_is_named_as_such(outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
     write_run("a", {"valid_loss": [0.02], "test_loss": [0.03]}, dataset="linear")
-    lines = printed(root, capsys)
+    lines = printed(outputs, capsys)
     assert "policy runs valid loss test loss K epoch" in lines
     assert "fixed K=5 1 0.02000 0.03000 1.0" in lines
 
 
-def test_point_processes_have_event_error_and_rmse_at_the_best_nll(root: Path, write_run: WriteRun) -> None:
+def test_point_processes_have_event_error_and_rmse_at_the_best_nll(outputs: Path, write_run: WriteRun) -> None:
     metrics = {
         "valid_nll": [2.0, 1.0],
         "test_nll": [2.5, 1.5],
@@ -80,23 +80,23 @@ def test_point_processes_have_event_error_and_rmse_at_the_best_nll(root: Path, w
         "valid_event_error": [0.1, 0.4],
     }
     write_run("a", metrics, dataset="events")
-    (table,) = result_tables(Results(root))
+    (table,) = result_tables(Results(outputs))
     assert texts(table) == [
         ["policy", "runs", "valid NLL", "test NLL", "event error", "time RMSE", "K", "epoch"],
         ["fixed K=5", "1", "1.000", "1.500", "0.4000", "0.5000", "", "2.0"],
     ]
-    (table,) = result_tables(Results(root), "valid_event_error")
+    (table,) = result_tables(Results(outputs), "valid_event_error")
     assert texts(table)[1][2:5] == ["0.1000", "0.1000", "0.2500"]  # not the error twice
 
 
 def test_a_table_for_each_dataset_with_its_own_columns(
-    root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+    outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run("a", {"valid_ppl": [1.5]}, lr=1.0)
     write_run("b", {"valid_ppl": [1.4]}, lr=10.0)
     write_run("c", {"valid_ppl": [90.0]}, dataset="ptb", lr=3.0, name="other", folder="other")
     write_run("d", {"valid_ppl": [80.0]}, dataset="ptb", lr=3.0, name="third", folder="other")
-    lines = printed(root, capsys)
+    lines = printed(outputs, capsys)
     assert "policy lr runs valid PPL test PPL K epoch" in lines
     assert "fixed K=5 10 1 1.400 1.0" in lines
     assert "policy runs valid PPL test PPL K epoch" in lines
@@ -107,7 +107,7 @@ def test_a_table_for_each_dataset_with_its_own_columns(
         "third, dataset ptb",
     ]
     assert [line for line in lines if line.startswith("Parquet")] == [
-        f"Parquet: {root}/{folder}/<experiment_id>/*.parquet" for folder in ("demo", "other")
+        f"Parquet: {outputs}/{folder}/<experiment_id>/*.parquet" for folder in ("demo", "other")
     ]
 
 
@@ -120,12 +120,12 @@ def test_remarks_stand_below(sweep: Path, write_run: WriteRun, capsys: pytest.Ca
 
 
 def test_comparisons_stand_below_where_policies_share_inits(
-    root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+    outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for K in range(1, 15):
         for init in range(4):
             write_run(f"{K}_{init}", {"valid_ppl": [1.0 + K + init]}, init=init, truncation__K=K)
-    lines = printed(root, capsys)
+    lines = printed(outputs, capsys)
     start = lines.index("demo, dataset copy_fixed: difference from fixed K=1 at equal init, mean (sd)")
     assert lines[start + 3] == "fixed K=2 4 +1.000 (0.000) [+1.000, +1.000]"
     assert lines[start + 13] == "and 3 more rows"
@@ -133,14 +133,14 @@ def test_comparisons_stand_below_where_policies_share_inits(
 
 
 def test_long_cells_are_not_cut(
-    root: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     long = "x" * 150 + " [bold]"  # brackets are no markup
     write_run("a", {"valid_ppl": [1.5]}, truncation="mine", note=long)
     write_run("b", {"valid_ppl": [1.4]}, truncation="mine", note="short")
-    shutil.copytree(root, root.parent / "a long [name] of a folder that does not fit")
-    lines = printed(root.parent / "a long [name] of a folder that does not fit", capsys)
+    shutil.copytree(outputs, outputs.parent / "a long [name] of a folder that does not fit")
+    lines = printed(outputs.parent / "a long [name] of a folder that does not fit", capsys)
     assert f"mine {long} 1 1.500 1.0" in lines
     assert "long [name] of a folder that does not fit/demo/<experiment_id>/" in lines[-1]
 
@@ -173,17 +173,17 @@ def test_an_unknown_format_is_named(sweep: Path) -> None:
     assert str(error.value) == expected
 
 
-def test_nothing_finite_is_an_error(root: Path, write_run: WriteRun) -> None:
+def test_nothing_finite_is_an_error(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [math.inf]})
     with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
-        print_table(Results(root))
+        print_table(Results(outputs))
 
 
-def test_no_evaluation_is_an_error(root: Path, write_run: WriteRun) -> None:
+def test_no_evaluation_is_an_error(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", None, state=schema.RUNNING)
     for tables in (result_tables, print_table):
         with pytest.raises(AnalysisError, match="no validation metric"):
-            tables(Results(root))
+            tables(Results(outputs))
 
 
 def as_published(name: str, **changed: Any) -> dict[str, Any]:
@@ -191,12 +191,12 @@ def as_published(name: str, **changed: Any) -> dict[str, Any]:
     return {key.replace(".", "__"): value for key, value in wanted.items()} | changed
 
 
-def test_published_values_stand_beside(root: Path, write_run: WriteRun) -> None:
+def test_published_values_stand_beside(outputs: Path, write_run: WriteRun) -> None:
     metrics = {"valid_ppl": [120.0], "test_ppl": [110.0]}
     write_run("a", metrics, **as_published("ptb", truncation__K=50, lr=1.0))
     write_run("b", {"valid_ppl": [115.0]}, **as_published("ptb", truncation__K=50, lr=10.0))
     write_run("c", metrics, **as_published("ptb", truncation__K=35, lr=10.0))
-    (table,) = result_tables(Results(root))
+    (table,) = result_tables(Results(outputs))
     head, *rows = texts(table)
     places = [head.index(name) for name in ("policy", "lr", "published", "corrected")]
     assert sorted([row[place] for place in places] for row in rows) == [
@@ -208,23 +208,23 @@ def test_published_values_stand_beside(root: Path, write_run: WriteRun) -> None:
     assert table.notes[1].startswith("published are the runs with the better of lr=1 and lr=10")
 
 
-def test_copy_needs_no_correction(root: Path, write_run: WriteRun) -> None:
+def test_copy_needs_no_correction(outputs: Path, write_run: WriteRun) -> None:
     # 1.35 is published of K=20 and of delta=0.9.
     write_run("a", {"valid_ppl": [1.4]}, **as_published("copy_variable", truncation__K=20))
     adaptive = as_published("copy_variable", truncation="adaptive", truncation__K=None, truncation__delta=0.9)
     probe = {name.replace(".", "__"): value for name, value in EXPERIMENTS["copy_variable"].probe.items()}
     write_run("b", {"valid_ppl": [1.5]}, **adaptive, **probe)
-    (table,) = result_tables(Results(root))
+    (table,) = result_tables(Results(outputs))
     head, *rows = texts(table)
     assert [row[head.index("published")] for row in rows] == ["1.35", "1.35"]
     assert [row[head.index("corrected")] for row in rows] == ["1.35", "1.35"]
     assert table.notes == list(EXPERIMENTS["copy_variable"].notes)
 
 
-def test_another_model_has_no_published_value_but_a_note(root: Path, write_run: WriteRun) -> None:
+def test_another_model_has_no_published_value_but_a_note(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [150.0]}, **as_published("ptb", truncation__K=50, lr=1.0, model__hidden=200))
-    (table,) = result_tables(Results(root))
+    (table,) = result_tables(Results(outputs))
     assert "published" not in texts(table)[0]
     assert table.notes == ["no published value beside other settings: model.hidden=200 (published 900)"]
     write_run("b", {"valid_ppl": [150.0]}, **as_published("ptb", truncation__K=35, model__hidden=20) | {"name": "b"})
-    assert result_tables(Results(root))[0].notes == []  # nothing is published of K=35
+    assert result_tables(Results(outputs))[0].notes == []  # nothing is published of K=35

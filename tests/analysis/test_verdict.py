@@ -9,7 +9,7 @@ from analysis.report.environment import environment
 from analysis.report.outcomes import outcomes
 from analysis.report.verdict import BAD, GOOD, NOTE, Remark, remarks, verdict
 from analysis.results import Results
-from analysis.sweeps import Reader
+from atbptt.monitor.reading import Reader
 from atbptt.runs import schema
 from atbptt.system.locks import hold
 from tests.analysis.made import write_plan, write_status
@@ -17,70 +17,70 @@ from tests.analysis.made import write_plan, write_status
 WriteRun = Callable[..., Path]
 
 
-def told(root: Path) -> list[Remark]:
+def told(outputs: Path) -> list[Remark]:
     """The verdict on the runs, then the remarks."""
-    results, report = Results(root), Reader([root]).read()
+    results, report = Results(outputs), Reader([outputs]).read()
     options = results.options
     known = remarks(outcomes(results.frame, options, report.runs), options, report, environment([]), [])
     return [verdict(report.runs, known), *known]
 
 
-def test_nothing_stands_out(root: Path, write_run: WriteRun) -> None:
+def test_nothing_stands_out(outputs: Path, write_run: WriteRun) -> None:
     for name in "ab":
         write_run(name, {"valid_ppl": [1.5, 1.2, 1.3]})
-    assert told(root) == [Remark(GOOD, "All 2 runs finished.")]
+    assert told(outputs) == [Remark(GOOD, "All 2 runs finished.")]
 
 
-def test_the_best_at_the_last_evaluation_may_not_be_the_best(root: Path, write_run: WriteRun) -> None:
+def test_the_best_at_the_last_evaluation_may_not_be_the_best(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5, 1.2]})
     write_run("b", {"valid_ppl": [1.2, 1.5]})
     write_run("c", {"valid_ppl": [1.2]})  # has no other
-    first, note = told(root)
+    first, note = told(outputs)
     assert first == Remark(GOOD, "All 3 runs finished, with something to look at.")
     assert note.level == NOTE
     assert note.text.startswith("1 of 2 finished runs validated best at the last evaluation")
 
 
 @pytest.mark.parametrize("last", [float("nan"), float("inf")])
-def test_runs_that_diverged(root: Path, write_run: WriteRun, last: float) -> None:
+def test_runs_that_diverged(outputs: Path, write_run: WriteRun, last: float) -> None:
     write_run("a", {"valid_ppl": [1.2, last]}, lr=100.0)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3]}, lr=1.0)
-    first, note = told(root)
+    first, note = told(outputs)
     assert first == Remark(BAD, "All 2 runs finished, but not all is well.")
     assert note.text == "1 of 2 runs diverged, the last validation is not finite: fixed K=5, lr=100"
 
 
-def test_runs_that_learned_nothing(root: Path, write_run: WriteRun) -> None:
+def test_runs_that_learned_nothing(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.2, 1.5, 1.4]})
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.4]})
-    results, report = Results(root), Reader([root]).read()
+    results, report = Results(outputs), Reader([outputs]).read()
     frame = results.frame.assign(step=results.frame["step"] - 100)  # the first evaluation is before training
     own = outcomes(frame, results.options, report.runs)
     known = remarks(own, results.options, report, environment([]), [])
     assert known == [Remark(BAD, "1 of 2 runs got no better than before training: fixed K=5", "leaderboard")]
 
 
-def test_K_at_the_end_of_its_range(root: Path, write_run: WriteRun) -> None:
+def test_K_at_the_end_of_its_range(outputs: Path, write_run: WriteRun) -> None:
     adaptive = {"truncation": "adaptive", "truncation__K": None, "truncation__K_min": 2, "truncation__K_max": 9}
     write_run("a", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 9, 9]}, **adaptive)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 2]}, **adaptive)
     write_run("c", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 9]})  # fixed, has no range
-    assert [remark.text for remark in told(root)[1:]] == [
+    assert [remark.text for remark in told(outputs)[1:]] == [
         "1 of 2 runs that choose K came to the largest allowed: truncation.K_max=9",
         "1 of 2 runs that choose K came to the smallest allowed: truncation.K_min=2",
     ]
 
 
-def test_runs_that_are_not_over(root: Path, write_run: WriteRun) -> None:
+def test_runs_that_are_not_over(outputs: Path, write_run: WriteRun) -> None:
     done = write_run("a", {"valid_ppl": [1.5, 1.2, 1.3]})
     going = write_run("b", {"valid_ppl": [1.5]})
     write_status(going, schema.RUNNING)
-    folder = write_plan(root, "first", {"a": done, "b": going, "c": root / "demo" / "c"}, started=0.0)
+    folder = write_plan(outputs, "first", {"a": done, "b": going, "c": outputs / "demo" / "c"}, started=0.0)
     with hold(going / schema.LOCK), hold(folder / schema.LOCK):
-        first, *others = told(root)
+        first, *others = told(outputs)
     assert first == Remark(NOTE, "1 of 3 runs finished so far; the results below are of what has been evaluated.")
     assert [remark.text for remark in others] == [
         "1 of 3 runs still running, about 30 s left",  # 2 epochs left at 5 s each, then a run of 4
         "1 of 3 runs have yet to begin",
     ]
-    assert "1 of 3 runs never began: the same command again runs them" in [remark.text for remark in told(root)]
+    assert "1 of 3 runs never began: the same command again runs them" in [remark.text for remark in told(outputs)]

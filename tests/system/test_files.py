@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.system.files import StorageError, check_writable, content_digest, write_atomically, write_text
+from atbptt.system.files import StorageError, check_writable, content_digest, replacing, write_atomically, write_text
 
 
 def test_a_text_is_written_as_utf8(tmp_path: Path) -> None:
@@ -140,3 +140,37 @@ def test_a_digest_follows_what_a_file_or_folder_holds_and_not_its_name(tmp_path:
     os.utime(tmp_path / "a" / "data.txt", ns=(1, 1))
     assert content_digest(tmp_path / "a") == c
     assert content_digest(tmp_path / "none") == str(tmp_path / "none")
+
+
+def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with replacing(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+    with replacing(path) as temporary:
+        temporary.write_text("two")
+        assert path.read_text() == "one"
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_goes_wrong_changes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_file_system_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = r"file/name cannot be written: .*; what stood there before is unchanged"
+    with pytest.raises(StorageError, match=told), replacing(tmp_path / "file" / "name"):
+        raise AssertionError("not reached")

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.sweeps import Reader, Report, Run, Sweep
+from atbptt.monitor.reading import Reader, Report, Run, Sweep
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration, result
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.errors import AnalysisError
-from analysis.sweeps import Reader, Report, Sweep
+from atbptt.errors import AnalysisError
+from atbptt.monitor.reading import Reader, Report, Sweep
 from atbptt.runs import schema
 from atbptt.system import locks
 from tests.analysis.made import COMMAND, write_plan, write_status
@@ -25,9 +25,11 @@ def hold() -> Iterator[Hold]:
 
 
 @pytest.fixture
-def runs(root: Path) -> dict[str, Path]:
+def runs(outputs: Path) -> dict[str, Path]:
     """A sweep of three: one finished, one killed, one not begun."""
-    directories = {label: root / "demo" / name for label, name in (("lr=1", "a1"), ("lr=10", "b2"), ("lr=100", "c3"))}
+    directories = {
+        label: outputs / "demo" / name for label, name in (("lr=1", "a1"), ("lr=10", "b2"), ("lr=100", "c3"))
+    }
     write_status(directories["lr=1"], schema.FINISHED, sweep="first", heartbeat=1500.0)
     write_status(directories["lr=10"], schema.RUNNING, sweep="first", heartbeat=1500.0)
     return directories
@@ -41,9 +43,9 @@ def read(*paths: Path) -> Report:
     return Reader(paths).read()
 
 
-def test_a_sweep_is_its_plan_and_the_state_of_its_runs(root: Path, runs: dict[str, Path], hold: Hold) -> None:
-    folder = write_plan(root, "first", runs)
-    report = read(root)
+def test_a_sweep_is_its_plan_and_the_state_of_its_runs(outputs: Path, runs: dict[str, Path], hold: Hold) -> None:
+    folder = write_plan(outputs, "first", runs)
+    report = read(outputs)
     (sweep,) = report.sweeps
     assert (sweep.name, sweep.command, sweep.host, sweep.pid, sweep.started) == (
         "first",
@@ -57,118 +59,120 @@ def test_a_sweep_is_its_plan_and_the_state_of_its_runs(root: Path, runs: dict[st
     assert [run.last.directory for run in sweep.runs] == list(runs.values())
     assert (report.unplanned, report.problems) == ((), ())
     hold(folder)
-    assert read(root).sweeps[0].launching is True
+    assert read(outputs).sweeps[0].launching is True
 
 
 @pytest.mark.parametrize("place", [".", "demo", "demo/b2"])
 def test_only_what_is_below_the_path_is_shown_and_as_the_path_names_it(
-    root: Path, runs: dict[str, Path], place: str, monkeypatch: pytest.MonkeyPatch
+    outputs: Path, runs: dict[str, Path], place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_plan(root, "first", runs)
-    write_plan(root, "other", {"lr=2": write_status(root / "other" / "d4", schema.FINISHED)})
-    found = {run.label: str(run.last.directory) for run in read(root / place).runs}
+    write_plan(outputs, "first", runs)
+    write_plan(outputs, "other", {"lr=2": write_status(outputs / "other" / "d4", schema.FINISHED)})
+    found = {run.label: str(run.last.directory) for run in read(outputs / place).runs}
     labels = {".": [*runs], "demo": [*runs], "demo/b2": ["lr=10"]}[place]
     assert {label: found[label] for label in labels} == {label: str(runs[label]) for label in labels}
-    assert len(read(root / place).sweeps) == (2 if place == "." else 1)
-    monkeypatch.chdir(root.parent)
+    assert len(read(outputs / place).sweeps) == (2 if place == "." else 1)
+    monkeypatch.chdir(outputs.parent)
     assert str(read(Path("outputs")).runs[0].last.directory) == "outputs/demo/a1"
     assert not read(Path("outputs")).unplanned
 
 
-def test_sweeps_are_found_at_any_depth_and_in_the_folders_above(root: Path, runs: dict[str, Path]) -> None:
-    write_plan(root, "first", runs)
-    assert [sweep.name for sweep in read(root.parent).sweeps] == ["first"]
-    deep = root / "more" / "of" / "it"
+def test_sweeps_are_found_at_any_depth_and_in_the_folders_above(outputs: Path, runs: dict[str, Path]) -> None:
+    write_plan(outputs, "first", runs)
+    assert [sweep.name for sweep in read(outputs.parent).sweeps] == ["first"]
+    deep = outputs / "more" / "of" / "it"
     write_plan(deep, "second", {"lr=2": write_status(deep / "demo" / "d4", schema.FINISHED)})
-    report = read(root.parent)
+    report = read(outputs.parent)
     assert {sweep.name for sweep in report.sweeps} == {"first", "second"}
     assert not report.unplanned
 
 
-def test_through_a_link_it_is_the_same(root: Path, runs: dict[str, Path], tmp_path: Path) -> None:
-    write_plan(root, "first", runs)
-    (tmp_path / "link").symlink_to(root)
+def test_through_a_link_it_is_the_same(outputs: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    write_plan(outputs, "first", runs)
+    (tmp_path / "link").symlink_to(outputs)
     report = read(tmp_path / "link" / "demo")
     assert [str(run.last.directory) for run in report.runs] == [
         str(tmp_path / "link" / "demo" / directory.name) for directory in runs.values()
     ]
     assert [sweep.name for sweep in report.sweeps] == ["first"]
-    (tmp_path / "experiment").symlink_to(root / "demo")
-    report = read(tmp_path / "experiment", root / "demo")  # the same folder twice
+    (tmp_path / "experiment").symlink_to(outputs / "demo")
+    report = read(tmp_path / "experiment", outputs / "demo")  # the same folder twice
     assert [len(sweep.runs) for sweep in report.sweeps] == [3]
     assert len(report.runs) == 3
 
 
-def test_runs_that_no_plan_names_are_a_group_of_their_own(root: Path, runs: dict[str, Path]) -> None:
-    write_plan(root, "first", runs)
-    alone = write_status(root / "alone" / "d4", schema.FAILED, error="ValueError: no")
-    report = read(root)
+def test_runs_that_no_plan_names_are_a_group_of_their_own(outputs: Path, runs: dict[str, Path]) -> None:
+    write_plan(outputs, "first", runs)
+    alone = write_status(outputs / "alone" / "d4", schema.FAILED, error="ValueError: no")
+    report = read(outputs)
     assert [(run.label, run.last.state) for run in report.unplanned] == [("alone/d4", "failed")]
     assert [run.label for run in read(alone).unplanned] == ["d4"]
     assert len(report.runs) == 4
     shutil.rmtree(alone)
-    assert len(read(root).runs) == 3
+    assert len(read(outputs).runs) == 3
 
 
-def test_the_same_command_again_takes_the_sweep_over(root: Path, runs: dict[str, Path]) -> None:
-    write_plan(root, "second", runs, started=2000.0)
-    write_plan(root, "first", runs, started=1000.0)
-    assert [sweep.name for sweep in read(root).sweeps] == ["second"]
-    more = {**runs, "lr=3": root / "demo" / "d4"}
-    write_plan(root, "third", more, started=3000.0)
-    assert [sweep.name for sweep in read(root).sweeps] == ["third"]
-    write_plan(root, "fourth", {"other": runs["lr=1"]}, started=4000.0)
-    report = read(root)
+def test_the_same_command_again_takes_the_sweep_over(outputs: Path, runs: dict[str, Path]) -> None:
+    write_plan(outputs, "second", runs, started=2000.0)
+    write_plan(outputs, "first", runs, started=1000.0)
+    assert [sweep.name for sweep in read(outputs).sweeps] == ["second"]
+    more = {**runs, "lr=3": outputs / "demo" / "d4"}
+    write_plan(outputs, "third", more, started=3000.0)
+    assert [sweep.name for sweep in read(outputs).sweeps] == ["third"]
+    write_plan(outputs, "fourth", {"other": runs["lr=1"]}, started=4000.0)
+    report = read(outputs)
     assert [sweep.name for sweep in report.sweeps] == ["third", "fourth"]
     assert [run.label for run in report.runs] == ["other", "lr=10", "lr=100", "lr=3"]  # the latest plan names it
     # Of what the path shows: all that is left of the third is in the fourth.
     assert [sweep.name for sweep in read(runs["lr=1"]).sweeps] == ["fourth"]
 
 
-def test_a_sweep_that_is_still_launched_is_not_taken_over(root: Path, runs: dict[str, Path], hold: Hold) -> None:
-    hold(write_plan(root, "first", runs, started=1000.0))
-    write_plan(root, "second", runs, started=2000.0)
-    assert [sweep.name for sweep in read(root).sweeps] == ["first"]
-    hold(root / schema.SWEEPS / "second")
-    assert [sweep.name for sweep in read(root).sweeps] == ["first", "second"]
+def test_a_sweep_that_is_still_launched_is_not_taken_over(outputs: Path, runs: dict[str, Path], hold: Hold) -> None:
+    hold(write_plan(outputs, "first", runs, started=1000.0))
+    write_plan(outputs, "second", runs, started=2000.0)
+    assert [sweep.name for sweep in read(outputs).sweeps] == ["first"]
+    hold(outputs / schema.SWEEPS / "second")
+    assert [sweep.name for sweep in read(outputs).sweeps] == ["first", "second"]
 
 
 def test_what_an_earlier_sweep_left_waits_while_a_later_one_is_launched(
-    root: Path, runs: dict[str, Path], hold: Hold
+    outputs: Path, runs: dict[str, Path], hold: Hold
 ) -> None:
-    folder = write_plan(root, "second", runs, started=2000.0)
-    assert states(read(root).sweeps[0])["lr=10"] == "stale"
+    folder = write_plan(outputs, "second", runs, started=2000.0)
+    assert states(read(outputs).sweeps[0])["lr=10"] == "stale"
     hold(folder)
-    (sweep,) = read(root).sweeps
+    (sweep,) = read(outputs).sweeps
     assert states(sweep) == {"lr=1": "finished", "lr=10": "waiting", "lr=100": "waiting"}
     assert sweep.runs[1].last.why == "killed at epoch 2"
     assert sweep.runs[1].status.why is None
     write_status(runs["lr=10"], schema.FAILED, sweep="second", heartbeat=1900.0)  # of this sweep
     write_status(runs["lr=100"], schema.FAILED, sweep=None, heartbeat=2100.0)  # before it said whose it is
-    assert states(read(root).sweeps[0]) == {"lr=1": "finished", "lr=10": "failed", "lr=100": "failed"}
+    assert states(read(outputs).sweeps[0]) == {"lr=1": "finished", "lr=10": "failed", "lr=100": "failed"}
 
 
-def test_a_finished_run_waits_for_a_larger_budget(root: Path, runs: dict[str, Path]) -> None:
-    write_plan(root, "second", runs, epochs=5.0)
-    assert states(read(root).sweeps[0])["lr=1"] == "waiting"
+def test_a_finished_run_waits_for_a_larger_budget(outputs: Path, runs: dict[str, Path]) -> None:
+    write_plan(outputs, "second", runs, epochs=5.0)
+    assert states(read(outputs).sweeps[0])["lr=1"] == "waiting"
 
 
-def test_pending_is_what_runs_or_waits_for_a_launching_process(root: Path, runs: dict[str, Path], hold: Hold) -> None:
-    folder = write_plan(root, "first", runs)
-    assert not read(root).pending  # the one that waits waits for nobody
+def test_pending_is_what_runs_or_waits_for_a_launching_process(
+    outputs: Path, runs: dict[str, Path], hold: Hold
+) -> None:
+    folder = write_plan(outputs, "first", runs)
+    assert not read(outputs).pending  # the one that waits waits for nobody
     hold(runs["lr=10"])
     write_status(runs["lr=10"], schema.RUNNING)
-    assert read(root).pending
+    assert read(outputs).pending
     write_status(runs["lr=10"], schema.FINISHED)
-    assert not read(root).pending
+    assert not read(outputs).pending
     hold(folder)
-    assert read(root).pending
+    assert read(outputs).pending
     write_status(runs["lr=100"], schema.FINISHED)
-    assert not read(root).pending
+    assert not read(outputs).pending
 
 
-def test_broken_files_are_told_and_the_rest_is_shown(root: Path, runs: dict[str, Path]) -> None:
-    write_plan(root, "first", runs)
+def test_broken_files_are_told_and_the_rest_is_shown(outputs: Path, runs: dict[str, Path]) -> None:
+    write_plan(outputs, "first", runs)
     broken = {
         "a": "{",
         "b": "[]",
@@ -177,28 +181,28 @@ def test_broken_files_are_told_and_the_rest_is_shown(root: Path, runs: dict[str,
         "e": json.dumps({"jobs": [], "command": [], "host": "h", "pid": 1, "started": "yesterday"}),
     }
     for name, content in broken.items():
-        folder = root / schema.SWEEPS / name
+        folder = outputs / schema.SWEEPS / name
         folder.mkdir()
         (folder / schema.PLAN).write_text(content)
-    (root / schema.SWEEPS / "without a plan").mkdir()
+    (outputs / schema.SWEEPS / "without a plan").mkdir()
     (runs["lr=10"] / schema.STATUS).write_text("{")
-    report = read(root)
+    report = read(outputs)
     assert [sweep.name for sweep in report.sweeps] == ["first"]
     assert states(report.sweeps[0])["lr=10"] == "unknown"
     plans = [problem for problem in report.problems if problem.endswith("; sweep skipped")]
     assert [problem.split(": ")[0] for problem in plans] == [
-        str(root / schema.SWEEPS / name / schema.PLAN) for name in broken
+        str(outputs / schema.SWEEPS / name / schema.PLAN) for name in broken
     ]
     assert plans[2].endswith("plan.json: lacks 'command'; sweep skipped")
     (other,) = [problem for problem in report.problems if problem not in plans]
     assert other.startswith(f"{runs['lr=10']}/status.json: Expecting property name")
 
 
-def test_the_same_reader_sees_what_is_new(root: Path, runs: dict[str, Path]) -> None:
-    reader = Reader([root])
+def test_the_same_reader_sees_what_is_new(outputs: Path, runs: dict[str, Path]) -> None:
+    reader = Reader([outputs])
     assert len(reader.read().unplanned) == 2
-    write_plan(root, "first", runs)
-    alone = write_status(root / "alone" / "d4", schema.FINISHED)
+    write_plan(outputs, "first", runs)
+    alone = write_status(outputs / "alone" / "d4", schema.FINISHED)
     report = reader.read()
     assert [states(sweep)["lr=100"] for sweep in report.sweeps] == ["waiting"]
     assert [run.label for run in report.unplanned] == ["alone/d4"]
@@ -207,35 +211,35 @@ def test_the_same_reader_sees_what_is_new(root: Path, runs: dict[str, Path]) -> 
     report = reader.read()
     assert states(report.sweeps[0])["lr=100"] == "failed"
     assert not report.unplanned
-    shutil.rmtree(root / schema.SWEEPS)
+    shutil.rmtree(outputs / schema.SWEEPS)
     assert not reader.read().sweeps
 
 
 def test_a_plan_and_ended_runs_are_read_once(
-    root: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_plan(root, "first", runs)
-    reader = Reader([root])
+    write_plan(outputs, "first", runs)
+    reader = Reader([outputs])
     before = reader.read()
     plans: list[object] = []
-    monkeypatch.setattr("analysis.sweeps._plan", lambda *arguments: plans.append(arguments))
+    monkeypatch.setattr("atbptt.monitor.reading._plan", lambda *arguments: plans.append(arguments))
     after = reader.read()
     assert not plans
     assert after.sweeps[0].runs[0].last is before.sweeps[0].runs[0].last
     assert after == before
 
 
-def test_bad_paths(root: Path, tmp_path: Path) -> None:
+def test_bad_paths(outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="nowhere: does not exist"):
         Reader([tmp_path / "nowhere"])
     (tmp_path / "file").touch()
     with pytest.raises(AnalysisError, match="file: is a file; give a run directory or a folder of them"):
         Reader([tmp_path, tmp_path / "file"])
-    root.mkdir()
+    outputs.mkdir()
     with pytest.raises(AnalysisError, match="outputs: no runs here or below, and no sweep that plans any"):
-        read(root)
+        read(outputs)
 
 
-def test_a_sweep_of_which_nothing_has_begun_is_shown(root: Path) -> None:
-    write_plan(root, "first", {"lr=1": root / "demo" / "a1"})
-    assert states(read(root).sweeps[0]) == {"lr=1": "waiting"}
+def test_a_sweep_of_which_nothing_has_begun_is_shown(outputs: Path) -> None:
+    write_plan(outputs, "first", {"lr=1": outputs / "demo" / "a1"})
+    assert states(read(outputs).sweeps[0]) == {"lr=1": "waiting"}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.errors import AnalysisError
+from atbptt.errors import AnalysisError
 from atbptt.runs import UNKNOWN, WAITING, RunStatus, read_run, reason
 from atbptt.runs.schema import FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import locks

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from analysis import RunsWarning, load_status, status
-from analysis.status import blocks, print_status, seconds_left, watch_status
-from analysis.sweeps import Report, Run, Sweep
+from atbptt.monitor import display as status
+from atbptt.monitor.display import blocks, print_status, seconds_left, watch_status
+from atbptt.monitor.reading import Report, Run, Sweep
 from atbptt.runs import schema
 from atbptt.runs.status import RunStatus
 from atbptt.system import locks
@@ -189,24 +188,24 @@ def test_runs_that_nobody_will_launch_take_no_time() -> None:
     assert seconds_left(sweep(run("a", "running", sweep="another"), launching=False)) is None
 
 
-def test_print_status_of_run_directories(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    long, short = root / "demo" / "a1", root / "demo" / "a2"
+def test_print_status_of_run_directories(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long, short = outputs / "demo" / "a1", outputs / "demo" / "a2"
     write_status(long, schema.FAILED, error="ValueError: " + "x" * 200)
     write_status(short, schema.FAILED, error="ValueError: no")
-    write_plan(root, "first", {"lr=1": long, "lr=2": short})
-    (write_status(root / "demo" / "b2", schema.FINISHED) / schema.STATUS).write_text("{")
-    print_status([root])
+    write_plan(outputs, "first", {"lr=1": long, "lr=2": short})
+    (write_status(outputs / "demo" / "b2", schema.FINISHED) / schema.STATUS).write_text("{")
+    print_status([outputs])
     out, err = capsys.readouterr()
     assert "\n  failed  lr=1  ValueError: " + "x" * 200 + "\n" in out  # a pipe has room for all
     assert not any(line.endswith(" ") for line in out.splitlines())
-    assert err.startswith(f"warning: {root}/demo/b2/status.json: ")
+    assert err.startswith(f"warning: {outputs}/demo/b2/status.json: ")
 
 
 @pytest.fixture
-def watched(root: Path, hold: Hold) -> dict[str, Path]:
+def watched(outputs: Path, hold: Hold) -> dict[str, Path]:
     """A sweep that is launched: one run runs, the other waits."""
-    runs = {label: root / "demo" / name for label, name in (("lr=1", "a1"), ("lr=10", "b2"))}
-    hold(write_plan(root, "first", runs))
+    runs = {label: outputs / "demo" / name for label, name in (("lr=1", "a1"), ("lr=10", "b2"))}
+    hold(write_plan(outputs, "first", runs))
     hold(write_status(runs["lr=1"], schema.RUNNING, epoch=1.0))
     return runs
 
@@ -218,11 +217,11 @@ def script(*steps: Callable[[], object]) -> Callable[[float], None]:
 
 
 def test_watching_without_a_terminal_prints_a_block_for_each_change(
-    root: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = watched.values()
     watch_status(
-        [root],
+        [outputs],
         sleep=script(
             lambda: None,
             lambda: write_status(first, schema.RUNNING, epoch=2.0),  # progress alone is not worth a block
@@ -239,7 +238,7 @@ def test_watching_without_a_terminal_prints_a_block_for_each_change(
 
 
 def test_progress_alone_is_printed_from_time_to_time(
-    root: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status, "BLOCK_SECONDS", 3 * status.WATCH_SECONDS)
     first, second = watched.values()
@@ -249,21 +248,21 @@ def test_progress_alone_is_printed_from_time_to_time(
         write_status(second, schema.FINISHED)
 
     steps = [lambda: write_status(first, schema.RUNNING, epoch=2.0), *[lambda: None] * 5, end]
-    watch_status([root], sleep=script(*steps))
+    watch_status([outputs], sleep=script(*steps))
     printed = capsys.readouterr().out.split("--- ")[1:]
     assert ["1.0 / 4" in printed[0], "2.0 / 4" in printed[1], "2 of 2 finished" in printed[2]] == [True] * 3
     assert len(printed) == 3  # not one more for what has not changed
 
 
-def test_watching_ends_with_ctrl_c(root: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_watching_ends_with_ctrl_c(outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    watch_status([root], sleep=interrupt)
+    watch_status([outputs], sleep=interrupt)
     assert f"{len(watched)} finished" in capsys.readouterr().out
 
 
-def test_a_terminal_is_refreshed(root: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_refreshed(outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)
     monkeypatch.setattr(status, "_console", lambda: terminal)
     first, second = watched.values()
@@ -271,51 +270,9 @@ def test_a_terminal_is_refreshed(root: Path, watched: dict[str, Path], monkeypat
     def end() -> None:
         write_status(first, schema.FINISHED)
         write_status(second, schema.FINISHED)
-        (write_status(root / "demo" / "c3", schema.FINISHED) / schema.STATUS).write_text("{")
+        (write_status(outputs / "demo" / "c3", schema.FINISHED) / schema.STATUS).write_text("{")
 
-    watch_status([root], sleep=script(lambda: write_status(first, schema.RUNNING, epoch=2.0), end))
+    watch_status([outputs], sleep=script(lambda: write_status(first, schema.RUNNING, epoch=2.0), end))
     out = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert out.index("1.0 / 4") < out.index("2.0 / 4") < out.index("2 of 2 finished")
     assert "warning: " in out
-
-
-def test_load_status_has_a_column_for_what_is_observed(sweep_of_states: Path) -> None:
-    with pytest.warns(RunsWarning, match=r"status.json: .*; state unknown"):
-        frame = load_status(sweep_of_states).set_index("experiment_id")
-    assert frame["state"].fillna("?").to_dict() == {
-        "a": "finished",
-        "b": "failed",
-        "c": "running",
-        "d": "stale",
-        "e": "interrupted",
-        "f": "waiting",
-        "g": "?",
-    }
-    assert frame.loc["b", "error"] == "ValueError: no"
-    assert frame.loc["d", "error"] == "killed at epoch 2"
-    assert frame.loc["a", ["epoch", "epochs", "best", "best_epoch"]].tolist() == [4.0, 4.0, 1.25, 1.5]
-    assert frame.loc["c", ["attempt", "pid", "host", "monitor"]].tolist() == [1, 4711, "node1.cluster", "valid_ppl"]
-    assert frame["seconds_left"].dropna().to_dict() == {"c": 10.0}
-
-
-def test_the_types_of_load_status_do_not_depend_on_the_runs(sweep_of_states: Path) -> None:
-    with pytest.warns(RunsWarning):
-        types = load_status(sweep_of_states).dtypes.to_dict()
-    for name in ("a", "b", "f"):
-        assert load_status(sweep_of_states / "demo" / name).dtypes.to_dict() == types
-
-
-@pytest.fixture
-def sweep_of_states(root: Path, write_run: Callable[..., Path], hold: Hold) -> Path:
-    """A run of each state."""
-    for name in "abcdefg":
-        write_run(name, {"valid_ppl": [1.5]})
-    folder = root / "demo"
-    write_status(folder / "a", schema.FINISHED)
-    write_status(folder / "b", schema.FAILED, error="ValueError: no")
-    hold(write_status(folder / "c", schema.RUNNING))
-    write_status(folder / "d", schema.RUNNING)
-    write_status(folder / "e", schema.INTERRUPTED)
-    (folder / "f" / schema.STATUS).unlink()
-    (folder / "g" / schema.STATUS).write_text(json.dumps({"state": "dancing"}))
-    return root

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from atbptt.monitor.progress import ROWS, Watch, current, headline, running_table
 from atbptt.planning import Job
-from atbptt.progress import ROWS, Watch, current, headline, running_table
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.status import RunStatus, read_run
@@ -133,7 +133,7 @@ def test_without_a_terminal_each_change_is_one_line(jobs: list[Job]) -> None:
 def test_without_a_terminal_a_line_from_time_to_time_says_how_far(
     jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atbptt.progress.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("atbptt.monitor.progress.LINE_SECONDS", 0.0)
     console = Console(file=io.StringIO(), width=60)
     beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
     watch = Watch(jobs, console, SWEEP)

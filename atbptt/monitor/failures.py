@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from analysis.sweeps import Reader, Run
+from atbptt.monitor.reading import Reader, Run
 from atbptt.runs import STALE, reason
 from atbptt.runs.schema import FAILED, OUTPUT, TRACEBACK
 

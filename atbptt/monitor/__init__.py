@@ -1,0 +1,19 @@
+"""What of a sweep runs, waits or failed, and why, read from its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atbptt.monitor.display import (
+        print_status as print_status,
+        seconds_left as seconds_left,
+        watch_status as watch_status,
+    )
+    from atbptt.monitor.failures import print_failures as print_failures, trace_and_output as trace_and_output
+    from atbptt.monitor.progress import STYLES as STYLES, Watch as Watch
+    from atbptt.monitor.reading import Reader as Reader, Report as Report, Run as Run, Sweep as Sweep
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

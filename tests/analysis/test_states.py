@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from analysis import RunsWarning, load_status
+from atbptt.runs import schema
+from atbptt.system import locks
+from tests.analysis.made import write_status
+
+Hold = Callable[[Path], object]
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """`hold(directory)` holds the lock of a run or a sweep until the test ends."""
+    with ExitStack() as held:
+        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
+
+
+def test_load_status_has_a_column_for_what_is_observed(sweep_of_states: Path) -> None:
+    with pytest.warns(RunsWarning, match=r"status.json: .*; state unknown"):
+        frame = load_status(sweep_of_states).set_index("experiment_id")
+    assert frame["state"].fillna("?").to_dict() == {
+        "a": "finished",
+        "b": "failed",
+        "c": "running",
+        "d": "stale",
+        "e": "interrupted",
+        "f": "waiting",
+        "g": "?",
+    }
+    assert frame.loc["b", "error"] == "ValueError: no"
+    assert frame.loc["d", "error"] == "killed at epoch 2"
+    assert frame.loc["a", ["epoch", "epochs", "best", "best_epoch"]].tolist() == [4.0, 4.0, 1.25, 1.5]
+    assert frame.loc["c", ["attempt", "pid", "host", "monitor"]].tolist() == [1, 4711, "node1.cluster", "valid_ppl"]
+    assert frame["seconds_left"].dropna().to_dict() == {"c": 10.0}
+
+
+def test_the_types_of_load_status_do_not_depend_on_the_runs(sweep_of_states: Path) -> None:
+    with pytest.warns(RunsWarning):
+        types = load_status(sweep_of_states).dtypes.to_dict()
+    for name in ("a", "b", "f"):
+        assert load_status(sweep_of_states / "demo" / name).dtypes.to_dict() == types
+
+
+@pytest.fixture
+def sweep_of_states(outputs: Path, write_run: Callable[..., Path], hold: Hold) -> Path:
+    """A run of each state."""
+    for name in "abcdefg":
+        write_run(name, {"valid_ppl": [1.5]})
+    folder = outputs / "demo"
+    write_status(folder / "a", schema.FINISHED)
+    write_status(folder / "b", schema.FAILED, error="ValueError: no")
+    hold(write_status(folder / "c", schema.RUNNING))
+    write_status(folder / "d", schema.RUNNING)
+    write_status(folder / "e", schema.INTERRUPTED)
+    (folder / "f" / schema.STATUS).unlink()
+    (folder / "g" / schema.STATUS).write_text(json.dumps({"state": "dancing"}))
+    return outputs

@@ -39,7 +39,7 @@ test-browser: env
 	$(RUN) -m pytest -m browser tests/browser
 
 test-slurm: env
-	$(RUN) -m pytest -m slurm tests/slurm
+	$(RUN) -m pytest -m slurm tests/sweeps/slurm
 
 torture: env
 	$(RUN) -m tests.torture --kills 50

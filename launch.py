@@ -24,8 +24,7 @@ with needed_by("python launch.py"):
     import hydra
     from omegaconf import DictConfig
 
-    from atbptt.command import leave, main
-    from atbptt.launching import job
+    from atbptt.sweeps import job, leave, main
 
 CONF = Path(__file__).resolve().parent / "conf"
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 
-from atbptt.isolation import RunProcess
-from atbptt.planning import plan
 from atbptt.runs import Origin, schema
+from atbptt.sweeps import RunProcess, plan
 from atbptt.training import run
 from benchmarks.composing import settings_of
 from benchmarks.machine import ROOT

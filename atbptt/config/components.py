@@ -47,6 +47,11 @@ class Component:
     target: str
     arguments: dict[str, Any]
 
+    @property
+    def module(self) -> str:
+        """The module that the class is defined in."""
+        return _locate(self.group, self.target).__module__
+
     def data_digest(self) -> str | None:
         """A digest of the data that an argument named `path` leads to, None where there is no such argument.
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.monitor.display import (
+        STYLES as STYLES,
         print_status as print_status,
         seconds_left as seconds_left,
         watch_status as watch_status,
     )
     from atbptt.monitor.failures import print_failures as print_failures, trace_and_output as trace_and_output
-    from atbptt.monitor.progress import STYLES as STYLES, Watch as Watch
+    from atbptt.monitor.progress import Watch as Watch
     from atbptt.monitor.reading import Reader as Reader, Report as Report, Run as Run, Sweep as Sweep
 else:
     from atbptt.lazy import exports

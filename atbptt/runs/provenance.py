@@ -17,7 +17,7 @@ import torch
 
 from atbptt.training import available_cores
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
 
 

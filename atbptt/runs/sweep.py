@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from atbptt.config import Settings, validated
-from atbptt.planning import Job
 from atbptt.runs import schema
 from atbptt.runs.provenance import Origin, code
+from atbptt.sweeps import Job
 from atbptt.system import StorageError, locks, write_text
 
 PLAN_VARIABLE = "ATBPTT_PLAN"  # where the jobs of a sweep find its plan

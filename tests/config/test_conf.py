@@ -16,7 +16,7 @@ from atbptt.models.states import tensors
 from atbptt.training.experiment import build
 from atbptt.truncation.full import BEYOND_ANY_STREAM
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "experiment", "size", "arm")
 OPTIONS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option in options]

@@ -26,7 +26,7 @@ import yaml
 from atbptt.config.composing import read_command
 from atbptt.config.settings import Settings, validated
 from atbptt.errors import ConfigError
-from atbptt.planning import plan
+from atbptt.sweeps.planning import plan
 from atbptt.training.experiment import run
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from atbptt.config.settings import Settings
-from atbptt.planning import Job
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import code
 from atbptt.runs.sweep import PLAN_VARIABLE, SweepDirectory, planned
+from atbptt.sweeps.planning import Job
 from atbptt.system import locks
 from atbptt.system.files import StorageError
 

@@ -462,7 +462,7 @@ def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[str, ...]
 ) -> None:
     """Classes and YAML that live outside the package, composed as launch.py composes them."""
-    from atbptt.planning import plan
+    from atbptt.sweeps.planning import plan
 
     (tmp_path / "mine.py").write_text(USERS_CODE)
     monkeypatch.syspath_prepend(tmp_path)

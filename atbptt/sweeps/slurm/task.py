@@ -14,8 +14,8 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, open_dict
 from submitit.slurm.slurm import SlurmJobEnvironment
 
-from atbptt import isolation
-from atbptt.slurm.queue import SlurmError, state_of
+from atbptt.sweeps import process
+from atbptt.sweeps.slurm.queue import SlurmError, state_of
 
 # A job that Slurm ends is killed when Slurm's own patience is over: this is only more than any cluster's.
 END_SECONDS = 3600.0
@@ -58,11 +58,11 @@ class SlurmTask:
     def checkpoint(self, number: int) -> submitit.helpers.DelayedSubmission:
         """Have the run store a checkpoint and end, before submitit requeues the job."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the requeueing brings about
-        isolation.end_children(self.end_seconds)
+        process.end_children(self.end_seconds)
         return submitit.helpers.DelayedSubmission(self, number)
 
     def _end(self, _: int, __: FrameType | None) -> None:
-        isolation.end_children(END_SECONDS)
+        process.end_children(END_SECONDS)
         try:
             state = state_of(submitit.JobEnvironment().job_id)
         except SlurmError:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atbptt.slurm.queue import (
+from atbptt.sweeps.slurm.queue import (
     CERTAIN_ANSWERS,
     QueuedJob,
     SlurmError,
@@ -15,7 +15,7 @@ from atbptt.slurm.queue import (
     state_of,
     told,
 )
-from tests.slurm.conftest import MadeUpSlurm
+from tests.sweeps.slurm.conftest import MadeUpSlurm
 
 RUNNING, PENDING = QueuedJob("RUNNING", "None"), QueuedJob("PENDING", "Resources")
 
@@ -94,7 +94,7 @@ def test_jobs_that_cannot_start_are_told_once_and_by_reason() -> None:
 
 
 def test_many_jobs_are_cancelled_a_part_at_a_time(made_up: MadeUpSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atbptt.slurm.queue.IDS_AT_ONCE", 2)
+    monkeypatch.setattr("atbptt.sweeps.slurm.queue.IDS_AT_ONCE", 2)
     cancel({"12_0", "12_1", "9"})
     assert made_up.calls == ["scancel --quiet 12_0 12_1", "scancel --quiet 9"]
 

@@ -1,6 +1,6 @@
 """Each run in a process of its own: whatever ends it ends nothing else, and is told.
 
-The processes are forked from one that has imported all they need (Python's fork server, see `nursery`), which takes
+The processes are forked from one that has imported all they need (Python's fork server, see `preload`), which takes
 milliseconds. A run's process ends by itself, with a checkpoint, when the one that started it is gone.
 """
 
@@ -28,7 +28,7 @@ from atbptt.runs import BusyError, Origin, RunDirectory, schema
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 from atbptt.training import run
 
-WANTED_VARIABLE = "ATBPTT_NURSERY"  # JSON: sys.path of who launches, modules to import, its script
+WANTED_VARIABLE = "ATBPTT_PRELOAD"  # JSON: sys.path of who launches, modules to import, its script
 # What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.
 LATE = ("torch._dynamo", "pandas", "pyarrow.pandas_compat")
 BUSY = "busy"  # an outcome besides the states of schema: another process works on the run
@@ -61,15 +61,15 @@ def prepare(modules: Iterable[str] = ()) -> None:
     wanted = {
         "path": [os.path.abspath(folder) for folder in sys.path],
         "modules": [*LATE, *modules],
-        "script": spawn.get_preparation_data("nursery").get("init_main_from_path"),
+        "script": spawn.get_preparation_data("preload").get("init_main_from_path"),
     }
     os.environ[WANTED_VARIABLE] = json.dumps(wanted)
-    here = str(Path(__file__).parents[1])  # the package need not be installed
+    here = str(Path(__file__).parents[2])  # the package need not be installed
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
-    _context.set_forkserver_preload(["atbptt.nursery"])
-    # The server inherits that, until the nursery is imported.
+    _context.set_forkserver_preload(["atbptt.sweeps.preload"])
+    # The server inherits that, until `preload` is imported.
     with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
         ensure_running()
 
@@ -223,7 +223,7 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
     # can be ended with it.
     os.setpgid(0, 0)
     for number in HEEDED:
-        signal.signal(number, signal.SIG_DFL)  # the nursery ignores them
+        signal.signal(number, signal.SIG_DFL)  # `preload` ignores them
     with listening() as told:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from atbptt.errors import ConfigError, listed, require, show
-from atbptt.slurm.queue import SlurmError, largest_array, partitions
+from atbptt.sweeps.slurm.queue import SlurmError, largest_array, partitions
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "srun")
 # The option that a refusal is about, by words in Slurm's text.

@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atbptt import isolation
 from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
-from atbptt.isolation import Outcome
-from atbptt.launching import launch, modules_of, prepared_launcher
 from atbptt.monitor import STYLES, Watch
-from atbptt.planning import Plan, plan
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration, read_run, result, schema
+from atbptt.sweeps import process
+from atbptt.sweeps.launching import launch, modules_of, prepared_launcher
+from atbptt.sweeps.planning import Plan, plan
+from atbptt.sweeps.process import Outcome
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
@@ -130,7 +130,7 @@ def leave(code: int) -> NoReturn:
 def prepare(planned: Plan) -> None:
     """While the plan is checked, have what its runs need imported where they will be forked from."""
     if planned.local and planned.ahead and not planned.preview:
-        isolation.prepare(modules_of(job.settings for job in planned.ahead))
+        process.prepare(modules_of(job.settings for job in planned.ahead))
 
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from atbptt.runs import schema
-from atbptt.slurm.jobs import SlurmJob, read_jobs
-from atbptt.slurm.queue import QueuedJob, queued_jobs
+from atbptt.sweeps.slurm.jobs import SlurmJob, read_jobs
+from atbptt.sweeps.slurm.queue import QueuedJob, queued_jobs
 from tests.comparing import differences
 from tests.launched import Sweep
 

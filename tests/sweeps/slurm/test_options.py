@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.slurm.options import check_slurm, reached, refused
-from atbptt.slurm.queue import SlurmError
-from tests.slurm.conftest import MadeUpSlurm
+from atbptt.sweeps.slurm.options import check_slurm, reached, refused
+from atbptt.sweeps.slurm.queue import SlurmError
+from tests.sweeps.slurm.conftest import MadeUpSlurm
 
 OPTIONS: dict[str, Any] = {
     "nodes": 1,

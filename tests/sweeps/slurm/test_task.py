@@ -11,10 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from atbptt import isolation
 from atbptt.config.composing import composer
-from atbptt.slurm.queue import SlurmError
-from atbptt.slurm.task import SlurmTask
+from atbptt.sweeps import process
+from atbptt.sweeps.slurm.queue import SlurmError
+from atbptt.sweeps.slurm.task import SlurmTask
 
 seen: list[tuple[int, str, float]] = []
 
@@ -46,7 +46,7 @@ def task(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmTask]:
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the job's run was given to end, each time it was told to."""
     times: list[float] = []
-    monkeypatch.setattr(isolation, "end_children", times.append)
+    monkeypatch.setattr(process, "end_children", times.append)
     return times
 
 
@@ -82,7 +82,7 @@ def test_a_job_that_slurm_ends_ends_once_its_run_has(
             raise SlurmError("squeue: no")
         return state
 
-    monkeypatch.setattr("atbptt.slurm.task.state_of", state_of)
+    monkeypatch.setattr("atbptt.sweeps.slurm.task.state_of", state_of)
     task.task = preempted
     with pytest.raises(SystemExit) as left:
         task(7)
@@ -94,7 +94,7 @@ def test_a_job_that_slurm_ends_ends_once_its_run_has(
 def test_a_job_in_its_time_of_grace_asks_to_be_requeued(
     task: SlurmTask, ended: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atbptt.slurm.task.state_of", lambda _: "RUNNING")
+    monkeypatch.setattr("atbptt.sweeps.slurm.task.state_of", lambda _: "RUNNING")
     asked: list[int] = []
     signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))  # submitit's
     task.task = preempted

@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from atbptt.config import SUPPLIED, Command, Settings, composer, validated
 from atbptt.errors import ConfigError, show_warning
-from atbptt.isolation import RunProcess
-from atbptt.planning import Job
 from atbptt.runs import Origin, RunDirectory, planned
+from atbptt.sweeps.planning import Job
+from atbptt.sweeps.process import RunProcess
 from atbptt.system import StoppedError
 from atbptt.training import run
 
@@ -80,8 +80,7 @@ def prepared_launcher(command: Command, folder: Path) -> Iterator[tuple[Launcher
 
 def modules_of(runs: Iterable[Settings]) -> list[str]:
     """The modules of the classes that runs are made of, and what launched them."""
-    targets = dict.fromkeys(run.component(group).target for run in runs for group in SUPPLIED)
-    return [__name__, *dict.fromkeys(target.rpartition(".")[0] for target in targets)]
+    return [__name__, *dict.fromkeys(run.component(group).module for run in runs for group in SUPPLIED)]
 
 
 def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:

@@ -18,7 +18,7 @@ from atbptt.system import check_writable
 from atbptt.training import build, build_policy, build_task, check_device
 from atbptt.truncation import Policy, check_scheme
 
-ON_A_CLUSTER = "atbptt.slurm.launcher.SlurmLauncher"
+ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # What does not decide whether the parts can be built and fit together; of the policy see `POLICY_ASKS`.
 BESIDES_PARTS = {
     *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),

@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 
 from atbptt.config.composing import read_command
 from atbptt.config.settings import Settings
-from atbptt.launching import launch, modules_of, prepared_launcher
-from atbptt.local import LocalLauncher
-from atbptt.planning import Job
 from atbptt.runs.directory import RunDirectory
+from atbptt.sweeps.launching import launch, modules_of, prepared_launcher
+from atbptt.sweeps.local import LocalLauncher
+from atbptt.sweeps.planning import Job
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,12 @@ def test_jobs_get_their_overrides_without_hydras_own(settings: Callable[..., Set
 
 def test_the_modules_of_a_runs_classes_are_known(settings: Callable[..., Settings]) -> None:
     found = modules_of([settings(), settings("truncation=adaptive")])
-    assert {"atbptt.launching", "atbptt.models.networks", "atbptt.datasets", "atbptt.truncation", "torch.optim"} <= set(
-        found
-    )
+    assert {
+        "atbptt.sweeps.launching",
+        "atbptt.models.networks",
+        "atbptt.datasets.copy",
+        "atbptt.truncation.fixed",
+        "atbptt.truncation.adaptive",
+        "torch.optim.sgd",
+    } <= set(found)
     assert len(found) == len(set(found))

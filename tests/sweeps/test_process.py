@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt import isolation
 from atbptt.config.settings import Settings
-from atbptt.isolation import Outcome, RunProcess, end_children
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin
+from atbptt.sweeps.process import Outcome, RunProcess, end_children
 
 Make = Callable[..., Settings]
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
@@ -105,7 +104,7 @@ def test_memory_that_ran_out_is_told(settings: Make, start: Start, monkeypatch: 
     """By the system's count of processes that it killed for it."""
     process = start(settings(LONG))
     until(lambda: trains(process))
-    monkeypatch.setattr(isolation, "_out_of_memory_kills", lambda: 10**9)
+    monkeypatch.setattr("atbptt.sweeps.process._out_of_memory_kills", lambda: 10**9)
     os.kill(pid_of(process), signal.SIGKILL)
     assert process.wait() == Outcome("failed", "out of memory: the system killed its process (SIGKILL)")
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from atbptt.slurm.signals import Signals
+from atbptt.sweeps.slurm.signals import Signals
 from atbptt.system.signals import LeftRunningError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from atbptt.runs import schema
-from atbptt.slurm.queue import QueuedJob
+from atbptt.sweeps.slurm.queue import QueuedJob
 from atbptt.system import locks, write_text
 
 NAME = "slurm.json"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from atbptt import planning
-from atbptt.command import ended, main
-from atbptt.isolation import Outcome
 from atbptt.runs import schema
 from atbptt.runs.status import STALE, WAITING, RunStatus
+from atbptt.sweeps import planning
+from atbptt.sweeps.command import ended, main
+from atbptt.sweeps.process import Outcome
 from atbptt.system.signals import ENDING, STORING
 
 
@@ -62,7 +62,7 @@ def test_what_hydra_answers_keeps_its_exit_code(
 
 def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: Path) -> None:
     code = "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); "
-    code += "from atbptt.command import leave; print('done'); leave(3)"
+    code += "from atbptt.sweeps.command import leave; print('done'); leave(3)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=45)
     assert (done.returncode, done.stdout) == (3, "done\n")
 

@@ -17,15 +17,15 @@ from hydra.utils import instantiate
 
 from atbptt.config.composing import composer
 from atbptt.errors import ConfigError
-from atbptt.launching import job
 from atbptt.runs import schema
 from atbptt.runs.sweep import PLAN_VARIABLE
-from atbptt.slurm import launcher as module
-from atbptt.slurm.jobs import read_jobs
-from atbptt.slurm.launcher import SlurmLauncher, counted
+from atbptt.sweeps.launching import job
+from atbptt.sweeps.slurm import launcher as module
+from atbptt.sweeps.slurm.jobs import read_jobs
+from atbptt.sweeps.slurm.launcher import SlurmLauncher, counted
 from atbptt.system import locks
 from atbptt.system.signals import LeftRunningError
-from tests.slurm.conftest import MadeUpSlurm
+from tests.sweeps.slurm.conftest import MadeUpSlurm
 
 Make = Callable[..., SlurmLauncher]
 

@@ -20,7 +20,7 @@ for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, sig
 
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # whether there is a GPU, without a context on it
 
-from atbptt.isolation import WANTED_VARIABLE  # noqa: E402  (takes seconds, in which a signal may come)
+from atbptt.sweeps.process import WANTED_VARIABLE  # noqa: E402  (takes seconds, in which a signal may come)
 
 _wanted = json.loads(os.environ[WANTED_VARIABLE])
 sys.path[:] = _wanted["path"]  # Python's fork server does not have the folder of the script

@@ -13,8 +13,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from atbptt.isolation import Outcome, RunProcess
 from atbptt.runs import planned, schema
+from atbptt.sweeps.process import Outcome, RunProcess
 from atbptt.system import ENDING, STORING, handled
 from atbptt.training import available_cores
 
@@ -24,7 +24,7 @@ TRIES = 3  # of a run that could not be started, or that an orphan of the same s
 
 
 class LocalLauncher(Launcher):
-    """Runs jobs side by side on this machine, each in a process of its own (see `atbptt.isolation`).
+    """Runs jobs side by side on this machine, each in a process of its own (see `atbptt.sweeps.process`).
 
     Arguments:
         n_jobs: as many at once; -1 for one a core.

@@ -22,13 +22,13 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from atbptt.isolation import Outcome
 from atbptt.runs import PLAN_VARIABLE, schema
-from atbptt.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
-from atbptt.slurm.options import check_slurm, reached, refused
-from atbptt.slurm.queue import SlurmError, Waiting, cancel, largest_array, queued_jobs, told
-from atbptt.slurm.signals import Signals
-from atbptt.slurm.task import SlurmTask
+from atbptt.sweeps.process import Outcome
+from atbptt.sweeps.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
+from atbptt.sweeps.slurm.options import check_slurm, reached, refused
+from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, largest_array, queued_jobs, told
+from atbptt.sweeps.slurm.signals import Signals
+from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError
 
 POLL_SECONDS = 4.0  # between questions to Slurm ...

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atbptt import planning
 from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
-from atbptt.planning import POLICY_ASKS, Job, Plan, plan
+from atbptt.sweeps import planning
+from atbptt.sweeps.planning import POLICY_ASKS, Job, Plan, plan
 from atbptt.training.checks import check_probe
 from atbptt.training.experiment import build_task, run
 

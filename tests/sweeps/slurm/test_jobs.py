@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from atbptt.runs import schema
-from atbptt.slurm.jobs import NAME, SlurmJob, read_jobs, read_plan, still_queued, write_jobs
-from atbptt.slurm.queue import QueuedJob
+from atbptt.sweeps.slurm.jobs import NAME, SlurmJob, read_jobs, read_plan, still_queued, write_jobs
+from atbptt.sweeps.slurm.queue import QueuedJob
 from atbptt.system import locks
 
 

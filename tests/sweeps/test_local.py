@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from atbptt import local
-from atbptt.isolation import Outcome
-from atbptt.local import LocalLauncher
+from atbptt.sweeps import local
+from atbptt.sweeps.local import LocalLauncher
+from atbptt.sweeps.process import Outcome
 from atbptt.system.signals import ENDING, STORING
 
 FINISHED = Outcome("finished", "")

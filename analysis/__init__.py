@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.curves import compare as compare, cumulative_best as cumulative_best, mean_curve as mean_curve
-    from analysis.loading import (
+    from analysis.loading.frames import (
         RunsWarning as RunsWarning,
         load as load,
         load_gradients as load_gradients,
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         load_predictions as load_predictions,
         load_status as load_status,
     )
+    from analysis.loading.results import Results as Results
     from analysis.pairs import paired_differences as paired_differences
-    from analysis.results import Results as Results
     from analysis.statistics import (
         best_validation as best_validation,
         labels as labels,

@@ -13,7 +13,7 @@ from atbptt.errors import AnalysisError
 from atbptt.system import StorageError, needed_by
 
 if TYPE_CHECKING:
-    from analysis.results import Results
+    from analysis.loading import Results
 
 PATHS_HELP = "run directories, or folders with runs below them: an experiment, outputs/"
 FORMATS = ("terminal", "markdown", "latex", "csv")
@@ -76,7 +76,7 @@ def _failures(options: argparse.Namespace) -> None:
 
 
 def _compact(options: argparse.Namespace) -> None:
-    from analysis.compacting import compact
+    from analysis.loading import compact
 
     for written in compact(options.path):
         print(f"{written.path}: {written.runs} runs, {written.rows:,} rows")
@@ -93,7 +93,7 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _results(options: argparse.Namespace) -> Results:
-    from analysis.results import Results
+    from analysis.loading import Results
 
     return Results(options.path)
 

@@ -18,8 +18,8 @@ from analysis.cells import (
     signed,
 )
 from analysis.curves import AXES, common_range, cumulative_best, mean_curve
+from analysis.loading import Results
 from analysis.pairs import paired_differences
-from analysis.results import Results
 from analysis.statistics import GROUPED, ID, Group, comparable, format_value, options_of, policies, settings
 from analysis.targets import default_target, summarize_targets
 from analysis.uncertainty import INTERVAL_RUNS, LEVEL

@@ -11,8 +11,7 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from analysis.results import Results
-from analysis.rows import ID
+from analysis.loading import ID, Results
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS_SCHEMA
 from atbptt.system import replacing

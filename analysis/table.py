@@ -13,9 +13,9 @@ from rich.text import Text
 from analysis import formats
 from analysis.cells import Table, assembled, column, interval, mean_sd, measure_name, moments, setting_columns, short
 from analysis.comparisons import equal_work_table, paired_table, target_table
+from analysis.loading import Results
 from analysis.published import Experiment, Value, differences, experiment, published
 from analysis.remarks import file_patterns, remarks
-from analysis.results import Results
 from analysis.statistics import (
     COMPANIONS,
     KEY_OF_POLICY,

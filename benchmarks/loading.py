@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from analysis.compacted import COMPACT
+from analysis.loading import COMPACT
 from atbptt.runs import schema, tables
 from atbptt.training import run
 from benchmarks.composing import settings_of
@@ -37,7 +37,7 @@ CALL = """
 import json, sys, time
 import pandas, pyarrow.parquet
 import analysis
-from analysis.compacting import compact
+from analysis.loading.compacting import compact
 began = time.perf_counter()
 found = {call}
 taken = time.perf_counter() - began

@@ -18,7 +18,7 @@ from analysis.figures.ratios import lag_ratios
 from analysis.figures.relative_bias import relative_bias
 from analysis.figures.runs import choose_runs
 from analysis.figures.tuning import tuning
-from analysis.results import Results
+from analysis.loading import Results
 from analysis.statistics import ID
 
 PREDICTED_RUNS = 2  # their predictions are drawn: of fixed and adaptive policies the best run each, if there are both

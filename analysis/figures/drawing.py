@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.figures.catalogue import plans
 from analysis.figures.empty import NoDataError
 from analysis.figures.saving import FORMATS, save
-from analysis.results import Results
+from analysis.loading import Results
 from analysis.statistics import ID, validation_metrics
 from atbptt.errors import AnalysisError
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from analysis.comparisons import equal_work_tables, paired_tables, target_tables
 from analysis.figures import draw
+from analysis.loading import Results
 from analysis.report.configuration import configuration
 from analysis.report.environment import environment
 from analysis.report.failures import failures
@@ -20,7 +21,6 @@ from analysis.report.images import pictures
 from analysis.report.leaderboard import leaderboard, listed
 from analysis.report.outcomes import outcomes
 from analysis.report.summary import summary
-from analysis.results import Results
 from analysis.table import result_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Run

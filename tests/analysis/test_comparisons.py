@@ -7,7 +7,7 @@ import pytest
 
 from analysis.cells import Table
 from analysis.comparisons import equal_work_tables, paired_tables, target_tables
-from analysis.results import Results
+from analysis.loading.results import Results
 
 WriteRun = Callable[..., Path]
 

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from analysis import AnalysisError
 from analysis.exporting import EVENTS, export
-from analysis.results import Results
+from analysis.loading.results import Results
 from atbptt.runs import schema
 from atbptt.system import StorageError
 

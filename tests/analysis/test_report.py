@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.figures import Drawing
+from analysis.loading.results import Results
 from analysis.report import page, render, write_report
-from analysis.results import Results
 from atbptt.errors import AnalysisError
 from atbptt.runs import schema
 from atbptt.system import StorageError

@@ -12,8 +12,8 @@ import pytest
 
 from analysis import AnalysisError
 from analysis.cells import Table
+from analysis.loading.results import Results
 from analysis.published import EXPERIMENTS
-from analysis.results import Results
 from analysis.table import print_table, result_tables
 from atbptt.runs import schema
 

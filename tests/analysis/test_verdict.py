@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.loading.results import Results
 from analysis.report.environment import environment
 from analysis.report.outcomes import outcomes
 from analysis.report.verdict import BAD, GOOD, NOTE, Remark, remarks, verdict
-from analysis.results import Results
 from atbptt.monitor.reading import Reader
 from atbptt.runs import schema
 from atbptt.system.locks import hold

@@ -12,8 +12,8 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
+from analysis.loading.results import Results
 from analysis.report import write_report
-from analysis.results import Results
 from atbptt.runs import schema
 from tests.analysis.made import write_plan, write_status
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis import AnalysisError
 from analysis.figures import draw, save_figures
-from analysis.results import Results
+from analysis.loading.results import Results
 from tests.analysis.figures import made
 
 WriteRun = Callable[..., Path]

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.compacted import COMPACT, FILES, METRIC, RUNS, STATUSES, Compacted, Stamp, stamp_of
-from analysis.finding import Paths, Place, Runs, as_paths, places_below, rows_of, with_options
-from analysis.reading import UNREADABLE, coded, reason
-from analysis.rows import ID, Rows, gather
-from analysis.states import run_status
+from analysis.loading.compacted import COMPACT, FILES, METRIC, RUNS, STATUSES, Compacted, Stamp, stamp_of
+from analysis.loading.finding import Paths, Place, Runs, as_paths, places_below, rows_of, with_options
+from analysis.loading.reading import UNREADABLE, coded, reason
+from analysis.loading.rows import ID, Rows, gather
+from analysis.loading.states import run_status
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA
 from atbptt.system import replacing
@@ -46,7 +46,7 @@ class Compact:
 def compact(paths: Paths) -> list[Compact]:
     """Write for each folder that has run directories in it a file with the options and metrics of all of them.
 
-    The file is `compact.parquet` in that folder; `analysis.compacted` says what is in it. It is read back and compared
+    The file is `compact.parquet` in that folder; `analysis.loading.compacted` says what is in it. It is read back and compared
     with what the runs' own files hold before it takes its name. Nothing is deleted. From then on `load` and
     `load_options` take a run from it unless a file of the run has changed since; done again, it is brought up to date.
     Runs whose directories were deleted afterwards stay in it, and in what is loaded.

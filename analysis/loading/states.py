@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from analysis.finding import Place
+from analysis.loading.finding import Place
 from atbptt.runs import STALE, WAITING, RunStatus, read_run
 from atbptt.runs.schema import RUNNING
 

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from analysis.options import Column, Options
-from analysis.reading import THREADS
-from analysis.rows import ID, Choice, Rows, narrowed, to_rows
+from analysis.loading.options import Column, Options
+from analysis.loading.reading import THREADS
+from analysis.loading.rows import ID, Choice, Rows, narrowed, to_rows
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS
 
 COMPACT = "compact.parquet"

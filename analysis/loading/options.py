@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.reading import check_id, open_parquet
-from analysis.rows import ID, text_array
+from analysis.loading.reading import check_id, open_parquet
+from analysis.loading.rows import ID, text_array
 from atbptt.errors import unknown
 from atbptt.runs.schema import OPTIONS_JSON
 

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.finding import Paths, Runs, find_runs, rows_of
-from analysis.options import Where
-from analysis.rows import ID, Rows, check_wanted, to_columns
-from analysis.states import run_status
+from analysis.loading.finding import Paths, Runs, find_runs, rows_of
+from analysis.loading.options import Where
+from analysis.loading.rows import ID, Rows, check_wanted, to_columns
+from analysis.loading.states import run_status
 from atbptt.runs import UNKNOWN, RunStatus
 from atbptt.runs.schema import (
     GRADIENTS,

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.compacted import COMPACT, Compacted
-from analysis.options import Options, Where, asked_for, read_options
-from analysis.reading import FILES, UNREADABLE, read_rows, read_table, reason
-from analysis.rows import ID, Choice, Rows, gather
+from analysis.loading.compacted import COMPACT, Compacted
+from analysis.loading.options import Options, Where, asked_for, read_options
+from analysis.loading.reading import FILES, UNREADABLE, read_rows, read_table, reason
+from analysis.loading.rows import ID, Choice, Rows, gather
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS, STATUS
 

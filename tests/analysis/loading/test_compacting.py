@@ -14,19 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import (
-    AnalysisError,
-    RunsWarning,
-    compacting,
-    finding,
-    load,
-    load_metrics,
-    load_options,
-    load_status,
-    reading,
-)
-from analysis.compacted import COMPACT
-from analysis.compacting import compact
+from analysis import AnalysisError, RunsWarning, load, load_metrics, load_options, load_status
+from analysis.loading import compacting, finding, reading
+from analysis.loading.compacted import COMPACT
+from analysis.loading.compacting import compact
 from atbptt.monitor.reading import Reader
 from atbptt.runs import schema
 from atbptt.system import locks

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 
-from analysis.rows import Rows, check_wanted, gather, narrowed, wanted_texts
+from analysis.loading.rows import Rows, check_wanted, gather, narrowed, wanted_texts
 from atbptt.errors import AnalysisError
 
 SCHEMA = pa.schema([("experiment_id", pa.string()), ("metric", pa.string()), ("value", pa.float64())])

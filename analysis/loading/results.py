@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.loading import (
+from analysis.loading.frames import (
     ID,
     RunsWarning,
     load,

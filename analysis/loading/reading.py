@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.rows import ID, Choice, Rows, decoded, narrowed, to_rows
+from analysis.loading.rows import ID, Choice, Rows, decoded, narrowed, to_rows
 from atbptt.runs.schema import OPTIONS
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)

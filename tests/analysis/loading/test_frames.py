@@ -12,18 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import (
-    AnalysisError,
-    RunsWarning,
-    finding,
-    load,
-    load_gradients,
-    load_metrics,
-    load_options,
-    load_status,
-    reading,
-)
-from analysis.options import read_options
+from analysis import AnalysisError, RunsWarning, load, load_gradients, load_metrics, load_options, load_status
+from analysis.loading import finding, reading
+from analysis.loading.options import read_options
 from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]

@@ -1,0 +1,25 @@
+"""From run directories to data frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.loading.compacted import COMPACT as COMPACT
+    from analysis.loading.compacting import compact as compact
+    from analysis.loading.frames import (
+        RunsWarning as RunsWarning,
+        load as load,
+        load_gradients as load_gradients,
+        load_metrics as load_metrics,
+        load_options as load_options,
+        load_positions as load_positions,
+        load_predictions as load_predictions,
+        load_status as load_status,
+    )
+    from analysis.loading.results import Results as Results
+    from analysis.loading.rows import ID as ID
+else:
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

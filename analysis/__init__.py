@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.curves import compare as compare, cumulative_best as cumulative_best, mean_curve as mean_curve
     from analysis.loading.frames import (
         RunsWarning as RunsWarning,
         load as load,
@@ -17,15 +16,20 @@ if TYPE_CHECKING:
         load_status as load_status,
     )
     from analysis.loading.results import Results as Results
-    from analysis.pairs import paired_differences as paired_differences
-    from analysis.statistics import (
+    from analysis.statistics.curves import (
+        compare as compare,
+        cumulative_best as cumulative_best,
+        mean_curve as mean_curve,
+    )
+    from analysis.statistics.pairs import paired_differences as paired_differences
+    from analysis.statistics.summary import (
         best_validation as best_validation,
         labels as labels,
         policies as policies,
         settings as settings,
         summarize as summarize,
     )
-    from analysis.targets import summarize_targets as summarize_targets, time_to_target as time_to_target
+    from analysis.statistics.targets import summarize_targets as summarize_targets, time_to_target as time_to_target
     from atbptt.errors import AnalysisError as AnalysisError
 else:  # pandas takes longer to import than `python -m analysis status` takes in all
     from atbptt.lazy import exports

@@ -17,12 +17,26 @@ from analysis.cells import (
     setting_columns,
     signed,
 )
-from analysis.curves import AXES, common_range, cumulative_best, mean_curve
 from analysis.loading import Results
-from analysis.pairs import paired_differences
-from analysis.statistics import GROUPED, ID, Group, comparable, format_value, options_of, policies, settings
-from analysis.targets import default_target, summarize_targets
-from analysis.uncertainty import INTERVAL_RUNS, LEVEL
+from analysis.statistics import (
+    AXES,
+    GROUPED,
+    ID,
+    INTERVAL_RUNS,
+    LEVEL,
+    Group,
+    common_range,
+    comparable,
+    cumulative_best,
+    default_target,
+    format_value,
+    mean_curve,
+    options_of,
+    paired_differences,
+    policies,
+    settings,
+    summarize_targets,
+)
 
 PAIRS = 2  # of runs at least: one pair tells no spread
 WORK = {"epoch": "epoch {:.3g}", "adaptive_epoch": "{:.3g} with probes", "train_seconds": "{:.3g} s"}

@@ -18,7 +18,9 @@ from analysis.published import Experiment, Value, differences, experiment, publi
 from analysis.remarks import file_patterns, remarks
 from analysis.statistics import (
     COMPANIONS,
+    INTERVAL_RUNS,
     KEY_OF_POLICY,
+    LEVEL,
     Group,
     best_validation,
     comparable,
@@ -27,7 +29,6 @@ from analysis.statistics import (
     settings,
     summarize,
 )
-from analysis.uncertainty import INTERVAL_RUNS, LEVEL
 from atbptt.errors import unknown
 
 SHOWN_ROWS = 10  # of the comparisons below the main table in a terminal

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.curves import cumulative_best
 from analysis.figures.divergence import end_axis, highest, trained
 from analysis.figures.lines import Lines, choose_lines, draw_lines
 from analysis.figures.style import few_ticks, legend_below, measure_name, new_figure, panels, styled, whole_numbers
-from analysis.statistics import ID, validation_metrics
+from analysis.statistics import ID, cumulative_best, validation_metrics
 
 CLOCKS = {
     "epoch": "epoch",

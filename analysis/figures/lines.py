@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.curves import mean_curve
 from analysis.figures.style import COLORS, DASHES
-from analysis.statistics import ID, best_validation, labels, natural, options_of, policies
+from analysis.statistics import ID, best_validation, labels, mean_curve, natural, options_of, policies
 
 MOST_LINES = 10
 MOST_THIN_LINES = 12  # in all: more would be a fog

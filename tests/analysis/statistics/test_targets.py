@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from analysis import load
-from analysis.targets import _rounded_up, default_target, summarize_targets, time_to_target
+from analysis.statistics.targets import _rounded_up, default_target, summarize_targets, time_to_target
 
 WriteRun = Callable[..., Path]
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from analysis.statistics import ID, best_validation, grouped, options_of, policies, settings, summarize
+from analysis.statistics.summary import ID, best_validation, grouped, options_of, policies, settings, summarize
 from atbptt.errors import unknown
 
 

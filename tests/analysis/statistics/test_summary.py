@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis import AnalysisError, best_validation, labels, load, policies, settings, summarize
-from analysis.statistics import comparable, format_value, natural, options_of
+from analysis.statistics.summary import comparable, format_value, natural, options_of
 
 WriteRun = Callable[..., Path]
 

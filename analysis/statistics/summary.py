@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.uncertainty import estimates
+from analysis.statistics.uncertainty import estimates
 from atbptt.errors import AnalysisError, unknown
 from atbptt.runs.schema import METRICS_SCHEMA
 

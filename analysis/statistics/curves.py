@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import ID, labels, natural, options_of
-from analysis.uncertainty import estimates
+from analysis.statistics.summary import ID, labels, natural, options_of
+from analysis.statistics.uncertainty import estimates
 from atbptt.errors import unknown
 
 # What a value can be drawn against: passes over the training stream, the same with the steps that the policy's probes

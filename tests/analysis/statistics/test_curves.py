@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from analysis import AnalysisError, load
-from analysis.curves import AXES, compare, cumulative_best, mean_curve
+from analysis.statistics.curves import AXES, compare, cumulative_best, mean_curve
 
 WriteRun = Callable[..., Path]
 Points = tuple[list[float], list[float]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from analysis.uncertainty import LEVEL, estimate, estimates
+from analysis.statistics.uncertainty import LEVEL, estimate, estimates
 
 NUMBERS = st.lists(st.floats(-100, 100), min_size=2, max_size=9)
 

@@ -8,8 +8,8 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from analysis.curves import AXES
-from analysis.statistics import GROUPED, ID, options_of, policies, settings
+from analysis.statistics.curves import AXES
+from analysis.statistics.summary import GROUPED, ID, options_of, policies, settings
 
 
 def time_to_target(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis import AnalysisError, load
-from analysis.pairs import paired_differences
+from analysis.statistics.pairs import paired_differences
 
 WriteRun = Callable[..., Path]
 COLUMNS = ["policy", "pairs", "valid_mean"]

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _table(options: argparse.Namespace) -> None:
-    from analysis.table import print_table
+    from analysis.tables import print_table
 
     results = _results(options)
     _require_evaluations(results)

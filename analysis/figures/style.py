@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
-from analysis import cells
+from analysis.tables import cells
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.cells import measure_name
 from analysis.statistics import ID, format_value, natural, settings
+from analysis.tables import measure_name
 from atbptt.runs import STATES, duration
 from atbptt.runs.schema import FINISHED
 

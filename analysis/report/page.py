@@ -11,7 +11,6 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from analysis.comparisons import equal_work_tables, paired_tables, target_tables
 from analysis.figures import draw
 from analysis.loading import Results
 from analysis.report.configuration import configuration
@@ -21,7 +20,7 @@ from analysis.report.images import pictures
 from analysis.report.leaderboard import leaderboard, listed
 from analysis.report.outcomes import outcomes
 from analysis.report.summary import summary
-from analysis.table import result_tables
+from analysis.tables import equal_work_tables, paired_tables, result_tables, target_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Run
 from atbptt.system import replacing

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.cells import measure_name
 from analysis.report.environment import Environment
 from analysis.report.leaderboard import significant
 from analysis.report.verdict import Remark, counted, number_of_runs, remarks, verdict
 from analysis.statistics import ID, format_value, labels
+from analysis.tables import measure_name
 from atbptt.monitor import Report, Sweep
 from atbptt.runs import duration
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.cells import Table
-from analysis.comparisons import equal_work_tables, paired_tables, target_tables
 from analysis.loading.results import Results
+from analysis.tables.cells import Table
+from analysis.tables.comparisons import equal_work_tables, paired_tables, target_tables
 
 WriteRun = Callable[..., Path]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis import best_validation, load, load_status
-from analysis.remarks import file_patterns, remarks
+from analysis.tables.remarks import file_patterns, remarks
 from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]

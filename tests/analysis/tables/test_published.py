@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.published import EXPERIMENTS, Experiment, differences, experiment, published
+from analysis.tables.published import EXPERIMENTS, Experiment, differences, experiment, published
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(EXPERIMENTS)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from analysis.cells import Cell, Table
+from analysis.tables.cells import Cell, Table
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
 WIDE = 10_000  # fitted to a pipe's 80 columns or a narrow terminal, cells would vanish

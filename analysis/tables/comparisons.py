@@ -5,18 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.cells import (
-    Table,
-    amount,
-    assembled,
-    column,
-    interval,
-    mean_sd,
-    measure_name,
-    moments,
-    setting_columns,
-    signed,
-)
 from analysis.loading import Results
 from analysis.statistics import (
     AXES,
@@ -36,6 +24,18 @@ from analysis.statistics import (
     policies,
     settings,
     summarize_targets,
+)
+from analysis.tables.cells import (
+    Table,
+    amount,
+    assembled,
+    column,
+    interval,
+    mean_sd,
+    measure_name,
+    moments,
+    setting_columns,
+    signed,
 )
 
 PAIRS = 2  # of runs at least: one pair tells no spread

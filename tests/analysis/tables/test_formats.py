@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.cells import Cell, Column, Table
-from analysis.formats import WIDE, latex, markdown, print_terminal, to_csv
+from analysis.tables.cells import Cell, Column, Table
+from analysis.tables.formats import WIDE, latex, markdown, print_terminal, to_csv
 
 COLUMNS = [
     Column("policy", "left", ("policy",)),

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.cells import Cell, Column, Table, amount, column, interval, mean_sd, measure_name, short, signed
+from analysis.tables.cells import Cell, Column, Table, amount, column, interval, mean_sd, measure_name, short, signed
 
 NAN = math.nan
 

@@ -10,12 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from analysis import formats
-from analysis.cells import Table, assembled, column, interval, mean_sd, measure_name, moments, setting_columns, short
-from analysis.comparisons import equal_work_table, paired_table, target_table
 from analysis.loading import Results
-from analysis.published import Experiment, Value, differences, experiment, published
-from analysis.remarks import file_patterns, remarks
 from analysis.statistics import (
     COMPANIONS,
     INTERVAL_RUNS,
@@ -29,6 +24,21 @@ from analysis.statistics import (
     settings,
     summarize,
 )
+from analysis.tables import formats
+from analysis.tables.cells import (
+    Table,
+    assembled,
+    column,
+    interval,
+    mean_sd,
+    measure_name,
+    moments,
+    setting_columns,
+    short,
+)
+from analysis.tables.comparisons import equal_work_table, paired_table, target_table
+from analysis.tables.published import Experiment, Value, differences, experiment, published
+from analysis.tables.remarks import file_patterns, remarks
 from atbptt.errors import unknown
 
 SHOWN_ROWS = 10  # of the comparisons below the main table in a terminal

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from analysis import AnalysisError
-from analysis.cells import Table
 from analysis.loading.results import Results
-from analysis.published import EXPERIMENTS
-from analysis.table import print_table, result_tables
+from analysis.tables.cells import Table
+from analysis.tables.published import EXPERIMENTS
+from analysis.tables.table import print_table, result_tables
 from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]

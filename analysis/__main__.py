@@ -1,4 +1,4 @@
-"""`python -m analysis COMMAND PATH...`: table, figures, report, status, failures, compact, export."""
+"""`python -m analysis COMMAND PATH...`: table, figures, report, status, failures, compact, export, probe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ FORMATS = ("terminal", "markdown", "latex", "csv")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 1 after one line on stderr that names the bad input."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["probe"]:  # its parser needs torch
+        from analysis.diagnosis.command import main as probe
+
+        return probe(given[1:])
+    options = _parser().parse_args(given)
     try:
         options.run(options)
         sys.stdout.flush()
@@ -192,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
         "Write options.csv (a row a run) and metrics.csv.gz (a row per evaluation and metric), joined on "
         "experiment_id, and a folder of TensorBoard event files for each run.",
     )
+    commands.add_parser("probe", help="measure how far back the network of a run must backpropagate, and draw it")
     for made, kind, default in (
         (figures, "DIR", "figures/"),
         (report, "FILE", "report.html"),

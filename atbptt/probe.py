@@ -1,16 +1,11 @@
-"""`python -m atbptt.probe CHECKPOINT`: see `atbptt.diagnosis_command`.
+"""`python -m atbptt.probe` of earlier versions, which tells what it is called now.
 
 Not to be imported: `atbptt.probe` is the library's function.
 """
 
+import shlex
 import sys
-
-from atbptt.system import needed_by
 
 if __name__ != "__main__":
     raise ImportError("atbptt.probe is a function of the library: from atbptt import probe")
-else:
-    with needed_by("python -m atbptt.probe"):
-        from atbptt.diagnosis_command import main
-
-        sys.exit(main())
+sys.exit(f"error: this command is now: python -m analysis probe {shlex.join(sys.argv[1:])}")

@@ -136,7 +136,7 @@ def test_the_character_model_of_the_documentation_runs_from_it(python: Path, tmp
 @pytest.mark.parametrize(
     "command",
     [
-        "atbptt.probe checkpoint.pt",
+        "analysis probe checkpoint.pt",
         "atbptt.datasets fetch ptb",
         "analysis table outputs",
     ],

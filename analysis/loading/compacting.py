@@ -46,8 +46,8 @@ class Compact:
 def compact(paths: Paths) -> list[Compact]:
     """Write for each folder that has run directories in it a file with the options and metrics of all of them.
 
-    The file is `compact.parquet` in that folder; `analysis.loading.compacted` says what is in it. It is read back and compared
-    with what the runs' own files hold before it takes its name. Nothing is deleted. From then on `load` and
+    The file is `compact.parquet` in that folder; `analysis.loading.compacted` says what is in it. It is read back and
+    compared with what the runs' own files hold before it takes its name. Nothing is deleted. From then on `load` and
     `load_options` take a run from it unless a file of the run has changed since; done again, it is brought up to date.
     Runs whose directories were deleted afterwards stay in it, and in what is loaded.
 

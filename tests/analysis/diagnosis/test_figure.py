@@ -5,7 +5,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.figures.reach import BiasCurve, reach
+from analysis.diagnosis.figure import BiasCurve, reach
 from analysis.figures.saving import render
 
 PHI = 0.5 ** np.arange(1.0, 11)  # lags 1..10

@@ -5,8 +5,18 @@ import math
 import numpy as np
 import pytest
 
+from analysis.diagnosis.measuring import (
+    Length,
+    Lengths,
+    answer,
+    half_life,
+    judgement,
+    lag_of_share,
+    length_of,
+    shown_lags,
+    too_short,
+)
 from atbptt.probes.bias import RelativeBias
-from atbptt.reach import Length, Lengths, answer, half_life, judgement, lag_of_share, length_of, shown_lags, too_short
 
 NAN = math.nan
 

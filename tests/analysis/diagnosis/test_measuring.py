@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.diagnosis import DiagnosisError, cautions, diagnose
-from atbptt.diagnosis_command import draw, main
+from analysis.diagnosis.command import draw, main
+from analysis.diagnosis.measuring import DiagnosisError, cautions, diagnose
 from atbptt.probes.settings import ProbeSettings
 from atbptt.runs import schema
 from atbptt.training.stored_model import Trained, open_trained
@@ -148,7 +148,7 @@ def test_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["mine.pt"]) == 1
     assert capsys.readouterr().err.startswith("error: mine.pt: is no checkpoint of a run; of a model")
     assert main([]) == 1
-    assert capsys.readouterr().err == "error: the following arguments are required: CHECKPOINT\n"
+    assert capsys.readouterr().err == "error: the following arguments are required: RUN\n"
 
 
 def test_a_window_too_short_to_tell(trained: Trained, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
@@ -203,7 +203,7 @@ def _with_own_recur(settings: object, recur: object) -> object:
 
 def test_the_command(directory: Path, tmp_path: Path) -> None:
     """As typed, and in an environment without the packages of experiments."""
-    command = [sys.executable, "-W", "error", "-m", "atbptt.probe", str(directory), "--figure", "a.png"]
+    command = [sys.executable, "-W", "error", "-m", "analysis", "probe", str(directory), "--figure", "a.png"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
@@ -216,4 +216,11 @@ def test_the_command(directory: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     needs = 'needs the packages of experiments: pip install "atbptt[experiments]" (pydantic is missing)'
-    assert done.stderr == f"error: python -m atbptt.probe {needs}\n"
+    assert done.stderr == f"error: python -m analysis {needs}\n"
+
+
+def test_the_command_of_earlier_versions_tells_its_new_name() -> None:
+    command = [sys.executable, "-m", "atbptt.probe", "some run", "--probes", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: this command is now: python -m analysis probe 'some run' --probes 8\n"

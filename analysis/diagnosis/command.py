@@ -1,4 +1,4 @@
-"""`python -m atbptt.probe CHECKPOINT`: how far back the network of a run must backpropagate, printed and drawn."""
+"""`python -m analysis probe RUN`: how far back the network of a run must backpropagate, printed and drawn."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import NoReturn
 import numpy as np
 from rich.console import Console, RenderableType
 
-from atbptt.diagnosis import Diagnosis, DiagnosisError, cautions, diagnose
-from atbptt.diagnosis_report import report
+from analysis.diagnosis.measuring import Diagnosis, DiagnosisError, cautions, diagnose
+from analysis.diagnosis.report import report
 from atbptt.errors import ConfigError, described, require, show_warning
 from atbptt.probes import ProbeSettings, RelativeBias, default_tau
 from atbptt.runs import schema
-from atbptt.system import check_writable
+from atbptt.system import StorageError, check_writable
 from atbptt.training import TrainedError, open_trained
 
 DELTAS = (0.9, 0.5, 0.1)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = show_warning
             _run(options)
         sys.stdout.flush()
-    except (UsageError, TrainedError, DiagnosisError, ConfigError) as error:
+    except (UsageError, TrainedError, DiagnosisError, ConfigError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # nobody reads any more, as behind `| head`
@@ -97,12 +97,11 @@ def draw(diagnosis: Diagnosis, path: Path) -> Path:
     """Draw phi by lag and the relative bias by K into a PNG or PDF file.
 
     Raises:
-        UsageError: it cannot be written.
+        StorageError: it cannot be written.
     """
-    # Nothing else here draws or analyses: it takes seconds to import, and training does without.
-    from analysis.figures.reach import BiasCurve, reach
+    # Seconds to import, and a probe can do without.
+    from analysis.diagnosis.figure import BiasCurve, reach
     from analysis.figures.saving import save
-    from atbptt.errors import AnalysisError
 
     measurement, settings, trained = diagnosis.measurement, diagnosis.settings, diagnosis.trained
     low, high = np.nanquantile(diagnosis.norms, SPREAD, axis=0)
@@ -124,10 +123,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> Path:
     )
     log_beta = measurement.estimate.bound.log_beta
     figure = reach(title, diagnosis.phi, low, high, (settings.tau + 1, log_beta), trained.K, curves, deltas)
-    try:
-        return save(figure, path)
-    except AnalysisError as error:
-        raise UsageError(str(error)) from error
+    return save(figure, path)
 
 
 def _print(parts: RenderableType) -> None:
@@ -151,12 +147,12 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m atbptt.probe",
+        prog="python -m analysis probe",
         description="How far back must the network of a run backpropagate? Measures its gradients at every lag, at its "
         "checkpoint, on the CPU, and changes nothing of the run. Open only checkpoints that you trust.",
         epilog="Options that are left out are those of the run's own probes (see its config.yaml).",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's directory, or a checkpoint in it")
+    parser.add_argument("checkpoint", type=Path, metavar="RUN", help="a run's directory, or a checkpoint in it")
     parser.add_argument("--split", default="train", metavar="S", help="train (the default), valid or test")
     parser.add_argument("--window", type=int, metavar="W", help="steps to backpropagate through")
     parser.add_argument(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atbptt.diagnosis_report import _bar, _fall
+from analysis.diagnosis.report import _bar, _fall
 from atbptt.probes.settings import ProbeSettings
 
 

@@ -9,11 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.diagnosis.measuring import SHARES, Diagnosis, answer, half_life, judgement, lag_of_share, shown_lags
 from atbptt.config import Component
-from atbptt.diagnosis import Diagnosis
 from atbptt.errors import show
 from atbptt.probes import ProbeSettings
-from atbptt.reach import SHARES, answer, half_life, judgement, lag_of_share, shown_lags
 from atbptt.runs import schema
 
 BAR_PER_DECADE, BAR_DECADES = 4, 8

@@ -1,0 +1,1 @@
+"""How far back the gradients of a trained model reach."""

@@ -42,7 +42,7 @@ test-slurm: env
 	$(RUN) -m pytest -m slurm tests/sweeps/slurm
 
 torture: env
-	$(RUN) -m tests.torture --kills 50
+	$(RUN) -m tests.acceptance.torture --kills 50
 
 bench: env
 	$(RUN) -m benchmarks

@@ -10,7 +10,7 @@ import pytest
 import analysis
 from analysis.__main__ import main
 from atbptt.runs import schema
-from tests.analysis.made import write_plan, write_status
+from tests.helpers.made import write_plan, write_status
 
 WriteRun = Callable[..., Path]
 

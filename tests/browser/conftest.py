@@ -15,7 +15,7 @@ from selenium.webdriver.chrome.service import Service
 from analysis.loading.results import Results
 from analysis.report import write_report
 from atbptt.runs import schema
-from tests.analysis.made import write_plan, write_status
+from tests.helpers.made import write_plan, write_status
 
 RUNS = 60
 FAILED = 3  # of them

@@ -33,8 +33,8 @@ from tests.docs.blocks import ROOT, Block, BlockError, Checkout, blocks_of, furn
 # Commands that are not run, by how they begin, and why. What `make` is asked for must be a target.
 UNRUNNABLE = {
     "make ": "installs, or takes minutes; each target has its own tests",
-    "pip install ": "installs; tests/test_wheel.py installs the wheel",
-    "python docs/characters.py ": "tests/test_characters.py runs it",
+    "pip install ": "installs; tests/acceptance/test_wheel.py installs the wheel",
+    "python docs/characters.py ": "tests/docs/test_characters.py runs it",
     "python -m atbptt.datasets fetch ": "downloads; tests/datasets/test_fetching.py fetches from a server of its own",
 }
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]

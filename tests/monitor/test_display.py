@@ -16,7 +16,7 @@ from atbptt.monitor.reading import Report, Run, Sweep
 from atbptt.runs import schema
 from atbptt.runs.status import RunStatus
 from atbptt.system import locks
-from tests.analysis.made import COMMAND, write_plan, write_status
+from tests.helpers.made import COMMAND, write_plan, write_status
 
 Hold = Callable[[Path], object]
 LONG = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"

@@ -7,7 +7,7 @@ import pytest
 from atbptt.errors import AnalysisError
 from atbptt.monitor.failures import LINES, READ_BYTES, print_failures
 from atbptt.runs import schema
-from tests.analysis.made import write_plan, write_status
+from tests.helpers.made import write_plan, write_status
 
 TRACE = 'Traceback (most recent call last):\n  File "training.py", line 3, in train\n    raise\nValueError: no\n'
 

@@ -12,7 +12,7 @@ from atbptt.errors import AnalysisError
 from atbptt.monitor.reading import Reader, Report, Sweep
 from atbptt.runs import schema
 from atbptt.system import locks
-from tests.analysis.made import COMMAND, write_plan, write_status
+from tests.helpers.made import COMMAND, write_plan, write_status
 
 Hold = Callable[[Path], object]
 

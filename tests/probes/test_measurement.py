@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atbptt.probes.bias import RelativeBias
 from atbptt.training.experiment import build, run
 from atbptt.windows.prober import Prober
-from tests.measuring import made_measurement
+from tests.helpers.measuring import made_measurement
 
 MEASURED = {"measured": True, "resampled": True}
 PLAIN = {"measured": False, "resampled": False}

@@ -11,7 +11,7 @@ from atbptt.probes.bias import bias_bound
 from atbptt.training.experiment import build
 from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
 from atbptt.windows.prober import Prober
-from tests.measuring import made_measurement
+from tests.helpers.measuring import made_measurement
 
 PLAIN = {"measured": False, "resampled": False}
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis import AnalysisError
 from analysis.figures import clocks, convergence
-from tests.analysis.figures.made import fixed_and_adaptive, run, sweep
+from tests.helpers.made_runs import fixed_and_adaptive, run, sweep
 
 
 def thick(axes: Axes) -> dict[str, list[float]]:

@@ -11,7 +11,7 @@ import pytest
 from analysis import AnalysisError
 from analysis.figures import draw, save_figures
 from analysis.loading.results import Results
-from tests.analysis.figures import made
+from tests.helpers import made_runs as made
 
 WriteRun = Callable[..., Path]
 

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from analysis.figures.lines import MOST_LINES, choose_lines
 from analysis.figures.style import COLORS
-from tests.analysis.figures.made import fixed_and_adaptive, run, sweep
+from tests.helpers.made_runs import fixed_and_adaptive, run, sweep
 
 METRIC = "valid_ppl"
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures import NoDataError, lag_maps, position_maps
-from tests.analysis.figures.made import gradients, positions, run, sweep
+from tests.helpers.made_runs import gradients, positions, run, sweep
 
 
 def frame() -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.figures import NoDataError, parallel
-from tests.analysis.figures.made import run, sweep
+from tests.helpers.made_runs import run, sweep
 
 
 def test_lines_go_through_their_options_to_their_result_the_best_on_top() -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures import NoDataError, intervals, symbols, values
-from tests.analysis.figures.made import predictions, run, sweep
+from tests.helpers.made_runs import predictions, run, sweep
 
 
 def frame() -> pd.DataFrame:

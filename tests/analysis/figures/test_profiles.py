@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.figures import component_profiles, lag_profiles
-from tests.analysis.figures.made import gradients, run, sweep
+from tests.helpers.made_runs import gradients, run, sweep
 
 LOG_BETA = np.log(0.5)
 

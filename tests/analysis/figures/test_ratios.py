@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from analysis.figures import NoDataError, lag_ratios
 from analysis.figures.ratios import successive_ratios
-from tests.analysis.figures.made import positions, run, sweep
+from tests.helpers.made_runs import positions, run, sweep
 
 
 def test_ratios_never_reach_from_one_profile_into_another() -> None:

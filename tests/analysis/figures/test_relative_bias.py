@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.figures import NoDataError, relative_bias
-from tests.analysis.figures.made import fixed_and_adaptive, run, sweep
+from tests.helpers.made_runs import fixed_and_adaptive, run, sweep
 
 
 def test_the_mean_of_the_logs_is_drawn_and_what_the_policy_allows() -> None:

@@ -7,7 +7,7 @@ import pytest
 from analysis import AnalysisError
 from analysis.figures import NoDataError, choose_runs
 from analysis.figures.runs import named, option
-from tests.analysis.figures.made import fixed_and_adaptive, gradients, run, sweep
+from tests.helpers.made_runs import fixed_and_adaptive, gradients, run, sweep
 
 
 def test_the_best_run_of_each_kind_then_of_each_policy() -> None:

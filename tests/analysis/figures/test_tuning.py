@@ -9,7 +9,7 @@ import pytest
 from analysis import AnalysisError
 from analysis.figures import NoDataError, tuning
 from analysis.figures.outcomes import outcomes
-from tests.analysis.figures.made import run, sweep
+from tests.helpers.made_runs import run, sweep
 
 
 def grid() -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 from analysis import RunsWarning, load_status
 from atbptt.runs import schema
 from atbptt.system import locks
-from tests.analysis.made import write_status
+from tests.helpers.made import write_status
 
 Hold = Callable[[Path], object]
 

@@ -21,8 +21,8 @@ import pytest
 from atbptt.runs import schema
 from atbptt.sweeps.slurm.jobs import SlurmJob, read_jobs
 from atbptt.sweeps.slurm.queue import QueuedJob, queued_jobs
-from tests.comparing import differences
-from tests.launched import Sweep
+from tests.helpers.comparing import differences
+from tests.helpers.launched import Sweep
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 
@@ -97,7 +97,7 @@ def mine(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mine")
     shutil.copy(root / "launch.py", folder)
     shutil.copytree(root / "conf", folder / "conf")
-    shutil.copy(root / "tests" / "slurm" / "pausing.py", folder)
+    shutil.copy(root / "tests" / "sweeps" / "slurm" / "pausing.py", folder)
     policy = "name: pausing\n_target_: pausing.Pausing\nK: 10\npause: 0.0\n"
     (folder / "conf" / "truncation" / "pausing.yaml").write_text(policy)
     return folder

@@ -21,8 +21,8 @@ import pytest
 import torch
 
 from atbptt.runs import schema
-from tests.comparing import differences, runs
-from tests.launched import RUN, Sweep
+from tests.helpers.comparing import differences, runs
+from tests.helpers.launched import RUN, Sweep
 
 EPOCHS = 9
 EVALUATE_EVERY = 3
@@ -35,7 +35,7 @@ Make = Callable[..., Sweep]
 def mine(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder: a model, and the YAML file that names it."""
     folder = tmp_path_factory.mktemp("mine")
-    shutil.copy(root / "tests" / "fragile.py", folder)
+    shutil.copy(root / "tests" / "helpers" / "fragile.py", folder)
     (folder / "model").mkdir()
     (folder / "model" / "fragile.yaml").write_text(
         "name: fragile\n_target_: fragile.Fragile\nending: none\nhidden: 6\n"

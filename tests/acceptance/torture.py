@@ -1,4 +1,6 @@
-"""Kills a sweep's processes at random moments and looks whether anything is lost: python -m tests.torture --kills 50
+"""Kills a sweep's processes at random moments and looks whether anything is lost.
+
+Run it by python -m tests.acceptance.torture --kills 50
 
 A sweep of small runs is launched, and again whenever it ended, while processes of it are killed with SIGKILL: runs, the
 process that they are forked from, the one that launched them, the latter also while it starts. When all kills are done
@@ -23,9 +25,9 @@ from typing import NamedTuple
 
 from atbptt.runs import schema
 from atbptt.system import locks
-from tests.comparing import differences
 from tests.conftest import TINY
-from tests.launched import LAUNCHER, RUN, SERVER, HangingError, Sweep
+from tests.helpers.comparing import differences
+from tests.helpers.launched import LAUNCHER, RUN, SERVER, HangingError, Sweep
 
 START_SECONDS = 4.0  # importing, composing, checking
 DELAY_SECONDS = 0.3  # from what is seen of a run to the kill: several evaluations
@@ -194,7 +196,7 @@ def torture(
 
 def main() -> int:
     """Parse the command line, torture, report; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance.torture", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, help="kills in all (default: 50)")
     parser.add_argument("--runs", type=int, default=20, help="runs of the sweep, a multiple of 10 (default: 20)")
     parser.add_argument("--seed", type=int, help="decides what is killed when (default: another each time)")

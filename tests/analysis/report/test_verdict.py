@@ -12,7 +12,7 @@ from analysis.report.verdict import BAD, GOOD, NOTE, Remark, remarks, verdict
 from atbptt.monitor.reading import Reader
 from atbptt.runs import schema
 from atbptt.system.locks import hold
-from tests.analysis.made import write_plan, write_status
+from tests.helpers.made import write_plan, write_status
 
 WriteRun = Callable[..., Path]
 

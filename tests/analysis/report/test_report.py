@@ -21,7 +21,7 @@ from analysis.report import page, render, write_report
 from atbptt.errors import AnalysisError
 from atbptt.runs import schema
 from atbptt.system import StorageError
-from tests.analysis.made import write_plan, write_status
+from tests.helpers.made import write_plan, write_status
 
 MADE = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 EVIL = "</script></style><script>alert('x')</script><img src=x onerror=alert(1)>\" onclick=alert(2) '&amp;"

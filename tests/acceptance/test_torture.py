@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from atbptt.runs import schema
-from tests.comparing import differences, runs
-from tests.launched import LAUNCHER, RUN, SERVER
-from tests.torture import START, planned, torture
+from tests.acceptance.torture import START, planned, torture
+from tests.helpers.comparing import differences, runs
+from tests.helpers.launched import LAUNCHER, RUN, SERVER
 
 
 def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _probes_share(device: torch.device) -> Iterator[Row]:
     )
 
 
-class ClockedPolicy:
+class ClockedPolicy(Policy):
     """A policy whose probes are timed.
 
     Attributes:

@@ -592,7 +592,7 @@ def test_a_type_checker_sees_the_types(told: list[str]) -> None:
     assert revealed[3].startswith("numpy.ndarray[")
     assert revealed[3].endswith("| None")
     assert revealed[4] == "int | None"
-    assert any('"Windows" has incompatible type "str"; expected "Policy"' in line for line in told)
+    assert any('"Windows" has incompatible type "str"; expected "AnyPolicy"' in line for line in told)
     assert any('Unexpected keyword argument "burnin"' in line for line in told)
 
 

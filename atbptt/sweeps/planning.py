@@ -16,16 +16,15 @@ from atbptt.errors import ConfigError, listed
 from atbptt.runs import RunDirectory
 from atbptt.system import check_writable
 from atbptt.training import build, build_policy, build_task, check_device
-from atbptt.truncation import Policy, check_scheme
+from atbptt.truncation import Policy
+from atbptt.windows import check_scheme
 
 ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
-# What does not decide whether the parts can be built and fit together; of the policy see `POLICY_ASKS`.
+# What does not decide whether the parts can be built and fit together; of the policy, what it asks of a probe does.
 BESIDES_PARTS = {
     *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),
     *("output_dir", "name", "device", "truncation"),
 }
-# All of a policy that decides what `build` checks of the other parts: what it asks of a probe.
-POLICY_ASKS = ("estimator", "confidence")
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _check_parts(runs: list[Settings]) -> None:
             policies[described] = build_policy(settings)
         policy = policies[described]
         check_scheme(policy, settings.scheme)
-        asks = repr([getattr(policy, name, None) for name in POLICY_ASKS])
+        asks = repr((policy.estimator, policy.confidence))
         parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
         if parts not in seen:
             build(settings, task)

@@ -16,7 +16,8 @@ from atbptt.system import StoppedError, Told, listen, listening
 from atbptt.training.checks import check_fit, check_probe, check_task
 from atbptt.training.devices import configure_torch, leased_device
 from atbptt.training.trainer import Parts, Trainer
-from atbptt.truncation import Policy, check_policy, check_scheme
+from atbptt.truncation import Policy, completed
+from atbptt.windows import check_scheme
 
 
 def build_task(settings: Settings) -> Task:
@@ -30,12 +31,11 @@ def build_task(settings: Settings) -> Task:
 def build_policy(settings: Settings) -> Policy:
     """Build a run's policy and check that it keeps to its protocol (ConfigError)."""
     seed_global("policy", settings.seed)
-    policy: Policy = settings.component("truncation").build()
+    given = settings.component("truncation").build()
     try:
-        check_policy(policy)
+        return completed(given)
     except ConfigError as error:
         raise error.within("truncation") from error
-    return policy
 
 
 def build(settings: Settings, task: Task | None = None) -> Parts:

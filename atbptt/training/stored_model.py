@@ -79,7 +79,7 @@ def open_trained(path: Path) -> Trained:
         remarks.append(f"{directory / schema.CONFIG} is not the config that the run {stored_id} began with")
     try:
         parts.model.load_state_dict(saved["model"])
-        vars(parts.policy).update(saved["policy"])
+        parts.policy.load_state_dict(saved["policy"])
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
         cursor.restore(saved)
     except (RuntimeError, KeyError, TypeError) as error:

@@ -12,24 +12,24 @@ from torch import Tensor, nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Task
-from atbptt.models import map_state, steps_at_once
-from atbptt.probes import BiasEstimate, Measurement
+from atbptt.models import LossFunction, steps_at_once
+from atbptt.probes import Measurement, ProbeSettings
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import StoppedError, Told
 from atbptt.training.evaluation import evaluate
 from atbptt.training.predictions import predict
 from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
-from atbptt.truncation import Policy, adjoint_factors, next_due
-from atbptt.windows import Cursor, Prober, full_lr, step, window_loss, window_lr
+from atbptt.truncation import Policy, next_due
+from atbptt.windows import Prober, Stream, StreamWindow, Windows, full_lr, step, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; when one is written changes no result
 EVALUATION_SECONDS = 5.0  # of work that are stored before an evaluation begins
 
 
-# What a checkpoint holds of a trainer besides model, optimizer, policy and cursor.
-RESUMED = ("updates", "probe_steps", "train_seconds", "sums", "next_evaluation", "best")
+# What a checkpoint holds of a trainer besides model, optimizer and windows.
+RESUMED = ("updates", "train_seconds", "sums", "next_evaluation", "best")
 
 
 class DivergedError(RuntimeError):
@@ -45,11 +45,40 @@ class Parts(NamedTuple):
     optimizer: torch.optim.Optimizer
 
 
+class ReportingProber(Prober):
+    """Says in the run's log what keeps a probe from telling anything, and once why probes take longer.
+
+    Arguments:
+        settings, seed: see `Prober`.
+        log: the run's.
+    """
+
+    def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger) -> None:
+        super().__init__(settings, seed)
+        self.log = log
+        self.told_unsuited = False
+
+    def measure(
+        self, model: nn.Module, loss: LossFunction, stream: Stream, purpose: str, step: int, **options: Any
+    ) -> list[Measurement]:
+        """As `Prober.measure`."""
+        measurements = super().measure(model, loss, stream, purpose, step, **options)
+        if (unsuited := measurements[0].gradients.unsuited) and not self.told_unsuited:
+            self.told_unsuited = True
+            self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
+        for number, measurement in enumerate(measurements):
+            if problem := measurement.problem():
+                message = "epoch %.3g: probe %d for %s says nothing, and changes nothing: %s"
+                self.log.warning(message, step / stream.length, number, purpose, problem)
+        return measurements
+
+
 class Trainer:
     """The state of a run and the loop that advances it, window by window.
 
-    What decides what comes next is the model, the optimizer, the policy, the cursor and the attributes in `RESUMED`;
-    what is random is drawn anew for each step (see `randomness`). So a run continues exactly from any window.
+    What decides what comes next is the model, the optimizer, the windows with their policy, and the attributes in
+    `RESUMED`. What is random is drawn anew for each step (see `randomness`). So a run continues exactly from any
+    window.
 
     Arguments:
         settings: the run's config.
@@ -79,14 +108,21 @@ class Trainer:
         self.log = log
         self.told = told
         self.last_beat = self.last_checkpoint = time.monotonic()
-        self.prober = Prober(settings.probe, settings.seed)
-        self.told_unsuited = False
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
         self._move_data()
-        self.cursor = Cursor(settings.scheme, self.policy, self.task.train.length)
+        self.prober = ReportingProber(settings.probe, settings.seed, log)
+        self.windows = Windows.over(
+            self.task.train,
+            self.model,
+            self.task.loss,
+            self.policy,
+            scheme=settings.scheme,
+            prober=self.prober,
+            seed=lambda purpose, step: seed_global(purpose, settings.seed, step),
+        )
+        self.steps_at_once = steps_at_once(self.task.train.batch, self.task.output_size)
         # What the run has cost.
         self.updates = 0
-        self.probe_steps = 0
         self.train_seconds = 0.0
         # Sums since the last evaluation.
         self.sums = self._zero_sums()
@@ -109,44 +145,39 @@ class Trainer:
         return self.task.train.length
 
     @property
-    def step(self) -> int:
-        """Training steps of the stream so far."""
-        return self.cursor.step
-
-    @property
     def decayed_lr(self) -> float:
         """The learning rate of this epoch, before it is scaled with a window's length."""
-        return self.settings.lr / (1.0 if self.settings.lr_decay == "none" else math.sqrt(self.cursor.epochs_done + 1))
+        decay = 1.0 if self.settings.lr_decay == "none" else math.sqrt(self.windows.cursor.epochs_done + 1)
+        return self.settings.lr / decay
 
     def train(self) -> None:
         """Train until the budget is spent, evaluating and storing on the way."""
         for note in getattr(self.task, "notes", ()):
             self.log.info("data, %s", note)
         self._resume()
-        self.directory.set_status(schema.RUNNING, epoch=self._epoch(), first_epoch=self._epoch())
-        while True:
-            if self.step >= self.next_evaluation:
-                if time.monotonic() - self.last_checkpoint > EVALUATION_SECONDS:
-                    self._checkpoint()  # the evaluation may take long
-                self._evaluate()
-                self.next_evaluation = next_due(self.step, self.settings.evaluate_every, self.epoch_steps)
-                self.sums = self._zero_sums()
-                self._checkpoint()
-            if self.settings.budget_spent(self._epoch(), self.train_seconds):
-                break
-            began = time.perf_counter()
+        self.directory.set_status(schema.RUNNING, epoch=self.windows.epoch, first_epoch=self.windows.epoch)
+        self._evaluate_if_due()
+        while not self.settings.budget_spent(self.windows.epoch, self.train_seconds):
             self._advance()
-            spent = time.perf_counter() - began
-            self.train_seconds += spent
-            self.sums["seconds"] += spent
             self._pause()
+            self._evaluate_if_due()
         if self.sums["steps"]:
             # The budget ends between two evaluations. A longer one would not evaluate here: the checkpoint before
             # this evaluation is the last, and a run that continues from it drops what the evaluation stored.
             self._checkpoint()
             self._evaluate()
         self.directory.finish(**self._progress())
-        self.log.info("finished: %.3g epochs, %d updates, %.1f s", self._epoch(), self.updates, self.train_seconds)
+        self.log.info("finished: %.3g epochs, %d updates, %.1f s", self.windows.epoch, self.updates, self.train_seconds)
+
+    def _evaluate_if_due(self) -> None:
+        if self.windows.step < self.next_evaluation:
+            return
+        if time.monotonic() - self.last_checkpoint > EVALUATION_SECONDS:
+            self._checkpoint()  # the evaluation may take long
+        self._evaluate()
+        self.next_evaluation = next_due(self.windows.step, self.settings.evaluate_every, self.epoch_steps)
+        self.sums = self._zero_sums()
+        self._checkpoint()
 
     def _pause(self) -> None:
         """Between two windows: tell how far the run is, and store a checkpoint where it is time or asked for.
@@ -174,67 +205,33 @@ class Trainer:
     def _obey(self) -> None:
         if self.told.ending:
             self._beat()
-            raise StoppedError(f"{self.told.ending.name} at epoch {self._epoch():.3g}")
+            raise StoppedError(f"{self.told.ending.name} at epoch {self.windows.epoch:.3g}")
 
     def _advance(self) -> None:
         """One window, one update."""
-        stream, scheme = self.task.train, self.settings.scheme
-        state = self.cursor.state
-        if self.cursor.position == 0:
-            state = self.model.initial_state(stream.batch)  # type: ignore[operator]
-        seed_global("policy", self.settings.seed, self.step)
-        window = self.cursor.next_window(self._probe_for_policy)
-        seed_global("dropout", self.settings.seed, self.step)
+        began, step_before = time.perf_counter(), self.windows.step
+        window = next(iter(self.windows))
+        lr = window_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, self.settings.scheme, window.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = window_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, scheme, window)
-        objective, mean, state = window_loss(
-            self.model,
-            self.task.loss,
-            stream,
-            window,
-            state,
-            steps_at_once(stream.batch, self.task.output_size),
-            adjoint_factors(self.policy, window),
-        )
+            group["lr"] = lr
+        objective = window.loss(self.steps_at_once)
         clip = self.settings.clip_norm
         norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
-        self._count(mean, norm, window.losses, window.loss_stop - self.cursor.position)
-        self.cursor.advance(window, state)
+        self._count(window, norm, self.windows.step - step_before)
+        spent = time.perf_counter() - began
+        self.train_seconds += spent
+        self.sums["seconds"] += spent
 
-    def _count(self, mean: Tensor, norm: Tensor | None, losses: int, advanced: int) -> None:
+    def _count(self, window: StreamWindow, norm: Tensor | None, steps: int) -> None:
         self.updates += 1
         sums = self.sums
-        sums["loss"].add_(mean, alpha=losses)  # stays on the device: no wait for the GPU
-        sums["losses"] += losses
+        sums["loss"].add_(window.mean_loss, alpha=window.losses)  # stays on the device: no wait for the GPU
+        sums["losses"] += window.losses
         if norm is not None:
             sums["norm"].add_(norm)
         sums["updates"] += 1
-        sums["steps"] += advanced
-        sums["K"] += self.cursor.K
-
-    def _probe_for_policy(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
-        self.probe_steps += self.prober.steps
-        measurements = self._measure("policy", measured=measured, resampled=resampled)
-        return [measurement.estimate for measurement in measurements if measurement.problem() is None]
-
-    def _measure(self, purpose: str, *, measured: bool, resampled: bool) -> list[Measurement]:
-        measurements = self.prober.measure(
-            self.model,
-            self.task.loss,
-            self.task.train,
-            purpose,
-            self.step,
-            measured=measured,
-            resampled=resampled,
-        )
-        if (unsuited := measurements[0].gradients.unsuited) and not self.told_unsuited:
-            self.told_unsuited = True
-            self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
-        for number, measurement in enumerate(measurements):
-            if problem := measurement.problem():
-                message = "epoch %.3g: probe %d for %s says nothing, and changes nothing: %s"
-                self.log.warning(message, self._epoch(), number, purpose, problem)
-        return measurements
+        sums["steps"] += steps
+        sums["K"] += window.K
 
     def _check_finite(self) -> None:
         """Raise a `DivergedError` where training is no longer finite."""
@@ -257,7 +254,7 @@ class Trainer:
     def _diverged(self, what: str) -> DivergedError:
         clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
         return DivergedError(
-            f"{what} not finite after {self.updates} updates (epoch {self._epoch():.3g}); "
+            f"{what} not finite after {self.updates} updates (epoch {self.windows.epoch:.3g}); "
             f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
         )
 
@@ -265,7 +262,7 @@ class Trainer:
         """Log all metrics at the present parameters."""
         self._check_finite()
         self._check_parameters()
-        seed_global("evaluation", self.settings.seed, self.step)
+        seed_global("evaluation", self.settings.seed, self.windows.step)
         values: list[tuple[str, int, float]] = []
         if self.sums["losses"]:
             values.append(("train_loss", 0, float(self.sums["loss"]) / self.sums["losses"]))
@@ -276,22 +273,24 @@ class Trainer:
         for split in ("valid", "test"):
             found = evaluate(self.model, self.task, getattr(self.task, split), self._pause_in_evaluation)
             values += [(f"{split}_{name}", 0, value) for name, value in found.items()]
-        K = self.cursor.K
+        K = self.windows.cursor.K
         values += [("K", 0, K), ("lr", 0, full_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, K))]
-        measurements = self._measure("evaluation", measured=True, resampled=True)
+        measurements = self.prober.measure(
+            self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, measured=True, resampled=True
+        )
         values += bias_metrics(measurements, K)
         found = {metric: value for metric, replicate, value in values if replicate == 0}
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
             self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
-        now = self.step, self._epoch()
+        now = self.windows.step, self.windows.epoch
         if found[self.monitor] < self.best["value"]:
-            self.best.update(value=found[self.monitor], epoch=self._epoch())
+            self.best.update(value=found[self.monitor], epoch=self.windows.epoch)
             self.directory.replace_predictions(predict(self.model, self.task), *now)
         self.directory.add_metrics(
             {
-                "step": self.step,
-                "epoch": self._epoch(),
-                "adaptive_epoch": (self.step + self.probe_steps) / self.epoch_steps,
+                "step": self.windows.step,
+                "epoch": self.windows.epoch,
+                "adaptive_epoch": self.windows.adaptive_epoch,
                 "updates": self.updates,
                 "train_seconds": self.train_seconds,
             },
@@ -301,11 +300,8 @@ class Trainer:
         self.directory.add_gradients(lag_profiles(measurements, average), *now)
         self.directory.add_positions(position_profiles(measurements, self.prober.positions, average), *now)
         shown = (f"{name} {value:.4g}" for name, value in found.items() if not name.endswith(("_low", "_high")))
-        self.log.info("epoch %.3g: %s", self._epoch(), ", ".join(shown))
+        self.log.info("epoch %.3g: %s", self.windows.epoch, ", ".join(shown))
         self._beat()
-
-    def _epoch(self) -> float:
-        return self.step / self.epoch_steps
 
     def _beat(self) -> None:
         """Tell whoever watches how far the run is."""
@@ -314,10 +310,10 @@ class Trainer:
 
     def _progress(self) -> dict[str, Any]:
         return {
-            "step": self.step,
-            "epoch": self._epoch(),
+            "step": self.windows.step,
+            "epoch": self.windows.epoch,
             "train_seconds": self.train_seconds,
-            "K": self.cursor.K,
+            "K": self.windows.cursor.K,
             "monitor": self.monitor,
             "best": self.best.get("value"),
             "best_epoch": self.best.get("epoch"),
@@ -332,8 +328,7 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "policy": dict(vars(self.policy)),
-                **self.cursor.saved(),
+                **self.windows.saved(),
                 **{name: getattr(self, name) for name in RESUMED},
             }
         )
@@ -346,12 +341,9 @@ class Trainer:
             return
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        vars(self.policy).update(saved["policy"])
-        self.cursor.restore(saved)
+        self.windows.restore(saved)
         for name in RESUMED:
             setattr(self, name, saved[name])
         self.sums.setdefault("K", math.nan if self.sums["updates"] else 0)  # earlier versions do not tell
-        if self.cursor.state is not None:
-            self.cursor.state = map_state(lambda part: part.to(self.device), self.cursor.state)
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
-        self.log.info("continues from its checkpoint at epoch %.3g", self._epoch())
+        self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)

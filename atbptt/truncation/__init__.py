@@ -9,14 +9,13 @@ if TYPE_CHECKING:
     from atbptt.truncation.fixed import Fixed as Fixed
     from atbptt.truncation.full import Full as Full
     from atbptt.truncation.policy import (
+        AnyPolicy as AnyPolicy,
         Policy as Policy,
         Probe as Probe,
         Progress as Progress,
-        adjoint_factors as adjoint_factors,
-        check_policy as check_policy,
-        check_scheme as check_scheme,
+        completed as completed,
+        kind_of as kind_of,
         next_due as next_due,
-        share_of_base as share_of_base,
         update as update,
     )
     from atbptt.truncation.randomized import Randomized as Randomized

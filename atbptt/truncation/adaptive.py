@@ -6,10 +6,10 @@ import math
 
 from atbptt.errors import require, require_choice, require_whole
 from atbptt.probes import ESTIMATORS
-from atbptt.truncation.policy import Probe, Progress, next_due
+from atbptt.truncation.policy import Policy, Probe, Progress, next_due
 
 
-class Adaptive:
+class Adaptive(Policy):
     """The smallest K whose relative bias is at most delta (Aicher, Foti & Fox, UAI 2019, alg. 2).
 
     Arguments:
@@ -23,12 +23,14 @@ class Adaptive:
         max_factor: the most that an update may multiply or divide K by, but K may always move by 1; None for any.
         update_every: epochs between updates, a fraction is fine.
 
-    At an update K(delta) is averaged over the probes and rounded down. A probe that is not finite has no
-    say; if none is, K stays.
+    At an update K(delta) is averaged over the probes and rounded down. A probe that is not finite is
+    ignored; if none is, K stays.
 
     Raises:
         ConfigError: an argument breaks its rule, alone or beside the others.
     """
+
+    probes = True
 
     def __init__(
         self,

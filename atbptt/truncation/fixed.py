@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from atbptt.errors import require_whole
-from atbptt.truncation.policy import Probe, Progress
+from atbptt.truncation.policy import Policy, Probe, Progress
 
 
-class Fixed:
+class Fixed(Policy):
     """The same K from the first window to the last (Williams & Peng, Neural Computation 1990).
 
     Arguments:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from atbptt.errors import require, require_whole
-from atbptt.truncation.policy import Probe, Progress
+from atbptt.truncation.policy import Policy, Probe, Progress
 
 BEYOND_ANY_STREAM = 2**31 - 1  # K until the stream's length is known, which `update` tells
 
 
-class Full:
+class Full(Policy):
     """Full backpropagation (Werbos, Proc. IEEE 1990): one update a pass over the stream, of its whole gradient.
 
     A pass keeps what backpropagation needs of every step, so that memory grows with the stream's length; `window`

@@ -1,22 +1,25 @@
-"""What the training loop asks of a truncation policy, and what a policy is told."""
+"""What any truncation policy must offer, the arguments it receives, and schedules in epochs."""
 
 from __future__ import annotations
 
+import dis
+import inspect
 import math
 import operator
 import pickle
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from types import CodeType
+from typing import Any, Protocol
 
-from atbptt.errors import ConfigError, require, require_choice
+from atbptt.errors import ConfigError, require
 from atbptt.probes import BiasEstimate
-from atbptt.windows import SCHEMES, Window, full_losses
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is. Schedules count steps, so that they do not depend on the machine.
+    """Training progress. Schedules count steps, so that they do not depend on the machine.
 
     Attributes:
         step: training steps of the stream so far, over all epochs.
@@ -39,23 +42,8 @@ class Probe(Protocol):
         """
 
 
-class Policy(Protocol):
-    """Any object with the present `K` and an `update`.
-
-    `update` is called before every window. It may call `probe`, which costs `probe.probes` probes (counted in
-    `adaptive_epoch`), and may set `K`, which holds from that window on. The object's `__dict__` is what a
-    checkpoint stores of it.
-
-    A policy may offer more, and does so by having it:
-
-    - `base`, a length in steps. A learning rate is then scaled with `base`, not with K, and each window's multiplied
-      by its losses over those of a window of that length: for policies that draw K anew for every window, whose steps
-      would else count the more, the shorter their window is.
-    - `check_scheme(scheme)`, which raises a `ConfigError` for a scheme that makes no sense with it.
-    - `adjoint_factors(steps)`, by which the gradient with respect to the state is multiplied on its way back from each
-      step of a window to the step before: `steps - 1` numbers, the first for the way from the second step to the first.
-      For scheme `tf` only, whose windows are what lies between two cuts.
-    """
+class AnyPolicy(Protocol):
+    """The least that is asked of a policy: any object with the present `K` and an `update`, see `Policy`."""
 
     K: int
 
@@ -63,16 +51,125 @@ class Policy(Protocol):
         """Set `K` for the windows to come."""
 
 
-def check_policy(policy: Policy) -> None:
-    """Raise a `ConfigError` unless the object is a policy that a checkpoint can store."""
-    kind = type(policy).__name__
-    K = getattr(policy, "K", None)
+class Policy(ABC):
+    """Decides K. A policy of your own derives from it, or has `K` and `update` alone: what it lacks is as here.
+
+    The object's `__dict__` is what a checkpoint stores of it.
+
+    Attributes:
+        K: the present truncation length in steps, from 1 on.
+        base: a length in steps, or None. A learning rate is then scaled with `base`, not with K, and each window's
+            multiplied by its losses over those of a window of that length: for policies that draw K anew for every
+            window, whose steps would else count the more, the shorter their window is.
+        probes: whether `update` calls `probe`. Where probes cannot be made, such a policy is refused before the first
+            window. Of an object that does not say it, `update` is looked at.
+        estimator: of the relative bias it asks for: its `bound`, or as `measured`, which not every model allows.
+        confidence: not None if it asks for the share of resamples whose bias is small enough, see `Adaptive`.
+    """
+
+    K: int
+    base: float | None = None
+    probes: bool = False
+    estimator: str = "bound"
+    confidence: float | None = None
+
+    @abstractmethod
+    def update(self, progress: Progress, probe: Probe) -> None:
+        """Set `K` for the windows to come; called before every window.
+
+        Arguments:
+            progress: where training is.
+            probe: measures the bias at the present parameters; a call makes `probe.probes` probes, counted in
+                `adaptive_epoch`.
+        """
+
+    def check_scheme(self, scheme: str) -> None:
+        """Raise a `ConfigError` for a scheme that makes no sense with it."""
+        return  # none does by default
+
+    def adjoint_factors(self, steps: int) -> Sequence[float] | None:
+        """By what the gradient with respect to the state is multiplied on its way back through a window.
+
+        From each step of the window to the step before: `steps - 1` numbers, the first for the way from the second
+        step to the first. None leaves the gradient as it is. For scheme `tf` only, whose windows are what lies between
+        two cuts.
+        """
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint stores of it."""
+        return dict(vars(self))
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go back to what that was when `state_dict` was called."""
+        vars(self).update(saved)
+
+
+class _Completed(Policy):
+    """An object with `K` and `update`, and what it lacks of a policy.
+
+    Arguments:
+        given: the object.
+    """
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self.probes = _reads_second_argument(given.update)
+        for name in ("base", "probes", "estimator", "confidence", "check_scheme", "adjoint_factors"):
+            if hasattr(given, name):
+                setattr(self, name, getattr(given, name))
+
+    @property
+    def K(self) -> int:  # noqa: N802  (the field's name for a length)
+        K: int = self.given.K
+        return K
+
+    @K.setter
+    def K(self, K: int) -> None:  # noqa: N802
+        self.given.K = K
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        self.given.update(progress, probe)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self.given))
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        vars(self.given).update(saved)
+
+
+def _reads_second_argument(method: Callable[..., object]) -> bool:
+    """Whether a method does anything with its second argument; False where its code cannot be looked at."""
+    code = getattr(method, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    second = code.co_varnames[: code.co_argcount][1 + inspect.ismethod(method) :][:1]
+    read = [part.argval for part in dis.get_instructions(code) if "CONST" not in part.opname]
+    # Some instructions read two variables, whose names are a tuple.
+    return any(name in (part if isinstance(part, tuple) else (part,)) for name in second for part in read)
+
+
+def completed(given: AnyPolicy) -> Policy:
+    """The object as a policy: itself, or with the defaults of `Policy` where it does not derive from it.
+
+    Raises:
+        ConfigError: it is no policy, or none that a checkpoint can store.
+    """
+    kind = "type" if isinstance(given, type) else kind_of(given)  # a class was given, not an object
+    K = getattr(given, "K", None)
     require(isinstance(K, int) and K >= 1, "K", K, f"must be an integer from 1 on in an object of {kind}")
-    require(callable(getattr(policy, "update", None)), "_target_", kind, "must have a method update")
+    require(callable(getattr(given, "update", None)), "_target_", kind, "must have a method update")
     try:
-        pickle.dumps(vars(policy))
+        policy = given if isinstance(given, Policy) else _Completed(given)
+        pickle.dumps(policy.state_dict())
     except Exception as error:  # no __dict__, or something in it that no file can hold
         raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
+    return policy
+
+
+def kind_of(policy: AnyPolicy) -> str:
+    """The name of its class."""
+    return type(policy.given if isinstance(policy, _Completed) else policy).__name__
 
 
 def update(policy: Policy, progress: Progress, probe: Probe) -> None:
@@ -83,33 +180,6 @@ def update(policy: Policy, progress: Progress, probe: Probe) -> None:
     except TypeError:
         require(False, "truncation.K", policy.K, "must be an integer after an update")
     require(policy.K >= 1, "truncation.K", policy.K, "must be at least 1 after an update")
-
-
-def name_of(policy: Policy) -> str:
-    """How a message calls it."""
-    return type(policy).__name__.lower()
-
-
-def check_scheme(policy: Policy, scheme: str) -> None:
-    """Raise a `ConfigError` unless windows of the scheme make sense with the policy."""
-    require_choice("scheme", scheme, SCHEMES)
-    if hasattr(policy, "adjoint_factors"):
-        rule = f"must be tf with the {name_of(policy)} policy: in others a gradient does not end at the policy's cuts"
-        require(scheme == "tf", "scheme", scheme, rule)
-    if callable(check := getattr(policy, "check_scheme", None)):
-        check(scheme)
-
-
-def share_of_base(policy: Policy, scheme: str, window: Window) -> float | None:
-    """The window's losses over those of a window of the policy's `base`; None for a policy without one."""
-    base = getattr(policy, "base", None)
-    return None if base is None else window.losses / full_losses(scheme, base)
-
-
-def adjoint_factors(policy: Policy, window: Window) -> Sequence[float] | None:
-    """What the policy multiplies the adjoint with within a window (see `Policy`); None for a policy that does not."""
-    factors = getattr(policy, "adjoint_factors", None)
-    return factors(window.stop - window.start) if callable(factors) else None
 
 
 def next_due(step: int, every: float, epoch_steps: int) -> int:

@@ -8,13 +8,13 @@ import numpy as np
 
 from atbptt.errors import require, require_choice, require_whole
 from atbptt.randomness import numpy_generator
-from atbptt.truncation.policy import Probe, Progress
+from atbptt.truncation.policy import Policy, Probe, Progress
 
 HAZARDS = ("constant", "decreasing")
 DRAWN_AT_ONCE = 256  # boundaries between steps that are decided at once, until one is cut
 
 
-class Randomized:
+class Randomized(Policy):
     """Anticipated reweighted truncated backpropagation, ARTBP (Tallec & Ollivier, arXiv 1705.08209).
 
     After each step the stream is cut with probability c. Where it is not, the gradient with respect to the state is
@@ -41,6 +41,8 @@ class Randomized:
     Raises:
         ConfigError: an argument breaks its rule.
     """
+
+    base: float
 
     def __init__(self, length: float, hazard: str = "decreasing", alpha: float = 4.0, seed: int = 0) -> None:
         require(1 < length < math.inf, "length", length, "must be greater than 1 (steps)")

@@ -6,10 +6,10 @@ import math
 
 from atbptt.errors import require, require_whole
 from atbptt.randomness import numpy_generator
-from atbptt.truncation.policy import Probe, Progress
+from atbptt.truncation.policy import Policy, Probe, Progress
 
 
-class Variable:
+class Variable(Policy):
     """K drawn anew for every window (AWD-LSTM: Merity, Keskar & Socher, ICLR 2018).
 
     Normal around `base`, or around half of it with probability `half_probability`; rounded down, and at least `K_min`.
@@ -26,6 +26,8 @@ class Variable:
     Raises:
         ConfigError: an argument breaks its rule.
     """
+
+    base: int
 
     def __init__(
         self, base: int, sd: float = 5.0, half_probability: float = 0.05, K_min: int = 5, seed: int = 0

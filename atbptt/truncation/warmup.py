@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from atbptt.errors import require, require_choice, require_whole
-from atbptt.truncation.policy import Probe, Progress
+from atbptt.truncation.policy import Policy, Probe, Progress
 
 GROWTHS = ("linear", "geometric")
 
 
-class Warmup:
+class Warmup(Policy):
     """K grows from `K_init` to `K_final`, then stays: short, cheap windows while only near lags carry a signal.
 
     A curriculum over the length of what is learned from (Elman, Cognition 1993; Bengio et al., ICML 2009). K follows

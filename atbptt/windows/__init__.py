@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from atbptt.windows.schemes import (
         SCHEMES as SCHEMES,
         Window as Window,
+        check_scheme as check_scheme,
         full_losses as full_losses,
         windows as windows,
     )

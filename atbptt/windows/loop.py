@@ -1,8 +1,8 @@
-"""Windows for a training loop of your own: a stream cut by a scheme, sized by a policy, its state handed over."""
+"""Windows for a training loop: a stream cut by a scheme, sized by a policy, its state handed over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, map_state, starting_state
 from atbptt.probes import BiasEstimate, ProbeSettings
-from atbptt.truncation import Policy, adjoint_factors, check_policy, check_scheme, share_of_base
-from atbptt.windows import Prober, check_asked
+from atbptt.truncation import AnyPolicy, Policy, completed, kind_of
 from atbptt.windows.cursor import Cursor
-from atbptt.windows.schemes import Window
+from atbptt.windows.prober import Prober, check_asked
+from atbptt.windows.schemes import Window, check_scheme
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import window_loss
+from atbptt.windows.update import share_of_base, window_loss
+
+# Called with a purpose, `policy` before the policy sets K, `dropout` before a window runs, and with the step.
+Seed = Callable[[str, int], object]
 
 
 class StreamWindow:
@@ -37,7 +40,7 @@ class StreamWindow:
         policy, scheme = windows.cursor.policy, windows.cursor.scheme
         share = share_of_base(policy, scheme, steps)
         self.lr_scale = 1.0 if share is None else share
-        self._factors = adjoint_factors(policy, steps)
+        self._factors = policy.adjoint_factors(steps.stop - steps.start)
         self._mean_loss: Tensor | None = None
 
     @property
@@ -47,15 +50,19 @@ class StreamWindow:
             raise RuntimeError("window.loss() must be called first: it computes the mean loss")
         return self._mean_loss
 
-    def loss(self) -> Tensor:
+    def loss(self, steps_at_once: int | None = None) -> Tensor:
         """Run the model over the window: the scalar to call `backward` on, the mean of the losses that it counts.
 
         With scheme `buffer` it has the look-ahead's losses besides, which reach the parameters through the state only.
         The state that the next window starts in is handed over; called again, it is computed from the same state.
+
+        Arguments:
+            steps_at_once: the most steps that are decoded at once, which bounds the memory of many outputs; all if
+                left out.
         """
         windows = self._windows
         objective, self._mean_loss, handed_over = window_loss(
-            windows.model, windows.loss, windows.stream, self.steps, self._state, factors=self._factors
+            windows.model, windows.loss, windows.stream, self.steps, self._state, steps_at_once, self._factors
         )
         windows.handed_over(self, handed_over)
         return objective
@@ -97,7 +104,7 @@ class Windows:
         loss: LossFunction,
         inputs: Tensor,
         targets: Tensor,
-        policy: Policy,
+        policy: AnyPolicy,
         *,
         scheme: str = "original-buffer",
         state: State = None,
@@ -105,23 +112,64 @@ class Windows:
         seed: int = 0,
     ) -> None:
         check_streams(inputs, targets)
+        stream = Stream(inputs, targets)
         try:
-            check_policy(policy)
+            policy = completed(policy)
         except ConfigError as error:
             raise ConfigError("policy" if error.name == "_target_" else error.name, error.rule) from error
         check_scheme(policy, scheme)
+        first_state = None if state is None else detach(state)
+        check_recurrent(model, stream.read(0, 2)[0], first_state)
+        prober = Prober(ProbeSettings() if probes is None else probes, seed)
+        if policy.probes:  # better said now than at its first update
+            rule = f"must not exceed the stream's {stream.length} steps: a probe reads burn_in + window"
+            require(prober.settings.steps <= stream.length, "probes", prober.settings.steps, rule)
+            check_asked(prober.settings, model, loss, stream, policy, first_state)
+        self._begin(model, loss, stream, policy, scheme, prober, first_state)
+
+    @classmethod
+    def over(
+        cls,
+        stream: Stream,
+        model: nn.Module,
+        loss: LossFunction,
+        policy: Policy,
+        *,
+        scheme: str,
+        prober: Prober,
+        seed: Seed,
+    ) -> Windows:
+        """Windows over a data set's stream, from a zero state, for parts that were checked together already.
+
+        Arguments:
+            stream, model, loss, policy, scheme: see `Windows`.
+            prober: makes the policy's probes.
+            seed: called before anything draws.
+        """
+        windows = cls.__new__(cls)
+        windows._begin(model, loss, stream, policy, scheme, prober, None, seed)
+        return windows
+
+    def _begin(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        stream: Stream,
+        policy: Policy,
+        scheme: str,
+        prober: Prober,
+        first_state: State,
+        seed: Seed = lambda purpose, step: None,  # noqa: ARG005  (a loop of your own seeds as it likes)
+    ) -> None:
         self.model = model
         self.loss = loss
-        self.stream = Stream(inputs, targets)
-        self.cursor = Cursor(scheme, policy, self.stream.length)
-        self.first_state = None if state is None else detach(state)
-        check_recurrent(model, self.stream.read(0, 2)[0], self.first_state)
-        self.prober = Prober(ProbeSettings() if probes is None else probes, seed)
+        self.stream = stream
+        self.cursor = Cursor(scheme, policy, stream.length)
+        self.prober = prober
+        self.first_state = first_state
         self.probe_steps = 0
+        self._seed = seed
         self._current: StreamWindow | None = None
-        if hasattr(policy, "estimator"):  # it will probe: better said now than at its first update
-            self._check_probes()
-            check_asked(self.prober.settings, model, loss, self.stream, policy, self.first_state)
 
     @property
     def step(self) -> int:
@@ -147,14 +195,20 @@ class Windows:
         passes = self.cursor.epochs_done
         while self.cursor.epochs_done == passes:
             if self._current is None:  # else a window was broken out of before its loss was called
-                state = self.cursor.state
-                if self.cursor.position == 0:
-                    state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
-                self._current = StreamWindow(self, self.cursor.next_window(self._probe), state)
+                self._current = self._next()
             window = self._current
             yield window
             if self._current is window:
                 raise RuntimeError("window.loss() must be called in each window: it computes the state of the next")
+
+    def _next(self) -> StreamWindow:
+        state = self.cursor.state
+        if self.cursor.position == 0:
+            state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
+        self._seed("policy", self.step)
+        steps = self.cursor.next_window(self._probe)
+        self._seed("dropout", self.step)
+        return StreamWindow(self, steps, state)
 
     def handed_over(self, window: StreamWindow, state: State) -> None:
         """Go on behind a window whose forward pass is done; nothing if that was done before."""
@@ -163,7 +217,6 @@ class Windows:
             self.cursor.advance(window.steps, state)
 
     def _probe(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
-        self._check_probes()
         self.probe_steps += self.prober.steps
         found = self.prober.measure(
             self.model,
@@ -179,24 +232,14 @@ class Windows:
 
     def _made_for(self) -> dict[str, Any]:
         return {
-            "policy": type(self.cursor.policy).__name__,
+            "policy": kind_of(self.cursor.policy),
             "scheme": self.cursor.scheme,
             "streams": tuple(self.stream.inputs.shape[:2]),
         }
 
-    def _check_probes(self) -> None:
-        rule = f"must not exceed the stream's {self.stream.length} steps: a probe reads burn_in + window"
-        steps = self.prober.settings.steps
-        require(steps <= self.stream.length, "probes", steps, rule)
-
     def state_dict(self) -> dict[str, Any]:
         """Where it is, and its policy: with those of the model and the optimizer, all to continue exactly."""
-        return {
-            "made_for": self._made_for(),
-            **self.cursor.saved(),
-            "probe_steps": self.probe_steps,
-            "policy": dict(vars(self.cursor.policy)),
-        }
+        return {"made_for": self._made_for(), **self.saved()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go back to where it was when its `state_dict` was taken.
@@ -206,10 +249,22 @@ class Windows:
         """
         found, own = saved.get("made_for"), self._made_for()
         require(found == own, "state_dict", found, f"must be of the same policy, scheme and streams: {own}")
+        self.restore(saved)
+
+    def saved(self) -> dict[str, Any]:
+        """What `state_dict` has, but for what it was made for."""
+        return {
+            **self.cursor.saved(),
+            "probe_steps": self.probe_steps,
+            "policy": self.cursor.policy.state_dict(),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to where it was when that was `saved`, by windows of the same policy, scheme and stream."""
         self._current = None
         self.cursor.restore(saved)
         if self.cursor.state is not None:
             device = self.stream.inputs.device
             self.cursor.state = map_state(lambda part: part.to(device), self.cursor.state)
         self.probe_steps = saved["probe_steps"]
-        vars(self.cursor.policy).update(saved["policy"])
+        self.cursor.policy.load_state_dict(saved["policy"])

@@ -17,7 +17,7 @@ def check_asked(
     settings: ProbeSettings, model: nn.Module, loss: LossFunction, stream: Stream, policy: Policy, state: State = None
 ) -> None:
     """Raise a `ConfigError` where probes of a model cannot tell what a policy asks them: `estimator`, `confidence`."""
-    estimator, confidence = getattr(policy, "estimator", None), getattr(policy, "confidence", None)
+    estimator, confidence = policy.estimator, policy.confidence
     # The first two steps of the data, measured as a probe measures its window.
     positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
     inputs, targets = stream.read(0, 2)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from atbptt.errors import require, require_choice
+from atbptt.truncation import Policy, kind_of
 
 Length = TypeVar("Length", int, float)  # in steps
 SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")
@@ -86,3 +87,13 @@ def windows(scheme: str, K: int, length: int) -> Iterator[Window]:
         window = cut(scheme, K, length, start, position)
         yield window
         start, position = window.next_start, window.loss_stop
+
+
+def check_scheme(policy: Policy, scheme: str) -> None:
+    """Raise a `ConfigError` unless windows of the scheme make sense with the policy."""
+    require_choice("scheme", scheme, SCHEMES)
+    if policy.adjoint_factors(1) is not None:
+        kind = kind_of(policy).lower()
+        rule = f"must be tf with the {kind} policy: in others a gradient does not end at the policy's cuts"
+        require(scheme == "tf", "scheme", scheme, rule)
+    policy.check_scheme(scheme)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from atbptt.models import LossFunction, State, detach, frozen, halves, map_state, mean_loss, native_layers
-from atbptt.truncation import Policy, share_of_base
+from atbptt.truncation import Policy
 from atbptt.windows.schemes import Window, full_losses
 from atbptt.windows.streams import Stream
 
@@ -90,9 +90,14 @@ def _clip(gradients: list[Tensor], max_norm: float) -> Tensor:
     return norm
 
 
+def share_of_base(policy: Policy, scheme: str, window: Window) -> float | None:
+    """The window's losses over those of a window of the policy's `base`; None for a policy without one."""
+    return None if policy.base is None else window.losses / full_losses(scheme, policy.base)
+
+
 def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
     """The learning rate of a full window's update: of length K, or of the policy's `base` where it has one."""
-    return scaled_lr(lr, scaling, getattr(policy, "base", K))
+    return scaled_lr(lr, scaling, K if policy.base is None else policy.base)
 
 
 def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:

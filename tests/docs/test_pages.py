@@ -16,8 +16,7 @@ from atbptt.errors import ConfigError
 from atbptt.runs import schema
 from atbptt.training.experiment import run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
-from atbptt.truncation.policy import check_scheme
-from atbptt.windows.schemes import SCHEMES
+from atbptt.windows.schemes import SCHEMES, check_scheme
 
 ROOT = Path(__file__).parents[2]
 POLICIES, METRICS = ROOT / "docs" / "policies", ROOT / "docs" / "metrics"

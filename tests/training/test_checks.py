@@ -12,7 +12,7 @@ from atbptt.models.networks import RecurrentNetwork
 from atbptt.training.checks import check_fit, check_probe, check_task
 from atbptt.training.experiment import build
 from atbptt.truncation import Fixed
-from atbptt.truncation.policy import check_policy
+from atbptt.truncation.policy import completed
 
 
 def task() -> Any:
@@ -57,7 +57,7 @@ class Noisy(Model):
 
 
 def test_what_keeps_to_the_protocols_passes() -> None:
-    check_policy(Fixed(K=3))
+    completed(Fixed(K=3))
     check_task(task())
     check_fit(RecurrentNetwork(4, 4, layers=2, dropout=0.5), task())
     assert check_fit(Model(), task()) is None  # type: ignore[func-returns-value]
@@ -168,7 +168,7 @@ class Slotted:
 )
 def test_a_policy_that_does_not_is_told(policy: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_policy(policy)
+        completed(policy)
 
 
 def test_measuring_a_model_without_recurrent_parameters_is_refused(settings: Any) -> None:

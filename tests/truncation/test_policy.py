@@ -7,8 +7,9 @@ import pytest
 
 from atbptt.errors import ConfigError
 from atbptt.truncation import Adaptive, Fixed, Full, Progress, Randomized, Variable, Warmup
-from atbptt.truncation.policy import adjoint_factors, check_scheme, share_of_base, update
-from atbptt.windows.schemes import SCHEMES, Window
+from atbptt.truncation.policy import Policy, completed, update
+from atbptt.windows.schemes import SCHEMES, Window, check_scheme
+from atbptt.windows.update import share_of_base
 
 POLICIES = {
     "fixed": Fixed(5),
@@ -63,16 +64,60 @@ class Users:
 
 def test_what_a_policy_leaves_is_an_integer_from_1_on() -> None:
     policy = Users(np.int64(7))
-    update(policy, Progress(0, 10), lambda **_: [])
+    update(completed(policy), Progress(0, 10), lambda **_: [])
     assert (policy.K, type(policy.K)) == (7, int)
     with pytest.raises(ConfigError, match=r"truncation.K \(=0\) must be at least 1 after an update"):
-        update(Users(0), Progress(0, 10), lambda **_: [])
+        update(completed(Users(0)), Progress(0, 10), lambda **_: [])
 
 
 def test_what_only_some_policies_have_others_need_not() -> None:
     window = Window(start=0, loss_start=0, loss_stop=12, stop=12, next_start=12)
     assert share_of_base(Fixed(5), "tf", window) is None
-    assert adjoint_factors(Fixed(5), window) is None
+    assert Fixed(5).adjoint_factors(12) is None
     assert share_of_base(Variable(base=8), "tf", window) == 1.5
     assert share_of_base(Variable(base=8), "double-tf", window) == 12 / 15
-    assert adjoint_factors(Randomized(length=2.0, hazard="constant"), window) == [2.0] * 11
+    assert Randomized(length=2.0, hazard="constant").adjoint_factors(12) == [2.0] * 11
+
+
+def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own() -> None:
+    given = Users(7)
+    policy = completed(given)
+    assert (policy.base, policy.probes, policy.estimator, policy.confidence) == (None, False, "bound", None)
+    assert policy.adjoint_factors(3) is None
+    policy.check_scheme("original")
+    update(policy, Progress(0, 10), lambda **_: [])
+    assert (policy.K, given.K) == (7, 7)
+    assert policy.state_dict() == {"K": 7, "next": 7}
+    policy.load_state_dict({"K": 2, "next": 3})
+    assert (given.K, given.next) == (2, 3)
+    given.base, given.probes, given.estimator = 12, True, "measured"  # type: ignore[attr-defined]
+    policy = completed(given)
+    assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
+
+
+def test_a_policy_that_is_one_is_itself() -> None:
+    policy = Fixed(5)
+    assert completed(policy) is policy
+    with pytest.raises(TypeError, match="update"):
+        type("Idle", (Policy,), {"K": 1})()
+
+
+class Asking(Users):
+    def update(self, progress: Progress, probe: Any) -> None:
+        if progress.step > 100:
+            self.next = [found.bound.at(self.K) for found in probe()]
+
+
+class AskingInside(Users):
+    def update(self, progress: Progress, ask: Any) -> None:  # noqa: ARG002
+        self.next = lambda: ask()
+
+
+@pytest.mark.parametrize(("kind", "probes"), [(Users, False), (Asking, True), (AskingInside, True)])
+def test_whether_a_policy_probes_is_seen_by_its_update(kind: Any, probes: bool) -> None:
+    assert completed(kind(1)).probes == probes
+
+
+@pytest.mark.parametrize("update", [print, lambda *arguments: arguments, lambda progress: progress])
+def test_a_policy_whose_update_cannot_be_looked_at_is_taken_not_to_probe(update: Any) -> None:
+    assert not completed(type("Hidden", (), {"K": 1, "update": staticmethod(update)})()).probes

@@ -15,7 +15,6 @@ from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.recurrent import starting_state
 from atbptt.truncation import Fixed, Policy, Probe, Progress, Randomized
-from atbptt.truncation.policy import adjoint_factors
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.streams import Stream
 from atbptt.windows.update import window_loss, window_lr
@@ -87,7 +86,7 @@ def gradient_of_a_pass(network: nn.Module, data: Stream, loss: Loss, policy: Pol
     total = torch.zeros(sum(parameter.numel() for parameter in network.parameters()), dtype=torch.float64)
     while not cursor.epochs_done:
         window = cursor.next_window(lambda **_: [])
-        factors = adjoint_factors(policy, window)
+        factors = policy.adjoint_factors(window.stop - window.start)
         objective, _, state = window_loss(network, loss, data, window, state, factors=factors)
         total += flat_gradient(objective * window.losses * data.batch, network)
         cursor.advance(window, state)

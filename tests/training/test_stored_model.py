@@ -14,13 +14,7 @@ from atbptt.system import locks
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import TrainedError, open_trained
 from tests.conftest import ROOT, TINY, cross_entropy as loss
-
-
-def train(folder: Path, *overrides: str) -> Path:
-    """A tiny run's directory."""
-    with composer(ROOT / "conf") as hydra:
-        settings = validated(job_config(hydra, "config", [*TINY, f"output_dir={folder}", *overrides]))
-    return run(settings).path
+from tests.helpers.training import train
 
 
 @pytest.fixture(scope="module")

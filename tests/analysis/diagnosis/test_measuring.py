@@ -16,7 +16,7 @@ from atbptt.runs import schema
 from atbptt.training.stored_model import Trained, open_trained
 from atbptt.windows.prober import Prober
 from tests.conftest import ROOT
-from tests.training.test_stored_model import train
+from tests.helpers.training import train
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,73 @@
+"""Tiny runs: trained to their end or interrupted on the way, and what they stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from atbptt.config.composing import composer, job_config
+from atbptt.config.settings import validated
+from atbptt.runs import schema
+from atbptt.runs.directory import RunDirectory
+from atbptt.training.experiment import run
+from atbptt.training.trainer import Trainer
+from tests.conftest import ROOT, TINY
+
+ADAPTIVE = ("truncation=adaptive", "truncation.update_every=0.4", "model.dropout=0.3", "optimizer=momentum")
+DRAWING = ("variable", "truncation.base=6"), ("randomized", "truncation.length=6")  # policies that draw K
+TIMES = {"train_seconds"}
+TIMED_METRICS = {"steps_per_second"}
+
+
+def metrics(directory: RunDirectory) -> pd.DataFrame:
+    """All that a run measured, times aside."""
+    frame = pq.read_table(directory.path / schema.METRICS).to_pandas().drop(columns=list(TIMES))
+    return frame[~frame["metric"].isin(TIMED_METRICS)].reset_index(drop=True)
+
+
+def parameters(directory: RunDirectory) -> dict[str, torch.Tensor]:
+    return torch.load(directory.path / schema.CHECKPOINT)["model"]
+
+
+def check_same(a: RunDirectory, b: RunDirectory) -> None:
+    """Identical metrics, lag profiles, predictions and final parameters, bit for bit."""
+    pd.testing.assert_frame_equal(metrics(a), metrics(b), check_exact=True)
+    for name in (schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS):
+        ours, theirs = (pq.read_table(directory.path / name) for directory in (a, b))
+        assert ours.equals(theirs), name
+    for (name, of_a), of_b in zip(parameters(a).items(), parameters(b).values(), strict=True):
+        assert torch.equal(of_a, of_b), name
+
+
+def series(directory: RunDirectory, metric: str) -> list[float]:
+    frame = metrics(directory)
+    return frame.loc[frame["metric"] == metric, "value"].tolist()
+
+
+class InterruptedTrainingError(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, updates: int, checkpoint: bool) -> None:
+    """End training after so many updates, with or without a checkpoint just before."""
+    advance = Trainer._advance
+
+    def interrupted(self: Trainer) -> None:
+        if self.updates == updates:
+            if checkpoint:
+                self._checkpoint()
+            raise InterruptedTrainingError
+        advance(self)
+
+    monkeypatch.setattr(Trainer, "_advance", interrupted)
+
+
+def train(folder: Path, *overrides: str) -> Path:
+    """A tiny run's directory."""
+    with composer(ROOT / "conf") as hydra:
+        settings = validated(job_config(hydra, "config", [*TINY, f"output_dir={folder}", *overrides]))
+    return run(settings).path

@@ -1,0 +1,92 @@
+"""Networks and symbols for tests of probes, and the way that takes no network apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.probes import gradients
+from atbptt.probes.adjoint import UnsuitedError
+from atbptt.probes.sums import LagGradients
+
+CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+def force_unrolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise UnsuitedError
+
+    monkeypatch.setattr(gradients, "record", refuse)
+
+
+def network(**options: Any) -> RecurrentNetwork:
+    torch.manual_seed(0)
+    made = RecurrentNetwork(5, 5, **({"hidden": 4} | options)).double()
+    for parameter in made.parameters():
+        if parameter.dim() < 2:  # biases start at zero
+            nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+def symbols(steps: int, batch: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randint(5, (steps, batch), generator=generator),
+        torch.randint(5, (steps, batch), generator=generator),
+    )
+
+
+def assert_same(found: LagGradients, expected: LagGradients, rtol: float) -> None:
+    assert found.components == expected.components
+    for name in ("losses", "norms", "component_norms", "kept_of_mean", "component_kept_of_mean"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol, err_msg=name)
+
+
+class Elman(nn.Module):
+    """A network around one of torch's modules, which takes its state and hands it on as it pleases."""
+
+    def __init__(self, kind: type[nn.RNNBase] = nn.GRU, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.rnn = kind(5, 4, **options)
+        self.decoder = nn.Linear(self.rnn.proj_size or 4, 5)
+        self.double()
+
+    def encode(self, inputs: Tensor, state: Any) -> Tensor:  # noqa: ARG002  # for those derived from it
+        return nn.functional.one_hot(inputs, 5).double()
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(self.encode(inputs, state), state)
+        return self.decoder(hidden), state
+
+    def initial_state(self, batch: int) -> Any:
+        zeros = torch.zeros(self.rnn.num_layers, batch, 4, dtype=torch.float64)
+        return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
+
+
+class OfCells(nn.Module):
+    """Two cells and a state of its own shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.lower, self.upper = nn.GRUCell(5, 4), nn.LSTMCell(4, 4)
+        self.decoder = nn.Linear(4, 5)
+        self.double()
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs = []
+        for symbol in inputs:
+            lower = self.lower(nn.functional.one_hot(symbol, 5).double(), state["lower"])
+            state = {"lower": lower, "upper": self.upper(lower, state["upper"])}
+            outputs.append(self.decoder(state["upper"][0]))
+        return torch.stack(outputs), state
+
+    def initial_state(self, batch: int) -> Any:
+        zeros = torch.zeros(batch, 4, dtype=torch.float64)
+        return {"lower": zeros, "upper": (zeros.clone(), zeros.clone())}

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.states import detach, map_state, tensors
+from atbptt.probes import adjoint as analytic, gradients, sums as measured
+from atbptt.probes.adjoint import UnsuitedError
+from atbptt.probes.bias import resampling_weights
+from atbptt.probes.gradients import lag_gradients
+from atbptt.probes.sums import LagGradients
+from tests.helpers.probing import CELLS, Elman, OfCells, assert_same, network, symbols
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_both_ways_give_the_same(
+    cell: str, layers: int, dtype: torch.dtype, rtol: float, device: str, both: Any, loss: Any
+) -> None:
+    model = network(cell=cell, layers=layers, hidden=16).to(device=device, dtype=dtype)
+    inputs, targets = (part.to(device) for part in symbols(30))
+    by_layers, by_autograd = both(model, loss, inputs, targets, [11, 12, 19, 24], burn_in=5, measured=True)
+    # Where phi is below 1e-4 of the largest, a single precision number knows less than five digits of it.
+    atol = 1e-4 * rtol * np.nanmax(by_autograd.norms)
+    np.testing.assert_allclose(by_layers.norms, by_autograd.norms, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(by_layers.component_norms, by_autograd.component_norms, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(by_layers.kept_of_mean, by_autograd.kept_of_mean, rtol=rtol)
+    assert by_layers.parameters.names == by_autograd.parameters.names
+    np.testing.assert_allclose(by_layers.parameters.norm, by_autograd.parameters.norm, rtol=rtol)
+    np.testing.assert_allclose(by_layers.parameters.bias, by_autograd.parameters.bias, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(by_layers.parameters.cosine, by_autograd.parameters.cosine, rtol=10 * rtol)
+
+
+class WithoutBiases(Elman):
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM, num_layers=2, bias=False)
+
+
+class StateInADict(Elman):
+    """The order of the state's parts is not that of the module's."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM)
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, (h, c) = self.rnn(self.encode(inputs, state), (state["h"], state["c"]))
+        return self.decoder(hidden), {"c": c, "h": h}
+
+    def initial_state(self, batch: int) -> Any:
+        h, c = super().initial_state(batch)
+        return {"c": c, "h": h}
+
+
+class ByName(Elman):
+    """The module's arguments are given by name, and its outputs are changed in place."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(input=self.encode(inputs, state), hx=state)
+        return self.decoder(hidden.mul_(2.0)), state
+
+
+class InAList(Elman):
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM)
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(self.encode(inputs, state), list(state))
+        return self.decoder(hidden), state
+
+
+class Normed(RecurrentNetwork):
+    """Its first half goes on behind the module, its second changes features in place."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(5)
+        super().__init__(5, 5, hidden=4)
+        self.norm = nn.LayerNorm(4)
+        self.double()
+
+    def recur(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = super().recur(inputs, state)
+        return self.norm(hidden), state
+
+    def decode(self, features: Tensor) -> Tensor:
+        return super().decode(features.tanh_())
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        features, state = self.recur(inputs, state)
+        return self.decode(features), state
+
+
+@pytest.mark.parametrize("kind", [Elman, WithoutBiases, StateInADict, ByName, InAList, Normed])
+def test_a_users_model_around_one_module_is_taken_apart(
+    kind: type[nn.Module], both: Any, loss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, (inputs, targets) = kind(), symbols(12)
+    by_layers, by_autograd = both(model, loss, inputs, targets, [5, 9], burn_in=2, measured=True)
+    assert_same(by_layers, by_autograd, 1e-10)
+    np.testing.assert_allclose(by_layers.parameters.bias, by_autograd.parameters.bias, rtol=1e-9, atol=1e-12)
+    monkeypatch.setattr(gradients, "unrolled_gradients", lambda *_: pytest.fail("was run step by step"))
+    lag_gradients(model, loss, inputs, targets, [5, 9], burn_in=2)
+
+
+class FedTheState(Elman):
+    """The module's inputs depend on the state."""
+
+    def encode(self, inputs: Tensor, state: Any) -> Tensor:
+        return super().encode(inputs, state) * state[0].mean(dim=-1, keepdim=True)
+
+
+class ReadsTheState(Elman):
+    """The outputs depend on the state beside the module's outputs."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, after = super().forward(inputs, state)
+        return outputs + state[0].sum(dim=-1, keepdim=True), after
+
+
+class ReadsTheCell(Elman):
+    """The outputs depend on the state after the step."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM)
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, (h, c) = super().forward(inputs, state)
+        return outputs + c.sum(dim=-1, keepdim=True), (h, c)
+
+
+class ChangesTheState(Elman):
+    """The state handed over is not the module's."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, after = super().forward(inputs, state)
+        return outputs, 0.9 * after
+
+
+class Fast(Elman):
+    """The module is run twice a step."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        _, state = super().forward(inputs, state)
+        return super().forward(inputs, state)
+
+
+class Forgetful(Elman):
+    """The module is not given the state."""
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, after = self.rnn(self.encode(inputs, state))
+        return self.decoder(hidden + state), after
+
+
+class Another(nn.GRU):
+    """Derived from one of torch's: it may do anything."""
+
+
+class Tied(Elman):
+    """Two layers share a matrix: the gradient of it is not the sum of squares of two."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU, num_layers=2)
+        self.rnn.weight_hh_l1 = self.rnn.weight_hh_l0
+
+
+class WeightNormed(Elman):
+    """The module's matrix is made of other parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.utils.parametrizations.weight_norm(self.rnn, "weight_hh_l0")
+
+
+class OutputsFirst(nn.Module):
+    """The outputs of a step are read off the state before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.cell, self.decoder = nn.GRUCell(5, 4), nn.Linear(4, 5)
+        self.double()
+
+    def forward(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = []
+        for symbol in inputs:
+            outputs.append(self.decoder(state))
+            state = self.cell(nn.functional.one_hot(symbol, 5).double(), state)
+        return torch.stack(outputs), state
+
+    def initial_state(self, batch: int) -> Tensor:
+        return torch.zeros(batch, 4, dtype=torch.float64)
+
+
+UNSUITED = {
+    "shared parameters": Tied,
+    "a matrix made of others": WeightNormed,
+    "outputs before the state": OutputsFirst,
+    "inputs depend on the state": FedTheState,
+    "outputs depend on the state": ReadsTheState,
+    "outputs depend on the cell": ReadsTheCell,
+    "state is changed": ChangesTheState,
+    "run twice": Fast,
+    "not given the state": Forgetful,
+    "a class of its own": lambda: Elman(Another),
+    "cells": OfCells,
+}
+
+
+def by_hand(model: nn.Module, loss: Any, inputs: Tensor, targets: Tensor, position: int) -> np.ndarray:
+    """phi (lags, B) by autograd, with a graph through the model's own steps."""
+    states = [model.initial_state(inputs.shape[1])]
+    for step in range(position + 1):
+        for part in tensors(states[-1]):
+            part.requires_grad_()
+        outputs, after = model(inputs[step : step + 1], states[-1])
+        states.append(map_state(lambda part: part.view_as(part), after))  # what a step adds to itself is no way back
+    value = loss(outputs, targets[position : position + 1]).mean()
+    found = []
+    for state in states[position::-1]:
+        parts = torch.autograd.grad(value, tensors(state), retain_graph=True, materialize_grads=True)
+        found.append(sum(part.square().sum(dim=-1).reshape(-1, part.shape[-2]).sum(dim=0) for part in parts).sqrt())
+    return torch.stack(found).numpy()
+
+
+@pytest.mark.parametrize("why", UNSUITED)
+def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -> None:
+    model, (inputs, targets) = UNSUITED[why]().requires_grad_(False), symbols(8)
+    found = lag_gradients(model, loss, inputs, targets, [7], measured=True)
+    np.testing.assert_allclose(found.norms[0], by_hand(model, loss, inputs, targets, 7), rtol=1e-10)
+    assert found.unsuited is not None
+    assert 0 <= found.parameters.bias[-1] < found.parameters.bias[0]
+
+    def take_apart() -> None:
+        state = detach(model.initial_state(3))
+        recording = analytic.record(model, inputs, state)
+        analytic.loss_gradients(model, recording, loss, inputs, targets, state, [7])
+
+    with pytest.raises(UnsuitedError):
+        take_apart()
+
+
+def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (inputs, targets) = network(cell="gru", layers=2), symbols(20)
+    weights = resampling_weights(3, 3, 3, np.random.default_rng(0))
+
+    def measure() -> LagGradients:
+        generator = torch.Generator().manual_seed(0)
+        options = {"measured": True, "weights": weights, "generator": generator}
+        return lag_gradients(model, loss, inputs, targets, [13, 15, 19], **options)
+
+    whole = measure()
+    monkeypatch.setattr(analytic, "SEGMENT", 3 * 3 * 8 * 4)  # four lags
+    monkeypatch.setattr(analytic, "KEPT_GATES", 0)
+    monkeypatch.setattr(measured, "ROWS", 40)  # two or three rows
+    parts = measure()
+    assert_same(parts, whole, 1e-12)
+    np.testing.assert_allclose(parts.resampled_kept_of_mean, whole.resampled_kept_of_mean, rtol=1e-12)
+    np.testing.assert_allclose(parts.parameters.bias, whole.parameters.bias, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(parts.parameters.resampled_bias, whole.parameters.resampled_bias, rtol=1e-9, atol=1e-15)
+
+
+def test_what_is_kept_of_a_probe_does_not_grow_with_its_positions(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all gradients at all lags, only those of a segment are alive at once."""
+    monkeypatch.setattr(analytic, "SEGMENT", 1)  # a lag
+    model, (inputs, targets) = network(layers=2), symbols(40)
+    alive: list[weakref.ref[Tensor]] = []
+    most = 0
+    whole = analytic.LagSums.add
+
+    def add(sums: Any, component: int, row: int, part: Tensor) -> None:
+        nonlocal most
+        alive.append(weakref.ref(part.untyped_storage()))
+        most = max(most, sum(storage() is not None for storage in alive))
+        whole(sums, component, row, part)
+
+    monkeypatch.setattr(analytic.LagSums, "add", add)
+    lag_gradients(model, loss, inputs, targets, list(range(30, 40)))
+    assert len(alive) == 4 * 40
+    assert most <= 8
+
+
+def test_a_model_whose_layers_someone_else_stands_in_for_is_left_alone(loss: Any) -> None:
+    model, (inputs, targets) = network(), symbols(5)
+    expected = lag_gradients(model, loss, inputs, targets, [4])
+    original = model.rnn.forward
+    model.rnn.forward = lambda *arguments: original(*arguments)
+    assert_same(lag_gradients(model, loss, inputs, targets, [4]), expected, 1e-12)
+    assert "forward" in vars(model.rnn)

@@ -1,199 +1,48 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import io
 import logging
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from atbptt.datasets import fetching
-from atbptt.datasets.__main__ import main
 from atbptt.datasets.fetching import FetchError, checksum_of, fetch, verify
 from atbptt.datasets.sources import Source
 from atbptt.errors import ConfigError
-
-CONTENT = bytes(range(256)) * 400  # 102,400 bytes: a half and a quarter are whole pieces
-HALF = len(CONTENT) // 2
-OTHER = b"<html>Log in to the network</html>"
-SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
-GIT_BLOB = f"git-blob:{hashlib.sha1(b'blob 102400' + bytes(1) + CONTENT).hexdigest()}"
-
-# What a server may do with a request, given the first byte that it asks for.
-Answer = Callable[[BaseHTTPRequestHandler, int], None]
-
-
-def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: object) -> None:
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), str(value))
-    handler.end_headers()
-    handler.wfile.write(body)
-    handler.wfile.flush()
-
-
-def send_range(handler: BaseHTTPRequestHandler, start: int, body: bytes) -> None:
-    """The whole rest is announced, whatever of it is sent."""
-    length = len(CONTENT) - start
-    if start == 0:
-        send(handler, 200, body, Content_Length=length)
-    else:
-        told = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-        send(handler, 206, body, Content_Length=length, Content_Range=told)
-
-
-def serve(handler: BaseHTTPRequestHandler, start: int) -> None:
-    send_range(handler, start, CONTENT[start:])
-
-
-def cut(handler: BaseHTTPRequestHandler, start: int) -> None:
-    send_range(handler, start, CONTENT[start : start + (len(CONTENT) - start) // 2])
-
-
-def cut_at_half(handler: BaseHTTPRequestHandler, start: int) -> None:
-    send_range(handler, start, CONTENT[start:HALF])
-
-
-def cut_without_length(handler: BaseHTTPRequestHandler, _: int) -> None:
-    send(handler, 200, CONTENT[:HALF])
-
-
-def cut_with_the_length_of_the_half(handler: BaseHTTPRequestHandler, _: int) -> None:
-    send(handler, 200, CONTENT[:HALF], Content_Length=HALF)
-
-
-def half_of_the_range(handler: BaseHTTPRequestHandler, start: int) -> None:
-    """Legal: less than was asked for, and it says so; no HTTP library sees a cut connection in it."""
-    end = start + (len(CONTENT) - start) // 2
-    told = f"bytes {start}-{end - 1}/{len(CONTENT)}"
-    send(handler, 206, CONTENT[start:end], Content_Length=end - start, Content_Range=told)
-
-
-def half_of_the_range_without_the_total(handler: BaseHTTPRequestHandler, start: int) -> None:
-    end = start + (len(CONTENT) - start) // 2
-    told = f"bytes {start}-{len(CONTENT) - 1}/*"
-    send(handler, 206, CONTENT[start:end], Content_Range=told)
-
-
-def ignore_range(handler: BaseHTTPRequestHandler, _: int) -> None:
-    send(handler, 200, CONTENT, Content_Length=len(CONTENT))
-
-
-def wrong_range(handler: BaseHTTPRequestHandler, start: int) -> None:
-    told = f"bytes {start + 1}-{len(CONTENT) - 1}/{len(CONTENT)}"
-    send(handler, 206, CONTENT[start + 1 :], Content_Range=told)
-
-
-def range_without_its_place(handler: BaseHTTPRequestHandler, start: int) -> None:
-    send(handler, 206, CONTENT[start:], Content_Length=len(CONTENT) - start)
-
-
-def compressed(handler: BaseHTTPRequestHandler, _: int) -> None:
-    """Although it was told not to."""
-    body = gzip.compress(CONTENT)
-    send(handler, 200, body, Content_Length=len(body), Content_Encoding="gzip")
-
-
-def status(code: int) -> Answer:
-    return lambda handler, _: send(handler, code, b"", Content_Length=0)
-
-
-def other(handler: BaseHTTPRequestHandler, _: int) -> None:
-    send(handler, 200, OTHER, Content_Length=len(OTHER))
-
-
-def stall(handler: BaseHTTPRequestHandler, start: int) -> None:
-    cut_at_half(handler, start)
-    handler.server.closing.wait(10)  # type: ignore[attr-defined]
-
-
-def silent(handler: BaseHTTPRequestHandler, _: int) -> None:
-    handler.server.closing.wait(10)  # type: ignore[attr-defined]
-
-
-class Server(ThreadingHTTPServer):
-    """Answers the requests by `answers` in turn, the last one again and again; remembers what they asked for.
-
-    Attributes:
-        ranges: the Range header of each request, in their order.
-        watched: paths; `seen` has whether any of them was there, at each request.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[Answer] = [serve]
-        self.ranges: list[str | None] = []
-        self.watched: list[Path] = []
-        self.seen: list[bool] = []
-        self.closing = threading.Event()
-        self.address = f"http://127.0.0.1:{self.server_port}/"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # a client that ended
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server: Any = self.server
-        asked = self.headers["Range"]
-        server.ranges.append(asked)
-        server.seen.append(any(os.path.lexists(path) for path in server.watched))
-        assert self.headers["Accept-Encoding"] == "identity"  # a range of anything else is not one of the file
-        answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
-        answer(self, int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name of the library)
-        pass
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(fetching, "TIMEOUT_SECONDS", (2.0, 5.0))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The server from which `ptb` is one file with a SHA-256, and `wikitext2` one with a git blob id."""
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        sources = {
-            "ptb": Source("ptb", f"{server.address}a/", {"one.txt": SHA256}),
-            "wikitext2": Source("wikitext-2", f"{server.address}b/", {"two.txt": GIT_BLOB}),
-        }
-        monkeypatch.setattr(fetching, "SOURCES", sources)
-        yield server
-        server.closing.set()
-        server.shutdown()
-
-
-@pytest.fixture
-def one(server: Server, tmp_path: Path) -> Path:
-    """Where the file of `ptb` goes; the server watches it."""
-    path = tmp_path / "data" / "ptb" / "one.txt"
-    server.watched.append(path)
-    return path
-
-
-def files(folder: Path) -> list[str]:
-    """All names below it but the lock's."""
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != fetching.LOCK)
+from tests.helpers.serving import (
+    CONTENT,
+    GIT_BLOB,
+    HALF,
+    OTHER,
+    SHA256,
+    Answer,
+    Server,
+    compressed,
+    cut,
+    cut_at_half,
+    cut_with_the_length_of_the_half,
+    cut_without_length,
+    files,
+    half_of_the_range,
+    half_of_the_range_without_the_total,
+    ignore_range,
+    other,
+    range_without_its_place,
+    serve,
+    silent,
+    stall,
+    status,
+    wrong_range,
+)
 
 
 def lines(name: str, to: Path, local: Path | None = None) -> list[list[str]]:
@@ -552,107 +401,6 @@ def test_every_address_is_pinned_to_a_commit() -> None:
             assert len(digest) == {"sha256": 64, "git-blob": 40}[kind]
 
 
-def test_command_exit_codes_and_streams(server: Server, one: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
-    server.answers = [status(404), serve]
-    assert main(arguments) == 1
-    out, err = capsys.readouterr()
-    assert out == f"failed   {one}  the server answered 404 Not Found\n"
-    assert err.startswith("error: 1 of 1 files is not in place\n")
-    assert main(arguments) == 0
-    out, err = capsys.readouterr()
-    assert out.split() == ["fetched", str(one), "102.4", "kB"]
-    assert err == ""
-
-
-def test_command_takes_copies(server: Server, one: Path, tmp_path: Path) -> None:
-    (tmp_path / "one.txt").write_bytes(CONTENT)
-    assert main(["fetch", "ptb", "--to", str(one.parents[1]), "--from", str(tmp_path)]) == 0
-    assert server.ranges == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["fetch", "wikitext-2"],
-            "data set (=wikitext-2) must be one of ptb, wikitext2, book_order, all; did you mean",
-        ),
-        (["fetch", "ptb", "--from", "no"], "from (=no) must be a folder with copies; there is none\n"),
-        (["fetch", "ptb", "--to", "taken"], "to (=taken) cannot be written: "),
-        (["fetch"], "the following arguments are required: NAME\nusage: python -m atbptt.datasets fetch"),
-        (["fetch", "ptb", "--to"], "argument --to: expected one argument\n"),
-        (["ftch", "ptb"], "argument COMMAND: invalid choice: 'ftch' (choose from "),
-        ([], "the following arguments are required: COMMAND\n"),
-    ],
-)
-def test_bad_arguments_are_a_message_and_exit_code_1(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("taken").touch()
-    assert main(arguments) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"error: {message}")
-    assert files(tmp_path) == ["taken"]
-
-
 def test_the_function_refuses_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data set \(=penn\) must be one of"):
         fetch("penn", tmp_path)
-
-
-def test_an_interrupted_download_is_continued_by_the_next_call(
-    server: Server, one: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    part = one.parent / ".one.txt.part"
-
-    def interrupt(handler: BaseHTTPRequestHandler, start: int) -> None:
-        cut_at_half(handler, start)
-        deadline = time.monotonic() + 5
-        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
-        handler.server.closing.wait(10)  # type: ignore[attr-defined]
-
-    server.answers = [interrupt, serve]
-    arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-    try:
-        assert main(arguments) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "interrupted: the same command continues where it stopped\n"
-    assert files(one.parents[1]) == [".one.txt.part"]
-    kept = part.stat().st_size
-    assert 0 < kept <= HALF
-    assert main(arguments) == 0
-    assert server.ranges == [None, f"bytes={kept}-"]
-    assert one.read_bytes() == CONTENT
-
-
-def test_help_names_the_data_sets_and_options(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["fetch", "--help"])
-    out = capsys.readouterr().out
-    for word in ("ptb, wikitext2, book_order or all", "--to DIR", "--from DIR", "(default: data)"):
-        assert word in out
-
-
-def test_as_a_command(root: Path, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "atbptt.datasets", "fetch", "ptb", "--from", tmp_path, "--to", tmp_path / "data"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert len(result.stdout.splitlines()) == 3
-    assert result.stderr.startswith("error: 3 of 3 files are not in place\n")
-    assert "Traceback" not in result.stderr

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
+import atbptt
 from atbptt.errors import ConfigError
 from atbptt.models.losses import cross_entropy
 from atbptt.models.networks import RecurrentNetwork
@@ -22,6 +23,7 @@ from atbptt.truncation.policy import Probe, Progress
 from atbptt.windows.loop import Windows
 from atbptt.windows.schemes import SCHEMES
 from atbptt.windows.update import step, window_lr
+from tests.helpers.modules import D, data, squared_error
 
 SYMBOLS = 5
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -424,3 +426,16 @@ def test_a_loss_that_is_not_one_a_step_and_stream_is_told_in_the_first_window(lo
     window = next(iter(Windows(nn.GRU(3, 4), loss, inputs, targets, Fixed(4))))
     with pytest.raises(ConfigError, match=r"^loss \(=.*\) must have the shape \(T, B\)"):
         window.loss()
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (10, r"K \(=null\) must be an integer from 1 on in an object of int"),
+        (type("Still", (), {"K": 1})(), r"policy \(=Still\) must have a method update"),
+        (atbptt.Fixed, r"K \(=null\) must be an integer from 1 on in an object of type"),
+    ],
+)
+def test_what_is_no_policy_is_told(policy: Any, message: str) -> None:
+    with pytest.raises(atbptt.ConfigError, match=message):
+        atbptt.Windows(nn.LSTM(D, 2).double(), squared_error, *data(), policy)

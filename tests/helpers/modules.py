@@ -1,0 +1,150 @@
+"""Modules as users of the library write them, with a loss and streams to probe them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+B, D, H, STEPS, BURN_IN, TAU = 3, 4, 5, 14, 2, 6
+
+
+class Decoded(nn.Module):
+    """One recurrent module and a decoder."""
+
+    def __init__(self, rnn: nn.Module) -> None:
+        super().__init__()
+        self.rnn, self.decoder, self.dropout = rnn, nn.Linear(H, 2), nn.Dropout(0.5)
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        hidden, state = self.rnn(inputs, state)
+        return self.decoder(self.dropout(hidden)), state
+
+
+class Stacked(nn.Module):
+    """Two cells of different kind; the state is a pair of theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower, self.upper, self.decoder = nn.LSTM(D, H), nn.GRU(H, H), nn.Linear(H, 2)
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        lower, upper = state or (None, None)
+        hidden, lower = self.lower(inputs, lower)
+        hidden, upper = self.upper(hidden, upper)
+        return self.decoder(hidden), (lower, upper)
+
+
+class ByName(Stacked):
+    """Its state is a dict."""
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        outputs, (lower, upper) = super().forward(inputs, state and (state["lower"], state["upper"]))
+        return outputs, {"lower": lower, "upper": upper}
+
+
+class Levels(NamedTuple):
+    lower: Any
+    upper: Any
+
+
+class InATuple(Stacked):
+    """Its state is a NamedTuple."""
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        outputs, (lower, upper) = super().forward(inputs, state and (state.lower, state.upper))
+        return outputs, Levels(lower, upper)
+
+
+class MinGRU(nn.Module):
+    """The minimal GRU, written by hand: gate and candidate see the input only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.candidate, self.decoder = nn.Linear(D, H), nn.Linear(D, H), nn.Linear(H, 2)
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        state = inputs.new_zeros(inputs.shape[1], H) if state is None else state
+        hidden = []
+        for gate, candidate in zip(self.gate(inputs).sigmoid(), self.candidate(inputs), strict=True):
+            state = (1 - gate) * state + gate * candidate
+            hidden.append(state)
+        return self.decoder(torch.stack(hidden)), state
+
+
+class Begun(Decoded):
+    """Takes no None; its first state is not zero."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTM(D, H, 2))
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        hidden, cell = state
+        return super().forward(inputs, (hidden, cell))
+
+    def initial_state(self, batch: int) -> Any:
+        return tuple(torch.full((2, batch, H), 0.3, dtype=torch.float64) for _ in range(2))
+
+
+class CellByCell(Decoded):
+    """A cell of torch in a loop."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRUCell(D, H))
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        hidden = []
+        for step in inputs:
+            state = self.rnn(step, state)
+            hidden.append(state)
+        return self.decoder(torch.stack(hidden)), state
+
+
+class LSTMCellByCell(Decoded):
+    """The same of an LSTM's cell, whose state is a pair."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.LSTMCell(D, H))
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        hidden = []
+        for step in inputs:
+            state = self.rnn(step, state)
+            hidden.append(state[0])
+        return self.decoder(torch.stack(hidden)), state
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square().mean(dim=-1)
+
+
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.randn(STEPS, B, size, generator=generator, dtype=torch.float64) for size in (D, 2))  # type: ignore[return-value]
+
+
+def layer_alone() -> tuple[nn.Module, Any]:
+    """torch's layer itself is the model, and the loss has the decoder."""
+    decoder = nn.Linear(H, 2).double()
+    return nn.LSTM(D, H), lambda outputs, targets: squared_error(decoder(outputs), targets)
+
+
+MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
+    "LSTM itself": layer_alone,
+    "LSTM and decoder": lambda: (Decoded(nn.LSTM(D, H, 2)), squared_error),
+    "two cells": lambda: (Stacked(), squared_error),
+    "dict": lambda: (ByName(), squared_error),
+    "NamedTuple": lambda: (InATuple(), squared_error),
+    "minimal GRU": lambda: (MinGRU(), squared_error),
+    "initial_state": lambda: (Begun(), squared_error),
+    "GRUCell": lambda: (CellByCell(), squared_error),
+    "LSTMCell": lambda: (LSTMCellByCell(), squared_error),
+}
+
+
+def made(name: str) -> tuple[nn.Module, Any]:
+    torch.manual_seed(0)
+    model, loss = MODELS[name]()
+    return model.double(), loss

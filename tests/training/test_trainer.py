@@ -149,7 +149,7 @@ def test_predictions_are_those_of_the_best_evaluation(settings: Make, monkeypatc
     evaluate_ = Trainer._evaluate
 
     def noting(self: Trainer) -> None:
-        models[self.step] = {name: value.clone() for name, value in self.model.state_dict().items()}
+        models[self.windows.step] = {name: value.clone() for name, value in self.model.state_dict().items()}
         evaluate_(self)
 
     monkeypatch.setattr(Trainer, "_evaluate", noting)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
 from atbptt.truncation import Adaptive, Fixed, Full, Progress, Randomized, Variable, Warmup
-from atbptt.truncation.policy import Policy, completed, update
+from atbptt.truncation.policy import Policy, completed, next_due, update
 from atbptt.windows.schemes import SCHEMES, Window, check_scheme
 from atbptt.windows.update import share_of_base
 
@@ -80,18 +82,18 @@ def test_what_only_some_policies_have_others_need_not() -> None:
 
 
 def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own() -> None:
-    given = Users(7)
-    policy = completed(given)
+    users = Users(7)
+    policy = completed(users)
     assert (policy.base, policy.probes, policy.estimator, policy.confidence) == (None, False, "bound", None)
     assert policy.adjoint_factors(3) is None
     policy.check_scheme("original")
     update(policy, Progress(0, 10), lambda **_: [])
-    assert (policy.K, given.K) == (7, 7)
+    assert (policy.K, users.K) == (7, 7)
     assert policy.state_dict() == {"K": 7, "next": 7}
     policy.load_state_dict({"K": 2, "next": 3})
-    assert (given.K, given.next) == (2, 3)
-    given.base, given.probes, given.estimator = 12, True, "measured"  # type: ignore[attr-defined]
-    policy = completed(given)
+    assert (users.K, users.next) == (2, 3)
+    users.base, users.probes, users.estimator = 12, True, "measured"  # type: ignore[attr-defined]
+    policy = completed(users)
     assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
 
 
@@ -121,3 +123,24 @@ def test_whether_a_policy_probes_is_seen_by_its_update(kind: Any, probes: bool) 
 @pytest.mark.parametrize("update", [print, lambda *arguments: arguments, lambda progress: progress])
 def test_a_policy_whose_update_cannot_be_looked_at_is_taken_not_to_probe(update: Any) -> None:
     assert not completed(type("Hidden", (), {"K": 1, "update": staticmethod(update)})()).probes
+
+
+@pytest.mark.parametrize("epoch_steps", [60, 100, 500, 1000, 4000])
+@pytest.mark.parametrize("every", ["0.05", "0.1", "0.2", "0.4", "1.1", "1.25", "0.3"])
+def test_decimal_fractions_fall_where_they_do_by_hand(every: str, epoch_steps: int) -> None:
+    step, found = 0, []
+    while len(found) < 40:
+        step = next_due(step, float(every), epoch_steps)
+        found.append(step)
+    exact = [n * Fraction(every) * epoch_steps for n in range(1, 41)]
+    assert found == [-((-e.numerator) // e.denominator) for e in exact]
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 10), st.integers(2, 5000))
+def test_something_is_due_after_every_step_and_within_an_interval(step: int, every: float, T: int) -> None:
+    due = next_due(step, every, T)
+    assert step < due <= step + max(every * T, 1) + 1
+
+
+def test_a_schedule_is_never_finer_than_a_step() -> None:
+    assert next_due(7, 1e-300, 100) == 8

@@ -24,7 +24,7 @@ with needed_by("python launch.py"):
     import hydra
     from omegaconf import DictConfig
 
-    from atbptt.sweeps import job, leave, main
+    from atbptt.sweeps import leave, main
 
 CONF = Path(__file__).resolve().parent / "conf"
 
@@ -32,6 +32,8 @@ CONF = Path(__file__).resolve().parent / "conf"
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def show(config: DictConfig) -> None:
     """What Hydra answers itself: --help, --cfg, --info."""
+    from atbptt.sweeps import job  # loads torch, which none of these needs
+
     job(config)
 
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 1 after one line on stderr that names the bad input."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["probe"]:  # its parser needs torch
-        from analysis.diagnosis.command import main as probe
+        from analysis.diagnosis import main as probe
 
         return probe(given[1:])
     options = _parser().parse_args(given)

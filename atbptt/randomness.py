@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import random
+import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(purpose: str, *numbers: int) -> int:
@@ -21,6 +25,8 @@ def derive_seed(purpose: str, *numbers: int) -> int:
 
 def torch_generator(purpose: str, *numbers: int) -> torch.Generator:
     """A CPU generator for one purpose."""
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(purpose, *numbers))
 
 
@@ -37,6 +43,10 @@ def seed_global(purpose: str, *numbers: int) -> None:
     seed = derive_seed(purpose, *numbers)
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (the legacy one is what such code draws from)
+    if "torch" not in sys.modules:  # nobody can draw from it, and it takes seconds to import
+        return
+    import torch
+
     # torch.manual_seed formats a stack trace for each kind of device that is not in use: more than a tenth of a
     # millisecond for every window.
     torch.default_generator.manual_seed(seed)

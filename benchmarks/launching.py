@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from atbptt.runs import Origin, schema
-from atbptt.sweeps import RunProcess, plan
+from atbptt.sweeps import RunProcess, compose, plan
 from atbptt.training import run
 from benchmarks.composing import settings_of
 from benchmarks.machine import ROOT
@@ -68,8 +68,9 @@ def _skipping(folder: Path) -> Row:
     """The command that finds all its runs finished, from start to exit."""
     arguments = ["-m", *SMALL, f"output_dir={folder}", f"init=range({FINISHED})"]
     first = run(settings_of(*SMALL, f"output_dir={folder}")).path
-    planned = plan(["-m", *SMALL, f"output_dir={folder}", f"init=range(1,{FINISHED})"], ROOT / "conf")
-    assert planned is not None
+    composed = compose(["-m", *SMALL, f"output_dir={folder}", f"init=range(1,{FINISHED})"], ROOT / "conf")
+    assert composed is not None
+    planned = plan(composed)
     status = json.loads((first / schema.STATUS).read_text())
     for job in planned.jobs:
         shutil.copytree(first, job.directory.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from atbptt.training import available_cores
+from atbptt.system import available_cores
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from atbptt.training import available_cores
+from atbptt.system import available_cores
 from benchmarks.machine import ROOT
 from benchmarks.report import Comparison, Goal, Row
 from benchmarks.timing import Measured, seconds_of

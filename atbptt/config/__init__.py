@@ -13,10 +13,18 @@ if TYPE_CHECKING:
         expanded as expanded,
         job_config as job_config,
         job_configs as job_configs,
+        launcher_options as launcher_options,
         read_command as read_command,
         split_preview as split_preview,
     )
-    from atbptt.config.settings import Settings as Settings, flattened as flattened, validated as validated
+    from atbptt.config.settings import (
+        Settings as Settings,
+        build_policy as build_policy,
+        check_components as check_components,
+        flattened as flattened,
+        typed as typed,
+        validated as validated,
+    )
 else:
     from atbptt.lazy import exports
 

@@ -32,10 +32,6 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from atbptt.errors import ConfigError, did_you_mean, listed, require, show
-from atbptt.training import parallel_jobs
-
-# Of conf/hydra/launcher/: how many jobs run at once where nothing is said.
-OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
 
 CONFIG_NAME = "config"
 # Flags that show something and run nothing.
@@ -113,8 +109,8 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], dict[str, Any]]:
-    """The overrides of each job, and the launcher's options.
+def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig]:
+    """The overrides of each job, and what all jobs share, composed.
 
     Raises:
         ConfigError: they cannot be read, or what all jobs share cannot be composed.
@@ -139,12 +135,11 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], dict[str,
             raise
         hint = f"{group} is swept: {error.name}='choice(VALUE)' sets it in every job"
         raise ConfigError(error.name, f"{error.rule}; {hint}") from error
-    launcher = _launcher(config)
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
         swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if swept:
             raise ConfigError(swept[0], "names several values, a sweep: add -m, as in python launch.py -m ...")
-        return [overrides], launcher
+        return [overrides], config
     sweeper = config.hydra.sweeper._target_
     if not sweeper.endswith("BasicSweeper"):
         rule = f"(={sweeper}) decides on jobs as it goes; only basic is supported, whose jobs are checked beforehand"
@@ -157,11 +152,11 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], dict[str,
     if not batches[0]:
         empty = [str(o.input_line) for o in parsed if o.is_sweep_override() and not list(o.sweep_string_iterator())]
         raise ConfigError(" ".join(empty), "names no value: there is nothing to run")
-    return batches[0], launcher
+    return batches[0], config
 
 
-def _launcher(config: DictConfig) -> dict[str, Any]:
-    """The launcher's options, with `_target_`."""
+def launcher_options(config: DictConfig) -> dict[str, Any]:
+    """The launcher's options, with `_target_`, of what all jobs share (ConfigError)."""
     options = _plain(config.hydra.launcher)
     jobs = options.get("n_jobs", 1)
     fits = type(jobs) is int and (jobs >= 1 or jobs == -1)

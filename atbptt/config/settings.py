@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from atbptt.config.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
 from atbptt.probes import ProbeSettings
+from atbptt.randomness import seed_global
+from atbptt.truncation import Policy, completed
 from atbptt.windows import LR_SCALINGS, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
@@ -108,7 +110,24 @@ class Settings(Section):
 
 
 def validated(config: Mapping[str, Any]) -> Settings:
-    """A composed config (interpolations resolved) as typed settings.
+    """A composed config (interpolations resolved) as typed settings, its classes and their arguments checked.
+
+    Raises:
+        ConfigError: see `typed` and `check_components`.
+    """
+    settings = typed(config)
+    check_components(settings)
+    return settings
+
+
+def check_components(settings: Settings) -> None:
+    """Raise a `ConfigError` where a class that the settings name cannot be imported, or does not take its arguments."""
+    for group in SUPPLIED:
+        settings.component(group)
+
+
+def typed(config: Mapping[str, Any]) -> Settings:
+    """A composed config (interpolations resolved) as typed settings; no class that it names is imported.
 
     Raises:
         ConfigError: names each key that breaks a rule, its value, the rule and the choices.
@@ -128,9 +147,17 @@ def validated(config: Mapping[str, Any]) -> Settings:
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
-    for group in SUPPLIED:
-        settings.component(group)
     return settings
+
+
+def build_policy(settings: Settings) -> Policy:
+    """Build a run's policy and check that it keeps to its protocol (ConfigError)."""
+    seed_global("policy", settings.seed)
+    given = settings.component("truncation").build()
+    try:
+        return completed(given)
+    except ConfigError as error:
+        raise error.within("truncation") from error
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,8 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from atbptt.runs import STALE, STATES, WAITING, RunStatus, read_run, result, schema
-from atbptt.sweeps import Job
+from atbptt.runs import STALE, STATES, WAITING, Job, RunStatus, read_run, result, schema
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0  # between lines where the output is no terminal

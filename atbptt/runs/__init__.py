@@ -19,7 +19,12 @@ if TYPE_CHECKING:
         reason as reason,
         result as result,
     )
-    from atbptt.runs.sweep import PLAN_VARIABLE as PLAN_VARIABLE, SweepDirectory as SweepDirectory, planned as planned
+    from atbptt.runs.sweep import (
+        PLAN_VARIABLE as PLAN_VARIABLE,
+        Job as Job,
+        SweepDirectory as SweepDirectory,
+        planned as planned,
+    )
 else:
     from atbptt.lazy import exports
 

@@ -8,8 +8,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
 from atbptt.system import write_atomically
 
@@ -29,6 +27,8 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: the file system refuses; both checkpoints are as they were.
     """
+    import torch
+
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
@@ -49,6 +49,8 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: it was stored by a version of the package that stored something else.
         Exception: it cannot be read, or what it holds cannot be loaded, such as an object whose class is gone.
     """
+    import torch
+
     content = path.read_bytes()
     if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
         raise DamagedError(f"{path} is damaged")

@@ -13,9 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from atbptt.training import available_cores
+from atbptt.system import available_cores
 
 PACKAGE = Path(__file__).parents[1]
 GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
@@ -46,7 +44,8 @@ def machine() -> dict[str, Any]:
     GPUs are looked at only where torch uses them already: looking would take memory on each.
     """
     gpus = []
-    if torch.cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "host": socket.gethostname(),
@@ -55,7 +54,7 @@ def machine() -> dict[str, Any]:
         "cores": available_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpus": gpus,
-        "cuda": torch.version.cuda,
+        "cuda": None if torch is None else torch.version.cuda,
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 

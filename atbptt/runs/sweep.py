@@ -21,12 +21,29 @@ from typing import Any
 
 from atbptt.config import Settings, validated
 from atbptt.runs import schema
+from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code
-from atbptt.sweeps import Job
 from atbptt.system import StorageError, locks, write_text
 
 PLAN_VARIABLE = "ATBPTT_PLAN"  # where the jobs of a sweep find its plan
 MULTIRUN = "multirun.yaml"  # the composed config, Hydra's part included
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a command line.
+
+    Attributes:
+        label: the overrides that tell it from the others, as typed.
+        overrides: all of them.
+        settings: its checked config.
+        directory: where it stores what it finds.
+    """
+
+    label: str
+    overrides: list[str]
+    settings: Settings
+    directory: RunDirectory
 
 
 @dataclass(frozen=True)

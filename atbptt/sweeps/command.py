@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import shlex
@@ -15,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -25,11 +26,11 @@ from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.monitor import STYLES, Watch
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration, read_run, result, schema
-from atbptt.sweeps import process
-from atbptt.sweeps.launching import launch, modules_of, prepared_launcher
-from atbptt.sweeps.planning import Plan, plan
-from atbptt.sweeps.process import Outcome
+from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
+
+if TYPE_CHECKING:
+    from atbptt.sweeps.process import Outcome
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
 LINES = 20  # of skipped runs
@@ -59,17 +60,19 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     Returns:
         The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
     """
-    handle(dict.fromkeys(ENDING, signal.default_int_handler))
     for number in STORING:  # for the runs, which do not listen yet
         signal.signal(number, lambda *_: None)
     warnings.showwarning = show_warning
     console, errors = PlainConsole(), PlainConsole(stderr=True)
     began = time.monotonic()
     try:
-        planned = plan(arguments, config_dir, prepare)
-        if planned is None:
+        composed = compose(arguments, config_dir)
+        if composed is None:
             sys.argv[1:], _ = split_preview(arguments)  # which Hydra reads
             return shown(show)
+        importlib.import_module("atbptt.sweeps.launching")  # torch: seconds, in which Ctrl-C ends this at once
+        handle(dict.fromkeys(ENDING, signal.default_int_handler))
+        planned = plan(composed, prepare)
         if planned.preview:
             preview(planned, console)
             return 0
@@ -130,11 +133,16 @@ def leave(code: int) -> NoReturn:
 def prepare(planned: Plan) -> None:
     """While the plan is checked, have what its runs need imported where they will be forked from."""
     if planned.local and planned.ahead and not planned.preview:
+        from atbptt.sweeps import process
+        from atbptt.sweeps.launching import modules_of
+
         process.prepare(modules_of(job.settings for job in planned.ahead))
 
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:
     """Launch the jobs that have work left; what the launcher itself was told of each, by its number among them."""
+    from atbptt.sweeps.launching import launch, prepared_launcher
+
     sweep = SweepDirectory.make(planned.jobs[0])
     with prepared_launcher(planned.command, sweep.path) as (launcher, config):
         with sweep.recorded(planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.path.name):

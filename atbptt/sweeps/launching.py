@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from atbptt.config import SUPPLIED, Command, Settings, composer, validated
 from atbptt.errors import ConfigError, show_warning
-from atbptt.runs import Origin, RunDirectory, planned
-from atbptt.sweeps.planning import Job
+from atbptt.runs import Job, Origin, RunDirectory, planned
+from atbptt.sweeps import planning  # noqa: F401  (registers what the options of launchers refer to)
 from atbptt.sweeps.process import RunProcess
 from atbptt.system import StoppedError
 from atbptt.training import run

@@ -15,8 +15,7 @@ from omegaconf import DictConfig
 
 from atbptt.runs import planned, schema
 from atbptt.sweeps.process import Outcome, RunProcess
-from atbptt.system import ENDING, STORING, handled
-from atbptt.training import available_cores
+from atbptt.system import ENDING, STORING, available_cores, handled
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 120.0  # for runs to store a checkpoint and end

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.system.command_line import needed_by as needed_by
+    from atbptt.system.cores import available_cores as available_cores
     from atbptt.system.files import (
         StorageError as StorageError,
         cache_folder as cache_folder,

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from atbptt.config import build_policy as build_policy
+    from atbptt.system import available_cores as available_cores
     from atbptt.training.devices import (
-        available_cores as available_cores,
         check_device as check_device,
         configure_torch as configure_torch,
         parallel_jobs as parallel_jobs,
     )
-    from atbptt.training.experiment import (
-        build as build,
-        build_policy as build_policy,
-        build_task as build_task,
-        run as run,
-    )
+    from atbptt.training.experiment import build as build, build_task as build_task, run as run
     from atbptt.training.stored_model import (
         Trained as Trained,
         TrainedError as TrainedError,

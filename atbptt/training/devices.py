@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import joblib
 import torch
 
 from atbptt.errors import ConfigError, require
-from atbptt.system import LockedError, StoppedError, Told, hold
+from atbptt.system import LockedError, StoppedError, Told, available_cores, hold
 
 LEASE_SECONDS = 1.0  # between looks for a free GPU
 
@@ -37,11 +36,6 @@ def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
     if kind != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() * jobs_per_gpu
     return max(available_cores() // threads, 1)
-
-
-def available_cores() -> int:
-    """Cores that this process may use, by affinity and by the limits of a container."""
-    return int(joblib.cpu_count())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from atbptt.config import Settings
+from atbptt.config import Settings, build_policy
 from atbptt.datasets import Task
 from atbptt.errors import ConfigError, require_choice
 from atbptt.randomness import seed_global
@@ -16,7 +16,6 @@ from atbptt.system import StoppedError, Told, listen, listening
 from atbptt.training.checks import check_fit, check_probe, check_task
 from atbptt.training.devices import configure_torch, leased_device
 from atbptt.training.trainer import Parts, Trainer
-from atbptt.truncation import Policy, completed
 from atbptt.windows import check_scheme
 
 
@@ -26,16 +25,6 @@ def build_task(settings: Settings) -> Task:
     task: Task = settings.component("dataset").build()
     check_task(task)
     return task
-
-
-def build_policy(settings: Settings) -> Policy:
-    """Build a run's policy and check that it keeps to its protocol (ConfigError)."""
-    seed_global("policy", settings.seed)
-    given = settings.component("truncation").build()
-    try:
-        return completed(given)
-    except ConfigError as error:
-        raise error.within("truncation") from error
 
 
 def build(settings: Settings, task: Task | None = None) -> Parts:

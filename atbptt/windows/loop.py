@@ -12,10 +12,11 @@ from atbptt.models import LossFunction, State, check_recurrent, check_streams, d
 from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation import AnyPolicy, Policy, completed, kind_of
 from atbptt.windows.cursor import Cursor
+from atbptt.windows.learning_rate import share_of_base
 from atbptt.windows.prober import Prober, check_asked
 from atbptt.windows.schemes import Window, check_scheme
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import share_of_base, window_loss
+from atbptt.windows.update import window_loss
 
 # Called with a purpose, `policy` before the policy sets K, `dropout` before a window runs, and with the step.
 Seed = Callable[[str, int], object]

@@ -11,11 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from atbptt.models import LossFunction, State, detach, frozen, halves, map_state, mean_loss, native_layers
-from atbptt.truncation import Policy
-from atbptt.windows.schemes import Window, full_losses
+from atbptt.windows.schemes import Window
 from atbptt.windows.streams import Stream
-
-LR_SCALINGS = ("none", "sqrt", "linear")
 
 
 def window_loss(
@@ -88,34 +85,6 @@ def _clip(gradients: list[Tensor], max_norm: float) -> Tensor:
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm
-
-
-def share_of_base(policy: Policy, scheme: str, window: Window) -> float | None:
-    """The window's losses over those of a window of the policy's `base`; None for a policy without one."""
-    return None if policy.base is None else window.losses / full_losses(scheme, policy.base)
-
-
-def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
-    """The learning rate of a full window's update: of length K, or of the policy's `base` where it has one."""
-    return scaled_lr(lr, scaling, K if policy.base is None else policy.base)
-
-
-def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:
-    """The learning rate of one window's update: see `scaled_lr`, and `Policy` for policies with a `base`."""
-    if (share := share_of_base(policy, scheme, window)) is not None:
-        return full_lr(lr, scaling, policy, policy.K) * share
-    return scaled_lr(lr, scaling, policy.K, window.losses / full_losses(scheme, policy.K))
-
-
-def scaled_lr(lr: float, scaling: str, K: float, share: float = 1.0) -> float:
-    """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step.
-
-    Arguments:
-        share: losses of the window as a part of a full window's. The last window of a stream may be short: scaled
-            with the whole K, its few losses would count many times what others do, and make a step as much longer.
-    """
-    K_of_window = K * min(share, 1.0)
-    return {"none": lr, "sqrt": lr * K_of_window**0.5, "linear": lr * K_of_window}[scaling]
 
 
 def recur_reweighted(

@@ -10,9 +10,10 @@ import torch
 
 from atbptt.models.losses import cross_entropy
 from atbptt.probes.gradients import lag_gradients
+from atbptt.windows.learning_rate import scaled_lr
 from atbptt.windows.schemes import Window, full_losses, windows
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import scaled_lr, step, window_loss
+from atbptt.windows.update import step, window_loss
 from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining, one_call_probe, plain_probe
 from benchmarks.sizes import RandomSymbols, Size, random_symbols
 

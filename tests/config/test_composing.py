@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from atbptt.config.composing import Command, composer, expanded, job_config, job_configs, read_command, split_preview
 from atbptt.errors import ConfigError
-from atbptt.training.devices import parallel_jobs
 
 Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]
 Compose = Callable[..., list[dict[str, Any]]]
@@ -43,7 +41,6 @@ def users(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(root: Path, users: Path) -> Iterator[Opened]:
     """Hydra, the command and the overrides of each job, of a command line."""
-    OmegaConf.register_new_resolver("parallel_jobs", parallel_jobs, replace=True)
     contexts = []
 
     def make(*arguments: str) -> tuple[Hydra, Command, list[list[str]]]:
@@ -173,7 +170,6 @@ def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
         ("lr.deep=1", r"^lr.deep is no option$"),
         ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
         ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed, full, randomized, variable, warmup$"),
-        ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
         ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* only basic is supported"),
         ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
         ("-m lr=interval(0,1)", r"^config cannot be composed: BasicSweeper does not support sweep type : INTERVAL"),

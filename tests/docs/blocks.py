@@ -23,10 +23,9 @@ from typing import Any, ClassVar
 import numpy as np
 import yaml
 
-from atbptt.config.composing import read_command
 from atbptt.config.settings import Settings, validated
 from atbptt.errors import ConfigError
-from atbptt.sweeps.planning import plan
+from atbptt.sweeps.planning import compose, plan
 from atbptt.training.experiment import run
 
 ROOT = Path(__file__).parents[2]
@@ -186,14 +185,14 @@ class Checkout:
         """Compose and check all jobs of a command line as it stands; run the first ones, made small."""
         with self.inside():
             try:
-                if read_command(arguments, self.folder / "conf") is None:  # --help and the like
+                composed = compose(arguments, self.folder / "conf")
+                if composed is None:  # --help and the like
                     done = subprocess.run(
                         [sys.executable, "launch.py", *arguments], capture_output=True, text=True, timeout=60
                     )
                     assert done.returncode == 0, done.stderr
                     return
-                planned = plan(arguments, self.folder / "conf")
-                assert planned is not None
+                planned = plan(composed)
                 assert planned.jobs
                 if not planned.preview:
                     for job in planned.jobs[:JOBS]:

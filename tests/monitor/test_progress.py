@@ -13,7 +13,7 @@ from atbptt.monitor.progress import ROWS, Watch, current, headline, running_tabl
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.status import RunStatus, read_run
-from atbptt.sweeps.planning import Job
+from atbptt.runs.sweep import Job
 
 HELD = ExitStack()
 SWEEP = "2026-11-24_12-00-00_1"

@@ -12,8 +12,7 @@ from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import code
-from atbptt.runs.sweep import PLAN_VARIABLE, SweepDirectory, planned
-from atbptt.sweeps.planning import Job
+from atbptt.runs.sweep import PLAN_VARIABLE, Job, SweepDirectory, planned
 from atbptt.system import locks
 from atbptt.system.files import StorageError
 

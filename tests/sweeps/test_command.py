@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from atbptt import training
 from atbptt.runs import schema
 from atbptt.runs.status import STALE, WAITING, RunStatus
-from atbptt.sweeps import planning
 from atbptt.sweeps.command import ended, main
 from atbptt.sweeps.process import Outcome
 from atbptt.system.signals import ENDING, STORING
@@ -41,7 +41,7 @@ def test_a_users_class_that_ends_the_process_while_it_is_checked_is_told(
     def exits(*_: object, **__: object) -> None:
         sys.exit(0)
 
-    monkeypatch.setattr(planning, "build", exits)
+    monkeypatch.setattr(training, "build", exits, raising=False)
     assert main([*tiny, f"output_dir={tmp_path}"], root / "conf", lambda: None) == 1
     assert capsys.readouterr().err.startswith("error: SystemExit: 0 (")
 

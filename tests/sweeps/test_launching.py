@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from atbptt.config.composing import read_command
 from atbptt.config.settings import Settings
 from atbptt.runs.directory import RunDirectory
+from atbptt.runs.sweep import Job
 from atbptt.sweeps.launching import launch, modules_of, prepared_launcher
 from atbptt.sweeps.local import LocalLauncher
-from atbptt.sweeps.planning import Job
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from atbptt import training
 from atbptt.config.settings import Settings
 from atbptt.errors import ConfigError
+from atbptt.runs.sweep import Job
 from atbptt.sweeps import planning
-from atbptt.sweeps.planning import Job, Plan, plan
+from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.training.checks import check_probe
 from atbptt.training.experiment import build_task, run
 from atbptt.truncation import Fixed
@@ -26,7 +30,8 @@ def whole_plan(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> MadePlan:
     def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan | None:
         flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
         rest = [argument for argument in arguments if argument not in flags]
-        return plan([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf", **options)
+        composed = compose([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf")
+        return None if composed is None else plan(composed, **options)
 
     return make
 
@@ -205,9 +210,9 @@ def test_what_is_finished_is_neither_ahead_nor_checked(whole_plan: MadePlan, mon
     assert first.ahead == first.jobs
     run(first.jobs[0].settings)
     checked: list[Job] = []
-    monkeypatch.setattr(planning, "_check", lambda jobs, _: checked.extend(jobs))
+    monkeypatch.setattr(planning, "_check", lambda jobs, *_: checked.extend(jobs))
     told: list[Plan] = []
-    again = whole_plan("-m", "epochs=0.5", "init=0,1", composed=told.append)
+    again = whole_plan("-m", "epochs=0.5", "init=0,1", prepare=told.append)
     assert again is not None
     assert [job.settings.init for job in again.jobs] == [0, 1]
     assert [job.settings.init for job in again.ahead] == [1]
@@ -230,8 +235,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
         return counted
 
-    for name in ("build_task", "build_policy", "build", "check_writable"):
-        monkeypatch.setattr(planning, name, counting(name, getattr(planning, name)))
+    for home, names in ((training, ("build_task", "build")), (planning, ("build_policy", "check_writable"))):
+        for name in names:
+            monkeypatch.setattr(home, name, counting(name, getattr(home, name)), raising=False)
     return counts
 
 
@@ -242,7 +248,7 @@ def test_what_several_jobs_build_alike_is_built_once(planned: Made, calls: dict[
 
 def test_data_are_made_once_however_the_sweep_is_ordered(planned: Made, calls: dict[str, int]) -> None:
     planned("-m", "model.hidden=5,6", "dataset.batch_size=3,4")
-    assert calls == {"build_task": 2, "build_policy": 2, "build": 4, "check_writable": 1}
+    assert calls == {"build_task": 2, "build_policy": 1, "build": 4, "check_writable": 1}
 
 
 def test_what_a_policy_asks_of_a_probe_is_checked_for_each_of_its_kind(planned: Made, calls: dict[str, int]) -> None:
@@ -286,3 +292,34 @@ def test_a_run_that_is_named_twice_is_one_job(planned: Made) -> None:
 def test_a_run_that_is_asked_for_in_two_ways_is_refused(planned: Made, sweep: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         planned("-m", sweep)
+
+
+def test_a_launcher_that_would_run_nothing_is_refused(whole_plan: MadePlan) -> None:
+    with pytest.raises(ConfigError, match=r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"):
+        whole_plan("-m", "hydra.launcher.n_jobs=0")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--cfg", "job"),
+        ("-sc", "install=bash"),
+        ("lr=-1",),
+        ("lrr=1",),
+        ("truncation=fixd",),
+        ("truncation.K=0",),
+        ("truncation=randomized",),  # which the default scheme is not for
+        ("probe.tau=99",),
+        ("-m", "lr="),
+    ],
+)
+def test_what_needs_no_torch_is_answered_without_it(root: Path, arguments: tuple[str, ...]) -> None:
+    code = (
+        f"import sys; sys.argv = ['launch.py', *{arguments!r}]\nimport launch\n"
+        "code = launch.main(sys.argv[1:], launch.CONF, launch.show)\n"
+        "print(code, 'torch' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    shows = arguments[0] in ("--help", "--cfg", "-sc")
+    assert done.stderr.splitlines()[-1] == f"{int(not shows)} False", done.stderr

@@ -77,7 +77,7 @@ def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[str, ...]
 ) -> None:
     """Classes and YAML that live outside the package, composed as launch.py composes them."""
-    from atbptt.sweeps.planning import plan
+    from atbptt.sweeps.planning import compose, plan
 
     (tmp_path / "mine.py").write_text(USERS_CODE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -91,15 +91,16 @@ def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
     probe = [o for o in tiny if o.startswith("probe")]
     mine = ["dataset=parity", "model=leaky", "truncation=doubling", "model.leak=0.25"]
     arguments = ["--config-dir", str(tmp_path / "yaml"), *probe, *mine, "epochs=3", f"output_dir={tmp_path}/out"]
-    planned = plan(arguments, root / "conf")
-    assert planned is not None
+    composed = compose(arguments, root / "conf")
+    assert composed is not None
+    planned = plan(composed)
     directory = run(planned.jobs[0].settings)
     assert directory.path.parent == tmp_path / "out" / "parity"
     assert series(directory, "K") == [2, 2, 4, 8]  # at an evaluation, K is that of the window before
     options = pq.read_table(directory.path / schema.OPTIONS).to_pylist()[0]
     assert (options["model"], options["model.leak"], options["truncation"]) == ("leaky", 0.25, "doubling")
     with pytest.raises(ConfigError, match=r"model.leek .*did you mean leak"):
-        plan([*arguments, "+model.leek=1"], root / "conf")
+        plan(compose([*arguments, "+model.leek=1"], root / "conf"))  # type: ignore[arg-type]
 
 
 USERS_CODE = """

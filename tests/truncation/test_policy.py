@@ -10,8 +10,8 @@ from hypothesis import given, strategies as st
 from atbptt.errors import ConfigError
 from atbptt.truncation import Adaptive, Fixed, Full, Progress, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Policy, completed, next_due, update
+from atbptt.windows.learning_rate import share_of_base
 from atbptt.windows.schemes import SCHEMES, Window, check_scheme
-from atbptt.windows.update import share_of_base
 
 POLICIES = {
     "fixed": Fixed(5),

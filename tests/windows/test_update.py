@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from atbptt.models.networks import CELLS, RecurrentNetwork
 from atbptt.models.states import State, tensors
 from atbptt.randomness import seed_global
+from atbptt.windows.learning_rate import scaled_lr
 from atbptt.windows.schemes import SCHEMES, Window, windows
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import recur_reweighted, scaled_lr, step, window_loss
+from atbptt.windows.update import recur_reweighted, step, window_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 SYMBOLS = 5

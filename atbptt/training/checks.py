@@ -12,7 +12,7 @@ from atbptt.datasets import SPLITS, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
 from atbptt.models import State, check_outputs, check_state, evaluating, halves, leaves, losses_of, pair_of, tensors
 from atbptt.probes import ProbeSettings
-from atbptt.training.predictions import check_predictions
+from atbptt.training.evaluation import check_predictions
 from atbptt.truncation import Policy
 from atbptt.windows import Stream, check_asked
 

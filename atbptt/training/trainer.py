@@ -17,8 +17,7 @@ from atbptt.probes import Measurement, ProbeSettings
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import StoppedError, Told
-from atbptt.training.evaluation import evaluate
-from atbptt.training.predictions import predict
+from atbptt.training.evaluation import evaluate, predict
 from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
 from atbptt.truncation import Policy, next_due
 from atbptt.windows import Prober, Stream, StreamWindow, Windows, full_lr, step, window_lr

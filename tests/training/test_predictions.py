@@ -11,8 +11,7 @@ from torch import Tensor
 from atbptt.datasets import Copy, Events, Linear, Stream
 from atbptt.datasets.task import Predicting
 from atbptt.models.networks import PointProcessNetwork, RecurrentNetwork
-from atbptt.training.evaluation import evaluate
-from atbptt.training.predictions import STEPS, STREAMS, predict
+from atbptt.training.evaluation import STEPS, STREAMS, evaluate, predict
 
 
 def copy(steps: int, batch: int) -> Copy:

@@ -143,7 +143,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
 
 def test_predictions_are_those_of_the_best_evaluation(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the parameters of then, not of the end."""
-    from atbptt.training.predictions import predict
+    from atbptt.training.evaluation import predict
 
     models: dict[int, dict[str, torch.Tensor]] = {}
     evaluate_ = Trainer._evaluate

@@ -8,7 +8,7 @@ import torch
 
 from atbptt.config import CONFIG_NAME, Settings, composer, job_config, validated
 from atbptt.runs import RunDirectory
-from atbptt.system import Told
+from atbptt.system import Signals
 from atbptt.training import Parts, Trainer
 from benchmarks.machine import ROOT
 
@@ -21,4 +21,4 @@ def settings_of(*overrides: str) -> Settings:
 
 def trainer_of(settings: Settings, parts: Parts, device: torch.device) -> Trainer:
     """The project's training loop, before its first window. Nothing is written of it."""
-    return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__), Told())
+    return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__), Signals())

@@ -224,13 +224,13 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
     os.setpgid(0, 0)
     for number in HEEDED:
         signal.signal(number, signal.SIG_DFL)  # `preload` ignores them
-    with listening() as told:
+    with listening() as signals:
         threading.Thread(target=_end_with_parent, daemon=True).start()
         try:
             directory = RunDirectory(settings, origin.experiment_id)
             directory.make()
             _print_to(directory.path / schema.OUTPUT)
-            run(settings, origin, told)
+            run(settings, origin, signals)
             outcome = Outcome(schema.FINISHED, "")
         except BusyError as error:
             outcome = Outcome(BUSY, str(error))

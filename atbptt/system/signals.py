@@ -1,4 +1,4 @@
-"""What signals tell a run: noted at once, obeyed where the run can be continued from."""
+"""Signals to a run: noted at once, obeyed where the run can be continued from."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LeftRunningError(RuntimeError):
     """The process that launched runs ends and they go on, as those that a cluster's scheduler runs."""
 
 
-class Told:
-    """What the process has been told since it began to listen.
+class Signals:
+    """The signals received by the process since it began to listen.
 
     Attributes:
         ending: the signal that says end, or None.
@@ -69,13 +69,13 @@ def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, A
 
 
 @contextmanager
-def listening() -> Iterator[Told]:
+def listening() -> Iterator[Signals]:
     """Within, signals do not end the process but are noted, but for those that `handle` leaves alone."""
-    told = Told()
-    with handled(dict.fromkeys((*ENDING, *STORING), told.note)):
-        yield told
+    signals = Signals()
+    with handled(dict.fromkeys((*ENDING, *STORING), signals.note)):
+        yield signals
 
 
-def listen(told: Told) -> None:
+def listen(signals: Signals) -> None:
     """Have signals noted from now on, as in `listening`."""
-    handle(dict.fromkeys((*ENDING, *STORING), told.note))
+    handle(dict.fromkeys((*ENDING, *STORING), signals.note))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from atbptt.errors import ConfigError, require
-from atbptt.system import LockedError, StoppedError, Told, available_cores, hold
+from atbptt.system import LockedError, Signals, StoppedError, available_cores, hold
 
 LEASE_SECONDS = 1.0  # between looks for a free GPU
 
@@ -40,7 +40,7 @@ def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
 
 @contextmanager
 def leased_device(
-    kind: str, jobs_per_gpu: int, told: Told, waiting: Callable[[], object] = lambda: None
+    kind: str, jobs_per_gpu: int, signals: Signals, waiting: Callable[[], object] = lambda: None
 ) -> Iterator[torch.device]:
     """The device to run on. A GPU is leased: no other run of this user on this machine gets it meanwhile.
 
@@ -50,7 +50,7 @@ def leased_device(
     Arguments:
         kind: `device.type`.
         jobs_per_gpu: runs that share a GPU; with 1, none that shares one gets it either.
-        told: what signals tell the process.
+        signals: the signals received by the process.
         waiting: called every second that it waits.
 
     Raises:
@@ -75,8 +75,8 @@ def leased_device(
                         continue
                     yield torch.device("cuda", index)
                     return
-        if told.ending:
-            raise StoppedError(f"{told.ending.name} while it waited for a GPU")
+        if signals.ending:
+            raise StoppedError(f"{signals.ending.name} while it waited for a GPU")
         waiting()
         time.sleep(LEASE_SECONDS)
 

@@ -12,7 +12,7 @@ from atbptt.datasets import Task
 from atbptt.errors import ConfigError, require_choice
 from atbptt.randomness import seed_global
 from atbptt.runs import Origin, RunDirectory, schema
-from atbptt.system import StoppedError, Told, listen, listening
+from atbptt.system import Signals, StoppedError, listen, listening
 from atbptt.training.checks import check_fit, check_probe, check_task
 from atbptt.training.devices import configure_torch, leased_device
 from atbptt.training.trainer import Parts, Trainer
@@ -53,13 +53,13 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
     return Parts(task, model, policy, optimizer)
 
 
-def run(settings: Settings, origin: Origin | None = None, told: Told | None = None) -> RunDirectory:
+def run(settings: Settings, origin: Origin | None = None, signals: Signals | None = None) -> RunDirectory:
     """Run an experiment to its budget, from its checkpoint if there is one; a finished run returns at once.
 
     Arguments:
         settings: the run's config.
         origin: what started it, which is stored with it; None is this process.
-        told: what signals tell the process; None listens to them as long as the run lasts, in the main thread.
+        signals: the signals received by the process; None listens to them as long as the run lasts, in the main thread.
 
     Raises:
         BusyError: another process works on it.
@@ -70,7 +70,7 @@ def run(settings: Settings, origin: Origin | None = None, told: Told | None = No
     directory = RunDirectory(settings, origin.experiment_id)
     if directory.finished():
         return directory
-    with listening() if told is None else nullcontext(told) as told:
+    with listening() if signals is None else nullcontext(signals) as signals:
         # Of a new run nothing is left behind if something is wrong with its config.
         parts = None if directory.path.exists() else build(settings)
         with directory.lock():
@@ -81,17 +81,17 @@ def run(settings: Settings, origin: Origin | None = None, told: Told | None = No
                 if directory.experiment_id != settings.experiment_id:
                     raise ConfigError("dataset.path", "holds other data than when the sweep began: launch it anew")
                 parts = build(settings) if parts is None else parts
-                listen(told)  # a user's own class may have changed the handlers
+                listen(signals)  # a user's own class may have changed the handlers
                 lease = leased_device(
                     settings.device.type,
                     settings.device.jobs_per_gpu,
-                    told,
+                    signals,
                     waiting=lambda: directory.set_status(schema.RUNNING),
                 )
                 with directory.logging() as log, lease as device:
                     directory.note_environment(origin, log)
                     configure_torch(settings.device.threads)
-                    Trainer(settings, parts, directory, device, log, told).train()
+                    Trainer(settings, parts, directory, device, log, signals).train()
             except StoppedError as stopped:
                 directory.stop(str(stopped))
                 raise

@@ -16,7 +16,7 @@ from atbptt.models import LossFunction, steps_at_once
 from atbptt.probes import Measurement, ProbeSettings
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
-from atbptt.system import StoppedError, Told
+from atbptt.system import Signals, StoppedError
 from atbptt.training.evaluation import evaluate, predict
 from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
 from atbptt.truncation import Policy, next_due
@@ -55,15 +55,15 @@ class ReportingProber(Prober):
     def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger) -> None:
         super().__init__(settings, seed)
         self.log = log
-        self.told_unsuited = False
+        self.noted_unsuited = False
 
     def measure(
         self, model: nn.Module, loss: LossFunction, stream: Stream, purpose: str, step: int, **options: Any
     ) -> list[Measurement]:
         """As `Prober.measure`."""
         measurements = super().measure(model, loss, stream, purpose, step, **options)
-        if (unsuited := measurements[0].gradients.unsuited) and not self.told_unsuited:
-            self.told_unsuited = True
+        if (unsuited := measurements[0].gradients.unsuited) and not self.noted_unsuited:
+            self.noted_unsuited = True
             self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
         for number, measurement in enumerate(measurements):
             if problem := measurement.problem():
@@ -85,7 +85,7 @@ class Trainer:
         directory: the run's, held by this process.
         device: where to compute.
         log: the run's.
-        told: what signals tell the process.
+        signals: the signals received by the process.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Trainer:
         directory: RunDirectory,
         device: torch.device,
         log: logging.Logger,
-        told: Told,
+        signals: Signals,
     ) -> None:
         self.settings = settings
         self.task, self.model, self.policy, self.optimizer = parts
@@ -105,7 +105,7 @@ class Trainer:
         self.directory = directory
         self.device = device
         self.log = log
-        self.told = told
+        self.signals = signals
         self.last_beat = self.last_checkpoint = time.monotonic()
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
         self._move_data()
@@ -188,8 +188,8 @@ class Trainer:
         if now - self.last_beat > HEARTBEAT_SECONDS:
             self._check_finite()
             self._beat()
-        if self.told.ending or self.told.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS:
-            self.told.storing = False
+        if self.signals.ending or self.signals.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS:
+            self.signals.storing = False
             self._checkpoint()
         self._obey()
 
@@ -197,14 +197,14 @@ class Trainer:
         """Within an evaluation, which changes nothing of the run until it is stored: it can be given up."""
         if time.monotonic() - self.last_beat > HEARTBEAT_SECONDS:
             self._beat()
-        if self.told.ending:
+        if self.signals.ending:
             self._checkpoint()  # the evaluation is made anew
         self._obey()
 
     def _obey(self) -> None:
-        if self.told.ending:
+        if self.signals.ending:
             self._beat()
-            raise StoppedError(f"{self.told.ending.name} at epoch {self.windows.epoch:.3g}")
+            raise StoppedError(f"{self.signals.ending.name} at epoch {self.windows.epoch:.3g}")
 
     def _advance(self) -> None:
         """One window, one update."""

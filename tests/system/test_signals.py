@@ -9,16 +9,16 @@ from atbptt.system.signals import ENDING, STORING, listening
 
 
 def test_signals_are_noted_and_end_nothing() -> None:
-    with listening() as told:
-        assert told.ending is None
+    with listening() as signals:
+        assert signals.ending is None
         for number in STORING:
-            told.storing = False
+            signals.storing = False
             signal.raise_signal(number)
-            assert told.storing
-        assert told.ending is None
+            assert signals.storing
+        assert signals.ending is None
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
-        assert told.ending == signal.SIGTERM  # the first
+        assert signals.ending == signal.SIGTERM  # the first
 
 
 @pytest.mark.parametrize("number", [*ENDING, *STORING])
@@ -38,9 +38,9 @@ def test_what_a_signal_did_before_it_does_again(number: signal.Signals) -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with listening() as told:
+        with listening() as signals:
             signal.raise_signal(signal.SIGINT)
-            assert told.ending is None
+            assert signals.ending is None
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -50,8 +50,8 @@ def test_in_another_thread_nothing_changes() -> None:
     found = []
 
     def listen() -> None:
-        with listening() as told:
-            found.append((told.ending, signal.getsignal(signal.SIGTERM)))
+        with listening() as signals:
+            found.append((signals.ending, signal.getsignal(signal.SIGTERM)))
 
     thread = threading.Thread(target=listen)
     thread.start()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from atbptt.errors import ConfigError
-from atbptt.system.signals import StoppedError, Told
+from atbptt.system.signals import Signals, StoppedError
 from atbptt.training import devices
 from atbptt.training.devices import check_device, configure_torch, leased_device, parallel_jobs
 
@@ -21,15 +21,17 @@ TINIEST = 1e-310  # a subnormal double
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def lease(kind: str = "cuda", jobs_per_gpu: int = 1, told: Told | None = None) -> AbstractContextManager[torch.device]:
-    return leased_device(kind, jobs_per_gpu, told or Told())
+def lease(
+    kind: str = "cuda", jobs_per_gpu: int = 1, signals: Signals | None = None
+) -> AbstractContextManager[torch.device]:
+    return leased_device(kind, jobs_per_gpu, signals or Signals())
 
 
-def ended() -> Told:
+def ended() -> Signals:
     """Of a process that has been told to end, and so does not wait."""
-    told = Told()
-    told.note(signal.SIGTERM)
-    return told
+    signals = Signals()
+    signals.note(signal.SIGTERM)
+    return signals
 
 
 @pytest.fixture
@@ -98,16 +100,16 @@ def test_each_run_gets_a_gpu_of_its_own_and_waits_where_there_is_none(monkeypatc
     with ExitStack() as runs:
         leases = [runs.enter_context(lease()) for _ in range(2)]
         assert leases == [torch.device("cuda", 0), torch.device("cuda", 1)]
-        told = Told()
+        signals = Signals()
 
         def end_the_second_run(_: float) -> None:
             looks.append("waits")
             if len(looks) == 2:
-                told.note(signal.SIGTERM)
+                signals.note(signal.SIGTERM)
 
         monkeypatch.setattr(time, "sleep", end_the_second_run)
         beats: list[str] = []
-        waits = leased_device("cuda", 1, told, lambda: beats.append("beat"))
+        waits = leased_device("cuda", 1, signals, lambda: beats.append("beat"))
         with pytest.raises(StoppedError, match=r"^SIGTERM while it waited for a GPU$"), waits:
             pass
     assert len(looks) == len(beats) == 2
@@ -120,13 +122,13 @@ def test_runs_that_share_gpus_fill_each_once_before_any_twice() -> None:
     with ExitStack() as runs:
         leases = [runs.enter_context(lease(jobs_per_gpu=2)) for _ in range(4)]
         assert [device.index for device in leases] == [0, 1, 0, 1]
-        with pytest.raises(StoppedError), lease(jobs_per_gpu=2, told=ended()):
+        with pytest.raises(StoppedError), lease(jobs_per_gpu=2, signals=ended()):
             pass
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_run_that_wants_a_gpu_of_its_own_gets_none_that_others_share() -> None:
-    with lease(jobs_per_gpu=2), lease(jobs_per_gpu=2), pytest.raises(StoppedError), lease(told=ended()):
+    with lease(jobs_per_gpu=2), lease(jobs_per_gpu=2), pytest.raises(StoppedError), lease(signals=ended()):
         pass
     with lease(), lease(jobs_per_gpu=2) as device:
         assert device == torch.device("cuda", 1)
@@ -140,7 +142,7 @@ def test_processes_that_are_shown_other_gpus_do_not_take_the_same_one(monkeypatc
         with lease() as device:
             assert device == torch.device("cuda", 0)
             monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-0", "GPU-1"])
-            with pytest.raises(StoppedError), lease(told=ended()):
+            with pytest.raises(StoppedError), lease(signals=ended()):
                 pass
 
 

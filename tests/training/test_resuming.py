@@ -21,7 +21,7 @@ import torch
 from atbptt.config.settings import Settings
 from atbptt.runs import checkpoints, schema
 from atbptt.runs.directory import RunDirectory
-from atbptt.system.signals import ENDING, STORING, StoppedError, Told
+from atbptt.system.signals import ENDING, STORING, Signals, StoppedError
 from atbptt.training.experiment import build, run
 from atbptt.training.trainer import Trainer
 from atbptt.truncation import Fixed, Probe, Progress
@@ -199,7 +199,7 @@ def test_checkpoints_come_between_evaluations_too(settings: Make, monkeypatch: p
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(directory.logging())
         assert isinstance(log, logging.Logger)
-        Trainer(made, build(made), directory, torch.device("cpu"), log, Told()).train()
+        Trainer(made, build(made), directory, torch.device("cpu"), log, Signals()).train()
     assert {10, 20, 30, 40, 50} <= set(steps)
 
 

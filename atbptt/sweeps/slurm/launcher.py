@@ -27,7 +27,7 @@ from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
 from atbptt.sweeps.slurm.options import check_slurm, reached, refused
 from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, largest_array, queued_jobs, told
-from atbptt.sweeps.slurm.signals import Signals
+from atbptt.sweeps.slurm.signals import LauncherSignals
 from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError
 
@@ -53,7 +53,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         self._sweep = Path()
         self._jobs: dict[str, SlurmJob] = {}  # by experiment id
         self._foreign: set[str] = set()  # jobs that another process waits for
-        self._signals = Signals(
+        self._signals = LauncherSignals(
             "the jobs stay in Slurm's queue; the same command waits for them again, scancel ends them"
         )
 

@@ -13,7 +13,7 @@ from atbptt.system import ENDING, LeftRunningError, handled
 TICK_SECONDS = 0.2
 
 
-class Signals:
+class LauncherSignals:
     """Within, Ctrl-C and the end of a session end nothing by themselves, so that no job is submitted and forgotten.
 
     One that is ignored, as by `nohup`, stays so.
@@ -27,7 +27,7 @@ class Signals:
         self._came: signal.Signals | None = None
         self._handled = ExitStack()
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> LauncherSignals:
         self._handled.enter_context(handled(dict.fromkeys(ENDING, self._note)))
         return self
 

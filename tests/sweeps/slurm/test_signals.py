@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from atbptt.sweeps.slurm.signals import Signals
+from atbptt.sweeps.slurm.signals import LauncherSignals
 from atbptt.system.signals import LeftRunningError
 
 
 def test_a_signal_is_obeyed_between_two_steps_and_not_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with Signals("jobs stay") as signals:
+    with LauncherSignals("jobs stay") as signals:
         signals.obey()
         signal.raise_signal(signal.SIGTERM)
         with pytest.raises(LeftRunningError, match=r"^ended by SIGTERM: jobs stay$"):
@@ -29,12 +29,12 @@ def test_a_signal_is_obeyed_between_two_steps_and_not_before() -> None:
 def test_a_closed_terminal_leaves_the_jobs_and_nohup_keeps_going() -> None:
     before = signal.getsignal(signal.SIGHUP)
     try:
-        with Signals("") as signals:
+        with LauncherSignals("") as signals:
             signal.raise_signal(signal.SIGHUP)
             with pytest.raises(LeftRunningError):
                 signals.obey()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        with Signals("") as signals:
+        with LauncherSignals("") as signals:
             signal.raise_signal(signal.SIGHUP)
             signals.obey()
     finally:
@@ -42,7 +42,7 @@ def test_a_closed_terminal_leaves_the_jobs_and_nohup_keeps_going() -> None:
 
 
 def test_a_sleep_ends_when_a_signal_comes() -> None:
-    with Signals("") as signals:
+    with LauncherSignals("") as signals:
         signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         began = time.monotonic()
@@ -54,7 +54,7 @@ def test_a_sleep_ends_when_a_signal_comes() -> None:
 
 def test_a_child_is_spared_a_terminals_interrupt() -> None:
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)"
-    signals = Signals("")
+    signals = LauncherSignals("")
     with signals.kept_from_children():
         assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGINT

@@ -77,8 +77,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
             preview(planned, console)
             return 0
         tell_skipped(planned, console)
-        told = run(planned, console) if planned.ahead else {}
-        return report(planned, told, time.monotonic() - began, console, errors)
+        outcomes = run(planned, console) if planned.ahead else {}
+        return report(planned, outcomes, time.monotonic() - began, console, errors)
     except KeyboardInterrupt:
         tell_error("interrupted: the same command continues from the last checkpoints", errors)
         return 130
@@ -140,7 +140,7 @@ def prepare(planned: Plan) -> None:
 
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:
-    """Launch the jobs that have work left; what the launcher itself was told of each, by its number among them."""
+    """Launch the jobs that have work left; the outcomes that the launcher knows, by a job's number among them."""
     from atbptt.sweeps.launching import launch, prepared_launcher
 
     sweep = SweepDirectory.make(planned.jobs[0])
@@ -149,7 +149,7 @@ def run(planned: Plan, console: Console) -> dict[int, Outcome]:
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = lambda line: console.print(line, soft_wrap=True)
             launch(launcher, planned.ahead)
-        return dict(getattr(launcher, "told", {}))
+        return dict(getattr(launcher, "outcomes", {}))
 
 
 def preview(planned: Plan, console: Console) -> None:
@@ -167,8 +167,8 @@ def preview(planned: Plan, console: Console) -> None:
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
     console.print(table)
     folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
-    told = "; ".join(f"{count} {state}" for state, count in counts.items())
-    console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {told}", soft_wrap=True)
+    sums = "; ".join(f"{count} {state}" for state, count in counts.items())
+    console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {sums}", soft_wrap=True)
 
 
 def tell_skipped(planned: Plan, console: Console) -> None:
@@ -184,7 +184,7 @@ def tell_skipped(planned: Plan, console: Console) -> None:
         console.print(f"skipped      {len(finished)} runs that were finished before")
 
 
-def report(planned: Plan, told: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
+def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
     """Where the results are, what is not finished and why, and the sum; the exit code."""
     counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
     for number, job in enumerate(planned.ahead):
@@ -196,7 +196,7 @@ def report(planned: Plan, told: dict[int, Outcome], seconds: float, console: Con
             line = f"running      {job.label}: by process {status.pid} on {status.host} ({job.directory.path})"
             console.print(line, soft_wrap=True)
         else:
-            state, reason = ended(status, told.get(number))
+            state, reason = ended(status, outcomes.get(number))
             counts[state] += 1
             tell_error(f"{state:11}  {job.label}: {reason} ({job.directory.path})", errors)
     folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
@@ -211,11 +211,11 @@ def report(planned: Plan, told: dict[int, Outcome], seconds: float, console: Con
     return 1 if counts[schema.INTERRUPTED] or counts[schema.FAILED] else 0
 
 
-def ended(status: RunStatus, told: Outcome | None) -> tuple[str, str]:
-    """State and reason of a run that is not finished, by its directory and by what the launcher was told."""
+def ended(status: RunStatus, outcome: Outcome | None) -> tuple[str, str]:
+    """State and reason of a run that is not finished, by its directory and the outcome that the launcher knows."""
     if status.state in (schema.FAILED, schema.INTERRUPTED):
         return status.state, status.why or ""
-    reasons = [status.why if status.state == STALE else None, told.reason if told is not None else None]
+    reasons = [status.why if status.state == STALE else None, outcome.reason if outcome is not None else None]
     # The launcher knows where nothing could be stored, as on a full disk, or what a cluster's scheduler did.
     return schema.FAILED, "; ".join(reason for reason in reasons if reason) or "never started"
 

@@ -29,14 +29,14 @@ class LocalLauncher(Launcher):
         n_jobs: as many at once; -1 for one a core.
 
     Attributes:
-        told: by the job's number, how it ended.
+        outcomes: by the job's number, how it ended.
         say: shows a line to whoever launched.
         ending: whether it is having its runs end.
     """
 
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = available_cores() if n_jobs == -1 else n_jobs
-        self.told: dict[int, Outcome] = {}
+        self.outcomes: dict[int, Outcome] = {}
         self.say: Callable[[str], object] = print
         self.ending = False
 
@@ -60,7 +60,7 @@ class LocalLauncher(Launcher):
                     try:
                         running[number] = self._start(number)
                     except OSError as error:
-                        self.told[number] = Outcome(schema.FAILED, f"could not be started: {error}")
+                        self.outcomes[number] = Outcome(schema.FAILED, f"could not be started: {error}")
                         if tries[number] < TRIES:
                             waiting.append(number)
                         time.sleep(POLL_SECONDS)
@@ -68,7 +68,7 @@ class LocalLauncher(Launcher):
                 for number in [number for number, process in running.items() if process.ended()]:
                     process = running.pop(number)
                     assert process.outcome is not None
-                    self.told[number] = process.outcome
+                    self.outcomes[number] = process.outcome
                     if tries[number] < TRIES and process.superseded():
                         waiting.append(number)
                 if signals:

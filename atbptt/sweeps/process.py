@@ -166,17 +166,17 @@ class RunProcess:
 
     def _settle(self) -> Outcome:
         try:
-            told: Outcome | None = Outcome(*self._reader.recv()) if self._reader.poll() else None
+            outcome: Outcome | None = Outcome(*self._reader.recv()) if self._reader.poll() else None
         except (EOFError, OSError):
-            told = None
+            outcome = None
         self._process.join(REAP_SECONDS)
         # What the run may have started and left behind; or a process that does not end.
         self._signal(signal.SIGKILL, group=True)
-        if told is None:
-            told = Outcome(schema.FAILED, self._killed or self._cause())
-        if told.state == schema.FAILED:
-            self.directory.bury(told.reason, self._output())
-        return told
+        if outcome is None:
+            outcome = Outcome(schema.FAILED, self._killed or self._cause())
+        if outcome.state == schema.FAILED:
+            self.directory.bury(outcome.reason, self._output())
+        return outcome
 
     def _cause(self) -> str:
         """Why the process ended without a word."""

@@ -72,9 +72,13 @@ def status(state: str, why: str | None = None) -> RunStatus:
 
 
 @pytest.mark.parametrize(
-    ("found", "told", "expected"),
+    ("found", "outcome", "expected"),
     [
-        (status(schema.FAILED, "ValueError: no"), Outcome("failed", "told"), (schema.FAILED, "ValueError: no")),
+        (
+            status(schema.FAILED, "ValueError: no"),
+            Outcome("failed", "by the launcher"),
+            (schema.FAILED, "ValueError: no"),
+        ),
         (status(schema.INTERRUPTED, "SIGTERM at epoch 1"), None, (schema.INTERRUPTED, "SIGTERM at epoch 1")),
         (status(STALE, "killed at epoch 1.5"), None, (schema.FAILED, "killed at epoch 1.5")),
         (
@@ -87,6 +91,6 @@ def status(state: str, why: str | None = None) -> RunStatus:
     ],
 )
 def test_why_a_run_is_not_finished_is_said_by_its_directory_or_by_who_launched_it(
-    found: RunStatus, told: Outcome | None, expected: tuple[str, str]
+    found: RunStatus, outcome: Outcome | None, expected: tuple[str, str]
 ) -> None:
-    assert ended(found, told) == expected
+    assert ended(found, outcome) == expected

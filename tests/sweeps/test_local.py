@@ -24,7 +24,7 @@ class FakeRun:
         self.handles: list[int] = []
         self.looks = 0
         self.late = superseded
-        self.told: list[str] = []
+        self.requests: list[str] = []
 
     def ended(self) -> bool:
         self.looks += 1
@@ -36,13 +36,13 @@ class FakeRun:
         return self.late
 
     def end(self) -> None:
-        self.told.append("end")
+        self.requests.append("end")
 
     def store(self) -> None:
-        self.told.append("store")
+        self.requests.append("store")
 
     def kill(self, reason: str) -> None:  # noqa: ARG002
-        self.told.append("kill")
+        self.requests.append("kill")
         self.outcome = Outcome("failed", "killed")
 
 
@@ -94,7 +94,7 @@ def test_so_many_run_at_once_and_all_in_their_order(machine: Machine, n_jobs: in
     launcher = launch(n_jobs, 7)
     assert machine.numbers == list(range(7))
     assert machine.most == n_jobs
-    assert launcher.told == dict.fromkeys(range(7), FINISHED)
+    assert launcher.outcomes == dict.fromkeys(range(7), FINISHED)
 
 
 def test_minus_one_is_one_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_run_that_fails_is_not_tried_again(machine: Machine) -> None:
     machine.outcomes[1] = Outcome("failed", "ValueError: no")
     launcher = launch(2, 3)
     assert machine.numbers == [0, 1, 2]
-    assert launcher.told[1] == machine.outcomes[1]
+    assert launcher.outcomes[1] == machine.outcomes[1]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_process_that_cannot_be_made_is_tried_again_some_times(
 ) -> None:
     machine.refused[0] = refusals
     launcher = launch(1, 2)
-    assert launcher.told == {0: outcome, 1: FINISHED}
+    assert launcher.outcomes == {0: outcome, 1: FINISHED}
 
 
 def test_a_run_that_an_orphan_of_the_sweep_still_held_is_tried_again(machine: Machine) -> None:
@@ -145,14 +145,14 @@ def test_a_signal_ends_the_runs_and_starts_no_other(
     with pytest.raises(KeyboardInterrupt):
         launch(2, 9)
     assert machine.numbers == [0, 1]
-    assert all(run.told == ["end"] for run in machine.started)
+    assert all(run.requests == ["end"] for run in machine.started)
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_who_asks_for_checkpoints_is_passed_on_to_the_runs(machine: Machine, number: signal.Signals) -> None:
     send_after(machine, lambda: os.kill(os.getpid(), number))
-    assert launch(2, 3).told == dict.fromkeys(range(3), FINISHED)
-    assert [run.told for run in machine.started] == [["store"], ["store"], []]
+    assert launch(2, 3).outcomes == dict.fromkeys(range(3), FINISHED)
+    assert [run.requests for run in machine.started] == [["store"], ["store"], []]
 
 
 def test_a_second_signal_kills_what_does_not_end(machine: Machine) -> None:
@@ -160,8 +160,8 @@ def test_a_second_signal_kills_what_does_not_end(machine: Machine) -> None:
     send_after(machine, lambda: os.kill(os.getpid(), signal.SIGINT), lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         launch(1, 1)
-    assert machine.started[0].told[0] == "end"
-    assert machine.started[0].told[-1] == "kill"
+    assert machine.started[0].requests[0] == "end"
+    assert machine.started[0].requests[-1] == "kill"
 
 
 def test_what_does_not_end_in_a_while_is_killed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_what_does_not_end_in_a_while_is_killed(machine: Machine, monkeypatch: p
     send_after(machine, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(KeyboardInterrupt):
         launch(1, 1)
-    assert machine.started[0].told[-1] == "kill"
+    assert machine.started[0].requests[-1] == "kill"
 
 
 def test_an_ignored_signal_stays_ignored(machine: Machine) -> None:
@@ -178,7 +178,7 @@ def test_an_ignored_signal_stays_ignored(machine: Machine) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         send_after(machine, lambda: os.kill(os.getpid(), signal.SIGHUP))
-        assert launch(1, 2).told == dict.fromkeys(range(2), FINISHED)
+        assert launch(1, 2).outcomes == dict.fromkeys(range(2), FINISHED)
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -42,13 +42,13 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
     """Runs each job of a sweep as a job of Slurm. The options are submitit's, see conf/hydra/launcher/slurm.yaml.
 
     Attributes:
-        told: by the job's number, how it ended, where Slurm does not say completed.
+        outcomes: by the job's number, how it ended, where Slurm does not say completed.
         say: shows a line to whoever launched.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.told: dict[int, Outcome] = {}
+        self.outcomes: dict[int, Outcome] = {}
         self.say: Callable[[str], object] = print
         self._sweep = Path()
         self._jobs: dict[str, SlurmJob] = {}  # by experiment id
@@ -111,7 +111,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 if not self._jobs:
                     raise refused(error_told, self.params) from error
                 for number in left[first:]:
-                    self.told[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {error_told}")
+                    self.outcomes[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {error_told}")
                 self.say(f"Slurm takes no more jobs: {error_told}; {len(left) - first} runs are not submitted")
                 break
             for number, job in zip(batch, submitted, strict=True):
@@ -195,7 +195,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             if job is not None and job.state != COMPLETED:
                 complaint = job.complaint()
                 ends = f"; {job.stderr} ends: {complaint}" if complaint else f"; nothing in {job.stderr}"
-                self.told[number] = Outcome(schema.FAILED, f"Slurm's job {job.number} ended as {job.state}{ends}")
+                self.outcomes[number] = Outcome(schema.FAILED, f"Slurm's job {job.number} ended as {job.state}{ends}")
 
 
 def counted(jobs: Iterable[str]) -> str:

@@ -106,7 +106,7 @@ def test_runs_are_sent_in_arrays_of_what_slurm_takes_and_waited_for(
     ]
     assert found["run3"].stderr == sweep / ".submitit" / "10_1_0_log.err"
     assert (sweep / ".submitit" / "12_submitted.pkl").exists()
-    assert made.told == {}
+    assert made.outcomes == {}
     assert sum(call.startswith("squeue") for call in made_up.calls) == 4
 
 
@@ -168,7 +168,7 @@ def test_what_slurm_takes_no_more_is_told_and_the_rest_is_waited_for(make: Make,
         "submitted to Slurm: 3 jobs (10_0, 10_1, 10_2)",
         "Slurm takes no more jobs: Job violates accounting/QOS policy; 2 runs are not submitted",
     ]
-    assert {number: told.reason for number, told in made.told.items() if number > 2} == {
+    assert {number: outcome.reason for number, outcome in made.outcomes.items() if number > 2} == {
         3: "Slurm took no more jobs: Job violates accounting/QOS policy",
         4: "Slurm took no more jobs: Job violates accounting/QOS policy",
     }
@@ -184,7 +184,7 @@ def test_a_job_that_was_killed_is_told_with_what_slurm_says_of_it(
     errors.write_text("slurmstepd: error: Detected 1 oom_kill event\nsrun: forcing job termination\n")
     launch(made, 3)
     nothing = errors.with_name("10_2_0_log.err")
-    assert {number: tuple(told) for number, told in made.told.items()} == {
+    assert {number: tuple(outcome) for number, outcome in made.outcomes.items()} == {
         1: (
             schema.FAILED,
             f"Slurm's job 10_1 ended as OUT_OF_MEMORY; {errors} ends: slurmstepd: error: Detected 1 oom_kill event",
@@ -203,9 +203,9 @@ def test_a_slurm_that_is_silent_for_a_while_says_nothing_of_the_jobs(make: Make,
     )
     squeue.write_text(counting)
     made_up.answers("", "10|RUNNING|None\n", "10|COMPLETED|None\n")
-    told = launch(make(1), 1)
+    lines = launch(make(1), 1)
     words = "squeue: slurm_load_jobs error: Unable to contact slurm controller"
-    assert told[1:] == [f"Slurm does not answer ({words}); waiting until it does"]
+    assert lines[1:] == [f"Slurm does not answer ({words}); waiting until it does"]
     assert sum(call.startswith("squeue") for call in made_up.calls) == 6
 
 

@@ -97,5 +97,5 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """What concerns the user's data in one line; any other warning with its place in the code."""
-    told = warnings.formatwarning(message, category, filename, lineno, line)
-    print(f"warning: {message}" if issubclass(category, DataWarning) else told.rstrip(), file=file or sys.stderr)
+    with_place = warnings.formatwarning(message, category, filename, lineno, line)
+    print(f"warning: {message}" if issubclass(category, DataWarning) else with_place.rstrip(), file=file or sys.stderr)

@@ -46,10 +46,10 @@ def test_a_choice_of_another_type_is_refused_as_it_is_typed(value: object, shown
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("windw", "; did you mean window?"), ("tua", "; did you mean tau?"), ("xyz", "")]
+    ("name", "hint"), [("windw", "; did you mean window?"), ("tua", "; did you mean tau?"), ("xyz", "")]
 )
-def test_the_nearest_name_is_proposed_only_where_one_is_near(name: str, told: str) -> None:
-    assert did_you_mean(name, ["window", "tau", "burn_in"]) == told
+def test_the_nearest_name_is_proposed_only_where_one_is_near(name: str, hint: str) -> None:
+    assert did_you_mean(name, ["window", "tau", "burn_in"]) == hint
 
 
 def test_a_value_is_shown_as_typed() -> None:

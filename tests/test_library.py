@@ -90,7 +90,7 @@ atbptt.nothing
 
 
 @pytest.fixture(scope="module")
-def told(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def mypy_output(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What mypy says of the script, without the places."""
     folder = tmp_path_factory.mktemp("typed")
     (folder / "script.py").write_text(SCRIPT)
@@ -102,17 +102,17 @@ def told(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_type_checker_sees_the_types(told: list[str]) -> None:
-    revealed = [line.removeprefix("note: Revealed type is ").strip('"') for line in told if "Revealed" in line]
+def test_a_type_checker_sees_the_types(mypy_output: list[str]) -> None:
+    revealed = [line.removeprefix("note: Revealed type is ").strip('"') for line in mypy_output if "Revealed" in line]
     assert revealed[:2] == ["atbptt.windows.loop.StreamWindow", "torch._tensor.Tensor"]
     assert revealed[2].startswith("numpy.ndarray[")
     assert revealed[3].startswith("numpy.ndarray[")
     assert revealed[3].endswith("| None")
     assert revealed[4] == "int | None"
-    assert any('"Windows" has incompatible type "str"; expected "AnyPolicy"' in line for line in told)
-    assert any('Unexpected keyword argument "burnin"' in line for line in told)
+    assert any('"Windows" has incompatible type "str"; expected "AnyPolicy"' in line for line in mypy_output)
+    assert any('Unexpected keyword argument "burnin"' in line for line in mypy_output)
 
 
 @pytest.mark.slow
-def test_a_type_checker_knows_which_names_there_are(told: list[str]) -> None:
-    assert any('has no attribute "nothing"' in line for line in told)
+def test_a_type_checker_knows_which_names_there_are(mypy_output: list[str]) -> None:
+    assert any('has no attribute "nothing"' in line for line in mypy_output)

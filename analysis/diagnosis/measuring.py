@@ -89,8 +89,8 @@ def diagnose(trained: Trained, split: str, settings: ProbeSettings, deltas: Sequ
             longest=trained.task.train.length,  # K beyond it truncates nothing more
         )
     except (RuntimeError, MemoryError) as error:  # a user's own class, or no memory left
-        told = "less window, probes or positions take less memory"
-        raise DiagnosisError(f"the probe fails: {described(error)[:300]}; {told}") from error
+        hint = "less window, probes or positions take less memory"
+        raise DiagnosisError(f"the probe fails: {described(error)[:300]}; {hint}") from error
     if (problem := measurement.problem()) is not None:
         raise DiagnosisError(f"the probe tells nothing: {problem}")
     if not measurement.phi[0] > 0:

@@ -56,8 +56,8 @@ def _facts(diagnosis: Diagnosis) -> Table:
 
 
 def _described(component: Component) -> str:
-    told = ", ".join(f"{key}={show(value)}" for key, value in component.arguments.items() if value is not None)
-    return f"{component.name} ({told})" if told else component.name
+    arguments = ", ".join(f"{key}={show(value)}" for key, value in component.arguments.items() if value is not None)
+    return f"{component.name} ({arguments})" if arguments else component.name
 
 
 def _counted(count: int, what: str) -> str:
@@ -82,17 +82,17 @@ def _bar(share: float) -> str:
 def _fall(phi: np.ndarray, log_beta: float, settings: ProbeSettings) -> str:
     fallen = [(share, lag_of_share(phi, share)) for share in SHARES]
     reached = [f"{100 * share:g} % from lag {lag} on" for share, lag in fallen if lag is not None]
-    told = f"Of its size at lag 1, phi is at most {', '.join(reached)}." if reached else ""
+    text = f"Of its size at lag 1, phi is at most {', '.join(reached)}." if reached else ""
     if len(reached) < len(SHARES):
         of = "" if reached else " of its size at lag 1"
-        told = f"{told} Within the window it does not fall to {100 * SHARES[len(reached)]:g} %{of}.".strip()
+        text = f"{text} Within the window it does not fall to {100 * SHARES[len(reached)]:g} %{of}.".strip()
     first = 1 + (settings.tau if settings.fit_from is None else settings.fit_from)
     if log_beta == -math.inf:
-        return f"{told} From lag {first} on, too few lags carry a signal to fit a decay."
+        return f"{text} From lag {first} on, too few lags carry a signal to fit a decay."
     if log_beta >= 0:
-        return f"{told} Fitted from lag {first} on, it does not decay (log beta = {log_beta:.3g})."
+        return f"{text} Fitted from lag {first} on, it does not decay (log beta = {log_beta:.3g})."
     half = half_life(log_beta)
-    return f"{told} Fitted from lag {first} on, its half-life is {half:.3g} steps (log beta = {log_beta:.3g})."
+    return f"{text} Fitted from lag {first} on, its half-life is {half:.3g} steps (log beta = {log_beta:.3g})."
 
 
 def _length_table(diagnosis: Diagnosis) -> Table:
@@ -106,12 +106,12 @@ def _length_table(diagnosis: Diagnosis) -> Table:
 
 def _present(diagnosis: Diagnosis) -> str:
     K, measurement = diagnosis.trained.K, diagnosis.measurement
-    told = [f"bound {measurement.estimate.bound.at(K):.3g}"]
+    facts = [f"bound {measurement.estimate.bound.at(K):.3g}"]
     if measurement.estimate.measured is not None:
-        told.append(f"measured {measurement.estimate.measured.at(K):.3g}")
+        facts.append(f"measured {measurement.estimate.measured.at(K):.3g}")
     if (found := measurement.gradients.parameters) is not None:
-        told.append(f"cosine with the whole window's gradient {found.cosine[min(K, len(found.cosine)) - 1]:.4g}")
-    return f"Relative bias at the present K = {K}: {', '.join(told)}."
+        facts.append(f"cosine with the whole window's gradient {found.cosine[min(K, len(found.cosine)) - 1]:.4g}")
+    return f"Relative bias at the present K = {K}: {', '.join(facts)}."
 
 
 def _table(*headings: str) -> Table:

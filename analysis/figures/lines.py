@@ -56,16 +56,16 @@ class Lines:
 
     def remark(self) -> str:
         """What the lines, bands and thin lines are, for a caption."""
-        told = []
+        sentences = []
         if len(self.chosen) < self.settings:
-            told.append(
+            sentences.append(
                 f"{len(self.chosen)} of {self.settings} settings: the best of each policy, then the next best by "
                 "mean best validation."
             )
         if self.several:
             thin = ", thin lines the runs" if self.thin else ""
-            told.append(f"Lines are means over init, bands one standard deviation{thin}.")
-        return " ".join(told)
+            sentences.append(f"Lines are means over init, bands one standard deviation{thin}.")
+        return " ".join(sentences)
 
 
 def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Lines:

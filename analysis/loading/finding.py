@@ -64,12 +64,12 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> R
     where = where or {}
     runs = _by_name(found, where) if ID in where else None
     if runs is None:
-        told = len(problems)
+        before = len(problems)
         runs = with_options(found, problems)
         if not runs.ids:
-            told_now = problems[told:]
-            more = f" (and {len(told_now) - 1} more)" if len(told_now) > 1 else ""
-            raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {told_now[0]}{more}")
+            new = problems[before:]
+            more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
+            raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {new[0]}{more}")
     runs = _each_once(runs, problems)
     return runs.select(np.flatnonzero(runs.options.matching(where))) if where else runs
 

@@ -46,14 +46,14 @@ def read_rows(
     def some(first: int) -> tuple[Rows, list[str]]:
         runs = [run for run in range(first, min(first + FILES, len(ids))) if os.path.exists(paths[run])]
         of_runs = [paths[run] for run in runs], [ids[run] for run in runs]
-        told: list[str] = []
+        left_out: list[str] = []
         together = _together(*of_runs, schema)
-        table, counts = _one_by_one(*of_runs, schema, told) if together is None else together
-        return narrowed(to_rows(table, np.array(runs, np.int32), counts), wanted), told
+        table, counts = _one_by_one(*of_runs, schema, left_out) if together is None else together
+        return narrowed(to_rows(table, np.array(runs, np.int32), counts), wanted), left_out
 
     with ThreadPoolExecutor(THREADS) as pool:
-        for rows, told in pool.map(some, range(0, len(ids), FILES)):
-            problems += told
+        for rows, left_out in pool.map(some, range(0, len(ids), FILES)):
+            problems += left_out
             yield rows
 
 
@@ -130,9 +130,9 @@ def _together(paths: Sequence[str], ids: Sequence[str], schema: pa.Schema) -> tu
 
 
 def _one_by_one(
-    paths: Sequence[str], ids: Sequence[str], schema: pa.Schema, told: list[str]
+    paths: Sequence[str], ids: Sequence[str], schema: pa.Schema, left_out: list[str]
 ) -> tuple[pa.Table, np.ndarray]:
-    """The same of those files that can be read; `told` gains a line for each other."""
+    """The same of those files that can be read; `left_out` gains a line for each other."""
     tables = [coded(schema).empty_table()]
     for path, name in zip(paths, ids, strict=True):
         try:
@@ -141,7 +141,7 @@ def _one_by_one(
         except FileNotFoundError:  # it was there a moment ago
             pass
         except UNREADABLE as error:
-            told.append(f"{path}: {reason(error)}; file skipped")
+            left_out.append(f"{path}: {reason(error)}; file skipped")
         tables.append(tables[0])
     return pa.concat_tables(tables).unify_dictionaries(), np.array([len(table) for table in tables[1:]], np.int64)
 

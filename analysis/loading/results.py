@@ -48,31 +48,31 @@ class Results:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """Metrics joined with options, see `load`; empty before the first evaluation."""
-        return self._told(lambda: load(self.paths))
+        return self._noting_problems(lambda: load(self.paths))
 
     @cached_property
     def options(self) -> pd.DataFrame:
         """A row per run, see `load_options`."""
-        return self._told(lambda: load_options(self.paths))
+        return self._noting_problems(lambda: load_options(self.paths))
 
     @cached_property
     def status(self) -> pd.DataFrame:
         """A row per run, see `load_status`."""
-        return self._told(lambda: load_status(self.paths))
+        return self._noting_problems(lambda: load_status(self.paths))
 
     def gradients(self, ids: Iterable[str]) -> pd.DataFrame:
         """Lag profiles of these runs, see `load_gradients`: of all runs of a large sweep they would not fit."""
-        return self._told(lambda: load_gradients(self.paths, {ID: set(ids)}))
+        return self._noting_problems(lambda: load_gradients(self.paths, {ID: set(ids)}))
 
     def positions(self, ids: Iterable[str]) -> pd.DataFrame:
         """Lag profiles by loss position of these runs, see `load_positions`."""
-        return self._told(lambda: load_positions(self.paths, {ID: set(ids)}))
+        return self._noting_problems(lambda: load_positions(self.paths, {ID: set(ids)}))
 
     def predictions(self, ids: Iterable[str]) -> pd.DataFrame:
         """Targets and predictions of these runs, see `load_predictions`."""
-        return self._told(lambda: load_predictions(self.paths, {ID: set(ids)}))
+        return self._noting_problems(lambda: load_predictions(self.paths, {ID: set(ids)}))
 
-    def _told(self, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    def _noting_problems(self, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", RunsWarning)
             frame = read()

@@ -72,8 +72,8 @@ def environment(directories: Iterable[Path]) -> Environment:
             missing += 1
             continue
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            told = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
-            problems.append(f"{path}: {told}; environment unknown")
+            why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
+            problems.append(f"{path}: {why}; environment unknown")
             continue
         for version in dict.fromkeys(version for version, _, _ in found):
             software[version] = software.get(version, 0) + 1

@@ -44,12 +44,12 @@ def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) ->
             "label": [run.label if run else "" for run in own],
             "state": [run.status.state if run else UNKNOWN for run in own],
             "epochs": pd.array([run.last.epochs if run else None for run in own], dtype="Float64"),
-            "told": pd.array([run.last.train_seconds if run else None for run in own], dtype="Float64"),
+            "status_seconds": pd.array([run.last.train_seconds if run else None for run in own], dtype="Float64"),
         }
     )
     rows = rows.merge(_best(frame), on=ID, how="left").merge(_ends(frame), on=ID, how="left")
-    # A run tells its time more often than it evaluates; one whose status cannot be read told none.
-    rows["train_seconds"] = rows.pop("told").astype("float64").fillna(rows["train_seconds"])
+    # A run stores its status more often than it evaluates; of one whose status cannot be read, the metrics count.
+    rows["train_seconds"] = rows.pop("status_seconds").astype("float64").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]
     rows["rank"] = rows.groupby(keys, observed=True)["valid"].rank(method="min")
     return rows.sort_values([*keys, "rank", "label", ID], kind="stable", ignore_index=True, na_position="last")

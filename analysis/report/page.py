@@ -42,7 +42,7 @@ def write_report(results: Results, path: Path) -> Path:
         AnalysisError: no run that can be read.
         StorageError: the file cannot be written.
     """
-    if path.is_dir():  # told before the figures are drawn
+    if path.is_dir():  # reported before the figures are drawn
         raise AnalysisError(f"{path}: is a folder; give a file to write to")
     content = render(results, datetime.now().astimezone())
     with replacing(path) as temporary:
@@ -59,7 +59,7 @@ def render(results: Results, made: datetime) -> str:
     report = Reader(results.paths).read()
     options = results.options
     own = outcomes(results.frame, options, report.runs)
-    told, more_failures = failures(report.runs)
+    shown_failures, more_failures = failures(report.runs)
     board = leaderboard(own, options)
     tables = []
     if own["valid"].notna().any():
@@ -78,7 +78,7 @@ def render(results: Results, made: datetime) -> str:
         ("leaderboard", "Leaderboard", len(board.rows)),
         ("tables", "Tables", len(tables)),
         ("figures", "Figures", len(figures)),
-        ("failures", "Failures", sum(len(failure.runs) for failure in told)),
+        ("failures", "Failures", sum(len(failure.runs) for failure in shown_failures)),
         ("configuration", "Configuration", None),
         ("environment", "Environment", None),
         ("problems", "Problems", len(problems)),
@@ -97,7 +97,7 @@ def render(results: Results, made: datetime) -> str:
         leaderboard=board,
         tables=tables,
         pictures=figures,
-        failures=told,
+        failures=shown_failures,
         more_failures=more_failures,
         configuration=configuration(options),
         environment=places,

@@ -128,8 +128,8 @@ def target_table(group: Group, target: float | None = None) -> Table | None:
     title = (
         f"until valid {measure_name(group.metric)} is at most {format_value(target)}, mean (sd) of runs that get there"
     )
-    told = "1 other setting never gets there" if never == 1 else f"{never} other settings never get there"
-    notes = [told] if never else []
+    note = "1 other setting never gets there" if never == 1 else f"{never} other settings never get there"
+    notes = [note] if never else []
     return assembled(group, "_target", title, parts, notes)
 
 

@@ -129,7 +129,7 @@ def _locate(group: str, target: str) -> Callable[..., Any]:
 def _signature(
     located: Callable[..., Any], supplied: tuple[str, ...]
 ) -> tuple[dict[str, inspect.Parameter], dict[str, TypeAdapter[Any]]]:
-    """The parameters that YAML may set, and what checks the values of those whose type is told.
+    """The parameters that YAML may set, and what checks the values of those that have a known type.
 
     Raises:
         TypeError, ValueError: there is no signature.

@@ -218,19 +218,19 @@ def _times(file: Path, number: int, line: str) -> np.ndarray:
     words = line.split()
     times = np.empty(len(words))
     for place, word in enumerate(words):
-        told = f"has {quoted(word)} as time {place + 1}"
+        entry = f"has {quoted(word)} as time {place + 1}"
         try:
             times[place] = float(word)
         except ValueError:
-            refuse(file, number, f"{told}: it is no number")
+            refuse(file, number, f"{entry}: it is no number")
         if "_" in word or not word.isascii():  # which Python would read
-            refuse(file, number, f"{told}: it is no number")
+            refuse(file, number, f"{entry}: it is no number")
         if not math.isfinite(times[place]):
-            refuse(file, number, f"{told}: times must be finite")
+            refuse(file, number, f"{entry}: times must be finite")
         if place and times[place] < times[place - 1]:
-            refuse(file, number, f"{told} after {quoted(words[place - 1])}: times must not decrease")
+            refuse(file, number, f"{entry} after {quoted(words[place - 1])}: times must not decrease")
         if place and times[place] - times[place - 1] > LONGEST_INTERVAL:
             refuse(
-                file, number, f"{told} after {quoted(words[place - 1])}: intervals must not exceed {LONGEST_INTERVAL}"
+                file, number, f"{entry} after {quoted(words[place - 1])}: intervals must not exceed {LONGEST_INTERVAL}"
             )
     return times

@@ -126,9 +126,9 @@ def fetch(name: str, to: Path, local: Path | None = None, console: Console | Non
                 with contextlib.suppress(OSError):  # the folder may be read-only
                     item.part.unlink()  # of a download before the file came by another way
             except (UnavailableError, OSError) as error:
-                told = str(error) if isinstance(error, UnavailableError) else described(error)
-                tell(item, "failed", told)
-                problems.append((item, told))
+                reason = str(error) if isinstance(error, UnavailableError) else described(error)
+                tell(item, "failed", reason)
+                problems.append((item, reason))
     if problems:
         raise FetchError(problems, len(items))
 
@@ -312,17 +312,17 @@ def proceed(url: str, part: Path, show: Callable[[int, int | None], object]) -> 
 
 
 def _body(response: requests.Response) -> tuple[int, int | None]:
-    """Where in the content the answer's body begins, and how long the content is, if that is told."""
+    """Where in the content the answer's body begins, and how long the content is, if the server says so."""
     headers = response.headers
     answer = f"the server answered {response.status_code} {response.reason}"
     if response.status_code == 200:
         length = headers.get("Content-Length", "")
         return 0, int(length) if length.isdigit() else None
     if response.status_code == 206:
-        told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", ""))
-        if told is None:
+        span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", ""))
+        if span is None:
             raise BrokenError(f"{answer} without a valid Content-Range")
-        return int(told[1]), int(told[2]) + 1 if told[3] == "*" else int(told[3])
+        return int(span[1]), int(span[2]) + 1 if span[3] == "*" else int(span[3])
     if response.status_code in (408, 416, 429) or response.status_code >= 500:
         raise BrokenError(answer)
     raise UnavailableError(answer)

@@ -1,4 +1,4 @@
-"""Reading a user's text files: what is wrong is told with the file and the line."""
+"""Reading a user's text files: what is wrong is reported with the file and the line."""
 
 from __future__ import annotations
 

@@ -114,18 +114,18 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
         with suppress(OSError):  # not there, or not for this user to read
             return _load(cached)
     except ValueError as error:
-        told = f"the cache {cached.with_suffix(NUMBERS)} is damaged ({error}); it is made anew"
-        warnings.warn(told, DataWarning, stacklevel=2)
+        message = f"the cache {cached.with_suffix(NUMBERS)} is damaged ({error}); it is made anew"
+        warnings.warn(message, DataWarning, stacklevel=2)
     corpus = _tokenized(files)
     require(_key(files) == key, "path", str(files[0].parent), "must not change while it is read: try again")
     try:
         _store(corpus, cached)
         return _load(cached)
     except OSError as error:
-        told = (
+        message = (
             f"the cache {cached.with_suffix(NUMBERS)} cannot be written ({described(error)}): every run reads the text"
         )
-        warnings.warn(f"{told} itself; ATBPTT_CACHE names another folder", DataWarning, stacklevel=2)
+        warnings.warn(f"{message} itself; ATBPTT_CACHE names another folder", DataWarning, stacklevel=2)
         return corpus
 
 

@@ -81,11 +81,11 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
 def _print_changes(
     reader: Reader, report: Report, console: Console, show_all: bool, sleep: Callable[[float], None]
 ) -> None:
-    states, told, waited = None, "", 0.0
+    states, printed, waited = None, "", 0.0
     while True:
         block = _text(console, _watched(report, console, show_all))
-        if _states(report) != states or (waited >= BLOCK_SECONDS and block != told):
-            states, told, waited = _states(report), block, 0.0
+        if _states(report) != states or (waited >= BLOCK_SECONDS and block != printed):
+            states, printed, waited = _states(report), block, 0.0
             print(time.strftime("--- %Y-%m-%d %H:%M:%S"), block, sep="\n", flush=True)
         if not report.pending:
             return

@@ -76,8 +76,8 @@ class Watch:
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()
             at = [s for s in statuses if s.state == schema.RUNNING and None not in (s.epoch, s.epochs)]
-            told = ", ".join(f"at epoch {s.epoch:.3g} of {s.epochs:g}" for s in at[:ROWS])
-            self.console.print(headline(self.jobs, statuses) + Text(f" | {told}" if told else ""), soft_wrap=True)
+            epochs = ", ".join(f"at epoch {s.epoch:.3g} of {s.epochs:g}" for s in at[:ROWS])
+            self.console.print(headline(self.jobs, statuses) + Text(f" | {epochs}" if epochs else ""), soft_wrap=True)
 
     def _look(self, i: int) -> RunStatus:
         self.known[i] = read_run(self.jobs[i].directory.path, self.known.get(i))
@@ -87,11 +87,13 @@ class Watch:
 def current(status: RunStatus, job: Job, sweep: str | None) -> RunStatus:
     """A job's status in a sweep: waiting, whatever an earlier sweep left, until this one or another process runs it."""
     settings = job.settings
-    told = (
+    its_own = (
         status.sweep == sweep if status.state != schema.FINISHED else status.reached(settings.epochs, settings.seconds)
     )
     return (
-        status if told or status.state == schema.RUNNING else RunStatus(status.directory, WAITING, status.experiment_id)
+        status
+        if its_own or status.state == schema.RUNNING
+        else RunStatus(status.directory, WAITING, status.experiment_id)
     )
 
 

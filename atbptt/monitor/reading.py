@@ -169,8 +169,8 @@ class Reader:
                 known = before.get(folder)
                 plan = known if known and known.stamp == stamp else _plan(path, stamp, self._tops)
             except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-                told = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
-                problems.append(f"{path}: {told}; sweep skipped")
+                why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
+                problems.append(f"{path}: {why}; sweep skipped")
             else:
                 self._plans[folder] = plan
 

@@ -57,8 +57,8 @@ def read(path: Path) -> dict[str, Any]:
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
-        told = f"was stored by another version of atbptt (format {found}, this one reads {FORMAT})"
-        raise CheckpointError(f"{path} {told}")
+        problem = f"was stored by another version of atbptt (format {found}, this one reads {FORMAT})"
+        raise CheckpointError(f"{path} {problem}")
     return dict(state)
 
 

@@ -78,8 +78,8 @@ class Origin:
 
 def commits(found: dict[str, Any]) -> str:
     """The commits of a `code()` in a line: `a1b2c3d (dirty)`; `none` outside git."""
-    told = [part["commit"][:10] + (" (dirty)" if part["dirty"] else "") for part in found.get("repositories", ())]
-    return ", ".join(told) or "none"
+    hashes = [part["commit"][:10] + (" (dirty)" if part["dirty"] else "") for part in found.get("repositories", ())]
+    return ", ".join(hashes) or "none"
 
 
 def _repository(folder: Path) -> dict[str, Any] | None:

@@ -209,8 +209,8 @@ def _stored(directory: Path) -> RunStatus:
     )
     if state in (FAILED, INTERRUPTED):
         at = "" if read.epoch is None else f" at epoch {read.epoch:.3g}"
-        told = " ".join((_text(stored, "error") or "").split())
-        return replace(read, why=told or ("no reason stored" if state == FAILED else f"interrupted{at}"))
+        stored_error = " ".join((_text(stored, "error") or "").split())
+        return replace(read, why=stored_error or ("no reason stored" if state == FAILED else f"interrupted{at}"))
     return read
 
 

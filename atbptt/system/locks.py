@@ -51,8 +51,8 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
                     raise LockedError(f"{path} is locked by another process") from None
                 time.sleep(RETRY_SECONDS)
             except OSError as error:
-                told = f"cannot be locked: {error.strerror}; its file system must know flock, as local disks and NFS do"
-                raise OSError(error.errno, told, str(path)) from error
+                rule = "its file system must know flock, as local disks and NFS do"
+                raise OSError(error.errno, f"cannot be locked: {error.strerror}; {rule}", str(path)) from error
         yield
     finally:
         _held.discard(descriptor)

@@ -64,8 +64,8 @@ def check_fit(model: nn.Module, task: Task) -> None:
         found = task.metrics(means)
         check_predictions(task, outputs.detach(), targets)
     for name in task.metric_names:
-        told = f"is not among the metrics of the data set: {listed(found)}{did_you_mean(name, found)}"
-        require(name in found, "dataset.metric_names", name, told)
+        rule = f"is not among the metrics of the data set: {listed(found)}{did_you_mean(name, found)}"
+        require(name in found, "dataset.metric_names", name, rule)
     depends = losses.requires_grad and any(
         gradient is not None for gradient in torch.autograd.grad(losses.sum(), tensors(state), allow_unused=True)
     )
@@ -96,7 +96,7 @@ def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: P
 
 @contextmanager
 def _blaming(group: str) -> Iterator[None]:
-    """Within, whatever goes wrong is told as an error of `group`."""
+    """Within, whatever goes wrong is reported as an error of `group`."""
     try:
         yield
     except ConfigError as error:

@@ -83,8 +83,8 @@ def open_trained(path: Path) -> Trained:
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
         cursor.restore(saved)
     except (RuntimeError, KeyError, TypeError) as error:
-        told = f"does not fit the model of {directory / schema.CONFIG}, whose class may have changed"
-        raise TrainedError(f"{checkpoint} {told}: {described(error)[:300]}") from error
+        problem = f"does not fit the model of {directory / schema.CONFIG}, whose class may have changed"
+        raise TrainedError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
     state = read_run(directory).state
     return Trained(
         checkpoint,

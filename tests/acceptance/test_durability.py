@@ -367,7 +367,7 @@ def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(
 
     fill(small_disk)
     assert sweep.run() == 1
-    assert_told(sweep, output, "No space left on device")
+    assert_reported(sweep, output, "No space left on device")
     assert runs(output) == {}
     (small_disk / "ballast").unlink()
 
@@ -380,7 +380,7 @@ def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(
 
     slow.until(ended, "the end of a sweep that cannot store anything")
     assert slow.ended() == 1
-    assert_told(slow, output, "No space left on device")
+    assert_reported(slow, output, "No space left on device")
     for run in runs(output).values():
         assert f"{run}" in slow.printed
         assert len(pq.ParquetFile(run / schema.METRICS).read()) > 0
@@ -392,11 +392,11 @@ def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     more = make(tmp_path, "init=range(3)", f"output_dir={output}")
     assert more.run() == 1
-    assert_told(more, output, "Read-only file system")
-    assert wrong(sweep, undisturbed, 2) == []  # it was told before the first step
+    assert_reported(more, output, "Read-only file system")
+    assert wrong(sweep, undisturbed, 2) == []  # it was reported before the first step
 
 
-def assert_told(sweep: Sweep, folder: Path, reason: str) -> None:
+def assert_reported(sweep: Sweep, folder: Path, reason: str) -> None:
     """That the last launch has named the folder and the system's reason in one line, and shown no traceback."""
     lines = sweep.printed.splitlines()
     assert [line for line in lines if str(folder) in line and reason in line], sweep.printed

@@ -134,8 +134,8 @@ def test_an_edit_during_a_sweep_does_not_reach_the_jobs_to_come(
         time.sleep(0.05)
     assert len(runs(tmp_path / "out")) == 1
     config.write_text(config.read_text().replace("clip_norm: 1.0 ", "clip_norm: 0.5 "))
-    told, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, told
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
     found = runs(tmp_path / "out").values()
     assert len(found) == 2
     assert all("clip_norm: 1.0\n" in (path / schema.CONFIG).read_text() for path in found)

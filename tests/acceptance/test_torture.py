@@ -22,9 +22,9 @@ from tests.helpers.launched import LAUNCHER, RUN, SERVER
 
 
 def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    told: list[str] = []
-    done, wrong = torture(tmp_path, kills=5, count=20, seed=1, tell=told.append)
-    assert not wrong, "\n".join([*told, *wrong])
+    lines: list[str] = []
+    done, wrong = torture(tmp_path, kills=5, count=20, seed=1, tell=lines.append)
+    assert not wrong, "\n".join([*lines, *wrong])
     assert done.total() == 5
 
 
@@ -132,8 +132,8 @@ def test_the_comparison_finds(name: str, stored: Path, tmp_path: Path) -> None:
     name_of_run, run = next(iter(runs(changed).items()))
     change, expected = CHANGES[name]
     change(run)
-    told = "\n".join(differences(changed, stored))
-    assert expected.format(run=name_of_run) in told
+    found = "\n".join(differences(changed, stored))
+    assert expected.format(run=name_of_run) in found
 
 
 def test_the_comparison_leaves_out_times_alone(stored: Path, tmp_path: Path) -> None:

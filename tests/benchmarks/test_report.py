@@ -52,12 +52,12 @@ def test_a_goal_is_a_bound(goal: Goal, ratio: float, met: bool) -> None:
 
 
 def test_a_time_may_have_a_goal_of_its_own() -> None:
-    for limit, told in (
+    for limit, cell in (
         (Goal("at most", 0.05), "at most 0.05 s: met"),
         (Goal("at most", 0.04), "at most 0.04 s: missed"),
     ):
         row = Row("starting", "20 runs", OURS, "a run", limit=limit)
-        assert row.cells()[HEADINGS.index("goal")] == told
+        assert row.cells()[HEADINGS.index("goal")] == cell
         assert row.record()["limit"] == str(limit)
 
 

@@ -244,8 +244,8 @@ def test_an_experiment_opens_with_its_cost_and_the_published_results(root: Path,
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "arm"])
 def test_the_defaults_list_names_every_option(root: Path, group: str) -> None:
     (line,) = re.findall(rf"^  - {group}: .*$", (root / "conf" / "config.yaml").read_text(), re.MULTILINE)
-    told = line.split("#")[1].split(":")[-1].split()
-    assert sorted(told) == OPTIONS[group]
+    named = line.split("#")[1].split(":")[-1].split()
+    assert sorted(named) == OPTIONS[group]
 
 
 def test_the_help_mentions_every_option_at_the_top(root: Path) -> None:

@@ -337,7 +337,7 @@ def test_a_full_disk_is_a_reason(one: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_two_at_once_leave_a_right_file(server: Server, one: Path) -> None:
     # Locks on a file are those of an open file, in two threads as in two processes.
     both = threading.Barrier(2)
-    told: list[str] = []
+    states: list[str] = []
 
     def slow(handler: BaseHTTPRequestHandler, start: int) -> None:
         time.sleep(0.3)  # the other comes meanwhile
@@ -345,7 +345,7 @@ def test_two_at_once_leave_a_right_file(server: Server, one: Path) -> None:
 
     def work() -> None:
         both.wait()
-        told.extend(line[0] for line in lines("ptb", one.parents[1]))
+        states.extend(line[0] for line in lines("ptb", one.parents[1]))
 
     server.answers = [slow]
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -353,7 +353,7 @@ def test_two_at_once_leave_a_right_file(server: Server, one: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told) == ["fetched", "there", "waiting"]
+    assert sorted(states) == ["fetched", "there", "waiting"]
     assert server.ranges == [None]
     assert one.read_bytes() == CONTENT
     assert files(one.parents[1]) == ["one.txt"]
@@ -386,9 +386,9 @@ def test_the_published_checksums_are_those_of_the_reference_data(shared: Path, t
         for file in source.checksums
         if not (copies / source.folder / file).exists()
     ]
-    told = {Path(path): state for state, path, *_ in lines("all", tmp_path, copies)}
-    assert [path for path, state in told.items() if state != "copied"] == absent
-    assert len(told) == 10
+    states = {Path(path): state for state, path, *_ in lines("all", tmp_path, copies)}
+    assert [path for path, state in states.items() if state != "copied"] == absent
+    assert len(states) == 10
 
 
 def test_every_address_is_pinned_to_a_commit() -> None:

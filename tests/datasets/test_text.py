@@ -290,8 +290,8 @@ def test_where_a_published_data_set_is_missing_the_command_that_gets_it_is_told(
         ConfigError, match=r"^path \(=data/wikitext-2\) .*; python -m atbptt.datasets fetch wikitext2 gets it$"
     ):
         Text("data/wikitext-2", 1)
-    told = re.escape(f"; python -m atbptt.datasets fetch ptb --to {tmp_path} gets it")
-    with pytest.raises(ConfigError, match=f"{told}$"):
+    hint = re.escape(f"; python -m atbptt.datasets fetch ptb --to {tmp_path} gets it")
+    with pytest.raises(ConfigError, match=f"{hint}$"):
         Text(str(tmp_path / "ptb"), 1, *(f"ptb.{split}.txt" for split in SPLITS))
     with pytest.raises(ConfigError, match=r"must be a folder$"):  # ptb has no such files
         Text(str(tmp_path / "ptb"), 1)

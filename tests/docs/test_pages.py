@@ -82,13 +82,13 @@ def test_the_table_of_schemes_says_what_the_policies_say() -> None:
     schemes = [CODE.findall(cell)[0] for cell in heading[1:]]
     assert sorted(schemes) == sorted(SCHEMES)
     assert [row[0] for row in rows] == list(POLICY)
-    told = {(row[0], scheme): verdict for row in rows for scheme, verdict in zip(schemes, row[1:], strict=True)}
+    documented = {(row[0], scheme): verdict for row in rows for scheme, verdict in zip(schemes, row[1:], strict=True)}
     found = {
         (name, scheme): "no" if refusal(make(), scheme) else "yes"
         for name, make in POLICY.items()
         for scheme in schemes
     }
-    assert told == found
+    assert documented == found
 
 
 def refusal(policy: Policy, scheme: str) -> str | None:

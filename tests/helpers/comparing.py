@@ -45,10 +45,10 @@ def differences(output: Path, undisturbed: Path, only: Collection[str] | None = 
     yield from _duplicates(found)
     for name in sorted(found.keys() & expected.keys()):
         try:
-            told = list(_of_a_run(found[name], expected[name]))
+            differing = list(_of_a_run(found[name], expected[name]))
         except Exception as error:  # a file that is missing or cannot be read
-            told = [f"{type(error).__name__}: {error}"]
-        yield from (f"{name}: {what}" for what in told)
+            differing = [f"{type(error).__name__}: {error}"]
+        yield from (f"{name}: {what}" for what in differing)
 
 
 def _duplicates(found: dict[str, Path]) -> Iterator[str]:

@@ -100,7 +100,9 @@ class Sweep:
             if self.epochs() > epochs:
                 deadline, epochs = time.monotonic() + STALL_SECONDS, self.epochs()
             if time.monotonic() > deadline:
-                raise HangingError(f"waited in vain for {what}; there are {self.processes()}, told was {self.terminal}")
+                raise HangingError(
+                    f"waited in vain for {what}; there are {self.processes()}, terminal was {self.terminal}"
+                )
             time.sleep(LOOK_SECONDS)
 
     @property

@@ -38,8 +38,8 @@ def send_range(handler: BaseHTTPRequestHandler, start: int, body: bytes) -> None
     if start == 0:
         send(handler, 200, body, Content_Length=length)
     else:
-        told = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
-        send(handler, 206, body, Content_Length=length, Content_Range=told)
+        span = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        send(handler, 206, body, Content_Length=length, Content_Range=span)
 
 
 def serve(handler: BaseHTTPRequestHandler, start: int) -> None:
@@ -65,14 +65,14 @@ def cut_with_the_length_of_the_half(handler: BaseHTTPRequestHandler, _: int) -> 
 def half_of_the_range(handler: BaseHTTPRequestHandler, start: int) -> None:
     """Legal: less than was asked for, and it says so; no HTTP library sees a cut connection in it."""
     end = start + (len(CONTENT) - start) // 2
-    told = f"bytes {start}-{end - 1}/{len(CONTENT)}"
-    send(handler, 206, CONTENT[start:end], Content_Length=end - start, Content_Range=told)
+    span = f"bytes {start}-{end - 1}/{len(CONTENT)}"
+    send(handler, 206, CONTENT[start:end], Content_Length=end - start, Content_Range=span)
 
 
 def half_of_the_range_without_the_total(handler: BaseHTTPRequestHandler, start: int) -> None:
     end = start + (len(CONTENT) - start) // 2
-    told = f"bytes {start}-{len(CONTENT) - 1}/*"
-    send(handler, 206, CONTENT[start:end], Content_Range=told)
+    span = f"bytes {start}-{len(CONTENT) - 1}/*"
+    send(handler, 206, CONTENT[start:end], Content_Range=span)
 
 
 def ignore_range(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -80,8 +80,8 @@ def ignore_range(handler: BaseHTTPRequestHandler, _: int) -> None:
 
 
 def wrong_range(handler: BaseHTTPRequestHandler, start: int) -> None:
-    told = f"bytes {start + 1}-{len(CONTENT) - 1}/{len(CONTENT)}"
-    send(handler, 206, CONTENT[start + 1 :], Content_Range=told)
+    span = f"bytes {start + 1}-{len(CONTENT) - 1}/{len(CONTENT)}"
+    send(handler, 206, CONTENT[start + 1 :], Content_Range=span)
 
 
 def range_without_its_place(handler: BaseHTTPRequestHandler, start: int) -> None:

@@ -218,9 +218,9 @@ def test_a_run_that_said_how_it_ended_or_is_held_again_is_not_buried(directory: 
         other.bury("its process was killed", "")
     assert other.status()["state"] == "running"
     for state in (schema.FINISHED, schema.INTERRUPTED, schema.FAILED):
-        directory.set_status(state, error="told")
+        directory.set_status(state, error="the reason")
         other.bury("its process was killed", "")
-        assert (other.status()["state"], other.status()["error"]) == (state, "told")
+        assert (other.status()["state"], other.status()["error"]) == (state, "the reason")
 
 
 def test_a_full_disk_ends_a_run_without_another_error(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

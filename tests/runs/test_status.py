@@ -282,7 +282,7 @@ def test_result_says_how_far_and_how_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0.2, "0 s"),
         (59.4, "59 s"),
@@ -294,8 +294,8 @@ def test_result_says_how_far_and_how_good() -> None:
         (187_200.0, "2 d 4 h"),
     ],
 )
-def test_duration(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_it_needs_neither_torch_nor_tables() -> None:

@@ -211,13 +211,13 @@ def test_what_is_finished_is_neither_ahead_nor_checked(whole_plan: MadePlan, mon
     run(first.jobs[0].settings)
     checked: list[Job] = []
     monkeypatch.setattr(planning, "_check", lambda jobs, *_: checked.extend(jobs))
-    told: list[Plan] = []
-    again = whole_plan("-m", "epochs=0.5", "init=0,1", prepare=told.append)
+    composed: list[Plan] = []
+    again = whole_plan("-m", "epochs=0.5", "init=0,1", prepare=composed.append)
     assert again is not None
     assert [job.settings.init for job in again.jobs] == [0, 1]
     assert [job.settings.init for job in again.ahead] == [1]
     assert checked == again.ahead
-    assert told == [again]
+    assert composed == [again]
     further = whole_plan("epochs=1")
     assert further is not None
     assert further.ahead == further.jobs

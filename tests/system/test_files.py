@@ -171,6 +171,6 @@ def test_what_goes_wrong_changes_nothing_and_leaves_nothing(tmp_path: Path) -> N
 
 def test_what_the_file_system_refuses_is_told_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    told = r"file/name cannot be written: .*; what stood there before is unchanged"
-    with pytest.raises(StorageError, match=told), replacing(tmp_path / "file" / "name"):
+    message = r"file/name cannot be written: .*; what stood there before is unchanged"
+    with pytest.raises(StorageError, match=message), replacing(tmp_path / "file" / "name"):
         raise AssertionError("not reached")

@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pair", "told"),
+    ("pair", "shown"),
     [
         (lambda outputs, targets: (outputs, targets), r"\(=\[\(2, 3, 4\), \(2, 3\)\]\)"),
         (lambda outputs, targets: (outputs.argmax(-1)[:1], targets), r"\(=\[\(1, 3\), \(2, 3\)\]\)"),
@@ -131,10 +131,10 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
         (lambda _, targets: [targets], r"\(=\[\(2, 3\)\]\)"),
     ],
 )
-def test_predictions_of_another_shape_are_told(pair: Any, told: str) -> None:
+def test_predictions_of_another_shape_are_told(pair: Any, shown: str) -> None:
     broken = task()
     broken.predictions = lambda outputs, targets: {"symbol": pair(outputs, targets)}
-    message = rf"^dataset.predictions.symbol {told} must be two tensors of the shape \(T, B\) of the targets, \(2, 3\)"
+    message = rf"^dataset.predictions.symbol {shown} must be two tensors of the shape \(T, B\) of the targets, \(2, 3\)"
     with pytest.raises(ConfigError, match=message):
         check_fit(Model(), broken)
 

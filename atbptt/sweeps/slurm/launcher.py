@@ -26,7 +26,7 @@ from atbptt.runs import PLAN_VARIABLE, schema
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
 from atbptt.sweeps.slurm.options import check_slurm, reached, refused
-from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, largest_array, queued_jobs, told
+from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
 from atbptt.sweeps.slurm.signals import LauncherSignals
 from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError
@@ -107,12 +107,12 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 with self._signals.kept_from_children(), contextlib.redirect_stderr(io.StringIO()):
                     submitted = executor.map_array(task, batch)
             except (UncompletedJobError, FailedSubmissionError, OSError) as error:
-                error_told = told(str(error))
+                complaint = complaint_of(str(error))
                 if not self._jobs:
-                    raise refused(error_told, self.params) from error
+                    raise refused(complaint, self.params) from error
                 for number in left[first:]:
-                    self.outcomes[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {error_told}")
-                self.say(f"Slurm takes no more jobs: {error_told}; {len(left) - first} runs are not submitted")
+                    self.outcomes[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {complaint}")
+                self.say(f"Slurm takes no more jobs: {complaint}; {len(left) - first} runs are not submitted")
                 break
             for number, job in zip(batch, submitted, strict=True):
                 self._jobs[ids[number]] = SlurmJob(job.job_id, job.paths.stdout, job.paths.stderr)

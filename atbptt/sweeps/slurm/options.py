@@ -72,7 +72,7 @@ def refused(text: str, options: Mapping[str, Any]) -> ConfigError:
     """What Slurm refuses to take, as an error about the option that it is about.
 
     Arguments:
-        text: Slurm's, in a line (see `queue.told`).
+        text: Slurm's, in a line (see `queue.complaint_of`).
         options: the composed `hydra.launcher`.
     """
     cause = next((name for words, name in CAUSES.items() if words in text.lower()), None)

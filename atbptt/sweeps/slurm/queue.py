@@ -106,7 +106,7 @@ class Waiting:
         self.ended: dict[str, str] = {}  # the state that each was last seen in
         self._seen: dict[str, str] = {}
         self._over: Counter[str] = Counter()  # answers in a row
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def note(self, answer: Mapping[str, QueuedJob]) -> None:
         """Take note of an answer."""
@@ -123,12 +123,12 @@ class Waiting:
                 self.ended[number] = self._seen.get(number, "unknown")
 
     def stuck(self, answer: Mapping[str, QueuedJob]) -> dict[str, list[str]]:
-        """Jobs that cannot start, by Slurm's reason; each is told once."""
+        """Jobs that cannot start, by Slurm's reason; each is reported once."""
         found: dict[str, list[str]] = {}
-        for number in sorted(self.left - self._told):
+        for number in sorted(self.left - self._reported):
             job = answer.get(number)
             if job is not None and job.stuck:
-                self._told.add(number)
+                self._reported.add(number)
                 found.setdefault(job.reason, []).append(number)
         return found
 
@@ -162,7 +162,7 @@ def partitions() -> list[str]:
         return []
 
 
-def told(text: str) -> str:
+def complaint_of(text: str) -> str:
     """The point of what a command of Slurm complained about, in a line."""
     lines = [line for line in text.splitlines() if line.strip()]
     own = [line for line in lines if re.match(r"\w+: ", line)]  # not a hint at --help
@@ -178,5 +178,5 @@ def _slurm(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SlurmError(f"{command[0]}: {error}") from error
     if done.returncode:
-        raise SlurmError(f"{command[0]}: {told(done.stderr)}")
+        raise SlurmError(f"{command[0]}: {complaint_of(done.stderr)}")
     return done.stdout

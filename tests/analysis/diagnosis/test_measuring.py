@@ -41,7 +41,7 @@ def test_it_prints_and_draws_and_leaves_the_run_alone(
     assert main([str(directory)]) == 0
     out = capsys.readouterr().out
     K = open_trained(directory).K
-    for told in (
+    for text in (
         f"run         {directory.name} (finished)",
         "task        copy_fixed",
         "policy      adaptive (delta=0.9, estimator=bound,",
@@ -53,7 +53,7 @@ def test_it_prints_and_draws_and_leaves_the_run_alone(
         f"Its present K = {K} is ",
         f"figure: probe_{directory.name}.png",
     ):
-        assert told in out, told
+        assert text in out, text
     assert max(map(len, out.splitlines())) <= 80
     assert not any(line.endswith(" ") for line in out.splitlines())
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
@@ -100,22 +100,22 @@ def test_probes_are_so_many_times_as_many_streams(trained: Trained) -> None:
         assert each.measured.steps == three.measurement.K(each.delta, "measured")
 
 
-def options_told(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def printed_with(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main([str(directory), "--no-figure", *options]) == 0
     return " ".join(capsys.readouterr().out.split())
 
 
 def test_each_option_does_what_it_says(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    default = options_told(directory, capsys)
+    default = printed_with(directory, capsys)
     assert "train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss positions, 4 streams, 1 probe " in default
     every = ("--split=valid", "--window=20", "--burn-in=5", "--positions=1", "--probes=2", "--resamples=0")
-    changed = options_told(directory, capsys, *every, "--delta=0.3,2,2", "--seed=1")
+    changed = printed_with(directory, capsys, *every, "--delta=0.3,2,2", "--seed=1")
     assert "valid streams: W = 20 steps (tau = 15) after 5 of burn-in; 1 loss position, 4 streams, 2 probes" in changed
     table = changed.partition("90 % interval K as measured 90 % interval ")[2].split()
     assert table[0] == "2"
     assert table[3] == "0.3"  # no intervals between
-    assert "(tau = 9)" in options_told(directory, capsys, "--tau=9")
-    assert options_told(directory, capsys, "--seed=1") != default == options_told(directory, capsys, "--seed=0")
+    assert "(tau = 9)" in printed_with(directory, capsys, "--tau=9")
+    assert printed_with(directory, capsys, "--seed=1") != default == printed_with(directory, capsys, "--seed=0")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,8 +155,8 @@ def test_a_window_too_short_to_tell(trained: Trained, capsys: pytest.CaptureFixt
     found = diagnose(trained, "train", ProbeSettings(4, 2, 0, 1, 1, 0), (0.001,), seed=0)
     assert found.lengths[0].measured is not None
     assert found.lengths[0].measured.steps > 2
-    told = "K for delta 0.001 lies in the far half of the window (W = 4), beyond which nothing is seen"
-    assert f"{told}; --window 8 tells more" in cautions(found)
+    caution = "K for delta 0.001 lies in the far half of the window (W = 4), beyond which nothing is seen"
+    assert f"{caution}; --window 8 tells more" in cautions(found)
     assert main([str(directory), "--no-figure", "--delta=1e-7", "--window=32"]) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith("warning: K for delta 1e-07 lies in the far half of the window (W = 32)")

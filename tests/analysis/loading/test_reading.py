@@ -136,7 +136,7 @@ def rows_of_two(table: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reason"),
     [
         (int_epochs, ""),
         (fractions_of_steps, "truncated"),
@@ -146,13 +146,13 @@ def rows_of_two(table: pa.Table) -> pa.Table:
     ],
 )
 def test_what_does_not_fit_the_schema_is_cast_without_loss_or_left_out(
-    sweep: Path, change: Callable[[pa.Table], pa.Table], told: str
+    sweep: Path, change: Callable[[pa.Table], pa.Table], reason: str
 ) -> None:
     path = sweep / "demo" / IDS[0] / schema.METRICS
     before = load(sweep)
     pq.write_table(change(pq.ParquetFile(path).read()), path)
-    if told:
-        with pytest.warns(RunsWarning, match=told):
+    if reason:
+        with pytest.warns(RunsWarning, match=reason):
             after = load(sweep)
         assert set(after[ID]) == set(IDS[1:])
     else:

@@ -26,7 +26,7 @@ def rows_of(runs: list[int], pieces: list[list[str]]) -> Rows:
     )
 
 
-def told(rows: Rows) -> list[tuple[int, str, float]]:
+def listed(rows: Rows) -> list[tuple[int, str, float]]:
     runs = np.repeat(rows.runs, rows.counts).tolist()
     names = [rows.texts["metric"][code] for code in rows.columns["metric"]]
     return list(zip(runs, names, rows.columns["value"].tolist(), strict=True))
@@ -38,7 +38,7 @@ def test_parts_are_gathered_in_the_order_of_the_runs(pieces: list[list[str]], da
     cuts = sorted({0, *data.draw(st.sets(st.integers(0, len(pieces)))), len(pieces)})
     parts = [rows_of(runs[a:b], pieces[a:b]) for a, b in pairwise(cuts)]
     whole = gather(iter(parts), SCHEMA)
-    assert told(whole) == told(rows_of(*map(list, zip(*sorted(zip(runs, pieces, strict=True)), strict=True))))
+    assert listed(whole) == listed(rows_of(*map(list, zip(*sorted(zip(runs, pieces, strict=True)), strict=True))))
     assert list(whole.texts["metric"]) == sorted({name for piece in pieces for name in piece})
     assert len(whole) == len(whole.columns["value"]) == sum(map(len, pieces))
 
@@ -51,8 +51,8 @@ def test_rows_are_narrowed_to_runs_and_texts(
     rows = rows_of(list(range(len(pieces))), pieces)
     names = wanted_texts(["K", "lr", "valid_ppl"], asked)
     kept = narrowed(rows, {"metric": asked}, chosen)
-    assert told(kept) == [row for row in told(rows) if row[0] in runs and row[1] in names]
-    assert asked is None or kept.seen == {"metric": {row[1] for row in told(rows) if row[0] in runs}}
+    assert listed(kept) == [row for row in listed(rows) if row[0] in runs and row[1] in names]
+    assert asked is None or kept.seen == {"metric": {row[1] for row in listed(rows) if row[0] in runs}}
     assert (kept.counts > 0).all()
 
 

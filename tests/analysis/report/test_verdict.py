@@ -17,7 +17,7 @@ from tests.helpers.made import write_plan, write_status
 WriteRun = Callable[..., Path]
 
 
-def told(outputs: Path) -> list[Remark]:
+def verdict_and_remarks(outputs: Path) -> list[Remark]:
     """The verdict on the runs, then the remarks."""
     results, report = Results(outputs), Reader([outputs]).read()
     options = results.options
@@ -28,14 +28,14 @@ def told(outputs: Path) -> list[Remark]:
 def test_nothing_stands_out(outputs: Path, write_run: WriteRun) -> None:
     for name in "ab":
         write_run(name, {"valid_ppl": [1.5, 1.2, 1.3]})
-    assert told(outputs) == [Remark(GOOD, "All 2 runs finished.")]
+    assert verdict_and_remarks(outputs) == [Remark(GOOD, "All 2 runs finished.")]
 
 
 def test_the_best_at_the_last_evaluation_may_not_be_the_best(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5, 1.2]})
     write_run("b", {"valid_ppl": [1.2, 1.5]})
     write_run("c", {"valid_ppl": [1.2]})  # has no other
-    first, note = told(outputs)
+    first, note = verdict_and_remarks(outputs)
     assert first == Remark(GOOD, "All 3 runs finished, with something to look at.")
     assert note.level == NOTE
     assert note.text.startswith("1 of 2 finished runs validated best at the last evaluation")
@@ -45,7 +45,7 @@ def test_the_best_at_the_last_evaluation_may_not_be_the_best(outputs: Path, writ
 def test_runs_that_diverged(outputs: Path, write_run: WriteRun, last: float) -> None:
     write_run("a", {"valid_ppl": [1.2, last]}, lr=100.0)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3]}, lr=1.0)
-    first, note = told(outputs)
+    first, note = verdict_and_remarks(outputs)
     assert first == Remark(BAD, "All 2 runs finished, but not all is well.")
     assert note.text == "1 of 2 runs diverged, the last validation is not finite: fixed K=5, lr=100"
 
@@ -65,7 +65,7 @@ def test_K_at_the_end_of_its_range(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 9, 9]}, **adaptive)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 2]}, **adaptive)
     write_run("c", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 9]})  # fixed, has no range
-    assert [remark.text for remark in told(outputs)[1:]] == [
+    assert [remark.text for remark in verdict_and_remarks(outputs)[1:]] == [
         "1 of 2 runs that choose K came to the largest allowed: truncation.K_max=9",
         "1 of 2 runs that choose K came to the smallest allowed: truncation.K_min=2",
     ]
@@ -77,10 +77,12 @@ def test_runs_that_are_not_over(outputs: Path, write_run: WriteRun) -> None:
     write_status(going, schema.RUNNING)
     folder = write_plan(outputs, "first", {"a": done, "b": going, "c": outputs / "demo" / "c"}, started=0.0)
     with hold(going / schema.LOCK), hold(folder / schema.LOCK):
-        first, *others = told(outputs)
+        first, *others = verdict_and_remarks(outputs)
     assert first == Remark(NOTE, "1 of 3 runs finished so far; the results below are of what has been evaluated.")
     assert [remark.text for remark in others] == [
         "1 of 3 runs still running, about 30 s left",  # 2 epochs left at 5 s each, then a run of 4
         "1 of 3 runs have yet to begin",
     ]
-    assert "1 of 3 runs never began: the same command again runs them" in [remark.text for remark in told(outputs)]
+    assert "1 of 3 runs never began: the same command again runs them" in [
+        remark.text for remark in verdict_and_remarks(outputs)
+    ]

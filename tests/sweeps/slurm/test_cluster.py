@@ -182,9 +182,9 @@ def test_whatever_befalls_a_job_the_sweep_ends_and_the_same_command_finishes_it(
     assert disturb == {}
     assert sweep.ended() == 1, sweep.printed
     assert sweep.queued() == {}
-    told = [line for line in sweep.printed.splitlines() if str(tmp_path) in line or "(out/" in line]
+    naming = [line for line in sweep.printed.splitlines() if str(tmp_path) in line or "(out/" in line]
     for pause in ALL:
-        lines = [line for line in told if f"truncation.pause={pause}:" in line]
+        lines = [line for line in naming if f"truncation.pause={pause}:" in line]
         assert len(lines) == (pause in (CANCELLED, KILLED)), sweep.printed
     assert sweep.status(CANCELLED)["state"] == schema.INTERRUPTED
     assert sweep.jobs()[CANCELLED].state == "CANCELLED"

@@ -43,7 +43,7 @@ def test_a_record_that_is_missing_or_damaged_has_no_jobs(tmp_path: Path, text: s
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "complaint"),
     [
         ("submitit INFO\nModuleNotFoundError: No module named 'mine'\nsrun: forcing job termination\n\n", "Module"),
         ("srun: got SIGCONT\nsrun: forcing job termination\n", "srun: forcing"),
@@ -51,13 +51,13 @@ def test_a_record_that_is_missing_or_damaged_has_no_jobs(tmp_path: Path, text: s
         (None, ""),
     ],
 )
-def test_a_job_complains_of_the_last_error(tmp_path: Path, text: str | None, told: str) -> None:
+def test_a_job_complains_of_the_last_error(tmp_path: Path, text: str | None, complaint: str) -> None:
     (tmp_path / ".submitit").mkdir()
     found = job(tmp_path, "7")
     if text is not None:
         found.stderr.write_text(text)
-    assert found.complaint().startswith(told)
-    assert bool(found.complaint()) == bool(told)
+    assert found.complaint().startswith(complaint)
+    assert bool(found.complaint()) == bool(complaint)
 
 
 def test_the_same_run_is_found_in_the_queue_of_an_earlier_sweep(tmp_path: Path) -> None:

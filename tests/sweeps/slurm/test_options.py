@@ -55,7 +55,7 @@ def test_a_slurm_that_does_not_answer_is_told(made_up: MadeUpSlurm) -> None:
 
 @pytest.mark.usefixtures("made_up")
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "rule"),
     [
         ("nodes", 2, "(=2) must be 1: a run is one process"),
         ("tasks_per_node", 4, "(=4) must be 1: a run is one process"),
@@ -67,15 +67,15 @@ def test_a_slurm_that_does_not_answer_is_told(made_up: MadeUpSlurm) -> None:
         ("cpus_per_task", 2, "(=2) must be at least device.threads (=3)"),
     ],
 )
-def test_an_option_that_does_not_fit_is_told_with_its_rule(option: str, value: int, told: str) -> None:
+def test_an_option_that_does_not_fit_is_told_with_its_rule(option: str, value: int, rule: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_slurm({**OPTIONS, option: value}, threads=3 if option == "cpus_per_task" else 1)
-    assert str(error.value) == f"hydra.launcher.{option} {told}"
+    assert str(error.value) == f"hydra.launcher.{option} {rule}"
 
 
 @pytest.mark.usefixtures("made_up")
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "Invalid partition name specified",
@@ -108,5 +108,5 @@ def test_an_option_that_does_not_fit_is_told_with_its_rule(option: str, value: i
         ),
     ],
 )
-def test_a_refusal_names_the_option_that_it_is_about(text: str, told: str) -> None:
-    assert str(refused(text, OPTIONS)) == f"hydra.launcher{told}"
+def test_a_refusal_names_the_option_that_it_is_about(text: str, message: str) -> None:
+    assert str(refused(text, OPTIONS)) == f"hydra.launcher{message}"

@@ -8,12 +8,12 @@ from atbptt.sweeps.slurm.queue import (
     SlurmError,
     Waiting,
     cancel,
+    complaint_of,
     largest_array,
     parsed,
     partitions,
     queued_jobs,
     state_of,
-    told,
 )
 from tests.sweeps.slurm.conftest import MadeUpSlurm
 
@@ -124,4 +124,4 @@ def test_what_a_cluster_takes_and_has(made_up: MadeUpSlurm) -> None:
     ],
 )  # fmt: skip
 def test_the_point_of_a_complaint(text: str, point: str) -> None:
-    assert told(text) == point
+    assert complaint_of(text) == point

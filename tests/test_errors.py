@@ -7,7 +7,7 @@ import pytest
 from atbptt.errors import ConfigError, described, did_you_mean, require, require_choice, show
 
 
-def test_a_broken_rule_is_told_with_name_value_and_rule() -> None:
+def test_a_broken_rule_is_reported_with_name_value_and_rule() -> None:
     with pytest.raises(ConfigError, match=r"^tau \(=90\) must be smaller than 80$") as caught:
         require(False, "tau", 90, "must be smaller than 80")
     assert (caught.value.name, caught.value.rule) == ("tau", "(=90) must be smaller than 80")
@@ -28,13 +28,13 @@ def test_an_error_within_a_group_carries_the_full_name() -> None:
     assert error.name == "truncation.delta"
 
 
-def test_a_bad_choice_is_told_all_choices_in_their_order() -> None:
+def test_a_bad_choice_is_reported_with_all_choices_in_their_order() -> None:
     message = "cell (=conv) must be one of lstm, gru, rnn"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         require_choice("cell", "conv", ["lstm", "gru", "rnn"])
 
 
-def test_a_misspelt_choice_is_told_the_nearest() -> None:
+def test_a_misspelt_choice_is_reported_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"must be one of mean, geometric; did you mean geometric\?$"):
         require_choice("average", "geometrical", ["mean", "geometric"])
 

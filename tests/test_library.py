@@ -27,7 +27,7 @@ import atbptt
         (lambda: atbptt.batchify(torch.zeros(9), 10), r"batch_size \(=10\) must lie in 1..9"),
     ],
 )
-def test_numbers_that_are_not_whole_are_told(made_of: Callable[[], Any], message: str) -> None:
+def test_numbers_that_are_not_whole_are_reported(made_of: Callable[[], Any], message: str) -> None:
     with pytest.raises(atbptt.ConfigError, match=message):
         made_of()
 
@@ -56,7 +56,7 @@ print([name for name in heavy.split() if name in sys.modules])
     assert in_a_fresh_process(code, root) == "[]\n"
 
 
-def test_names_are_listed_and_others_are_told() -> None:
+def test_names_are_listed_and_others_are_reported() -> None:
     assert dir(atbptt) == sorted(atbptt.__all__)
     assert len(set(atbptt.__all__)) == len(atbptt.__all__)
     with pytest.raises(AttributeError, match="module 'atbptt' has no attribute 'Adaptiv'"):

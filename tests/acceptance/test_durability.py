@@ -356,7 +356,7 @@ def fill(disk: Path) -> None:
             pass
 
 
-def test_a_full_or_read_only_disk_is_told_and_nothing_is_lost(
+def test_a_full_or_read_only_disk_is_reported_and_nothing_is_lost(
     make: Make, undisturbed: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     """Full when the sweep begins; filled while it runs; read-only."""

@@ -212,7 +212,7 @@ def test_nobody_needs_to_read_what_is_printed(root: Path, tmp_path: Path, tiny: 
         assert states == ["finished"] * (number + 2)
 
 
-def test_real_text_is_trained_and_what_is_wrong_with_it_is_told(
+def test_real_text_is_trained_and_what_is_wrong_with_it_is_reported(
     root: Path, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run, a damaged cache, a file that is not UTF-8: a warning, then an error before anything is written."""
@@ -246,7 +246,7 @@ def test_real_text_is_trained_and_what_is_wrong_with_it_is_told(
     assert runs(tmp_path / "out") == before
 
 
-def test_a_published_data_set_that_is_not_there_is_told_with_its_command(root: Path, tmp_path: Path) -> None:
+def test_a_published_data_set_that_is_not_there_is_reported_with_its_command(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(root / "launch.py"), "experiment=book_order"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1

@@ -40,6 +40,6 @@ def failing() -> object:
 
 
 @pytest.mark.usefixtures("capfd")
-def test_a_process_that_fails_is_told() -> None:
+def test_a_process_that_fails_is_reported() -> None:
     with pytest.raises(RuntimeError, match="has ended"), aside(failing, CPU):
         pytest.fail("it went on")

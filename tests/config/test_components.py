@@ -233,7 +233,7 @@ def test_a_nested_target_fits_an_argument_annotated_with_its_class() -> None:
     assert component("dataset", node("Typed", inner=node("Inner", size=5))).build().inner.size == 5
 
 
-def test_a_nested_target_that_raises_is_told_as_a_config_error() -> None:
+def test_a_nested_target_that_raises_is_reported_as_a_config_error() -> None:
     part = component("dataset", node(size=3, extra=node("Inner", size=-1)))
     with pytest.raises(ConfigError, match=r"^dataset.*a negative size"):
         part.build()
@@ -270,7 +270,7 @@ def test_data_counts_whole_where_the_class_lists_nothing(tmp_path: Path) -> None
     assert component("dataset", node(size=3)).data_digest() is None
 
 
-def test_data_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "one.txt"
     file.write_text("one")
 

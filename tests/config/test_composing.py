@@ -141,7 +141,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=[" ".join(arguments) for arguments in WRONG])
-def test_what_is_wrong_with_a_job_is_told_as_where_hydra_composes_it(opened: Opened, arguments: list[str]) -> None:
+def test_what_is_wrong_with_a_job_is_reported_as_where_hydra_composes_it(opened: Opened, arguments: list[str]) -> None:
     hydra, command, batch = opened(*arguments)
     with pytest.raises(ConfigError) as shared:
         list(job_configs(hydra, command.name, batch))
@@ -186,7 +186,7 @@ def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
         ),
     ],
 )
-def test_what_cannot_be_composed_is_told(compose: Compose, arguments: str, message: str) -> None:
+def test_what_cannot_be_composed_is_reported(compose: Compose, arguments: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose(*arguments.split())
 

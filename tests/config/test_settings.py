@@ -274,7 +274,7 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("dataset.radius", math.inf, r"^dataset.radius \(=inf\) must be a finite number$"),
     ],
 )
-def test_a_broken_rule_is_told_by_name_value_and_rule(leaf: str, value: Any, message: str) -> None:
+def test_a_broken_rule_is_reported_by_name_value_and_rule(leaf: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validated(changed(**{leaf: value}))
 
@@ -295,7 +295,7 @@ def test_a_missing_key_is_named(leaf: str) -> None:
         validated(config)
 
 
-def test_several_errors_are_all_told_one_a_line() -> None:
+def test_several_errors_are_all_reported_one_a_line() -> None:
     with pytest.raises(ConfigError) as caught:
         validated(changed(**{"lr": -1, "probe.tau": 0, "device.threads": "many", "epoch": 3}))
     lines = str(caught.value).splitlines()
@@ -304,7 +304,7 @@ def test_several_errors_are_all_told_one_a_line() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "a/b"])
-def test_the_rule_of_a_name_is_told_as_a_sentence(value: str) -> None:
+def test_the_rule_of_a_name_is_reported_as_a_sentence(value: str) -> None:
     with pytest.raises(ConfigError, match=rf"^name \(={value}\) must "):
         validated(changed(name=value))
 

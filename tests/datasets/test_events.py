@@ -197,7 +197,9 @@ def test_the_predicted_interval_is_the_mean_of_the_density(tmp_path: Path) -> No
         ({"event_train": b"1 2 1\n1 \xff\n"}, "line 2 of event-train.txt is not UTF-8: byte 0xff at its place 3"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told_with_its_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_what_is_wrong_in_a_file_is_reported_with_its_line(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     folder = _of_equal_length(write(tmp_path, **changes), changes)
     with pytest.raises(ConfigError, match="^" + re.escape(f"path (={tmp_path}) cannot be read: {message}")):
         made(folder)

@@ -154,7 +154,9 @@ def test_what_cannot_be_continued_starts_over(answer: Answer, server: Server, on
     assert one.read_bytes() == CONTENT
 
 
-def test_a_server_that_continues_elsewhere_is_told(server: Server, one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_continues_elsewhere_is_reported(
+    server: Server, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetching, "ATTEMPTS", 2)
     server.answers = [cut, wrong_range]
     assert "the server continued at byte 51,201 instead of 51,200\n" in failure("ptb", one.parents[1])
@@ -210,7 +212,7 @@ def test_a_stalled_server_is_given_up(
 
 
 @pytest.mark.usefixtures("server")
-def test_without_a_network_every_file_is_told_with_address_place_and_checksum(
+def test_without_a_network_every_file_is_reported_with_address_place_and_checksum(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
@@ -308,7 +310,7 @@ def test_of_two_copies_the_right_one_is_taken(one: Path, tmp_path: Path) -> None
     assert one.read_bytes() == CONTENT
 
 
-def test_a_missing_and_a_wrong_copy_are_told_and_the_rest_is_copied(
+def test_a_missing_and_a_wrong_copy_are_reported_and_the_rest_is_copied(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checksums = dict.fromkeys(("missing.txt", "wrong.txt", "right.txt"), SHA256)

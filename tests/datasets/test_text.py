@@ -255,7 +255,7 @@ def test_processes_that_begin_at_once_all_read_the_same(write: Callable[..., Pat
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_line_that_is_not_utf8_is_told(write: Callable[..., Path], split: str, tmp_path: Path) -> None:
+def test_a_line_that_is_not_utf8_is_reported(write: Callable[..., Path], split: str, tmp_path: Path) -> None:
     folder = write(**{split: b"fine\nna\xefve\n"})
     message = f"path (={tmp_path}) cannot be read: line 2 of {split}.txt is not UTF-8: byte 0xef at its place 3"
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
@@ -285,7 +285,7 @@ def test_a_missing_split_is_named(write: Callable[..., Path]) -> None:
         Text("nowhere", 1)
 
 
-def test_where_a_published_data_set_is_missing_the_command_that_gets_it_is_told(tmp_path: Path) -> None:
+def test_where_a_published_data_set_is_missing_the_command_that_gets_it_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^path \(=data/wikitext-2\) .*; python -m atbptt.datasets fetch wikitext2 gets it$"
     ):

@@ -43,7 +43,7 @@ def test_it_learns_a_text_and_says_how_far_back_gradients_reach(root: Path, tmp_
 
 
 @pytest.mark.parametrize("text", [None, "", "too short"])
-def test_a_text_that_is_not_there_or_too_short_is_told(root: Path, tmp_path: Path, text: str | None) -> None:
+def test_a_text_that_is_not_there_or_too_short_is_reported(root: Path, tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "text.txt").write_text(text)
     done = characters(root, tmp_path, "text.txt")

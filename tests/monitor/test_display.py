@@ -140,7 +140,7 @@ def test_measures_of_several_kinds_are_named() -> None:
     assert lines[5].split()[-4:-2] == ["valid_nll", "-5"]
 
 
-def test_whether_the_launching_process_still_runs_is_told() -> None:
+def test_whether_the_launching_process_still_runs_is_reported() -> None:
     ends = [shown(Report((sweep(waiting("a"), launching=known),), (), ()))[1] for known in (True, False, None)]
     assert ends[0].endswith("process 99 still runs")
     assert ends[1].endswith("process 99 has ended")

@@ -67,7 +67,7 @@ def test_several_failures_are_parted_by_a_line(outputs: Path, capsys: pytest.Cap
     ]
 
 
-def test_a_run_of_two_sweeps_is_told_once(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_two_sweeps_is_reported_once(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, other = (write_status(outputs / "demo" / name, schema.FAILED) for name in ("a1", "b2"))
     write_plan(outputs, "first", {"old": run, "other": other}, started=1000.0)
     write_plan(outputs, "second", {"new": run}, started=2000.0)
@@ -88,7 +88,7 @@ def test_of_a_long_file_only_the_end_is_read(outputs: Path, capsys: pytest.Captu
     assert len(lines[-2]) < READ_BYTES
 
 
-def test_a_file_that_cannot_be_read_is_told(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cannot_be_read_is_reported(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (write_status(outputs / "demo" / "a1", schema.FAILED) / schema.TRACEBACK).mkdir()
     assert "  traceback.txt: Is a directory" in printed(capsys, outputs)
 
@@ -99,7 +99,7 @@ def test_no_failures(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, outputs) == ["no failures (runs: 2)"]
 
 
-def test_broken_files_are_told(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_files_are_reported(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (write_status(outputs / "demo" / "a1", schema.FINISHED) / schema.STATUS).write_text("{")
     print_failures([outputs])
     assert capsys.readouterr().err.startswith(f"warning: {outputs}/demo/a1/status.json: ")

@@ -171,7 +171,7 @@ def test_pending_is_what_runs_or_waits_for_a_launching_process(
     assert not read(outputs).pending
 
 
-def test_broken_files_are_told_and_the_rest_is_shown(outputs: Path, runs: dict[str, Path]) -> None:
+def test_broken_files_are_reported_and_the_rest_is_shown(outputs: Path, runs: dict[str, Path]) -> None:
     write_plan(outputs, "first", runs)
     broken = {
         "a": "{",

@@ -128,13 +128,15 @@ class OfAnotherShape(Elman):
         ("outputs", r"outputs \(=\(3, 1\)\) must have the axes \(T, B\) of the inputs first, \(1, 3\)"),
     ],
 )
-def test_a_model_that_keeps_to_no_protocol_is_told_what_was_expected(wrong: str, message: str, loss: Any) -> None:
+def test_a_model_that_keeps_to_no_protocol_is_reported_with_what_was_expected(
+    wrong: str, message: str, loss: Any
+) -> None:
     with pytest.raises(ConfigError, match=message):
         lag_gradients(OfAnotherShape(wrong), loss, *symbols(5), [4])
 
 
 @pytest.mark.usefixtures("way")
-def test_a_loss_of_another_shape_is_told_what_was_expected(loss: Any) -> None:
+def test_a_loss_of_another_shape_is_reported_with_what_was_expected(loss: Any) -> None:
     with pytest.raises(ConfigError, match=r"loss \(=\(\)\) must have the shape \(T, B\) of its targets, \(1, 3\)"):
         lag_gradients(network(), lambda outputs, targets: loss(outputs, targets).mean(), *symbols(5), [4])
 

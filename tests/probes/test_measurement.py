@@ -68,7 +68,7 @@ def test_what_is_not_asked_for_is_not_measured_and_changes_nothing_else(settings
         ("bound", "the norms of its gradients are finite, but their sum is not"),
     ],
 )
-def test_whatever_is_not_finite_is_told_and_the_policy_does_not_see_it(
+def test_whatever_is_not_finite_is_reported_and_the_policy_does_not_see_it(
     what: str, problem: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = made_measurement()
@@ -88,7 +88,7 @@ def test_whatever_is_not_finite_is_told_and_the_policy_does_not_see_it(
     assert directory.status()["K"] == 2  # of the good one
 
 
-def test_that_a_model_is_run_step_by_step_is_told_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_a_model_is_run_step_by_step_is_reported_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from atbptt.training import experiment
 
     class Wrapped(nn.Module):

@@ -51,14 +51,14 @@ def test_a_model_that_takes_no_None_says_what_it_needs() -> None:
     assert atbptt.probe(NoNone(nn.LSTM(D, H)).double(), squared_error, *data(), state=state).problem() is None
 
 
-def test_a_loss_of_the_wrong_shape_is_told() -> None:
+def test_a_loss_of_the_wrong_shape_is_reported() -> None:
     model = Decoded(nn.LSTM(D, H))
     assert "loss (=()) must have the shape (T, B) of its targets, (1, 3)" in message_of(model, nn.functional.mse_loss)
     every_feature = message_of(model, nn.MSELoss(reduction="none"))
     assert "loss (=(1, 3, 2)) must have the shape (T, B) of its targets, (1, 3)" in every_feature
 
 
-def test_a_state_of_the_wrong_shape_is_told() -> None:
+def test_a_state_of_the_wrong_shape_is_reported() -> None:
     message = message_of(Decoded(nn.GRU(D, H)), state=torch.zeros(1, B + 1, H, dtype=torch.float64))
     assert message.startswith("state (=(1, 4, 5) torch.float64) must be of floating point and of shape (L, B, H) or (B")
 
@@ -76,7 +76,7 @@ def test_a_state_of_the_wrong_shape_is_told() -> None:
         ({"resamples": -1}, r"resamples \(=-1\) must be greater than or equal to 0"),
     ],
 )
-def test_options_that_break_a_rule_are_told(options: dict[str, Any], message: str) -> None:
+def test_options_that_break_a_rule_are_reported(options: dict[str, Any], message: str) -> None:
     model, loss = made("LSTM itself")
     with pytest.raises(atbptt.ConfigError, match=message):
         atbptt.probe(model, loss, *data(), **options)
@@ -87,7 +87,7 @@ def test_a_scalar_loss_says_which_reduction_it_needs() -> None:
 
 
 @pytest.mark.parametrize("targets", [torch.zeros(5, B, 2), torch.zeros(STEPS, B + 1, 2), torch.zeros(STEPS)])
-def test_targets_of_other_streams_are_told(targets: Tensor) -> None:
+def test_targets_of_other_streams_are_reported(targets: Tensor) -> None:
     message = message_of(Decoded(nn.LSTM(D, H)), targets=targets.double())
     assert message.startswith("inputs and targets (=((14, 3), ")
     assert "must begin with the same (T, B), time before streams" in message
@@ -101,11 +101,11 @@ def test_targets_of_other_streams_are_told(targets: Tensor) -> None:
         (lambda _, __: None, "null"),
     ],
 )
-def test_a_model_that_returns_no_pair_is_told(change: Any, what: str) -> None:
+def test_a_model_that_returns_no_pair_is_reported(change: Any, what: str) -> None:
     assert message_of(Returning(change)) == f"model (=Returning) must return the pair (outputs, state), not {what}"
 
 
-def test_a_model_that_returns_no_state_is_told() -> None:
+def test_a_model_that_returns_no_state_is_reported() -> None:
     message = message_of(Returning(lambda outputs, _: (outputs, None)))
     assert message == "state must be a tensor, or a tuple, list or dict of tensors, not NoneType"
 
@@ -125,20 +125,20 @@ def test_a_model_that_does_not_run_is_not_said_to_lack_a_state() -> None:
         ("mse", "loss (=mse) must be a function of (outputs, targets)"),
     ],
 )
-def test_what_is_no_loss_is_told(loss: Any, message: str) -> None:
+def test_what_is_no_loss_is_reported(loss: Any, message: str) -> None:
     assert message_of(Decoded(nn.LSTM(D, H)), loss).startswith(message)
 
 
-def test_what_is_no_module_is_told() -> None:
+def test_what_is_no_module_is_reported() -> None:
     assert message_of(lambda inputs, state: (inputs, state)) == "model (=function) must be a torch.nn.Module"
 
 
-def test_layers_that_read_batch_first_are_told_what_to_do() -> None:
+def test_layers_that_read_batch_first_are_reported_with_what_to_do() -> None:
     assert "batch_first=False" in message_of(Decoded(nn.LSTM(D, H, batch_first=True)))
 
 
 @pytest.mark.parametrize("delta", [0.0, -1.0, float("nan")])
-def test_a_delta_that_no_bias_can_have_is_told(delta: float) -> None:
+def test_a_delta_that_no_bias_can_have_is_reported(delta: float) -> None:
     model, loss = made("LSTM itself")
     with pytest.raises(atbptt.ConfigError, match=r"delta \(=.*\) must be greater than 0"):
         atbptt.probe(model, loss, *data()).K(delta)
@@ -149,11 +149,11 @@ class Detaching(Decoded):
         return super().forward(inputs, None if state is None else tuple(part.detach() for part in state))
 
 
-def test_a_model_that_detaches_its_state_is_told() -> None:
+def test_a_model_that_detaches_its_state_is_reported() -> None:
     message = message_of(Detaching(nn.LSTM(D, H)), lambda outputs, _: outputs.sum(-1))
     assert message == "model (=Detaching) must make outputs that depend on its state, which it must not detach"
 
 
-def test_a_model_that_remembers_beside_its_state_is_told() -> None:
+def test_a_model_that_remembers_beside_its_state_is_reported() -> None:
     message = message_of(nn.GRU(D, H, bidirectional=True), lambda outputs, _: outputs.square().sum(-1))
     assert message.startswith("model (=GRU) must give in two pieces what it gives at once")

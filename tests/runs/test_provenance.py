@@ -37,7 +37,7 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_commit_is_told_and_whether_files_differ_from_it(repository: Path) -> None:
+def test_the_commit_is_reported_and_whether_files_differ_from_it(repository: Path) -> None:
     commit = git("rev-parse", "HEAD")
     (found,) = code()["repositories"]
     assert found == {"path": str(repository.resolve()), "commit": commit, "dirty": False}

@@ -186,7 +186,7 @@ def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(
         ('{"state": ["failed"]}', "status.json: state (=['failed']) must be one of running, finished, failed, "),
     ],
 )
-def test_a_broken_status_is_told(write: WriteStatus, content: str, why: str) -> None:
+def test_a_broken_status_is_reported(write: WriteStatus, content: str, why: str) -> None:
     directory = write()
     (directory / schema.STATUS).write_text(content)
     read = read_run(directory)
@@ -195,7 +195,7 @@ def test_a_broken_status_is_told(write: WriteStatus, content: str, why: str) -> 
     assert read.why.startswith(why)
 
 
-def test_bytes_that_are_no_text_and_a_folder_in_the_place_of_the_file_are_told(write: WriteStatus) -> None:
+def test_bytes_that_are_no_text_and_a_folder_in_the_place_of_the_file_are_reported(write: WriteStatus) -> None:
     path = write() / schema.STATUS
     path.write_bytes(b"\xff\xfe\x00garbage")
     assert read_run(path.parent).state == "unknown"

@@ -52,7 +52,7 @@ def test_a_broken_plan_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert planned(0) is None
 
 
-def test_a_folder_that_cannot_be_made_is_told(jobs: list[Job], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(jobs: list[Job], tmp_path: Path) -> None:
     (tmp_path / ".sweeps").write_text("in the way")
     with pytest.raises(StorageError, match=r"cannot be made: "):
         SweepDirectory.make(jobs[0])

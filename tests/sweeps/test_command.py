@@ -29,7 +29,7 @@ def restored() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restored")
-def test_a_users_class_that_ends_the_process_while_it_is_checked_is_told(
+def test_a_users_class_that_ends_the_process_while_it_is_checked_is_reported(
     root: Path,
     tmp_path: Path,
     tiny: tuple[str, ...],

@@ -195,7 +195,7 @@ def test_an_npz_with_a_missing_array_is_named(planned: Made, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_a_preview_is_told_and_is_no_override_of_a_job(whole_plan: MadePlan, flags: list[str]) -> None:
+def test_a_preview_is_noted_and_is_no_override_of_a_job(whole_plan: MadePlan, flags: list[str]) -> None:
     found, plain = whole_plan(*flags, "preview=true", "lr=3"), whole_plan(*flags, "lr=3", "preview=false")
     assert found is not None
     assert plain is not None

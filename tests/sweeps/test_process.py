@@ -100,7 +100,7 @@ def test_a_process_that_ends_without_a_word_is_marked_failed_with_how_it_ended(
     assert not process.directory.busy()
 
 
-def test_memory_that_ran_out_is_told(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_ran_out_is_reported(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the system's count of processes that it killed for it."""
     process = start(settings(LONG))
     until(lambda: trains(process))

@@ -5,7 +5,7 @@ import pytest
 from atbptt.system.command_line import needed_by
 
 
-def test_a_missing_package_is_told_with_what_to_install() -> None:
+def test_a_missing_package_is_reported_with_what_to_install() -> None:
     with pytest.raises(SystemExit) as ended, needed_by("python -m atbptt.probe"):
         raise ModuleNotFoundError("No module named 'hydra.utils'", name="hydra.utils")
     assert ended.value.code == (

@@ -80,7 +80,9 @@ def test_what_stood_there_before_can_be_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_takes_no_more_is_told_with_the_file_and_leaves_the_old_one(tmp_path: Path, number: int) -> None:
+def test_a_disk_that_takes_no_more_is_reported_with_the_file_and_leaves_the_old_one(
+    tmp_path: Path, number: int
+) -> None:
     path = tmp_path / "metrics.parquet"
     write_text(path, "old")
 
@@ -120,7 +122,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
         check_writable("output_dir", tmp_path / "outputs")
 
 
-def test_the_systems_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_systems_reason_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -169,7 +171,7 @@ def test_what_goes_wrong_changes_nothing_and_leaves_nothing(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_the_file_system_refuses_is_told_in_a_line(tmp_path: Path) -> None:
+def test_what_the_file_system_refuses_is_reported_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = r"file/name cannot be written: .*; what stood there before is unchanged"
     with pytest.raises(StorageError, match=message), replacing(tmp_path / "file" / "name"):

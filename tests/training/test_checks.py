@@ -81,7 +81,7 @@ def test_what_keeps_to_the_protocols_passes() -> None:
         (Model(forgetful=True), r"^model._target_ \(=Model\) must make outputs that depend on its state"),
     ],
 )
-def test_a_model_that_does_not_is_told(model: Any, message: str) -> None:
+def test_a_model_that_does_not_is_reported(model: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_fit(model, task())
 
@@ -95,26 +95,26 @@ def test_a_model_that_does_not_is_told(model: Any, message: str) -> None:
         ({"train": Stream(torch.zeros(9, 3), torch.zeros(8, 3))}, r"^dataset.train .* must have inputs and targets"),
     ],
 )
-def test_a_data_set_that_does_not_is_told(changes: dict[str, Any], message: str) -> None:
+def test_a_data_set_that_does_not_is_reported(changes: dict[str, Any], message: str) -> None:
     broken = task()
     vars(broken).update(changes)
     with pytest.raises(ConfigError, match=message):
         check_task(broken)
 
 
-def test_a_data_set_that_lacks_something_is_told_what() -> None:
+def test_a_data_set_that_lacks_something_is_reported_with_what_it_lacks() -> None:
     with pytest.raises(ConfigError, match=r"^dataset._target_ \(=SymbolTask\) must have train, valid, test, "):
         check_task(SymbolTask())  # type: ignore[arg-type]
 
 
-def test_a_metric_that_is_never_returned_is_told() -> None:
+def test_a_metric_that_is_never_returned_is_reported() -> None:
     broken = task()
     broken.metric_names = ("pll",)
     with pytest.raises(ConfigError, match=r"^dataset.metric_names \(=pll\) is not among .*: loss, ppl; did you mean"):
         check_fit(Model(), broken)
 
 
-def test_a_loss_that_is_not_finite_is_told() -> None:
+def test_a_loss_that_is_not_finite_is_reported() -> None:
     broken = task()
     broken.loss = lambda outputs, targets: (outputs[..., 0] - targets).log() * 0 - torch.inf
     message = r"^dataset.loss \(=(-inf|nan)\) must be finite for the model's first outputs, on the first 2 steps"
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
         (lambda _, targets: [targets], r"\(=\[\(2, 3\)\]\)"),
     ],
 )
-def test_predictions_of_another_shape_are_told(pair: Any, shown: str) -> None:
+def test_predictions_of_another_shape_are_reported(pair: Any, shown: str) -> None:
     broken = task()
     broken.predictions = lambda outputs, targets: {"symbol": pair(outputs, targets)}
     message = rf"^dataset.predictions.symbol {shown} must be two tensors of the shape \(T, B\) of the targets, \(2, 3\)"
@@ -166,7 +166,7 @@ class Slotted:
         (Slotted(), r"^_target_ \(=Slotted\) cannot be stored in a checkpoint"),
     ],
 )
-def test_a_policy_that_does_not_is_told(policy: Any, message: str) -> None:
+def test_a_policy_that_does_not_is_reported(policy: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         completed(policy)
 

@@ -61,7 +61,9 @@ def test_it_prints_and_draws_and_leaves_the_run_alone(
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_the_same_command_draws_the_same_figure_where_it_is_told(directory: Path, tmp_path: Path, kind: str) -> None:
+def test_the_same_command_draws_the_same_figure_where_it_is_asked_to(
+    directory: Path, tmp_path: Path, kind: str
+) -> None:
     paths = [tmp_path / f"made {number}" / f"a.{kind}" for number in range(2)]
     for path in paths:
         path.parent.mkdir()

@@ -188,7 +188,7 @@ def test_a_file_that_does_not_hold_what_the_sources_hold_never_takes_its_name(
     assert [path.name for path in runs.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_run_that_is_broken_is_told_of_each_time(runs: Path) -> None:
+def test_a_run_that_is_broken_is_reported_each_time(runs: Path) -> None:
     (runs / IDS[0] / schema.METRICS).write_bytes(b"")
     (runs / IDS[1] / schema.OPTIONS).write_bytes(b"")
     (written,) = compact(runs)

@@ -268,7 +268,7 @@ def test_environments_are_counted_and_their_differences_shown(sweep: Path) -> No
     assert "1 run ran code with uncommitted changes" in remarks(read)
 
 
-def test_what_cannot_be_read_is_told(sweep: Path) -> None:
+def test_what_cannot_be_read_is_reported(sweep: Path) -> None:
     first, second, _ = sorted((sweep / "demo").iterdir())
     (first / schema.METRICS).write_bytes(b"no table")
     (second / schema.ENVIRONMENT).write_text('{"attempts": [{}]}')

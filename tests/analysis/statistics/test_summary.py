@@ -97,7 +97,7 @@ def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs
     ]
 
 
-def test_the_seed_of_a_policy_is_the_runs_own_and_told_once() -> None:
+def test_the_seed_of_a_policy_is_the_runs_own_and_named_once() -> None:
     frame = options(
         truncation=["variable", "variable", "randomized"],
         truncation__base=[70, 70, None],

@@ -161,7 +161,7 @@ def test_a_refusal_is_an_error_that_names_the_option(
         launch(make(1, "hydra.launcher.nodes=2", name="wrong"), 1)
 
 
-def test_what_slurm_takes_no_more_is_told_and_the_rest_is_waited_for(make: Make, made_up: MadeUpSlurm) -> None:
+def test_what_slurm_takes_no_more_is_reported_and_the_rest_is_waited_for(make: Make, made_up: MadeUpSlurm) -> None:
     made_up.say("full")
     made = make(5)
     assert launch(made, 5) == [
@@ -174,7 +174,7 @@ def test_what_slurm_takes_no_more_is_told_and_the_rest_is_waited_for(make: Make,
     }
 
 
-def test_a_job_that_was_killed_is_told_with_what_slurm_says_of_it(
+def test_a_job_that_was_killed_is_reported_with_what_slurm_says_of_it(
     make: Make, made_up: MadeUpSlurm, tmp_path: Path
 ) -> None:
     errors = tmp_path / "sweeps" / "now" / ".submitit" / "10_1_0_log.err"
@@ -209,7 +209,7 @@ def test_a_slurm_that_is_silent_for_a_while_says_nothing_of_the_jobs(make: Make,
     assert sum(call.startswith("squeue") for call in made_up.calls) == 6
 
 
-def test_jobs_that_cannot_start_are_told_once(make: Make, made_up: MadeUpSlurm) -> None:
+def test_jobs_that_cannot_start_are_reported_once(make: Make, made_up: MadeUpSlurm) -> None:
     stuck = listing("PENDING", "10_0", "10_1", reason="PartitionTimeLimit")
     made_up.answers("", stuck, stuck, stuck, "")
     assert launch(make(2), 2)[1:] == [

@@ -33,7 +33,7 @@ def test_options_that_fit_pass() -> None:
     check_slurm({**OPTIONS, "cpus_per_task": None}, threads=8)
 
 
-def test_a_machine_without_slurm_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_slurm_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ConfigError) as error:
         check_slurm(OPTIONS, threads=1)
@@ -43,7 +43,7 @@ def test_a_machine_without_slurm_is_told_what_to_do(monkeypatch: pytest.MonkeyPa
     )
 
 
-def test_a_slurm_that_does_not_answer_is_told(made_up: MadeUpSlurm) -> None:
+def test_a_slurm_that_does_not_answer_is_reported(made_up: MadeUpSlurm) -> None:
     made_up.say("silent")
     with pytest.raises(
         ConfigError, match=r"^hydra/launcher \(=slurm\) cannot reach Slurm: scontrol: Unable to contact"
@@ -67,7 +67,7 @@ def test_a_slurm_that_does_not_answer_is_told(made_up: MadeUpSlurm) -> None:
         ("cpus_per_task", 2, "(=2) must be at least device.threads (=3)"),
     ],
 )
-def test_an_option_that_does_not_fit_is_told_with_its_rule(option: str, value: int, rule: str) -> None:
+def test_an_option_that_does_not_fit_is_reported_with_its_rule(option: str, value: int, rule: str) -> None:
     with pytest.raises(ConfigError) as error:
         check_slurm({**OPTIONS, option: value}, threads=3 if option == "cpus_per_task" else 1)
     assert str(error.value) == f"hydra.launcher.{option} {rule}"

@@ -74,7 +74,7 @@ def test_what_is_requeued_or_held_up_is_not_over(state: str) -> None:
     assert waiting.left == {"7"}
 
 
-def test_jobs_that_cannot_start_are_told_once_and_by_reason() -> None:
+def test_jobs_that_cannot_start_are_reported_once_and_by_reason() -> None:
     waiting = Waiting(["1", "2", "3", "4", "5", "6"])
     answer = {
         "1": QueuedJob("PENDING", "BadConstraints"),

@@ -61,7 +61,7 @@ def aside(
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(make, device, configure, theirs), daemon=True)
     process.start()
-    theirs.close()  # so that its end is told here
+    theirs.close()  # so that its end is noticed here
     try:
         asked = Aside(ours)
         asked()

@@ -23,7 +23,7 @@ KEY_OF_POLICY = {
     "variable": "base",
     "warmup": "K_final",
 }
-COMPANIONS = ("test_event_error", "test_time_rmse")  # told beside the test value
+COMPANIONS = ("test_event_error", "test_time_rmse")  # shown beside the test value
 GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
 # Options that tell no settings apart: replicates, budget, where and on what a run ran.
 NOT_SETTINGS = {ID, "init", "epochs", "seconds", "device", "monitor"}

@@ -22,8 +22,8 @@ OUTPUT = "output.txt"  # what the run's process printed
 TRACEBACK = "traceback.txt"
 LOCK = "lock"  # held by the process that works on the run; and in a sweep's folder by the one that launched it
 
-# In the key-value metadata of options.parquet: its row once more, as JSON. A footer is read in a fraction of the time
-# that the 50 columns take, which tells where there are 10,000 runs.
+# In the key-value metadata of options.parquet: its row as JSON too. A footer is read in a fraction of the time that the
+# 50 columns take, which matters where there are 10,000 runs.
 OPTIONS_JSON = b"options"
 
 # Below the output folder: a folder a sweep, with its plan and the composed config.

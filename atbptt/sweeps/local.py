@@ -84,7 +84,7 @@ class LocalLauncher(Launcher):
         return RunProcess(*found)
 
     def _end(self, running: list[RunProcess], signals: list[float]) -> None:
-        """Have the runs end, once more each time this is called; kill them at a second signal, or after a while."""
+        """Ask the runs to end, again at every call; kill them at a second signal, or after a while."""
         kill = len(signals) > 1 or time.monotonic() - signals[0] > GRACE_SECONDS
         if running and not self.ending:
             self.ending = True

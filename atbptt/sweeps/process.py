@@ -1,4 +1,4 @@
-"""Each run in a process of its own: whatever ends it ends nothing else, and is told.
+"""Each run in a process of its own: a crash ends only its own run, and is reported.
 
 The processes are forked from one that has imported all they need (Python's fork server, see `preload`), which takes
 milliseconds. A run's process ends by itself, with a checkpoint, when the one that started it is gone.

@@ -165,7 +165,7 @@ def test_bad_paths(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None
 
 
 def with_json(path: Path) -> None:
-    """The options of a run as training writes them: once more as JSON."""
+    """The options of a run as training writes them: as JSON too."""
     table = pq.ParquetFile(path).read()
     (row,) = table.to_pylist()
     pq.write_table(table.replace_schema_metadata({schema.OPTIONS_JSON: json.dumps(row).encode()}), path)

@@ -37,6 +37,8 @@ CONFIG_NAME = "config"
 # Flags that show something and run nothing.
 SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
 PREVIEW = "preview="
+# The former name of probe.decay_fit, which has its value where it is given (conf/config.yaml).
+FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may lead there
 
 
@@ -88,7 +90,12 @@ def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
     for value in values:
         require(value.lower() in ("true", "false"), "preview", value, "must be true or false")
     rest = [argument for argument in arguments if not argument.startswith(PREVIEW)]
-    return rest, bool(values) and values[-1].lower() == "true"
+    return with_former_names(rest), bool(values) and values[-1].lower() == "true"
+
+
+def with_former_names(arguments: Iterable[str]) -> list[str]:
+    """The arguments, of which those that set an option by its former name add it: no file has it."""
+    return [f"++{argument}" if FORMER.match(argument) else argument for argument in arguments]
 
 
 def _refuse(message: str) -> NoReturn:
@@ -144,7 +151,7 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     if not sweeper.endswith("BasicSweeper"):
         rule = f"(={sweeper}) decides on jobs as it goes; only basic is supported, whose jobs are checked beforehand"
         raise ConfigError("hydra/sweeper", rule)
-    params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    params = with_former_names(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items())
     try:
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)
     except HydraException as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from atbptt.config.components import SUPPLIED, Component, component, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
-from atbptt.probes import ProbeSettings
+from atbptt.probes import FORMER_NAMES, ProbeSettings, renamed
 from atbptt.randomness import seed_global
 from atbptt.truncation import Policy, completed
 from atbptt.windows import LR_SCALINGS, SCHEMES
@@ -70,11 +70,16 @@ class Settings(Section):
 
     @field_validator("probe", mode="before")
     @classmethod
-    def _no_truth_value_of_probe(cls, value: Any) -> Any:
+    def _options_of_probe(cls, value: Any) -> Any:
         for name, part in value.items() if isinstance(value, Mapping) else ():
             if isinstance(part, bool):
                 raise ConfigError(name, f"(={show(part)}) must not be a truth value")
-        return value
+        return renamed(value) if isinstance(value, Mapping) else value
+
+    @field_serializer("probe")
+    def _probe_by_stored_names(self, probe: ProbeSettings) -> dict[str, Any]:
+        stored = {name: former for former, name in FORMER_NAMES.items()}
+        return {stored.get(name, name): value for name, value in asdict(probe).items()}
 
     @property
     def experiment_id(self) -> str:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     )
     from atbptt.probes.gradients import lag_gradients as lag_gradients, loss_positions as loss_positions
     from atbptt.probes.measurement import Measurement as Measurement, measure as measure, probe as probe
-    from atbptt.probes.settings import ProbeSettings as ProbeSettings, default_tau as default_tau
+    from atbptt.probes.settings import (
+        FORMER_NAMES as FORMER_NAMES,
+        ProbeSettings as ProbeSettings,
+        default_tau as default_tau,
+        renamed as renamed,
+    )
 else:
     from atbptt.lazy import exports
 

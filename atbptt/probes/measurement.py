@@ -18,7 +18,7 @@ from atbptt.probes.bias import (
     resampling_weights,
 )
 from atbptt.probes.gradients import lag_gradients, loss_positions
-from atbptt.probes.settings import ProbeSettings, default_tau
+from atbptt.probes.settings import ProbeSettings, default_tau, taking_former_names
 from atbptt.probes.sums import LagGradients
 from atbptt.randomness import numpy_generator, torch_generator
 
@@ -81,6 +81,7 @@ class Measurement:
         return None
 
 
+@taking_former_names
 def probe(
     model: nn.Module,
     loss: LossFunction,
@@ -93,7 +94,7 @@ def probe(
     positions: int | None = None,
     resamples: int = 100,
     average: str = "mean",
-    estimator: str = "ols",
+    decay_fit: str = "ols",
     fit_from: int | None = None,
     kept_norm: str = "of_mean",
     seed: int = 0,
@@ -112,7 +113,7 @@ def probe(
         tau: rows of measured lags that are summed; beyond, the fitted decay is extrapolated. Three quarters of the
             window if left out.
         positions: steps whose loss is differentiated, the last one and others from `tau` on; up to 4 if left out.
-        resamples, average, estimator, fit_from, kept_norm: see `ProbeSettings`.
+        resamples, average, decay_fit, fit_from, kept_norm: see `ProbeSettings`.
         seed: of the resamples.
 
     Raises:
@@ -125,7 +126,7 @@ def probe(
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
     tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
-    options = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, estimator, fit_from, kept_norm)
+    options = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
     return measure(model, loss, inputs, targets, options, state=state, drawn_for=("probe", seed))
 
 
@@ -177,7 +178,7 @@ def measure(
         gradients.kept_of_mean,
         options.tau,
         average=options.average,
-        estimator=options.estimator,
+        decay_fit=options.decay_fit,
         fit_from=options.fit_from,
         kept_norm=options.kept_norm,
         longest=longest,

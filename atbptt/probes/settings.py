@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from atbptt.errors import require, require_choice
+from atbptt.errors import require, require_choice, show
 from atbptt.probes.bias import (
     AVERAGES,
-    DECAY_ESTIMATORS,
+    DECAY_FITS,
     KEPT_NORMS,
 )
+
+# Options by their former names, which are still taken, and under which runs are stored and known by their id.
+FORMER_NAMES = {"estimator": "decay_fit"}
+
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def renamed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with their present names.
+
+    Raises:
+        ConfigError: one is given by both names, with two values.
+    """
+    for former, name in FORMER_NAMES.items():
+        if former in options and name in options:
+            rule = f"is the former name of {name}, which is given too (={show(options[name])})"
+            require(options[former] == options[name], former, options[former], rule)
+    return {FORMER_NAMES.get(name, name): value for name, value in options.items()}
+
+
+def taking_former_names(call: Call) -> Call:
+    """The same call, which takes keywords by their former names too."""
+
+    @functools.wraps(call)
+    def taking(*arguments: Any, **options: Any) -> Any:
+        return call(*arguments, **renamed(options))
+
+    return taking  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -24,7 +55,7 @@ class ProbeSettings:
         probes: probes that are averaged for one estimate.
         resamples: bootstrap resamples of streams and positions, for intervals; 0 for none.
         average: of gradient norms over streams and positions, `mean` or `geometric`.
-        estimator: of the decay, `ols`, `max` or `quantile`.
+        decay_fit: of the decay, `ols`, `max` or `quantile`.
         fit_from: first row of the decay's fit; None is tau.
         kept_norm: norm of the gradient kept, `of_mean` or `sum`.
 
@@ -39,7 +70,7 @@ class ProbeSettings:
     probes: int = 1
     resamples: int = 100
     average: str = "mean"
-    estimator: str = "ols"
+    decay_fit: str = "ols"
     fit_from: int | None = None
     kept_norm: str = "of_mean"
 
@@ -51,7 +82,7 @@ class ProbeSettings:
             if value is not None:
                 require(value >= least, name, value, f"must be greater than or equal to {least}")
         require_choice("average", self.average, AVERAGES)
-        require_choice("estimator", self.estimator, DECAY_ESTIMATORS)
+        require_choice("decay_fit", self.decay_fit, DECAY_FITS)
         require_choice("kept_norm", self.kept_norm, KEPT_NORMS)
         rule = f"must be smaller than the probe's window (={self.window})"
         require(self.tau < self.window, "tau", self.tau, rule)
@@ -66,6 +97,8 @@ class ProbeSettings:
         """Steps that one probe reads."""
         return self.burn_in + self.window
 
+
+ProbeSettings.__init__ = taking_former_names(ProbeSettings.__init__)  # type: ignore[method-assign]
 
 _LEAST = {"window": 2, "tau": 1, "burn_in": 0, "positions": 1, "probes": 1, "resamples": 0, "fit_from": 0}
 

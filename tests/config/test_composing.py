@@ -11,6 +11,7 @@ from hydra._internal.hydra import Hydra
 from hydra.types import RunMode
 
 from atbptt.config.composing import Command, composer, expanded, job_config, job_configs, read_command, split_preview
+from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 
 Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]
@@ -25,9 +26,11 @@ def users(tmp_path: Path) -> Path:
         "nested: {_target_: mine.Part, sizes: [1, '2', 3.0, null], text: '${name}'}\nlater: ???\n",
         "experiment/mine": "# @package _global_\ndefaults:\n  - override /dataset: mine\n  - override /model: gru\n"
         "lr: 0.25\nmodel:\n  hidden: ${seed}\n",
+        "experiment/former": "# @package _global_\nprobe:\n  estimator: quantile\n",
         "flavour/sweet": "sugar: ${lr}\n",
         "flavour/sour": "lemon: [1, 2]\n",
         "other": "defaults:\n  - config\n  - _self_\nlr: 7.0\nhydra:\n  sweeper:\n    params:\n      init: 1,2\n",
+        "swept": "defaults:\n  - config\n  - _self_\nhydra: {sweeper: {params: {probe.estimator: 'max,ols'}}}\n",
         "referring": "defaults:\n  - config\n  - _self_\nname: ${oc.select:hydra.job.chdir,none}\n",
         "searching": f"defaults:\n  - config\n  - _self_\nhydra:\n  searchpath: ['file://{tmp_path}/more']\n",
     }.items():
@@ -148,6 +151,34 @@ def test_what_is_wrong_with_a_job_is_reported_as_where_hydra_composes_it(opened:
     with pytest.raises(ConfigError) as apart:
         [job_config(hydra, command.name, overrides) for overrides in batch]
     assert str(shared.value) == str(apart.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fits"),
+    [
+        ("", ["ols"]),
+        ("probe.decay_fit=max", ["max"]),
+        ("probe.estimator=max", ["max"]),
+        ("probe={tau:20,estimator:max}", ["max"]),
+        ("-m probe.estimator=max,ols", ["max", "ols"]),
+        ("experiment=former", ["quantile"]),
+        ("-m experiment=former probe.estimator=max,ols", ["max", "ols"]),
+        ("-m --config-name=swept", ["max", "ols"]),
+    ],
+)
+def test_an_option_is_set_by_its_former_name_too(compose: Compose, arguments: str, fits: list[str]) -> None:
+    composed = compose("--config-dir=USERS/yaml", *arguments.split())
+    assert [validated(config).probe.decay_fit for config in composed] == fits
+
+
+@pytest.mark.parametrize(
+    "arguments", [["probe.estimator=max", "probe.decay_fit=ols"], ["experiment=former", "probe.decay_fit=ols"]]
+)
+def test_an_option_by_both_its_names_is_refused(compose: Compose, arguments: list[str]) -> None:
+    (config,) = compose("--config-dir=USERS/yaml", *arguments)
+    rule = r"^probe.estimator \(=(max|quantile)\) is the former name of decay_fit, which is given too \(=ols\)$"
+    with pytest.raises(ConfigError, match=rule):
+        validated(config)
 
 
 def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:

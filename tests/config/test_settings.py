@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ BASE: dict[str, Any] = {
         "probes": 1,
         "resamples": 100,
         "average": "mean",
-        "estimator": "ols",
+        "decay_fit": "ols",
         "fit_from": None,
         "kept_norm": "of_mean",
     },
@@ -88,7 +89,7 @@ DECISIVE = {
     "probe.probes": 2,
     "probe.resamples": 10,
     "probe.average": "geometric",
-    "probe.estimator": "max",
+    "probe.decay_fit": "max",
     "probe.fit_from": 0,
     "probe.kept_norm": "sum",
     "model._target_": "test_config_other_model",
@@ -143,6 +144,46 @@ def test_id_is_12_hex_characters_and_the_same_each_time() -> None:
     assert first == "07fbdd18bc15"  # of earlier versions too, or nobody's finished runs would be found
 
 
+# Of runs of earlier versions: composed from conf/, so that they pin its values too.
+IDS = {
+    "truncation.K=5": "cd456756d046",
+    "probe.decay_fit=max": "165f01a7d19c",
+    "probe.decay_fit=quantile truncation=adaptive truncation.estimator=measured": "94968c06134f",
+    "experiment=copy_fixed arm=delta0.9": "10817e2d385d",
+    "experiment=copy_fixed arm=K15 probe.decay_fit=max": "fc9056dca3ce",
+    "dataset=text dataset.path=HERE truncation=adaptive": "1c76ab29ec74",
+    "dataset=text dataset.path=HERE truncation=randomized probe.decay_fit=quantile": "ef7a59e59fd1",
+    "dataset=copy_variable model=gru truncation=warmup": "8d803c4d49a6",
+    "truncation=variable optimizer=adam scheme=tf": "22e997c19a50",
+}
+
+
+@pytest.mark.parametrize("overrides", IDS)
+def test_ids_stay_what_they_were(settings: Callable[..., Settings], tmp_path: Path, overrides: str) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("one two three four five six\n" * 300)
+    given = [override.replace("HERE", str(tmp_path)) for override in overrides.split()]
+    assert settings(*given, size=()).experiment_id == IDS[overrides]
+
+
+def test_the_former_name_of_an_option_is_read_and_stored() -> None:
+    former = changed()
+    former["probe"]["estimator"] = former["probe"].pop("decay_fit")
+    settings, same = validated(changed()), validated(former)
+    assert same == settings
+    assert same.experiment_id == settings.experiment_id
+    assert settings.model_dump()["probe"] == former["probe"]
+    assert settings.options()["probe.estimator"] == "ols"
+    assert validated(settings.model_dump()) == settings
+
+
+def test_an_option_by_both_its_names_has_one_value() -> None:
+    assert validated(changed(**{"probe.estimator": "ols"})) == validated(BASE)
+    rule = r"^probe.estimator \(=max\) is the former name of decay_fit, which is given too \(=ols\)$"
+    with pytest.raises(ConfigError, match=rule):
+        validated(changed(**{"probe.estimator": "max"}))
+
+
 def test_every_leaf_is_known_to_matter_to_the_id_or_not() -> None:
     assert set(IGNORED) | set(DECISIVE) == {name for name, _ in flattened(BASE)}
     assert set(IGNORED) & set(DECISIVE) == set()
@@ -194,8 +235,8 @@ def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
     leaves = dict(flattened(BASE))
     names = {f"{group}.name" for group in ("model", "dataset", "truncation", "optimizer")}
     nulls = {"seconds", "monitor", "probe.fit_from"}
-    assert set(options) == set(leaves) - names - nulls | {
-        "experiment_id", "model", "dataset", "truncation", "optimizer"
+    assert set(options) == set(leaves) - {"probe.decay_fit"} - names - nulls | {
+        "experiment_id", "model", "dataset", "truncation", "optimizer", "probe.estimator"
     }  # fmt: skip
     assert options["experiment_id"] == settings.experiment_id
     assert [options[g] for g in ("model", "dataset", "truncation", "optimizer")] == [
@@ -247,7 +288,7 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("lr_scaling", "sqr", r"^lr_scaling \(=sqr\) must be one of none, sqrt, linear; did you mean sqrt\?$"),
         ("lr_decay", "step", r"^lr_decay \(=step\) must be one of none, inverse_sqrt$"),
         ("probe.average", "median", r"^probe.average \(=median\) must be one of mean, geometric"),
-        ("probe.estimator", "olss", r"^probe.estimator \(=olss\) must be one of .*; did you mean ols\?$"),
+        ("probe.decay_fit", "olss", r"^probe.decay_fit \(=olss\) must be one of .*; did you mean ols\?$"),
         ("probe.kept_norm", "mean", r"^probe.kept_norm \(=mean\) must be one of of_mean, sum"),
         ("probe.window", 1, r"^probe.window \(=1\) must be greater than or equal to 2$"),
         ("probe.tau", 0, r"^probe.tau \(=0\) must be greater than or equal to 1$"),

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
 from atbptt.probes.bias import (
-    DECAY_ESTIMATORS,
+    DECAY_FITS,
     RelativeBias,
     absolute_error,
     average_norms,
@@ -31,7 +31,7 @@ def test_golden_estimates(golden: Any) -> None:
             norms,
             arrays[f"input{case['input']}_cumulative_norm"],
             case["tau"],
-            estimator=case["method"],
+            decay_fit=case["method"],
             fit_from=case["fit_from"],
         )
         expected = -np.inf if case["log_beta"] is None else case["log_beta"]
@@ -43,12 +43,12 @@ def test_golden_estimates(golden: Any) -> None:
         assert lengths == case["truncation"], case
 
 
-@pytest.mark.parametrize("estimator", DECAY_ESTIMATORS)
+@pytest.mark.parametrize("decay_fit", DECAY_FITS)
 @pytest.mark.parametrize("fit_from", [0, None])
-def test_a_geometric_decay_by_hand(estimator: str, fit_from: int | None) -> None:
+def test_a_geometric_decay_by_hand(decay_fit: str, fit_from: int | None) -> None:
     """phi_k = 2^-k: E(K) = 2^-K, whatever is summed and whatever extrapolated."""
     phi = 0.5 ** np.arange(1, 13)
-    assert log_decay_rate(phi, 6, estimator, fit_from) == pytest.approx(math.log(0.5))
+    assert log_decay_rate(phi, 6, decay_fit, fit_from) == pytest.approx(math.log(0.5))
     np.testing.assert_allclose(absolute_error(phi, 6, math.log(0.5), 15), 0.5 ** np.arange(1, 16))
 
 
@@ -118,8 +118,8 @@ def test_dead_gradients_need_no_length_but_have_no_lower_bound() -> None:
 
 def test_unknown_names_and_rows_are_refused() -> None:
     norms = np.ones((10, 2))
-    with pytest.raises(ConfigError, match=r"estimator \(=olss\) must be one of ols, max, quantile; did you mean"):
-        bias_bound(norms, norms[:, 0], 5, estimator="olss")
+    with pytest.raises(ConfigError, match=r"decay_fit \(=olss\) must be one of ols, max, quantile; did you mean"):
+        bias_bound(norms, norms[:, 0], 5, decay_fit="olss")
     with pytest.raises(ConfigError, match=r"average \(=median\) must be one of mean, geometric"):
         bias_bound(norms, norms[:, 0], 5, average="median")
     with pytest.raises(ConfigError, match=r"kept_norm \(=all\) must be one of of_mean, sum"):
@@ -161,12 +161,12 @@ def test_a_dead_stream_makes_the_geometric_mean_zero_where_it_was_drawn() -> Non
 
 
 @pytest.mark.parametrize("kept_norm", ["of_mean", "sum"])
-@pytest.mark.parametrize("estimator", DECAY_ESTIMATORS)
-def test_a_resampled_bound_is_the_bound_of_what_was_drawn(kept_norm: str, estimator: str) -> None:
+@pytest.mark.parametrize("decay_fit", DECAY_FITS)
+def test_a_resampled_bound_is_the_bound_of_what_was_drawn(kept_norm: str, decay_fit: str) -> None:
     generator = np.random.default_rng(2)
     norms = 0.7 ** np.arange(1, 13)[:, None] * generator.uniform(0.5, 2, (2, 12, 5))
     kept = generator.uniform(1, 2, (3, 12)).cumsum(axis=1)
-    options = {"estimator": estimator, "kept_norm": kept_norm, "longest": 20}
+    options = {"decay_fit": decay_fit, "kept_norm": kept_norm, "longest": 20}
     weights = resampling_weights(3, 2, 5, generator)
     found = bias_bound(norms, kept[0], 8, weights=weights, resampled_kept_of_mean=kept, **options)
     assert found.resampled.shape == (3, 12)

@@ -72,7 +72,7 @@ def test_a_state_of_the_wrong_shape_is_reported() -> None:
         ({"positions": 0}, r"positions \(=0\) must be greater than or equal to 1"),
         ({"positions": 9}, r"positions \(=9\) must not exceed window - tau \(=4\)"),
         ({"average": "median"}, r"average \(=median\) must be one of mean, geometric"),
-        ({"estimator": "lsq"}, r"estimator \(=lsq\) must be one of ols, max, quantile"),
+        ({"decay_fit": "lsq"}, r"decay_fit \(=lsq\) must be one of ols, max, quantile"),
         ({"resamples": -1}, r"resamples \(=-1\) must be greater than or equal to 0"),
     ],
 )
@@ -80,6 +80,23 @@ def test_options_that_break_a_rule_are_reported(options: dict[str, Any], message
     model, loss = made("LSTM itself")
     with pytest.raises(atbptt.ConfigError, match=message):
         atbptt.probe(model, loss, *data(), **options)
+
+
+def test_the_former_name_of_an_option_is_taken() -> None:
+    model, loss = made("LSTM itself")
+    found, former = (atbptt.probe(model, loss, *data(), **{name: "max"}) for name in ("decay_fit", "estimator"))
+    assert found.estimate.bound.log_beta == former.estimate.bound.log_beta
+    assert found.estimate.bound.log_beta != atbptt.probe(model, loss, *data()).estimate.bound.log_beta
+    assert atbptt.ProbeSettings(estimator="max") == atbptt.ProbeSettings(decay_fit="max")  # type: ignore[call-arg]
+
+
+def test_an_option_by_both_its_names_is_refused() -> None:
+    model, loss = made("LSTM itself")
+    rule = r"^estimator \(=max\) is the former name of decay_fit, which is given too \(=ols\)$"
+    with pytest.raises(atbptt.ConfigError, match=rule):
+        atbptt.ProbeSettings(decay_fit="ols", estimator="max")  # type: ignore[call-arg]
+    with pytest.raises(atbptt.ConfigError, match=rule):
+        atbptt.probe(model, loss, *data(), decay_fit="ols", estimator="max")  # type: ignore[call-arg]
 
 
 def test_a_scalar_loss_says_which_reduction_it_needs() -> None:

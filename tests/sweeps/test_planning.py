@@ -120,7 +120,7 @@ BAD = [
     ("lr_scaling=cubic", r"^lr_scaling \(=cubic\) must be one of none, sqrt, linear"),
     ("lr_decay=cosine", r"^lr_decay \(=cosine\) must be one of none, inverse_sqrt"),
     ("monitor=pll", r"^monitor \(=pll\) must be one of ppl, loss; did you mean ppl\?"),
-    ("probe.estimator=olss", r"^probe.estimator \(=olss\) must be one of ols, max, quantile; did you mean ols"),
+    ("probe.decay_fit=olss", r"^probe.decay_fit \(=olss\) must be one of ols, max, quantile; did you mean ols"),
     ("probe.average=median", r"^probe.average \(=median\) must be one of mean, geometric"),
     ("probe.kept_norm=all", r"^probe.kept_norm \(=all\) must be one of of_mean, sum"),
     ("probe.tau=12", r"^probe.tau \(=12\) must be smaller than the probe's window \(=12\)"),

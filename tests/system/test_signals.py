@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
-from atbptt.system.signals import ENDING, STORING, listening
+from atbptt.system.signals import ENDING, STORING, LauncherSignals, LeftRunningError, listening
 
 
 def test_signals_are_noted_and_end_nothing() -> None:
@@ -57,3 +60,52 @@ def test_in_another_thread_nothing_changes() -> None:
     thread.start()
     thread.join()
     assert found == [(None, before)]
+
+
+def test_a_signal_is_obeyed_between_two_steps_and_not_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with LauncherSignals("jobs stay") as signals:
+        signals.obey()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(LeftRunningError, match=r"^ended by SIGTERM: jobs stay$"):
+            signals.obey()
+        signals.forget()
+        signals.obey()
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signals.sleep(60)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_closed_terminal_leaves_the_jobs_and_nohup_keeps_going() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        with LauncherSignals("") as signals:
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(LeftRunningError):
+                signals.obey()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with LauncherSignals("") as signals:
+            signal.raise_signal(signal.SIGHUP)
+            signals.obey()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_sleep_ends_when_a_signal_comes() -> None:
+    with LauncherSignals("") as signals:
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        began = time.monotonic()
+        with pytest.raises(LeftRunningError):
+            signals.sleep(600)
+        assert time.monotonic() - began < 60
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_a_child_is_spared_a_terminals_interrupt() -> None:
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)"
+    signals = LauncherSignals("")
+    with signals.kept_from_children():
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGINT

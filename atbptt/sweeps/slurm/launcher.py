@@ -27,9 +27,8 @@ from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
 from atbptt.sweeps.slurm.options import check_slurm, reached, refused
 from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
-from atbptt.sweeps.slurm.signals import LauncherSignals
 from atbptt.sweeps.slurm.task import SlurmTask
-from atbptt.system import LeftRunningError
+from atbptt.system import LauncherSignals, LeftRunningError
 
 POLL_SECONDS = 4.0  # between questions to Slurm ...
 CANCEL_POLL_SECONDS = 1.5  # ... while a person waits for the answer

@@ -22,6 +22,7 @@ from benchmarks.timing import Measured, seconds_of
 
 CPU = torch.device("cpu")
 REPEATS = 20
+STARTS = 9
 FINISHED = 1000
 # A run of some hundredths of a second: what it takes besides its work is most of it.
 SMALL = (
@@ -32,11 +33,32 @@ SMALL = (
 
 
 def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  (as the other parts; runs on the CPU)
-    """The two rows."""
+    """The three rows."""
+    yield _answering()
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
         yield _isolation(Path(folder))
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
         yield _skipping(Path(folder))
+
+
+def _answering() -> Row:
+    """What needs no torch: a wrong option, from start to exit, in turn with importing torch alone."""
+    ours: list[float] = []
+    its: list[float] = []
+    for _ in range(STARTS):
+        for taken, command in ((ours, ["launch.py", "lrr=1"]), (its, ["-c", "import torch"])):
+            call = [sys.executable, *command]
+            taken.append(
+                seconds_of(lambda call=call: subprocess.run(call, cwd=ROOT, capture_output=True, check=False), CPU)  # type: ignore[misc]
+            )
+    return Row(
+        "launch.py answers a wrong option",
+        f"{STARTS} starts",
+        Measured(tuple(ours)),
+        "a start",
+        Comparison("import torch", Measured(tuple(its)), "ours / its", ours="answer"),
+        limit=Goal("at most", 1.5),
+    )
 
 
 def _isolation(folder: Path) -> Row:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -94,3 +95,16 @@ def test_why_a_run_is_not_finished_is_said_by_its_directory_or_by_who_launched_i
     found: RunStatus, outcome: Outcome | None, expected: tuple[str, str]
 ) -> None:
     assert ended(found, outcome) == expected
+
+
+def test_ctrl_c_while_torch_is_imported_ends_it_at_once(root: Path, tmp_path: Path) -> None:
+    """By the signal itself: a handler of Python's would wait for torch's native code."""
+    (tmp_path / "torch.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, str(root / "launch.py"), f"output_dir={tmp_path}/out"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == -signal.SIGINT
+    assert not (tmp_path / "out").exists()

@@ -48,7 +48,7 @@ def test_every_policy_takes_the_schemes_that_make_sense_and_says_why_not(policy:
         check_scheme(POLICIES[policy], scheme)
 
 
-def test_a_scheme_that_there_is_not_is_told() -> None:
+def test_a_scheme_that_there_is_not_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^scheme \(=tff\) must be one of .*did you mean tf\?$"):
         check_scheme(Fixed(5), "tff")
 

@@ -26,7 +26,7 @@ HAZARDS = ["constant", "decreasing"]
 
 
 class Scripted(Randomized):
-    """Cuts the stream as it is told."""
+    """Cuts the stream where it was given."""
 
     def __init__(self, lengths: list[int], **options: Any) -> None:
         super().__init__(**options)

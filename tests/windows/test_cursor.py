@@ -11,14 +11,14 @@ from atbptt.windows.schemes import SCHEMES, Window, windows
 
 
 class Listed:
-    """K from a list, over and over; notes what it is told."""
+    """K from a list, over and over; notes the progress it receives."""
 
     def __init__(self, lengths: list[int]) -> None:
-        self.lengths, self.K, self.told = lengths, lengths[0], []
+        self.lengths, self.K, self.asked = lengths, lengths[0], []
 
     def update(self, progress: Progress, probe: Probe) -> None:  # noqa: ARG002
-        self.K = self.lengths[len(self.told) % len(self.lengths)]
-        self.told.append((progress.step, progress.epoch_steps))
+        self.K = self.lengths[len(self.asked) % len(self.lengths)]
+        self.asked.append((progress.step, progress.epoch_steps))
 
 
 def unasked(**_: object) -> list[object]:
@@ -42,7 +42,7 @@ def test_at_constant_K_a_pass_has_the_windows_of_its_scheme_and_so_has_the_next(
 def test_the_policy_is_told_the_steps_of_all_passes() -> None:
     policy = Listed([4])
     walk(Cursor("tf", policy, 10), 2)
-    assert policy.told == [(0, 10), (4, 10), (8, 10), (10, 10), (14, 10), (18, 10)]
+    assert policy.asked == [(0, 10), (4, 10), (8, 10), (10, 10), (14, 10), (18, 10)]
 
 
 def test_a_pass_begins_without_a_state_and_a_window_in_the_one_handed_over() -> None:

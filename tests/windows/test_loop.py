@@ -172,7 +172,7 @@ def test_a_for_loop_goes_on_where_a_break_left_it() -> None:
     check_same_parameters(broken, whole)
 
 
-def test_a_window_whose_loss_was_not_called_is_told() -> None:
+def test_a_window_whose_loss_was_not_called_is_refused() -> None:
     windows = Windows(network(), cross_entropy, *drawn(), Fixed(4))
     passing = iter(windows)
     window = next(passing)
@@ -344,7 +344,7 @@ def test_a_loop_of_your_own_ends_where_a_run_of_the_config_does(scheme: str, set
         (torch.zeros(0, 2), torch.zeros(0, 2), "((0, 2), (0, 2))"),
     ],
 )
-def test_streams_that_do_not_fit_together_are_told(inputs: Tensor, targets: Tensor, shapes: str) -> None:
+def test_streams_that_do_not_fit_together_are_refused(inputs: Tensor, targets: Tensor, shapes: str) -> None:
     with pytest.raises(ConfigError) as error:
         Windows(network(), cross_entropy, inputs, targets, Fixed(4))
     rule = "must begin with the same (T, B), time before streams, none of them 0"
@@ -361,7 +361,7 @@ def test_streams_that_do_not_fit_together_are_told(inputs: Tensor, targets: Tens
         (Variable(5), "original", r"scheme \(=original\) must be another with the variable policy"),
     ],
 )
-def test_a_scheme_that_makes_no_sense_with_the_policy_is_told(policy: Policy, scheme: str, message: str) -> None:
+def test_a_scheme_that_makes_no_sense_with_the_policy_is_refused(policy: Policy, scheme: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Windows(network(), cross_entropy, *drawn(), policy, scheme=scheme)
 
@@ -396,7 +396,7 @@ def test_measured_needs_a_model_with_recurrent_parameters() -> None:
         Windows(Echo(), lambda outputs, targets: outputs - targets, stream, stream, policy, probes=PROBES)
 
 
-def test_a_policy_that_leaves_no_length_is_told() -> None:
+def test_a_policy_that_leaves_no_length_is_refused() -> None:
     windows = Windows(network(), cross_entropy, *drawn(), Scripted([4, 0]))
     next(iter(windows)).loss()
     with pytest.raises(ConfigError, match=r"K \(=0\) must be at least 1"):
@@ -437,6 +437,6 @@ def test_a_loss_that_is_not_one_a_step_and_stream_is_told_in_the_first_window(lo
         (atbptt.Fixed, r"K \(=null\) must be an integer from 1 on in an object of type"),
     ],
 )
-def test_what_is_no_policy_is_told(policy: Any, message: str) -> None:
+def test_what_is_no_policy_is_refused(policy: Any, message: str) -> None:
     with pytest.raises(atbptt.ConfigError, match=message):
         atbptt.Windows(nn.LSTM(D, 2).double(), squared_error, *data(), policy)

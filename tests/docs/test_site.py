@@ -102,7 +102,7 @@ def test_equations_are_mathml(site: Path, pages: dict[Path, Page]) -> None:
 
 
 def test_files_of_the_repository_are_pages(site: Path) -> None:
-    text = (site / "source" / "atbptt" / "windows.py.html").read_text()
+    text = (site / "source" / "atbptt" / "windows" / "schemes.py.html").read_text()
     assert "TBPTT(k1, k2)" in re.sub(r"<[^>]+>", "", text)
     assert 'href="source/atbptt/windows/schemes.py.html"' in (site / "definitions.html").read_text()
     assert (site / "source" / "analysis" / "notebooks" / "tour_of_a_sweep.ipynb").is_file()

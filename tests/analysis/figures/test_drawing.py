@@ -11,6 +11,7 @@ import pytest
 from analysis import AnalysisError
 from analysis.figures import draw, save_figures
 from analysis.loading.results import Results
+from atbptt.system import StorageError
 from tests.helpers import made_runs as made
 
 WriteRun = Callable[..., Path]
@@ -129,7 +130,7 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(AnalysisError, match="No space left on device"):
+    with pytest.raises(StorageError, match="No space left on device"):
         save_figures(Results(sweep), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -12,7 +12,7 @@ import yaml
 
 from analysis.tables.published import EXPERIMENTS, Experiment, differences, experiment, published
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = list(EXPERIMENTS)
 
 
@@ -81,6 +81,7 @@ def composed(name: str, kind: str) -> dict[str, Any]:
     model = "point_process" if name == "book_order" else "lstm"
     return {
         **read("config.yaml"),
+        "probe.estimator": "ols",  # runs store probe.decay_fit by its former name
         **group("model", f"model/{model}.yaml"),
         **group("dataset", f"dataset/{name}.yaml"),
         **group("truncation", f"truncation/{kind}.yaml"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from atbptt.models.networks import PointProcessNetwork as PointProcessNetwork, RecurrentNetwork as RecurrentNetwork
     from atbptt.models.point_process import log_density as log_density, mean_interval as mean_interval
     from atbptt.models.recurrent import (
+        Halves as Halves,
         Recurrent as Recurrent,
         check_recurrent as check_recurrent,
         halves as halves,

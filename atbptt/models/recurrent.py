@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -36,17 +37,37 @@ class Recurrent(Protocol):
         """The zero state of `batch` streams: tensors of shape (L, B, H) or (B, H)."""
 
 
-def halves(model: nn.Module) -> tuple[Callable[[Tensor, State], tuple[Tensor, State]], Callable[[Tensor], Tensor]]:
-    """What runs over time, (inputs, state) -> (features (T, B, ...), state), and what makes outputs of its features.
+@dataclass(frozen=True)
+class Halves:
+    """A model and its two halves.
 
-    The whole model and nothing, where it has no methods `recur` and `decode`, or where a class derived from theirs
-    has a `forward` of its own, which may do more than they do.
+    Attributes:
+        model: the whole.
+        recur: what runs over time, (inputs, state) -> (features (T, B, ...), state).
+        decode: what makes outputs (T, B, ...) of features.
+    """
+
+    model: nn.Module
+    recur: Callable[[Tensor, State], tuple[Tensor, State]]
+    decode: Callable[[Tensor], Tensor]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model does not come in halves: then the features are its outputs."""
+        return self.recur is self.model
+
+
+def halves(model: nn.Module) -> Halves:
+    """The halves of a model: its methods `recur` and `decode`, or the whole model and nothing.
+
+    The latter where it lacks one of these methods, or where a class derived from theirs has a `forward` of its own,
+    which may do more than they do.
     """
     classes = type(model).__mro__
     defined = [next((c for c in classes if name in vars(c)), None) for name in ("forward", "recur", "decode")]
     if None in defined or any(issubclass(defined[0], c) and c is not defined[0] for c in defined[1:]):  # type: ignore[arg-type]
-        return model, lambda features: features
-    return model.recur, model.decode  # type: ignore[return-value]
+        return Halves(model, model, lambda features: features)
+    return Halves(model, model.recur, model.decode)  # type: ignore[arg-type]
 
 
 def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> State:

@@ -1,7 +1,7 @@
 """Probes of models around torch's recurrent layers: the adjoint recursion, lag by lag, without a graph.
 
 Where all of a model's state is that of one torch.nn.LSTM, GRU or RNN, the gradient with respect to the state at
-every lag follows from the layers' own equations (recurrence.py): one forward pass over the window, then one step
+every lag follows from the layers' own equations (layers.py): one forward pass over the window, then one step
 back a lag for all loss positions at once, of which alone the outputs are decoded.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import LossFunction, State, check_outputs, halves, leaves, losses_of, tensors
+from atbptt.models import Halves, LossFunction, State, check_outputs, leaves, losses_of, tensors
 from atbptt.probes.lags import Segment, segments
 from atbptt.probes.layers import Layer, Product, layers_of
 from atbptt.probes.sums import LagSums, ParameterSums
@@ -59,19 +59,18 @@ class Recording:
         ]
 
 
-def record(model: nn.Module, inputs: Tensor, state: State) -> Recording:
+def record(halves: Halves, inputs: Tensor, state: State) -> Recording:
     """Run a model over a window, (W, B, ...), from a state, without graph.
 
     Raises:
         UnsuitedError: the model's state is not that of its one recurrent module, run once over the window.
     """
-    rnns = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    rnns = [module for module in halves.model.modules() if isinstance(module, nn.RNNBase)]
     if len(rnns) != 1:
         raise UnsuitedError(f"it has {len(rnns)} of torch's recurrent modules, not one")
     layers = layers_of(rnns[0])
     if layers is None:
         raise UnsuitedError("its recurrent module is not a plain torch.nn.LSTM, GRU or RNN with parameters of its own")
-    recur, _ = halves(model)
     recorded: list[Recording] = []
 
     def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
@@ -89,14 +88,14 @@ def record(model: nn.Module, inputs: Tensor, state: State) -> Recording:
         return features.clone(), [torch.stack(parts) for parts in zip(*after, strict=True)]
 
     with torch.no_grad(), _standing_in(rnns[0], run):
-        recur(inputs, state)
+        halves.recur(inputs, state)
     if not recorded:
         raise UnsuitedError("its recurrent module is not run")
     return recorded[0]
 
 
 def loss_gradients(
-    model: nn.Module,
+    halves: Halves,
     recording: Recording,
     loss: LossFunction,
     inputs: Tensor,
@@ -112,16 +111,15 @@ def loss_gradients(
         UnsuitedError: the outputs of a step, or the module's inputs, depend on the state in another way than through
             the module's outputs, or the state that the model hands over is not the module's.
     """
-    _, decode = halves(model)
-    last = _Step(model, recording, inputs, state, positions[-1])
+    last = _Step(halves, recording, inputs, state, positions[-1])
     if last.features is last.handed_on:  # the second half begins right after the module
         with torch.enable_grad():
             leaf = recording.outputs[positions].requires_grad_()
-            losses = losses_of(loss, decode(leaf.clone()), targets[positions]).to(leaf.dtype)
+            losses = losses_of(loss, halves.decode(leaf.clone()), targets[positions]).to(leaf.dtype)
             (gradient,) = torch.autograd.grad(losses.mean(dim=1).sum(), leaf)
         return losses.detach(), gradient
-    steps = [_Step(model, recording, inputs, state, position) for position in positions[:-1]]
-    found = [step.differentiate(loss, decode, targets) for step in (*steps, last)]
+    steps = [_Step(halves, recording, inputs, state, position) for position in positions[:-1]]
+    found = [step.differentiate(loss, halves.decode, targets) for step in (*steps, last)]
     return torch.cat([losses for losses, _ in found]), torch.cat([gradient for _, gradient in found])
 
 
@@ -132,8 +130,7 @@ class _Step:
         UnsuitedError: the module's inputs depend on the state, or the state handed over is not the module's.
     """
 
-    def __init__(self, model: nn.Module, recording: Recording, inputs: Tensor, state: State, position: int) -> None:
-        recur, _ = halves(model)
+    def __init__(self, halves: Halves, recording: Recording, inputs: Tensor, state: State, position: int) -> None:
         self.position = position
         self.state = leaves(state)  # any will do: its gradient tells whether the step depends on it
         self.after = [part.clone().requires_grad_() for part in tensors(state)]
@@ -148,7 +145,7 @@ class _Step:
 
         step = inputs[position : position + 1]
         with torch.enable_grad(), _standing_in(recording.rnn, run):
-            self.features, state_after = recur(step, self.state)
+            self.features, state_after = halves.recur(step, self.state)
         if [id(part) for part in tensors(state_after)] != [id(part) for part in self.after]:
             raise UnsuitedError("the state it hands on is not its recurrent module's")
         check_outputs(self.features, step)

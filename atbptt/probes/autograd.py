@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.models import (
+    Halves,
     LossFunction,
     State,
     check_outputs,
     check_state,
     detach,
-    halves,
     leaves,
     losses_of,
     map_state,
@@ -31,6 +31,7 @@ class Unrolled:
     """A model run over a window of W steps with a graph, its parameters left out but for those given.
 
     Arguments:
+        halves: of the model.
         inputs, targets: (W, B, ...).
         state: before the window, detached.
         positions: of the losses, in ascending order.
@@ -39,7 +40,7 @@ class Unrolled:
 
     def __init__(
         self,
-        model: nn.Module,
+        halves: Halves,
         loss: LossFunction,
         inputs: Tensor,
         targets: Tensor,
@@ -47,7 +48,7 @@ class Unrolled:
         positions: list[int],
         parameters: dict[str, nn.Parameter],
     ) -> None:
-        self.recur, self.decode = halves(model)
+        self.recur, self.decode = halves.recur, halves.decode
         self.loss = loss
         self.inputs, self.targets = inputs, targets
         self.positions = positions
@@ -68,7 +69,7 @@ class Unrolled:
             values = [self._loss(features[position], position) for position in positions]
             if not self._differentiate(values):
                 rule = "must make outputs that depend on its state, which it must not detach"
-                raise ConfigError("model", f"(={type(model).__name__}) {rule}")
+                raise ConfigError("model", f"(={type(halves.model).__name__}) {rule}")
         self.losses = torch.cat([value.detach() for value in values])
 
     def _loss(self, features: Tensor, position: int) -> Tensor:
@@ -150,7 +151,7 @@ class Unrolled:
 
 
 def unrolled_gradients(
-    model: nn.Module,
+    halves: Halves,
     loss: LossFunction,
     inputs: Tensor,
     targets: Tensor,
@@ -166,25 +167,25 @@ def unrolled_gradients(
     Nothing is measured of a model without recurrent parameters.
     """
     with native_layers():
-        parameters = recurrent_parameters(model, inputs[:1], state) if measured else {}
-        unrolled = Unrolled(model, loss, inputs, targets, state, positions, parameters)
+        parameters = recurrent_parameters(halves, inputs[:1], state) if measured else {}
+        unrolled = Unrolled(halves, loss, inputs, targets, state, positions, parameters)
         sums = LagSums(components, len(inputs), unrolled.losses, weights)
         unrolled.sum_lags(sums)
         return sums.result(unrolled.measure(len(inputs)) if parameters else None, unsuited)
 
 
-def recurrent_parameters(model: nn.Module, inputs: Tensor, state: State) -> dict[str, nn.Parameter]:
+def recurrent_parameters(halves: Halves, inputs: Tensor, state: State) -> dict[str, nn.Parameter]:
     """The parameters on which the state after a step depends, by name, but for embeddings of the inputs.
 
     Arguments:
         inputs: of one step, (1, B, ...).
     """
-    recur, _ = halves(model)
+    model = halves.model
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     embedded = {id(parameter) for module in embeddings for parameter in module.parameters()}
     named = {name: parameter for name, parameter in model.named_parameters() if id(parameter) not in embedded}
     with torch.enable_grad(), thawed(named.values()):
-        _, after = recur(inputs, state)
+        _, after = halves.recur(inputs, state)
         depend = [part.sum() for part in tensors(after) if part.requires_grad]
         if not depend or not named:
             return {}

@@ -1,7 +1,7 @@
 """Probes: how large the gradient of a loss is with respect to the recurrent state k steps earlier.
 
-Torch's own recurrent layers are taken apart (analytic.py); all other models are run step by step with a graph
-(unrolled.py). Both give the same.
+Torch's own recurrent layers are taken apart (adjoint.py); all other models are run step by step with a graph
+(autograd.py). Both give the same.
 """
 
 from __future__ import annotations
@@ -80,19 +80,19 @@ def lag_gradients(
     with evaluating(model), frozen(model), flushing_subnormals():
         state = starting_state(model, inputs, state)
         check_state(state, batch)
-        recur, _ = halves(model)
+        parts = halves(model)
         if burn_in:
             with torch.no_grad():
-                _, state = recur(inputs[:burn_in], state)
+                _, state = parts.recur(inputs[:burn_in], state)
         state = detach(state)
         inputs, targets = inputs[burn_in:], targets[burn_in:]
         components = _component_names(model, tensors(state))
         try:
-            recording = record(model, inputs, state)
-            losses, gradient = loss_gradients(model, recording, loss, inputs, targets, state, positions)
+            recording = record(parts, inputs, state)
+            losses, gradient = loss_gradients(parts, recording, loss, inputs, targets, state, positions)
         except UnsuitedError as why:
             return unrolled_gradients(
-                model, loss, inputs, targets, state, positions, components, weights, measured, str(why)
+                parts, loss, inputs, targets, state, positions, components, weights, measured, str(why)
             )
         with torch.no_grad():
             lags = LagSums(components, window, losses, weights)

@@ -73,11 +73,11 @@ def check_fit(model: nn.Module, task: Task) -> None:
 
 
 def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
-    recur, decode = halves(model)
-    if recur is model:  # it has none
+    parts = halves(model)
+    if parts.whole:
         return
     with evaluating(model), torch.no_grad():
-        whole, by_halves = model(inputs, state)[0], decode(recur(inputs, state)[0])
+        whole, by_halves = model(inputs, state)[0], parts.decode(parts.recur(inputs, state)[0])
     same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "_target_", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
 

@@ -54,16 +54,16 @@ def outputs_of(
         model, task, split, pause: as in `evaluate`.
         stop: how many steps, at most T.
     """
-    recur, decode = halves(model)
+    parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
-    steps = min(CHUNK, decoded) if recur is model else CHUNK  # a model without halves puts out what it runs over
+    steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves puts out what it runs over
     state = model.initial_state(split.batch)  # type: ignore[operator]
     for start in range(0, stop, steps):
         pause()
         inputs, targets = split.read(start, min(start + steps, stop))
-        features, state = recur(inputs, state)
+        features, state = parts.recur(inputs, state)
         for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):
-            yield decode(part), its_targets
+            yield parts.decode(part), its_targets
 
 
 STREAMS = 4  # the first ones: more than a figure shows

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require
-from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, map_state, starting_state
+from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, halves, map_state, starting_state
 from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation import AnyPolicy, Policy, completed, kind_of
 from atbptt.windows.cursor import Cursor
@@ -63,7 +63,7 @@ class StreamWindow:
         """
         windows = self._windows
         objective, self._mean_loss, handed_over = window_loss(
-            windows.model, windows.loss, windows.stream, self.steps, self._state, steps_at_once, self._factors
+            windows.halves, windows.loss, windows.stream, self.steps, self._state, steps_at_once, self._factors
         )
         windows.handed_over(self, handed_over)
         return objective
@@ -163,6 +163,7 @@ class Windows:
         seed: Seed = lambda purpose, step: None,  # noqa: ARG005  (a loop of your own seeds as it likes)
     ) -> None:
         self.model = model
+        self.halves = halves(model)
         self.loss = loss
         self.stream = stream
         self.cursor = Cursor(scheme, policy, stream.length)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from atbptt.models import LossFunction, State, detach, frozen, halves, map_state, mean_loss, native_layers
+from atbptt.models import Halves, LossFunction, State, detach, frozen, map_state, mean_loss, native_layers
 from atbptt.windows.schemes import Window
 from atbptt.windows.streams import Stream
 
 
 def window_loss(
-    model: nn.Module,
+    halves: Halves,
     loss: LossFunction,
     stream: Stream,
     window: Window,
@@ -27,6 +27,7 @@ def window_loss(
     """The forward pass of one window.
 
     Arguments:
+        halves: of the model.
         stream: the whole stream that the window is cut from.
         state: the detached state at `window.start`.
         steps_at_once: the most steps that are decoded at once, see `mean_loss`.
@@ -37,9 +38,7 @@ def window_loss(
         The scalar to differentiate, the mean of the losses that the window counts (equal to it but for
         `buffer`, where it lacks what the look-ahead adds), and the detached state at `window.next_start`.
     """
-    recur, decode = halves(model)
-    if factors is not None:
-        recur = partial(recur_reweighted, recur, factors=factors)
+    recur = halves.recur if factors is None else partial(recur_reweighted, halves.recur, factors=factors)
     inputs, targets = stream.read(window.start, window.stop)
     handed_over_at, counted_from, counted_to = (
         step - window.start for step in (window.next_start, window.loss_start, window.loss_stop)
@@ -55,12 +54,14 @@ def window_loss(
         pieces.append(piece)
     features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
     # The pre-roll is not decoded: its losses are not taken.
-    mean = mean_loss(model, decode, loss, features[counted_from:], targets[counted_from:counted_to], steps_at_once)
+    mean = mean_loss(
+        halves.model, halves.decode, loss, features[counted_from:], targets[counted_from:counted_to], steps_at_once
+    )
     objective = mean
     if window.stop > window.loss_stop:
-        with frozen(model):
+        with frozen(halves.model):
             ahead, _ = recur(inputs[counted_to:], after)
-            beyond = mean_loss(model, decode, loss, ahead, targets[counted_to:], steps_at_once)
+            beyond = mean_loss(halves.model, halves.decode, loss, ahead, targets[counted_to:], steps_at_once)
         objective = mean + beyond * (len(ahead) / window.losses)
     return objective, mean.detach(), detach(handed_over)
 

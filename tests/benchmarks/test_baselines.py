@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from atbptt.models.losses import cross_entropy
+from atbptt.models.recurrent import halves
 from atbptt.probes.gradients import lag_gradients
 from atbptt.windows.learning_rate import scaled_lr
 from atbptt.windows.schemes import Window, full_losses, windows
@@ -51,7 +52,7 @@ def test_the_plain_training_makes_the_projects_updates(size: Size) -> None:
     for _ in range(2):
         state: Any = model.initial_state(size.batch)
         for window in windows("original-buffer", K, stream.length):
-            objective, _, state = window_loss(model, cross_entropy, stream, window, state)
+            objective, _, state = window_loss(halves(model), cross_entropy, stream, window, state)
             share = window.losses / full_losses("original-buffer", K)
             optimizer.param_groups[0]["lr"] = scaled_lr(lr, "sqrt", K, share)
             step(model, optimizer, objective, clip_norm / window.losses)
@@ -73,7 +74,7 @@ def test_the_bare_training_makes_the_update_of_a_window_from_a_zero_state() -> N
     training.advance()
     # The second window: losses of steps 4..7, after a pre-roll of 3.
     second = Window(start=1, loss_start=4, loss_stop=8, stop=8, next_start=5)
-    objective, _, _ = window_loss(before, cross_entropy, stream, second, before.initial_state(size.batch))
+    objective, _, _ = window_loss(halves(before), cross_entropy, stream, second, before.initial_state(size.batch))
     step(before, torch.optim.SGD(before.parameters(), lr=lr), objective, None)
     expected = before.state_dict()
     for name, parameter in training.model.state_dict().items():
@@ -88,7 +89,7 @@ def test_the_bare_training_that_hands_over_is_ours_without_clipping() -> None:
     state = model.initial_state(size.batch)
     training = BareTraining(plain(size), stream, K, lr, hands_over=True)
     for window in windows("original-buffer", K, stream.length):
-        objective, _, state = window_loss(model, cross_entropy, stream, window, state)
+        objective, _, state = window_loss(halves(model), cross_entropy, stream, window, state)
         step(model, optimizer, objective, None)
         training.advance()
     expected = model.state_dict()

@@ -248,20 +248,21 @@ def test_a_point_process_network_refuses_what_is_no_event_data(sizes: tuple[int,
 
 @pytest.mark.parametrize("model", [network(layers=2, embedding=4, dropout=0.3), point_process(dropout=0.3)])
 def test_the_halves_make_what_the_whole_does(model: nn.Module) -> None:
-    recur, decode = halves(model.eval())
+    found = halves(model.eval())
     inputs = events(6) if isinstance(model, PointProcessNetwork) else symbols(6)
     whole, after = model(inputs, model.initial_state(B))  # type: ignore[operator]
-    features, state = recur(inputs, model.initial_state(B))  # type: ignore[operator]
+    features, state = found.recur(inputs, model.initial_state(B))  # type: ignore[operator]
     assert features.shape == (6, B, H)
-    assert torch.equal(decode(features), whole)
+    assert torch.equal(found.decode(features), whole)
     assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(after), strict=True))
 
 
 def test_a_model_without_halves_is_its_own() -> None:
     model = nn.Linear(2, 2)
-    recur, decode = halves(model)
-    assert recur is model
-    assert decode(symbols(2)).tolist() == symbols(2).tolist()
+    found = halves(model)
+    assert found.whole
+    assert found.recur is model
+    assert found.decode(symbols(2)).tolist() == symbols(2).tolist()
 
 
 class Louder(RecurrentNetwork):
@@ -281,8 +282,9 @@ class Narrower(RecurrentNetwork):
 
 def test_a_forward_pass_of_ones_own_is_not_passed_over() -> None:
     louder, narrower = Louder(V, V, hidden=H), Narrower(V, V, hidden=H)
-    assert halves(louder)[0] is louder
-    recur, decode = halves(narrower)
+    assert halves(louder).whole
+    found = halves(narrower)
+    assert not found.whole
     inputs, state = symbols(4), narrower.initial_state(B)
-    assert torch.equal(decode(recur(inputs, state)[0]), narrower(inputs, state)[0])
-    assert recur.__func__ is RecurrentNetwork.recur  # type: ignore[attr-defined]
+    assert torch.equal(found.decode(found.recur(inputs, state)[0]), narrower(inputs, state)[0])
+    assert found.recur.__func__ is RecurrentNetwork.recur  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.recurrent import halves
 from atbptt.truncation import Full, Progress
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.schemes import SCHEMES
@@ -25,7 +26,7 @@ def test_the_whole_stream_is_one_window_with_autograds_gradient(
     cursor = Cursor(scheme, Full(), 19)
     window = cursor.next_window(lambda **_: pytest.fail("probed"))
     assert (window.start, window.loss_start, window.loss_stop, window.stop) == (0, 0, 19, 19)
-    objective, _, state = window_loss(model, loss, Stream(inputs, targets), window, model.initial_state(3))
+    objective, _, state = window_loss(halves(model), loss, Stream(inputs, targets), window, model.initial_state(3))
     outputs, _ = model(inputs, model.initial_state(3))
     parameters = list(model.parameters())
     whole = torch.autograd.grad(loss(outputs, targets).mean(), parameters)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
-from atbptt.models.recurrent import starting_state
+from atbptt.models.recurrent import halves, starting_state
 from atbptt.truncation import Fixed, Policy, Probe, Progress, Randomized
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.learning_rate import window_lr
@@ -88,7 +88,7 @@ def gradient_of_a_pass(network: nn.Module, data: Stream, loss: Loss, policy: Pol
     while not cursor.epochs_done:
         window = cursor.next_window(lambda **_: [])
         factors = policy.adjoint_factors(window.stop - window.start)
-        objective, _, state = window_loss(network, loss, data, window, state, factors=factors)
+        objective, _, state = window_loss(halves(network), loss, data, window, state, factors=factors)
         total += flat_gradient(objective * window.losses * data.batch, network)
         cursor.advance(window, state)
     return total

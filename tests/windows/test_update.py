@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.models.networks import CELLS, RecurrentNetwork
+from atbptt.models.recurrent import halves
 from atbptt.models.states import State, tensors
 from atbptt.randomness import seed_global
 from atbptt.windows.learning_rate import scaled_lr
@@ -51,7 +52,7 @@ def check_updates(case: dict[str, Any], arrays: Any, model: nn.Module, scheme: s
     state = model.initial_state(inputs.shape[1])  # type: ignore[operator]
     losses = []
     for window in cuts:
-        objective, mean, state = window_loss(model, loss, Stream(inputs, targets), window, state)
+        objective, mean, state = window_loss(halves(model), loss, Stream(inputs, targets), window, state)
         clip = case["clip_norm"]
         if not case.get("normalized", True):
             objective = objective * window.losses
@@ -95,7 +96,7 @@ def test_K_of_the_stream_or_more_gives_autograds_gradient(
     expected = gradients(model, whole[-1].mean() if scheme == "original" else whole.mean())
     for K in (len(inputs), len(inputs) + 7):
         (window,) = windows(scheme, K, len(inputs))
-        objective, _, _ = window_loss(model, loss, Stream(inputs, targets), window, model.initial_state(3))
+        objective, _, _ = window_loss(halves(model), loss, Stream(inputs, targets), window, model.initial_state(3))
         for ours, theirs in zip(gradients(model, objective), expected, strict=True):
             assert torch.linalg.vector_norm(ours - theirs) <= 1e-12 * torch.linalg.vector_norm(theirs)
 
@@ -113,7 +114,7 @@ def test_state_handed_over_is_that_of_one_unbroken_pass(scheme: str, stream: tup
         for ours, theirs in zip(tensors(state), tensors(unbroken[window.start]), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
             assert not ours.requires_grad
-        _, _, state = window_loss(model, loss, Stream(inputs, targets), window, state)
+        _, _, state = window_loss(halves(model), loss, Stream(inputs, targets), window, state)
 
 
 @pytest.mark.parametrize("scheme", ["tf", "double-tf", "original", "original-buffer"])
@@ -126,7 +127,7 @@ def test_a_windows_gradient_is_cut_at_its_start(scheme: str, stream: tuple[Tenso
     state = tuple(part.detach() for part in state)
     outputs, _ = model(inputs[window.start : window.stop], state)
     counted = loss(outputs, targets[window.start : window.stop])[window.loss_start - window.start :]
-    objective, mean, _ = window_loss(model, loss, Stream(inputs, targets), window, state)
+    objective, mean, _ = window_loss(halves(model), loss, Stream(inputs, targets), window, state)
     torch.testing.assert_close(mean, counted.mean().detach(), rtol=1e-12, atol=0)
     for ours, theirs in zip(gradients(model, objective), gradients(model, counted.mean()), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-15)
@@ -139,7 +140,7 @@ def test_the_look_ahead_reaches_the_parameters_through_the_state_only(
     inputs, targets = stream
     model, ahead = network(), network()
     window = Window(start=0, loss_start=0, loss_stop=4, stop=7, next_start=4)
-    objective, mean, _ = window_loss(model, loss, Stream(inputs, targets), window, model.initial_state(3))
+    objective, mean, _ = window_loss(halves(model), loss, Stream(inputs, targets), window, model.initial_state(3))
     outputs, state = model(inputs[:4], model.initial_state(3))
     beyond, _ = ahead(inputs[4:7], state)
     own = loss(outputs, targets[:4])
@@ -157,9 +158,9 @@ def test_a_window_decoded_in_parts_makes_the_same_update(
     model = network(layers=2)
     state = model.initial_state(3)
     for window in windows(scheme, 7, len(stream[0])):
-        whole, mean, state_after = window_loss(model, loss, Stream(*stream), window, state)
+        whole, mean, state_after = window_loss(halves(model), loss, Stream(*stream), window, state)
         expected = gradients(model, whole)
-        objective, same, state = window_loss(model, loss, Stream(*stream), window, state, steps_at_once=2)
+        objective, same, state = window_loss(halves(model), loss, Stream(*stream), window, state, steps_at_once=2)
         torch.testing.assert_close((objective, same), (whole, mean), rtol=1e-12, atol=0)
         for ours, theirs in zip([*gradients(model, objective), *state], [*expected, *state_after], strict=True):
             assert torch.linalg.vector_norm(ours - theirs) <= 1e-12 * torch.linalg.vector_norm(theirs)
@@ -176,7 +177,7 @@ def test_a_window_decoded_in_parts_with_dropout_has_the_same_bits_again(
     def made(step: int) -> list[Tensor]:
         seed_global("dropout", 0, step)
         state = model.initial_state(3)
-        objective, _, after = window_loss(model, loss, Stream(*stream), window, state, steps_at_once=2)
+        objective, _, after = window_loss(halves(model), loss, Stream(*stream), window, state, steps_at_once=2)
         return [objective.detach(), *gradients(model, objective), *after]
 
     assert all(torch.equal(a, b) for a, b in zip(made(5), made(5), strict=True))
@@ -239,7 +240,7 @@ def test_only_steps_whose_loss_is_taken_are_decoded(scheme: str, stream: tuple[T
     state = model.initial_state(3)
     for window in windows(scheme, 4, len(stream[0])):
         steps.clear()
-        _, _, state = window_loss(model, loss, Stream(*stream), window, state)
+        _, _, state = window_loss(halves(model), loss, Stream(*stream), window, state)
         assert sum(steps) == window.stop - window.loss_start
     assert steps
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atbptt.models import cross_entropy
-from atbptt.probes import lag_gradients, loss_positions, resampling_weights
+from atbptt.probes import ProbeSettings, lag_gradients, resampling_weights
 from atbptt.randomness import numpy_generator, torch_generator
 from benchmarks.aside import as_ours, aside
 from benchmarks.baselines import PlainNetwork, one_call_probe, plain_probe
@@ -133,7 +133,7 @@ def _our_ways(size: Size, window: int, device: torch.device) -> list[Call]:
 
 
 def _positions(window: int, count: int) -> list[int]:
-    return loss_positions(window, int(FIRST_POSITION * window), count)
+    return ProbeSettings(window, int(FIRST_POSITION * window), positions=count).loss_positions
 
 
 @dataclass(frozen=True)

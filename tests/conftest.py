@@ -20,6 +20,8 @@ from atbptt.config.settings import Settings, validated
 
 ROOT = Path(__file__).parents[1]
 
+pytest.register_assert_rewrite("tests.helpers")
+
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -130,7 +132,7 @@ def golden_network() -> Callable[[dict[str, Any], dict[str, np.ndarray], str], G
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings composed from conf/ with overrides, stored under tmp_path; tiny unless told otherwise."""
+    """Settings composed from conf/ with overrides, stored under tmp_path; tiny unless overridden."""
 
     def make(*overrides: str, size: tuple[str, ...] = TINY) -> Settings:
         with composer(ROOT / "conf") as hydra:

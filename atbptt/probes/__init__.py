@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         average_norms as average_norms,
         resampling_weights as resampling_weights,
     )
-    from atbptt.probes.gradients import lag_gradients as lag_gradients, loss_positions as loss_positions
+    from atbptt.probes.gradients import lag_gradients as lag_gradients
     from atbptt.probes.measurement import Measurement as Measurement, measure as measure, probe as probe
     from atbptt.probes.settings import (
         FORMER_NAMES as FORMER_NAMES,

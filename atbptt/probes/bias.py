@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from atbptt.errors import require, require_choice
+from atbptt.probes.settings import AVERAGES, ProbeSettings
 
-DECAY_FITS = ("ols", "max", "quantile")
 ESTIMATORS = ("bound", "measured")  # of the bias
-AVERAGES = ("mean", "geometric")
-KEPT_NORMS = ("of_mean", "sum")
 QUANTILE = 0.95  # of all pairwise slopes, for `quantile`
 NO_SIGNAL = 1e-22  # lags whose phi is at most this fraction of the largest are left out of the fit
 
@@ -70,28 +68,25 @@ def _weighted_average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(weights @ (losses == -np.inf) > 0, -np.inf, average)
 
 
-def log_decay_rate(phi: np.ndarray, tau: int, decay_fit: str = "ols", fit_from: int | None = None) -> float:
+def log_decay_rate(phi: np.ndarray, settings: ProbeSettings) -> float:
     """log beta, the slope of log phi over lags, in nats per lag; -inf where too few lags carry signal.
 
     Arguments:
         phi: averaged gradient norms, (W,).
-        tau: the row where the extrapolated tail begins.
-        decay_fit: `ols` fits a line to rows fit_from..W-1; `max` is the steepest rise from the first row of
-            the fit to any later one; `quantile` the 0.95 quantile of the slopes between any two rows.
-        fit_from: the first row fitted; tau if left out, 0 as in the released code.
+        settings: `fit_from` is the first row fitted. `decay_fit=ols` fits a line to rows fit_from..W-1; `max` is the
+            steepest rise from the first row of the fit to any later one; `quantile` the 0.95 quantile of the slopes
+            between any two rows.
     """
-    require_choice("decay_fit", decay_fit, DECAY_FITS)
-    first = tau if fit_from is None else fit_from
-    require(0 <= first < len(phi), "fit_from", first, f"must lie in 0..{len(phi) - 1}")
+    first = settings.tau if settings.fit_from is None else settings.fit_from
     rows = np.arange(first, len(phi))
     carried = phi[first:] > NO_SIGNAL * np.nanmax(phi)
     rows, log_phi = rows[carried], np.log(phi[first:][carried])
     if len(rows) < 2:
         return -np.inf
-    if decay_fit == "ols":
+    if settings.decay_fit == "ols":
         centred = rows - rows.mean()
         return float(centred @ (log_phi - log_phi.mean()) / (centred @ centred))
-    if decay_fit == "max":
+    if settings.decay_fit == "max":
         return float(np.max((log_phi[1:] - log_phi[0]) / (rows[1:] - rows[0])))
     earlier, later = np.triu_indices(len(rows), k=1)
     slopes = (log_phi[later] - log_phi[earlier]) / (rows[later] - rows[earlier])
@@ -248,12 +243,8 @@ class BiasEstimate:
 def bias_bound(
     norms: np.ndarray,
     kept_of_mean: np.ndarray,
-    tau: int,
+    settings: ProbeSettings,
     *,
-    average: str = "mean",
-    decay_fit: str = "ols",
-    fit_from: int | None = None,
-    kept_norm: str = "of_mean",
     longest: int | None = None,
     weights: np.ndarray | None = None,
     resampled_kept_of_mean: np.ndarray | None = None,
@@ -263,29 +254,25 @@ def bias_bound(
     Arguments:
         norms: phi per stream, (P, W, B) or (W, B).
         kept_of_mean: norm of the cumulative mean gradient, (W,).
-        tau: rows before it are summed as measured, the tail is extrapolated from it.
-        average: over streams and positions, `mean` or `geometric`.
-        decay_fit, fit_from: of the decay, see `log_decay_rate`.
-        kept_norm: `of_mean` takes `kept_of_mean` for g_j, `sum` the cumulative sum of mean phi.
+        settings: rows before `tau` are summed as measured, the tail is extrapolated from it; `average` is over streams
+            and positions; `kept_norm=of_mean` takes `kept_of_mean` for g_j, `sum` the cumulative sum of mean phi.
         longest: largest K of interest, where it exceeds W.
         weights, resampled_kept_of_mean: of R resamples, (R, P, B) and (R, W); without them nothing is resampled.
     """
-    require_choice("kept_norm", kept_norm, KEPT_NORMS)
-
-    phi = average_norms(norms, average)
+    phi = average_norms(norms, settings.average)
     longest = max(longest or 0, len(phi))
-    kept = kept_of_mean if kept_norm == "of_mean" else np.cumsum(average_norms(norms, "mean"))
+    kept = kept_of_mean if settings.kept_norm == "of_mean" else np.cumsum(average_norms(norms, "mean"))
     no_resamples = np.empty((0, len(phi))), np.empty(0)
     if not (np.isfinite(phi).all() and np.isfinite(kept).all()):
         unknown = np.full(longest, np.nan)
         return Bound(unknown, no_resamples[0], phi, np.nan, unknown, no_resamples[1])
-    log_beta = log_decay_rate(phi, tau, decay_fit, fit_from)
-    error = absolute_error(phi, tau, log_beta, longest)
+    log_beta = log_decay_rate(phi, settings)
+    error = absolute_error(phi, settings.tau, log_beta, longest)
     resampled, log_betas = no_resamples
     if weights is not None and resampled_kept_of_mean is not None and len(weights):
-        phis = average_norms(norms, average, weights)
-        log_betas = np.array([log_decay_rate(of_resample, tau, decay_fit, fit_from) for of_resample in phis])
-        if kept_norm == "sum":
+        phis = average_norms(norms, settings.average, weights)
+        log_betas = np.array([log_decay_rate(of_resample, settings) for of_resample in phis])
+        if settings.kept_norm == "sum":
             resampled_kept_of_mean = np.cumsum(average_norms(norms, "mean", weights), axis=1)
-        resampled = relative_bias(absolute_error(phis, tau, log_betas), resampled_kept_of_mean)
+        resampled = relative_bias(absolute_error(phis, settings.tau, log_betas), resampled_kept_of_mean)
     return Bound(relative_bias(error, kept), resampled, phi, log_beta, error, log_betas)

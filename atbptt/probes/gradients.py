@@ -28,17 +28,6 @@ from atbptt.probes.autograd import unrolled_gradients
 from atbptt.probes.sums import LagGradients, LagSums, ParameterSums
 
 
-def loss_positions(window: int, first: int, count: int) -> list[int]:
-    """`count` steps of a probe window, evenly spaced up to its last step, as far apart as step `first` allows.
-
-    With `first` = tau every position has a state at lags 1..tau+1, all that the sums of the bias estimate
-    take; lags beyond serve the fit of the decay only, and are averaged over the positions that have them.
-    """
-    last = window - 1
-    spacing = (last - first) // max(count - 1, 1)
-    return [last - spacing * number for number in reversed(range(count))]
-
-
 def lag_gradients(
     model: nn.Module,
     loss: LossFunction,

@@ -17,7 +17,7 @@ from atbptt.probes.bias import (
     bias_bound,
     resampling_weights,
 )
-from atbptt.probes.gradients import lag_gradients, loss_positions
+from atbptt.probes.gradients import lag_gradients
 from atbptt.probes.settings import ProbeSettings, default_tau, taking_former_names
 from atbptt.probes.sums import LagGradients
 from atbptt.randomness import numpy_generator, torch_generator
@@ -126,8 +126,8 @@ def probe(
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
     tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
-    options = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
-    return measure(model, loss, inputs, targets, options, state=state, drawn_for=("probe", seed))
+    settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
+    return measure(model, loss, inputs, targets, settings, state=state, drawn_for=("probe", seed))
 
 
 def measure(
@@ -135,7 +135,7 @@ def measure(
     loss: LossFunction,
     inputs: Tensor,
     targets: Tensor,
-    options: ProbeSettings,
+    settings: ProbeSettings,
     *,
     state: State = None,
     drawn_for: tuple[Any, ...],
@@ -147,16 +147,16 @@ def measure(
 
     Arguments:
         model, loss, inputs, targets, state: see `probe`.
-        options: of the probe; its `window` and `burn_in` are how many steps are given.
+        settings: of the probe; its `window` and `burn_in` are how many steps are given.
         drawn_for: the purpose and the numbers that name its random streams.
         measured: measure the relative bias besides bounding it.
         resampled: resample streams and positions, for intervals.
         longest: largest K of interest, where it exceeds W.
     """
     purpose, *numbers = drawn_for
-    positions = loss_positions(options.window, options.tau, options.positions)
+    positions = settings.loss_positions
     weights = resampling_weights(
-        options.resamples if resampled else 0,
+        settings.resamples if resampled else 0,
         len(positions),
         inputs.shape[1],
         numpy_generator(f"resamples of {purpose}", *numbers),
@@ -167,7 +167,7 @@ def measure(
         inputs,
         targets,
         positions,
-        options.burn_in,
+        settings.burn_in,
         state,
         measured=measured,
         weights=weights,
@@ -176,11 +176,7 @@ def measure(
     bound = bias_bound(
         gradients.norms,
         gradients.kept_of_mean,
-        options.tau,
-        average=options.average,
-        decay_fit=options.decay_fit,
-        fit_from=options.fit_from,
-        kept_norm=options.kept_norm,
+        settings,
         longest=longest,
         weights=gradients.weights,
         resampled_kept_of_mean=gradients.resampled_kept_of_mean,

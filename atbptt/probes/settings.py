@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from atbptt.errors import require, require_choice, show
-from atbptt.probes.bias import (
-    AVERAGES,
-    DECAY_FITS,
-    KEPT_NORMS,
-)
 
+AVERAGES = ("mean", "geometric")
+DECAY_FITS = ("ols", "max", "quantile")
+KEPT_NORMS = ("of_mean", "sum")
 # Options by their former names, which are still taken, and under which runs are stored and known by their id.
 FORMER_NAMES = {"estimator": "decay_fit"}
 
@@ -96,6 +94,17 @@ class ProbeSettings:
     def steps(self) -> int:
         """Steps that one probe reads."""
         return self.burn_in + self.window
+
+    @property
+    def loss_positions(self) -> list[int]:
+        """Steps of the window whose loss is differentiated, evenly spaced up to its last one, in ascending order.
+
+        They are as far apart as tau allows: every position has a state at lags 1..tau+1, all that the sums of the bias
+        estimate take; lags beyond serve the fit of the decay only, and are averaged over the positions that have them.
+        """
+        last = self.window - 1
+        spacing = (last - self.tau) // max(self.positions - 1, 1)
+        return [last - spacing * number for number in reversed(range(self.positions))]
 
 
 ProbeSettings.__init__ = taking_former_names(ProbeSettings.__init__)  # type: ignore[method-assign]

@@ -83,7 +83,7 @@ def position_profiles(
     A row per probe, loss position and lag that the window holds for it.
 
     Arguments:
-        positions: of the P losses in the probe window, see `Prober.positions`.
+        positions: of the P losses in the probe window, see `ProbeSettings.loss_positions`.
         average: over streams, as in `average_norms`.
     """
     rows: list[tuple[np.ndarray, ...]] = []

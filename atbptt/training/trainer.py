@@ -295,9 +295,9 @@ class Trainer:
             },
             values,
         )
-        average = self.settings.probe.average
-        self.directory.add_gradients(lag_profiles(measurements, average), *now)
-        self.directory.add_positions(position_profiles(measurements, self.prober.positions, average), *now)
+        probe = self.settings.probe
+        self.directory.add_gradients(lag_profiles(measurements, probe.average), *now)
+        self.directory.add_positions(position_profiles(measurements, probe.loss_positions, probe.average), *now)
         shown = (f"{name} {value:.4g}" for name, value in found.items() if not name.endswith(("_low", "_high")))
         self.log.info("epoch %.3g: %s", self.windows.epoch, ", ".join(shown))
         self._beat()

@@ -7,7 +7,7 @@ from torch import nn
 
 from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State
-from atbptt.probes import Measurement, ProbeSettings, lag_gradients, loss_positions, measure
+from atbptt.probes import Measurement, ProbeSettings, lag_gradients, measure
 from atbptt.randomness import torch_generator
 from atbptt.truncation import Policy
 from atbptt.windows.streams import Stream
@@ -52,11 +52,6 @@ class Prober:
     def __init__(self, settings: ProbeSettings, seed: int) -> None:
         self.settings = settings
         self.seed = seed
-
-    @property
-    def positions(self) -> list[int]:
-        """Steps of the window whose loss is differentiated, in ascending order."""
-        return loss_positions(self.settings.window, self.settings.tau, self.settings.positions)
 
     @property
     def steps(self) -> int:

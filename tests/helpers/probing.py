@@ -17,7 +17,7 @@ from atbptt.probes.sums import LagGradients
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
-def force_unrolled(monkeypatch: pytest.MonkeyPatch) -> None:
+def force_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise UnsuitedError
 

@@ -9,16 +9,16 @@ import pytest
 
 from atbptt.probes.gradients import lag_gradients
 from atbptt.probes.sums import LagGradients
-from tests.helpers.probing import force_unrolled
+from tests.helpers.probing import force_autograd
 
-WAYS = ("analytic", "unrolled")
+WAYS = ("adjoint", "autograd")
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to measure a model of torch's layers."""
-    if request.param == "unrolled":
-        force_unrolled(monkeypatch)
+    if request.param == "autograd":
+        force_autograd(monkeypatch)
     return request.param
 
 
@@ -29,7 +29,7 @@ def both(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[LagGradients, L
     def measure(*arguments: Any, **options: Any) -> tuple[LagGradients, LagGradients]:
         by_layers = lag_gradients(*arguments, **options)
         with monkeypatch.context() as patch:
-            force_unrolled(patch)
+            force_autograd(patch)
             return by_layers, lag_gradients(*arguments, **options)
 
     return measure

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.recurrent import halves
 from atbptt.models.states import detach, map_state, tensors
-from atbptt.probes import adjoint as analytic, gradients, sums as measured
+from atbptt.probes import adjoint, gradients, sums
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.bias import resampling_weights
 from atbptt.probes.gradients import lag_gradients
@@ -243,8 +243,8 @@ def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -
 
     def take_apart() -> None:
         state = detach(model.initial_state(3))
-        recording = analytic.record(halves(model), inputs, state)
-        analytic.loss_gradients(halves(model), recording, loss, inputs, targets, state, [7])
+        recording = adjoint.record(halves(model), inputs, state)
+        adjoint.loss_gradients(halves(model), recording, loss, inputs, targets, state, [7])
 
     with pytest.raises(UnsuitedError):
         take_apart()
@@ -260,9 +260,9 @@ def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkey
         return lag_gradients(model, loss, inputs, targets, [13, 15, 19], **options)
 
     whole = measure()
-    monkeypatch.setattr(analytic, "SEGMENT", 3 * 3 * 8 * 4)  # four lags
-    monkeypatch.setattr(analytic, "KEPT_GATES", 0)
-    monkeypatch.setattr(measured, "ROWS", 40)  # two or three rows
+    monkeypatch.setattr(adjoint, "SEGMENT", 3 * 3 * 8 * 4)  # four lags
+    monkeypatch.setattr(adjoint, "KEPT_GATES", 0)
+    monkeypatch.setattr(sums, "ROWS", 40)  # two or three rows
     parts = measure()
     assert_same(parts, whole, 1e-12)
     np.testing.assert_allclose(parts.resampled_kept_of_mean, whole.resampled_kept_of_mean, rtol=1e-12)
@@ -272,19 +272,19 @@ def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkey
 
 def test_what_is_kept_of_a_probe_does_not_grow_with_its_positions(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all gradients at all lags, only those of a segment are alive at once."""
-    monkeypatch.setattr(analytic, "SEGMENT", 1)  # a lag
+    monkeypatch.setattr(adjoint, "SEGMENT", 1)  # a lag
     model, (inputs, targets) = network(layers=2), symbols(40)
     alive: list[weakref.ref[Tensor]] = []
     most = 0
-    whole = analytic.LagSums.add
+    whole = adjoint.LagSums.add
 
-    def add(sums: Any, component: int, row: int, part: Tensor) -> None:
+    def add(self: Any, component: int, row: int, part: Tensor) -> None:
         nonlocal most
         alive.append(weakref.ref(part.untyped_storage()))
         most = max(most, sum(storage() is not None for storage in alive))
-        whole(sums, component, row, part)
+        whole(self, component, row, part)
 
-    monkeypatch.setattr(analytic.LagSums, "add", add)
+    monkeypatch.setattr(adjoint.LagSums, "add", add)
     lag_gradients(model, loss, inputs, targets, list(range(30, 40)))
     assert len(alive) == 4 * 40
     assert most <= 8

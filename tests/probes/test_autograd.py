@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.probes.gradients import lag_gradients
-from tests.helpers.probing import force_unrolled, network, symbols
+from tests.helpers.probing import force_autograd, network, symbols
 
 
 class LSTMOfACell(nn.Module):
@@ -91,7 +91,7 @@ def test_a_linear_recurrence_by_hand() -> None:
 def test_steps_by_autograd_use_torchs_own_layers_and_put_the_library_back(
     loss: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    force_unrolled(monkeypatch)
+    force_autograd(monkeypatch)
     before, model = torch.backends.mkldnn.enabled, network()
     within: list[bool] = []
     model.rnn.register_forward_hook(lambda *_: within.append(bool(torch.backends.mkldnn.enabled)))

@@ -9,7 +9,6 @@ from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
 from atbptt.probes.bias import (
-    DECAY_FITS,
     RelativeBias,
     absolute_error,
     average_norms,
@@ -19,6 +18,13 @@ from atbptt.probes.bias import (
     resampling_weights,
     truncation_length,
 )
+from atbptt.probes.settings import DECAY_FITS, ProbeSettings
+
+
+def settings_of(norms: np.ndarray, tau: int, **options: Any) -> ProbeSettings:
+    """Of a probe that found these norms, (P, W, B) or (W, B)."""
+    return ProbeSettings(norms.shape[-2], tau, positions=1, **options)
+
 
 phis = st.lists(st.floats(1e-12, 1e3), min_size=4, max_size=30).map(np.array)
 
@@ -30,9 +36,7 @@ def test_golden_estimates(golden: Any) -> None:
         found = bias_bound(
             norms,
             arrays[f"input{case['input']}_cumulative_norm"],
-            case["tau"],
-            decay_fit=case["method"],
-            fit_from=case["fit_from"],
+            settings_of(norms, case["tau"], decay_fit=case["method"], fit_from=case["fit_from"]),
         )
         expected = -np.inf if case["log_beta"] is None else case["log_beta"]
         np.testing.assert_allclose(found.log_beta, expected, rtol=1e-9)
@@ -48,7 +52,9 @@ def test_golden_estimates(golden: Any) -> None:
 def test_a_geometric_decay_by_hand(decay_fit: str, fit_from: int | None) -> None:
     """phi_k = 2^-k: E(K) = 2^-K, whatever is summed and whatever extrapolated."""
     phi = 0.5 ** np.arange(1, 13)
-    assert log_decay_rate(phi, 6, decay_fit, fit_from) == pytest.approx(math.log(0.5))
+    assert log_decay_rate(phi, settings_of(phi[:, None], 6, decay_fit=decay_fit, fit_from=fit_from)) == pytest.approx(
+        math.log(0.5)
+    )
     np.testing.assert_allclose(absolute_error(phi, 6, math.log(0.5), 15), 0.5 ** np.arange(1, 16))
 
 
@@ -65,7 +71,7 @@ def test_a_gradient_without_positive_lower_bound_has_infinite_bias() -> None:
 def test_growing_gradients_have_infinite_error_and_no_length() -> None:
     """The released code let K collapse to its minimum here."""
     norms = np.linspace(1, 2, 20)[:, None]
-    found = bias_bound(norms, norms[:, 0].cumsum(), 10)
+    found = bias_bound(norms, norms[:, 0].cumsum(), settings_of(norms, 10))
     assert found.log_beta > 0
     assert np.isinf(found.error).all()
     assert found.truncation(1.0) is None
@@ -79,15 +85,17 @@ def test_averages_by_hand() -> None:
 
 def test_kept_norm_sum_is_the_cumulative_mean_norm() -> None:
     norms = 0.5 ** np.arange(1, 13)[:, None] * np.array([1.0, 3.0])
-    by_hand = bias_bound(norms, norms.mean(axis=1).cumsum(), 6, kept_norm="of_mean")
-    np.testing.assert_allclose(bias_bound(norms, norms[:, 0], 6, kept_norm="sum").values, by_hand.values)
+    by_hand = bias_bound(norms, norms.mean(axis=1).cumsum(), settings_of(norms, 6, kept_norm="of_mean"))
+    found = bias_bound(norms, norms[:, 0], settings_of(norms, 6, kept_norm="sum"))
+    np.testing.assert_allclose(found.values, by_hand.values)
 
 
 @given(phis, st.data())
 def test_bias_falls_with_K_and_lengths_grow_as_delta_shrinks(phi: np.ndarray, data: st.DataObject) -> None:
     tau = data.draw(st.integers(1, len(phi) - 1))
     fit_from = data.draw(st.integers(0, len(phi) - 2))
-    found = bias_bound(phi[:, None], phi.cumsum(), tau, fit_from=fit_from, longest=len(phi) + 5)
+    norms = phi[:, None]
+    found = bias_bound(norms, phi.cumsum(), settings_of(norms, tau, fit_from=fit_from), longest=len(phi) + 5)
     if np.isfinite(found.error).all():
         assert (np.diff(found.error) <= 1e-12 * found.error[0]).all()
     lengths = [found.truncation(delta) or np.inf for delta in (1.0, 0.9, 0.5, 0.1)]
@@ -96,7 +104,7 @@ def test_bias_falls_with_K_and_lengths_grow_as_delta_shrinks(phi: np.ndarray, da
 
 def test_without_signal_the_measured_lags_are_summed_and_nothing_beyond() -> None:
     phi = np.array([1.0, 0.5, 1e-30, 1e-30, 0.0])
-    assert log_decay_rate(phi, 2) == -np.inf
+    assert log_decay_rate(phi, settings_of(phi[:, None], 2)) == -np.inf
     np.testing.assert_allclose(absolute_error(phi, 2, -np.inf, 7), [0.5, 2e-30, 1e-30, 0, 0, 0, 0], rtol=1e-9)
 
 
@@ -104,28 +112,24 @@ def test_without_signal_the_measured_lags_are_summed_and_nothing_beyond() -> Non
 def test_a_probe_that_is_not_finite_says_so(bad: float) -> None:
     norms = np.ones((10, 2))
     norms[3, 1] = bad
-    found = bias_bound(norms, np.ones(10), 5)
+    found = bias_bound(norms, np.ones(10), settings_of(norms, 5))
     assert not found.finite
     assert found.truncation(1.0) is None
     assert math.isnan(found.at(3))
 
 
 def test_dead_gradients_need_no_length_but_have_no_lower_bound() -> None:
-    found = bias_bound(np.zeros((10, 2)), np.zeros(10), 5, average="geometric")
+    norms = np.zeros((10, 2))
+    found = bias_bound(norms, np.zeros(10), settings_of(norms, 5, average="geometric"))
     assert found.finite
     assert found.truncation(1.0) is None
 
 
-def test_unknown_names_and_rows_are_refused() -> None:
-    norms = np.ones((10, 2))
-    with pytest.raises(ConfigError, match=r"decay_fit \(=olss\) must be one of ols, max, quantile; did you mean"):
-        bias_bound(norms, norms[:, 0], 5, decay_fit="olss")
+def test_an_unknown_average_and_a_row_beyond_the_window_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"average \(=median\) must be one of mean, geometric"):
-        bias_bound(norms, norms[:, 0], 5, average="median")
-    with pytest.raises(ConfigError, match=r"kept_norm \(=all\) must be one of of_mean, sum"):
-        bias_bound(norms, norms[:, 0], 5, kept_norm="all")
+        average_norms(np.ones((10, 2)), "median")
     with pytest.raises(ConfigError, match=r"tau \(=10\) must be at least 1 and smaller than .* \(=10\)"):
-        bias_bound(norms, norms[:, 0], 10, fit_from=0)
+        absolute_error(np.ones(10), 10, -1.0)
 
 
 def test_resampling_weights_are_products_of_how_often_streams_and_positions_were_drawn() -> None:
@@ -166,14 +170,14 @@ def test_a_resampled_bound_is_the_bound_of_what_was_drawn(kept_norm: str, decay_
     generator = np.random.default_rng(2)
     norms = 0.7 ** np.arange(1, 13)[:, None] * generator.uniform(0.5, 2, (2, 12, 5))
     kept = generator.uniform(1, 2, (3, 12)).cumsum(axis=1)
-    options = {"decay_fit": decay_fit, "kept_norm": kept_norm, "longest": 20}
+    settings = settings_of(norms, 8, decay_fit=decay_fit, kept_norm=kept_norm)
     weights = resampling_weights(3, 2, 5, generator)
-    found = bias_bound(norms, kept[0], 8, weights=weights, resampled_kept_of_mean=kept, **options)
+    found = bias_bound(norms, kept[0], settings, longest=20, weights=weights, resampled_kept_of_mean=kept)
     assert found.resampled.shape == (3, 12)
     for resample, drawn in enumerate(weights):
         positions, streams = (np.round(drawn.sum(axis=axis) * count).astype(int) for axis, count in ((1, 2), (0, 5)))
         taken = np.repeat(np.repeat(norms, positions, axis=0), streams, axis=2)
-        again = bias_bound(taken, kept[resample], 8, **options)
+        again = bias_bound(taken, kept[resample], settings, longest=20)
         np.testing.assert_allclose(found.resampled[resample], again.values[:12])
         for delta in (0.5, 0.03, 0.01, 0.001):  # some lie beyond the window, and the last ones beyond the longest
             assert found._lengths(delta)[resample] == (again.truncation(delta) or np.inf)
@@ -183,7 +187,8 @@ def test_a_length_beyond_the_window_has_its_interval_and_its_confidence() -> Non
     phi = 0.5 ** np.arange(1, 13)[:, None] * np.array([1.0, 1.0])
     weights = np.array([[[0.5, 0.5]], [[1.0, 0.0]]])
     kept = np.array([phi[:, 0].cumsum()] * 2)
-    found = bias_bound(phi[None], kept[0], 8, longest=30, weights=weights, resampled_kept_of_mean=kept)
+    settings = settings_of(phi, 8)
+    found = bias_bound(phi[None], kept[0], settings, longest=30, weights=weights, resampled_kept_of_mean=kept)
     length = found.truncation(2**-20)
     assert length is not None
     assert 12 < length < 30
@@ -193,7 +198,8 @@ def test_a_length_beyond_the_window_has_its_interval_and_its_confidence() -> Non
 
 
 def test_a_sum_of_gradients_that_is_not_finite_says_so() -> None:
-    found = bias_bound(np.ones((10, 2)), np.append(np.ones(9), np.inf), 5)
+    norms = np.ones((10, 2))
+    found = bias_bound(norms, np.append(np.ones(9), np.inf), settings_of(norms, 5))
     assert not found.finite
 
 

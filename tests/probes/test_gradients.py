@@ -5,12 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies as st
 from torch import Tensor
 
 from atbptt.errors import ConfigError
 from atbptt.probes.bias import average_norms, resampling_weights
-from atbptt.probes.gradients import lag_gradients, loss_positions
+from atbptt.probes.gradients import lag_gradients
 from tests.helpers.probing import Elman, assert_same, network, symbols
 
 
@@ -88,17 +87,6 @@ def test_a_probe_leaves_the_model_as_it_was_and_has_no_dropout(training: bool, l
     assert "forward" not in vars(model.rnn)
 
 
-@given(window=st.integers(2, 200), data=st.data())
-def test_positions_are_evenly_spaced_between_tau_and_the_windows_last_step(window: int, data: st.DataObject) -> None:
-    tau = data.draw(st.integers(1, window - 1))
-    count = data.draw(st.integers(1, window - tau))
-    positions = loss_positions(window, tau, count)
-    assert len(positions) == count
-    assert positions[-1] == window - 1
-    assert positions[0] >= (tau if count > 1 else window - 1)
-    assert len(set(np.diff(positions))) <= 1
-
-
 def test_a_position_outside_the_window_is_refused(loss: Any) -> None:
     inputs, targets = symbols(5)
     with pytest.raises(ConfigError, match=r"positions \(=3\) must lie in the window, 0..2"):
@@ -168,7 +156,7 @@ def test_only_the_losses_differentiated_are_decoded(loss: Any, way: str) -> None
     model, steps = network(), []
     model.decoder.register_forward_hook(lambda _module, _inputs, output: steps.append(len(output)))
     lag_gradients(model, loss, *symbols(9), [3, 5], burn_in=3)
-    assert steps == {"analytic": [2], "unrolled": [1, 1]}[way]
+    assert steps == {"adjoint": [2], "autograd": [1, 1]}[way]
 
 
 def test_vanishing_adjoints_are_zero_and_never_subnormal(loss: Any, way: str) -> None:

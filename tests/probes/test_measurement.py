@@ -1,7 +1,7 @@
+"""`atbptt.probe` on modules of the users' own."""
+
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,131 +9,184 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.probes.bias import RelativeBias
-from atbptt.training.experiment import build, run
-from atbptt.windows.prober import Prober
-from tests.helpers.measuring import made_measurement
-
-MEASURED = {"measured": True, "resampled": True}
-PLAIN = {"measured": False, "resampled": False}
-
-
-def test_draws_depend_on_seed_purpose_step_and_probe_alone(settings: Any) -> None:
-    made = settings("probe.probes=2")
-    task, model, *_ = build(made)
-
-    def found(seed: int = 0, purpose: str = "policy", step: int = 3, probe: int = 0) -> list[np.ndarray]:
-        measured = Prober(made.probe, seed).measure(model, task.loss, task.train, purpose, step, **MEASURED)[probe]
-        return [measured.estimate.bound.phi, measured.gradients.weights, measured.estimate.measured.resampled]
-
-    for again, once in zip(found(), found(), strict=True):
-        np.testing.assert_array_equal(again, once)
-    for other in (found(seed=1), found(purpose="evaluation"), found(step=4), found(probe=1)):
-        assert not any(np.array_equal(one, another) for one, another in zip(found(), other, strict=True))
-
-
-def test_a_measurement_covers_the_window_and_every_K_of_the_stream(settings: Any) -> None:
-    made = settings("probe.resamples=7")
-    task, model, *_ = build(made)
-    prober = Prober(made.probe, 0)
-    (measured,) = prober.measure(model, task.loss, task.train, "policy", 0, **MEASURED)
-    assert measured.gradients.norms.shape == (2, 12, 4)
-    assert measured.estimate.bound.phi.shape == (12,)
-    assert measured.estimate.bound.values.shape == (60,)
-    assert measured.estimate.bound.resampled.shape == (7, 12)
-    assert measured.estimate.bound.at(10**12) == measured.estimate.bound.values[-1]
-    assert measured.estimate.measured.values.shape == (12,)
-    assert measured.estimate.measured.resampled.shape == (7, 12)
-    assert measured.estimate.measured.at(12) == 0  # against the whole window
-    assert prober.steps == 16  # burn-in and window
-
-
-def test_what_is_not_asked_for_is_not_measured_and_changes_nothing_else(settings: Any) -> None:
-    made = settings()
-    task, model, *_ = build(made)
-    (plain,), (whole,) = (
-        Prober(made.probe, 0).measure(model, task.loss, task.train, "policy", 0, **how) for how in (PLAIN, MEASURED)
-    )
-    assert plain.estimate.measured is None
-    assert plain.estimate.bound.resampled.shape == (0, 12)
-    # Some processors sum a product of more rows in another order.
-    np.testing.assert_allclose(plain.estimate.bound.values, whole.estimate.bound.values, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("what", "problem"),
-    [
-        ("losses", "its loss must be finite, and is inf in stream 1"),
-        ("measured", "the gradient of its recurrent parameters must be finite, and not zero throughout"),
-        ("bound", "the norms of its gradients are finite, but their sum is not"),
-    ],
+import atbptt
+from atbptt.models.states import detach, leaves, map_state, tensors
+from tests.helpers.modules import (
+    BURN_IN,
+    MODELS,
+    STEPS,
+    TAU,
+    B,
+    D,
+    Decoded,
+    H,
+    LSTMCellByCell,
+    data,
+    made,
+    squared_error,
 )
-def test_whatever_is_not_finite_is_reported_and_the_policy_does_not_see_it(
-    what: str, problem: str, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = made_measurement()
-    nothing = np.full(4, np.nan)
-    bad = {
-        "losses": replace(good, gradients=replace(good.gradients, losses=np.array([[1.0, np.inf]]))),
-        "measured": replace(good, estimate=replace(good.estimate, measured=RelativeBias(nothing, np.empty((0, 4))))),
-        "bound": replace(good, estimate=replace(good.estimate, bound=replace(good.estimate.bound, values=nothing))),
-    }[what]
-    assert bad.problem() == problem
-    monkeypatch.setattr(Prober, "measure", lambda *_, **__: [bad, good])
-    adaptive = ("truncation=adaptive", "truncation.delta=0.95", "truncation.K_init=7", "truncation.K_min=1")
-    made = settings(*adaptive, "probe.positions=1")  # as `made_measurement` has
-    directory = run(made)
-    log = Path(directory.path / "log.txt").read_text()
-    assert f"probe 0 for policy says nothing, and changes nothing: {problem}" in log
-    assert directory.status()["K"] == 2  # of the good one
+
+WINDOW = STEPS - BURN_IN
 
 
-def test_that_a_model_is_run_step_by_step_is_reported_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from atbptt.training import experiment
+def norms_by_hand(model: nn.Module, loss: Any, positions: list[int], state: Any) -> np.ndarray:
+    """phi of each position, lag and stream, from autograd step by step: (P, W, B), NaN where there is no such lag."""
+    inputs, targets = (part[BURN_IN:] for part in data())
+    found = np.full((len(positions), WINDOW, B), np.nan)
+    for row, position in enumerate(positions):
+        states = [leaves(state)]
+        for t in range(position + 1):
+            outputs, after = model(inputs[t : t + 1], states[-1])
+            states.append(map_state(lambda part: part.view_as(part), after))  # c reaches h within a step, too
+        value = loss(outputs, targets[position : position + 1]).mean()
+        for lag in range(1, position + 2):
+            parts = torch.autograd.grad(
+                value, tensors(states[position + 1 - lag]), retain_graph=True, materialize_grads=True
+            )
+            squares = sum(part.reshape(-1, B, H).square().sum(dim=(0, 2)) for part in parts)
+            found[row, lag - 1] = torch.as_tensor(squares).sqrt().numpy()
+    return found
 
-    class Wrapped(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
+
+def bias_by_hand(model: nn.Module, loss: Any, positions: list[int], state: Any, names: tuple[str, ...]) -> np.ndarray:
+    """||g_K - g_W|| / ||g_W|| for K = 1..W: each loss from a state that is detached K steps before."""
+    inputs, targets = (part[BURN_IN:] for part in data())
+    parameters = [parameter for name, parameter in model.named_parameters() if name in names]
+    truncated = []
+    for K in range(1, WINDOW + 1):
+        total = [torch.zeros_like(parameter) for parameter in parameters]
+        for position in positions:
+            first = max(0, position + 1 - K)
+            before = detach(model(inputs[:first], state)[1]) if first else state
+            outputs, _ = model(inputs[first : position + 1], before)
+            value = loss(outputs[-1:], targets[position : position + 1]).mean()
+            found = torch.autograd.grad(value, parameters, materialize_grads=True)
+            total = [a + b for a, b in zip(total, found, strict=True)]
+        truncated.append(torch.cat([part.flatten() for part in total]))
+    return np.array([float((g - truncated[-1]).norm() / truncated[-1].norm()) for g in truncated])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_probe_is_what_autograd_says_by_hand(name: str) -> None:
+    model, loss = made(name)
+    model.eval()
+    found = atbptt.probe(model, loss, *data(), burn_in=BURN_IN, tau=TAU, positions=2)
+    positions = [6, 11]
+    first = model.initial_state(B) if hasattr(model, "initial_state") else None  # type: ignore[operator]
+    state = detach(model(data()[0][:BURN_IN], first)[1])
+    norms = norms_by_hand(model, loss, positions, state)
+    np.testing.assert_allclose(found.gradients.norms, norms, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(found.phi, np.nanmean(norms.mean(axis=2), axis=0), rtol=1e-9)
+    assert found.gradients.parameters is not None
+    expected = bias_by_hand(model, loss, positions, state, found.gradients.parameters.names)
+    assert found.measured is not None
+    np.testing.assert_allclose(found.measured, expected, rtol=1e-8, atol=1e-12)
+    assert len(found.bound) == WINDOW
+    assert found.problem() is None
+
+
+def test_the_parameters_whose_gradient_is_measured_are_those_of_the_recurrence() -> None:
+    def names(name: str) -> set[str]:
+        model, loss = made(name)
+        parameters = atbptt.probe(model, loss, *data()).gradients.parameters
+        assert parameters is not None
+        return {each.split(".")[0] for each in parameters.names}
+
+    assert names("LSTM and decoder") == {"rnn"}
+    assert names("dict") == {"lower", "upper"}
+    assert names("minimal GRU") == {"gate", "candidate"}
+
+
+def test_K_of_delta_is_the_first_that_the_estimator_allows() -> None:
+    model, loss = made("dict")
+    found = atbptt.probe(model, loss, *data())
+    assert found.measured is not None
+    for delta in (0.9, 0.3, 0.01):
+        assert found.K(delta, "measured") == int(np.argmax(found.measured <= delta)) + 1
+        allowed = np.flatnonzero(found.bound <= delta)
+        assert found.K(delta) == (int(allowed[0]) + 1 if len(allowed) else None)
+    assert found.K(1e-9, "measured") == STEPS  # against the whole window
+    with pytest.raises(
+        atbptt.ConfigError, match=r"estimator \(=mesured\) must be one of bound, measured; did you mean"
+    ):
+        found.K(0.5, "mesured")
+
+
+@pytest.mark.parametrize("name", ["LSTM and decoder", "dict"])
+def test_a_probe_leaves_the_module_as_it_was(name: str) -> None:
+    """Mode of each module, gradients, requires_grad; and dropout is off meanwhile."""
+    model, loss = made(name)
+    twin, _ = made(name)
+    model.train()
+    next(model.children()).eval()
+    modes = [module.training for module in model.modules()]
+    for number, parameter in enumerate(model.parameters()):
+        parameter.grad = None if number % 2 else torch.full_like(parameter, 7.0)
+    list(model.parameters())[-1].requires_grad_(False)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    found = atbptt.probe(model, loss, *data())
+    np.testing.assert_array_equal(found.phi, atbptt.probe(twin.eval(), loss, *data()).phi)
+    assert [module.training for module in model.modules()] == modes
+    for number, (parameter, as_it_was) in enumerate(zip(model.parameters(), before, strict=True)):
+        assert torch.equal(parameter, as_it_was)
+        assert (parameter.grad is None) == bool(number % 2)
+        assert parameter.grad is None or torch.equal(parameter.grad, torch.full_like(parameter, 7.0))
+        assert parameter.requires_grad == (number < len(before) - 1)
+
+
+def test_a_state_that_is_given_is_where_the_probe_begins() -> None:
+    model, loss = made("dict")
+    _, state = model(data()[0][:BURN_IN], None)
+    inputs, targets = (part[BURN_IN:] for part in data())
+    after_burn_in = atbptt.probe(model, loss, *data(), burn_in=BURN_IN).phi
+    np.testing.assert_array_equal(atbptt.probe(model, loss, inputs, targets, state=state).phi, after_burn_in)
+    assert not np.allclose(atbptt.probe(model, loss, inputs, targets).phi, after_burn_in)
+
+
+def test_the_same_seed_makes_the_same_intervals() -> None:
+    model, loss = made("LSTM and decoder")
+
+    def resampled(seed: int) -> np.ndarray:
+        return atbptt.probe(model, loss, *data(), seed=seed).estimate.bound.resampled
+
+    np.testing.assert_array_equal(resampled(0), resampled(0))
+    assert not np.array_equal(resampled(0), resampled(1))
+
+
+@pytest.mark.parametrize("of_model", [torch.float32, torch.float64])
+@pytest.mark.parametrize("of_targets", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.LSTMCell])
+def test_targets_may_have_another_precision_than_the_model(kind: Any, of_model: Any, of_targets: Any) -> None:
+    torch.manual_seed(0)
+    model = Decoded(nn.LSTM(D, H)) if kind is nn.LSTM else LSTMCellByCell()
+    inputs, targets = data()
+    found = atbptt.probe(model.to(of_model), squared_error, inputs.to(of_model), targets.to(of_targets))
+    assert found.problem() is None
+
+
+def test_symbols_of_any_integer_type_are_read_as_by_windows() -> None:
+    model, symbols = nn.Embedding(4, 4), torch.randint(4, (STEPS, B))
+
+    class Reading(nn.Module):
+        def __init__(self) -> None:
             super().__init__()
-            self.inner, self.initial_state = inner, inner.initial_state
+            self.embedding, self.rnn = model, nn.GRU(4, 4)
 
-        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-            outputs, (h, c) = self.inner(inputs, state)
-            return outputs, (h * 1, c)
+        def forward(self, inputs: Tensor, state: Any) -> Any:
+            return self.rnn(self.embedding(inputs), state)
 
-    def wrapped(*arguments: Any) -> Any:
-        parts = build(*arguments)
-        return parts._replace(model=Wrapped(parts.model))
-
-    monkeypatch.setattr(experiment, "build", wrapped)
-    log = Path(run(settings()).path / "log.txt").read_text()
-    assert log.count("probes run the model step by step, which takes longer: the state it hands on is not its") == 1
-
-
-class NotFiniteNow(nn.Module):
-    """Its loss is NaN in evaluation mode, where probes run, and only after the checks before the first step."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner, self.initial_state = inner, inner.initial_state
-
-    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        outputs, state = self.inner(inputs, state)
-        return outputs if self.training else outputs * torch.nan, state
+    reading = Reading()
+    phis = [
+        atbptt.probe(reading, atbptt.cross_entropy, symbols.to(kind), symbols.to(kind)).phi
+        for kind in (torch.int64, torch.int32, torch.uint8)
+    ]
+    np.testing.assert_array_equal(phis[1], phis[0])
+    np.testing.assert_array_equal(phis[2], phis[0])
+    assert atbptt.Windows(reading, atbptt.cross_entropy, symbols.byte(), symbols.byte(), atbptt.Fixed(4)).step == 0
 
 
-def test_a_nan_in_a_probe_is_reported_changes_no_K_and_the_run_goes_on(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from atbptt.training import experiment
-
-    def rotten(*arguments: Any) -> Any:
-        parts = build(*arguments)
-        return parts._replace(model=NotFiniteNow(parts.model))
-
-    monkeypatch.setattr(experiment, "build", rotten)
-    for estimator in ("bound", "measured"):
-        directory = run(settings("truncation=adaptive", "truncation.K_init=7", f"truncation.estimator={estimator}"))
-        log = Path(directory.path / "log.txt").read_text()
-        assert "probe 0 for policy says nothing, and changes nothing: its loss must be finite, and is nan in" in log
-        assert log.count(", K 7, ") == 3
-        assert "finished: 2 epochs" in log
+@pytest.mark.parametrize("steps", [4, 5, 9])
+def test_a_short_window_has_a_tau_that_fits(steps: int) -> None:
+    model, loss = made("LSTM itself")
+    inputs, targets = (part[:steps] for part in data())
+    assert atbptt.probe(model, loss, inputs, targets).phi.shape == (steps,)

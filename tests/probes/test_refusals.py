@@ -72,7 +72,8 @@ def test_a_state_of_the_wrong_shape_is_reported() -> None:
         ({"positions": 0}, r"positions \(=0\) must be greater than or equal to 1"),
         ({"positions": 9}, r"positions \(=9\) must not exceed window - tau \(=4\)"),
         ({"average": "median"}, r"average \(=median\) must be one of mean, geometric"),
-        ({"decay_fit": "lsq"}, r"decay_fit \(=lsq\) must be one of ols, max, quantile"),
+        ({"decay_fit": "olss"}, r"decay_fit \(=olss\) must be one of ols, max, quantile; did you mean ols"),
+        ({"kept_norm": "all"}, r"kept_norm \(=all\) must be one of of_mean, sum"),
         ({"resamples": -1}, r"resamples \(=-1\) must be greater than or equal to 0"),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from atbptt.probes.bias import bias_bound
+from atbptt.probes.settings import ProbeSettings
 from atbptt.training.experiment import build
 from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
 from atbptt.windows.prober import Prober
@@ -67,7 +68,7 @@ def test_positions_have_the_lags_that_the_window_holds_for_them_by_hand() -> Non
 def test_log_beta_is_minus_infinity_where_no_tail_can_be_fitted() -> None:
     made = made_measurement()
     norms = np.array([1.0, 0.5, 0.0, 0.0])[None, :, None]
-    bound = bias_bound(norms, np.cumsum(norms.ravel()), tau=2)
+    bound = bias_bound(norms, np.cumsum(norms.ravel()), ProbeSettings(4, 2, positions=1))
     logged = bias_metrics([replace(made, estimate=replace(made.estimate, bound=bound))], K=1)
     assert ("log_beta", 0, -math.inf) in logged
 
@@ -79,12 +80,12 @@ def test_positions_averaged_are_the_profile_of_the_whole_state(settings: Any, av
     task, model, *_ = build(made)
     prober = Prober(made.probe, 0)
     measurements = prober.measure(model, task.loss, task.train, "evaluation", 0, **PLAIN)
-    found = position_profiles(measurements, prober.positions, average)
+    found = position_profiles(measurements, made.probe.loss_positions, average)
     whole = lag_profiles(measurements, average)
     for replicate in (0, 1):
         for lag in range(1, 13):
             phi = found["phi"][(found["replicate"] == replicate) & (found["lag"] == lag)]
-            assert len(phi) == sum(position + 1 >= lag for position in prober.positions)
+            assert len(phi) == sum(position + 1 >= lag for position in made.probe.loss_positions)
             of_all = (whole["replicate"] == replicate) & (whole["lag"] == lag) & (whole["component"] == "all")
             expected = whole["phi"][of_all].item()
             mean = phi.mean() if average == "mean" else np.exp(np.log(phi).mean())

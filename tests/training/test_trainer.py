@@ -2,18 +2,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor, nn
 
 from atbptt.config.settings import Settings
+from atbptt.probes.bias import RelativeBias
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
+from atbptt.training import experiment
 from atbptt.training.experiment import build, run
 from atbptt.training.trainer import DivergedError, Trainer
+from atbptt.windows.prober import Prober
+from tests.helpers.measuring import made_measurement
 from tests.helpers.training import DRAWING, metrics, parameters, series
 
 Make = Callable[..., Settings]
@@ -267,3 +275,78 @@ def test_status_tells_progress_and_best(settings: Make) -> None:
     status = directory.status()
     assert (status["state"], status["epoch"], status["K"]) == ("finished", 2, 10)
     assert status["best"] == pytest.approx(min(series(directory, "valid_ppl")))
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"),
+    [
+        ("losses", "its loss must be finite, and is inf in stream 1"),
+        ("measured", "the gradient of its recurrent parameters must be finite, and not zero throughout"),
+        ("bound", "the norms of its gradients are finite, but their sum is not"),
+    ],
+)
+def test_whatever_is_not_finite_is_reported_and_the_policy_does_not_see_it(
+    what: str, problem: str, settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = made_measurement()
+    nothing = np.full(4, np.nan)
+    bad = {
+        "losses": replace(good, gradients=replace(good.gradients, losses=np.array([[1.0, np.inf]]))),
+        "measured": replace(good, estimate=replace(good.estimate, measured=RelativeBias(nothing, np.empty((0, 4))))),
+        "bound": replace(good, estimate=replace(good.estimate, bound=replace(good.estimate.bound, values=nothing))),
+    }[what]
+    assert bad.problem() == problem
+    monkeypatch.setattr(Prober, "measure", lambda *_, **__: [bad, good])
+    adaptive = ("truncation=adaptive", "truncation.delta=0.95", "truncation.K_init=7", "truncation.K_min=1")
+    made = settings(*adaptive, "probe.positions=1")  # as `made_measurement` has
+    directory = run(made)
+    log = Path(directory.path / "log.txt").read_text()
+    assert f"probe 0 for policy says nothing, and changes nothing: {problem}" in log
+    assert directory.status()["K"] == 2  # of the good one
+
+
+def test_that_a_model_is_run_step_by_step_is_reported_once(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner, self.initial_state = inner, inner.initial_state
+
+        def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+            outputs, (h, c) = self.inner(inputs, state)
+            return outputs, (h * 1, c)
+
+    def wrapped(*arguments: Any) -> Any:
+        parts = build(*arguments)
+        return parts._replace(model=Wrapped(parts.model))
+
+    monkeypatch.setattr(experiment, "build", wrapped)
+    log = Path(run(settings()).path / "log.txt").read_text()
+    assert log.count("probes run the model step by step, which takes longer: the state it hands on is not its") == 1
+
+
+class NotFiniteNow(nn.Module):
+    """Its loss is NaN in evaluation mode, where probes run, and only after the checks before the first step."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.initial_state = inner, inner.initial_state
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = self.inner(inputs, state)
+        return outputs if self.training else outputs * torch.nan, state
+
+
+def test_a_nan_in_a_probe_is_reported_changes_no_K_and_the_run_goes_on(
+    settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rotten(*arguments: Any) -> Any:
+        parts = build(*arguments)
+        return parts._replace(model=NotFiniteNow(parts.model))
+
+    monkeypatch.setattr(experiment, "build", rotten)
+    for estimator in ("bound", "measured"):
+        directory = run(settings("truncation=adaptive", "truncation.K_init=7", f"truncation.estimator={estimator}"))
+        log = Path(directory.path / "log.txt").read_text()
+        assert "probe 0 for policy says nothing, and changes nothing: its loss must be finite, and is nan in" in log
+        assert log.count(", K 7, ") == 3
+        assert "finished: 2 epochs" in log

@@ -39,7 +39,7 @@ def test_at_constant_K_a_pass_has_the_windows_of_its_scheme_and_so_has_the_next(
     assert walk(Cursor(scheme, Fixed(4), 21), 2) == expected * 2
 
 
-def test_the_policy_is_told_the_steps_of_all_passes() -> None:
+def test_the_policy_receives_the_steps_of_all_passes() -> None:
     policy = Listed([4])
     walk(Cursor("tf", policy, 10), 2)
     assert policy.asked == [(0, 10), (4, 10), (8, 10), (10, 10), (14, 10), (18, 10)]

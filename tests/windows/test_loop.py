@@ -366,7 +366,7 @@ def test_a_scheme_that_makes_no_sense_with_the_policy_is_refused(policy: Policy,
         Windows(network(), cross_entropy, *drawn(), policy, scheme=scheme)
 
 
-def test_a_stream_shorter_than_a_probe_is_told_at_once() -> None:
+def test_a_stream_shorter_than_a_probe_is_refused_at_once() -> None:
     message = r"probes \(=10\) must not exceed the stream's 9 steps: a probe reads burn_in \+ window"
     with pytest.raises(ConfigError, match=message):
         Windows(network(), cross_entropy, *drawn(9), adaptive(), probes=PROBES)
@@ -421,7 +421,7 @@ def test_a_model_that_takes_no_None_runs_from_the_state_that_is_given() -> None:
 
 
 @pytest.mark.parametrize("loss", [nn.functional.mse_loss, nn.MSELoss(reduction="none")])
-def test_a_loss_that_is_not_one_a_step_and_stream_is_told_in_the_first_window(loss: Any) -> None:
+def test_a_loss_that_is_not_one_a_step_and_stream_is_refused_in_the_first_window(loss: Any) -> None:
     inputs = torch.randn(9, 2, 3, generator=torch.Generator().manual_seed(0))
     targets = torch.zeros(9, 2, 4)
     window = next(iter(Windows(nn.GRU(3, 4), loss, inputs, targets, Fixed(4))))

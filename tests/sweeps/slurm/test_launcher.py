@@ -8,7 +8,9 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -218,19 +220,29 @@ def test_jobs_that_cannot_start_are_reported_once(make: Make, made_up: MadeUpSlu
     ]
 
 
-def soon(number: signal.Signals) -> threading.Timer:
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))
-    timer.start()
-    return timer
+@contextmanager
+def sent_while_waiting(number: signal.Signals, made_up: MadeUpSlurm) -> Iterator[None]:
+    """Within, this process gets a signal once the launcher, which has looked at the queue first, waits for its jobs."""
+
+    def asked() -> int:
+        return sum(call.startswith("squeue") for call in made_up.calls)
+
+    def send(before: int) -> None:
+        while asked() < before + 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send, args=(asked(),), daemon=True)
+    sender.start()
+    yield
+    sender.join()
 
 
 def test_ctrl_c_cancels_the_jobs_and_waits_for_their_end(make: Make, made_up: MadeUpSlurm, tmp_path: Path) -> None:
     made_up.answers("", "10_0|RUNNING|None\n10_1|PENDING|Resources\n")
     made = make(2)
-    timer = soon(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with sent_while_waiting(signal.SIGINT, made_up), pytest.raises(KeyboardInterrupt):
         launch(made, 2)
-    timer.join()
     assert made.lines[1:] == [  # type: ignore[attr-defined]
         "cancelling 2 jobs (10_0, 10_1), each with a checkpoint; once more leaves without waiting"
     ]
@@ -243,10 +255,9 @@ def test_the_end_of_the_session_leaves_the_jobs_and_the_same_command_finds_them(
 ) -> None:
     made_up.answers("", "10_0|RUNNING|None\n10_1|PENDING|Resources\n")
     made = make(2, name="first")
-    timer = soon(signal.SIGTERM)
-    with pytest.raises(LeftRunningError, match="ended by SIGTERM: the jobs stay in Slurm's queue"):
+    message = "ended by SIGTERM: the jobs stay in Slurm's queue"
+    with sent_while_waiting(signal.SIGTERM, made_up), pytest.raises(LeftRunningError, match=message):
         launch(made, 2)
-    timer.join()
     assert not [call for call in made_up.calls if call.startswith("scancel")]
     running = "10_0|COMPLETED|None\n10_1|RUNNING|None\n"
     made_up.answers(running, running, "11|COMPLETED|None\n")
@@ -267,10 +278,9 @@ def test_ctrl_c_leaves_the_jobs_that_another_launching_process_waits_for(
     launch(make(3, name="first"), 3)
     made_up.answers("10_0|RUNNING|None\n11|RUNNING|None\n")
     made = make(2, name="second", finished=0)
-    timer = soon(signal.SIGINT)
-    with locks.hold(tmp_path / "sweeps" / "first" / schema.LOCK), pytest.raises(KeyboardInterrupt):
+    held = locks.hold(tmp_path / "sweeps" / "first" / schema.LOCK)
+    with held, sent_while_waiting(signal.SIGINT, made_up), pytest.raises(KeyboardInterrupt):
         launch(made, 2)
-    timer.join()
     assert "scancel --quiet 11" in made_up.calls
 
 

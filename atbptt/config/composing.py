@@ -22,6 +22,7 @@ from hydra._internal.defaults_list import Overrides
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -40,6 +41,10 @@ PREVIEW = "preview="
 # The former name of probe.decay_fit, which has its value where it is given (conf/config.yaml).
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may lead there
+
+# Hydra copies its store with each of a hundred looks into a folder, half of the time of `--help`. There is one store,
+# and `load` hands out copies of what is in it.
+ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

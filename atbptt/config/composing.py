@@ -44,7 +44,7 @@ INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may lead there
 
 # Hydra copies its store with each of a hundred looks into a folder, half of the time of `--help`. There is one store,
 # and `load` hands out copies of what is in it.
-ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
+ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -33,26 +33,27 @@ SMALL = (
 
 
 def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  (as the other parts; runs on the CPU)
-    """The three rows."""
-    yield _answering()
+    """The rows."""
+    yield _answering("--help")
+    yield _answering("a wrong option", "lrr=1")
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
         yield _isolation(Path(folder))
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
         yield _skipping(Path(folder))
 
 
-def _answering() -> Row:
-    """What needs no torch: a wrong option, from start to exit, in turn with importing torch alone."""
+def _answering(what: str, argument: str | None = None) -> Row:
+    """What needs no torch, from start to exit, in turn with importing torch alone."""
     ours: list[float] = []
     its: list[float] = []
     for _ in range(STARTS):
-        for taken, command in ((ours, ["launch.py", "lrr=1"]), (its, ["-c", "import torch"])):
+        for taken, command in ((ours, ["launch.py", argument or what]), (its, ["-c", "import torch"])):
             call = [sys.executable, *command]
             taken.append(
                 seconds_of(lambda call=call: subprocess.run(call, cwd=ROOT, capture_output=True, check=False), CPU)  # type: ignore[misc]
             )
     return Row(
-        "launch.py answers a wrong option",
+        f"launch.py answers {what}",
         f"{STARTS} starts",
         Measured(tuple(ours)),
         "a start",

@@ -21,7 +21,7 @@ from atbptt.errors import ConfigError, described, require, show_warning
 from atbptt.probes import ProbeSettings, RelativeBias, default_tau
 from atbptt.runs import schema
 from atbptt.system import StorageError, check_writable
-from atbptt.training import TrainedError, open_trained
+from atbptt.training import StoredModelError, open_stored_model
 
 DELTAS = (0.9, 0.5, 0.1)
 WIDTH = 80  # columns
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = show_warning
             _run(options)
         sys.stdout.flush()
-    except (UsageError, TrainedError, DiagnosisError, ConfigError, StorageError) as error:
+    except (UsageError, StoredModelError, DiagnosisError, ConfigError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # nobody reads any more, as behind `| head`
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.figure is not None:
         _check_figure(options.figure)
-    trained = open_trained(options.checkpoint)
+    trained = open_stored_model(options.checkpoint)
     path = options.figure or Path(f"probe_{trained.experiment_id}.png")
     if options.draw:
         check_writable("figure", path.parent)

@@ -14,7 +14,7 @@ from atbptt.errors import described, require, require_choice
 from atbptt.probes import Measurement, ProbeSettings, RelativeBias, measure
 from atbptt.randomness import torch_generator
 from atbptt.runs.schema import INTERVAL
-from atbptt.training import Trained
+from atbptt.training import StoredModel
 
 PURPOSE = "probe for diagnosis"  # names the random streams
 
@@ -35,7 +35,7 @@ class Diagnosis:
         lengths: K(delta) for each delta asked for.
     """
 
-    trained: Trained
+    trained: StoredModel
     split: str
     settings: ProbeSettings
     measurement: Measurement
@@ -53,7 +53,9 @@ class Diagnosis:
         return self.settings.probes * self.measurement.phi
 
 
-def diagnose(trained: Trained, split: str, settings: ProbeSettings, deltas: Sequence[float], seed: int) -> Diagnosis:
+def diagnose(
+    trained: StoredModel, split: str, settings: ProbeSettings, deltas: Sequence[float], seed: int
+) -> Diagnosis:
     """Measure windows of a split, each stream's from a random start of its own.
 
     The streams of all probes are measured side by side: there is one estimate, of probes x B streams.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.statistics import ID, format_value, natural, settings
 from analysis.tables import measure_name
-from atbptt.runs import STATES, duration
+from atbptt.runs import STATES, duration_text
 from atbptt.runs.schema import FINISHED
 
 
@@ -127,7 +127,7 @@ def _measured(values: pd.Series) -> list[Cell]:
 
 
 def _times(values: pd.Series) -> list[Cell]:
-    return [Cell("") if pd.isna(value) else Cell(duration(value), float(value)) for value in values]
+    return [Cell("") if pd.isna(value) else Cell(duration_text(value), float(value)) for value in values]
 
 
 def _states(outcomes: pd.DataFrame) -> list[Cell]:

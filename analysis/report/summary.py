@@ -14,7 +14,7 @@ from analysis.report.verdict import Remark, counted, number_of_runs, remarks, ve
 from analysis.statistics import ID, format_value, labels
 from analysis.tables import measure_name
 from atbptt.monitor import Report, Sweep
-from atbptt.runs import duration
+from atbptt.runs import duration_text
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def summary(
         tuple(known),
         tuple(counted(runs).items()),
         len(runs),
-        duration(outcomes["train_seconds"].sum()) if outcomes["train_seconds"].notna().any() else "",
+        duration_text(outcomes["train_seconds"].sum()) if outcomes["train_seconds"].notna().any() else "",
         tuple(_launch(sweep) for sweep in report.sweeps),
         len(report.unplanned),
         tuple(winners(outcomes, options)),

@@ -13,7 +13,7 @@ from analysis.report.environment import Environment
 from analysis.report.leaderboard import listed
 from analysis.statistics import ID, format_value, labels
 from atbptt.monitor import Report, Run, seconds_left
-from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration
+from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 GOOD, NOTE, BAD = "good", "note", "bad"
@@ -74,7 +74,7 @@ def _of_states(report: Report) -> list[Remark]:
     ]
     if RUNNING in counts:
         lefts = [left for sweep in report.sweeps if (left := seconds_left(sweep)) is not None]
-        ahead = f", about {duration(max(lefts))} left" if lefts else ""
+        ahead = f", about {duration_text(max(lefts))} left" if lefts else ""
         found.append(Remark(NOTE, f"{counts[RUNNING]} {of} still running{ahead}", "leaderboard"))
     if WAITING in counts:
         launching = any(sweep.launching and counted(sweep.runs).get(WAITING) for sweep in report.sweeps)

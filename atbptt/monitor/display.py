@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atbptt.monitor.reading import Reader, Report, Run, Sweep
-from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration, result
+from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration_text, result_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 WATCH_SECONDS = 2.0
@@ -142,7 +142,7 @@ def headline(sweep: Sweep, console: Console) -> list[RenderableType]:
     where = Text(f"begun {begun} on {sweep.host}, process {sweep.pid} {end[sweep.launching]}", style="dim")
     left = seconds_left(sweep)
     if left is not None:
-        where.append(f"; about {duration(left)} left", style="not dim bold")
+        where.append(f"; about {duration_text(left)} left", style="not dim bold")
     return [Text(sweep.typed, style="bold"), where, _counts(sweep.runs, console)]
 
 
@@ -226,7 +226,7 @@ def running_table(runs: Sequence[Run], console: Console) -> Table:
             Text(run.label),
             f"{status.epoch or 0:.1f}{of}",
             "" if status.speed is None else _three_digits(1 / status.speed),
-            "" if status.seconds_left is None else duration(status.seconds_left),
+            "" if status.seconds_left is None else duration_text(status.seconds_left),
             "" if status.K is None else str(status.K),
             "" if status.best is None else Text(f"{named}{status.best:.4g}"),
             Text(f"{(status.host or '?').partition('.')[0]}, {status.pid or '?'}"),
@@ -248,7 +248,7 @@ def ended_table(runs: Sequence[Run], console: Console) -> Table:
     for run in runs:
         status = run.status
         style = STYLES[status.state]
-        table.add_row(Text(status.state, style=style), Text(run.label), Text(result(status)))
+        table.add_row(Text(status.state, style=style), Text(run.label), Text(result_text(status)))
     return table
 
 

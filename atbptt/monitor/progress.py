@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from atbptt.runs import STALE, STATES, WAITING, Job, RunStatus, read_run, result, schema
+from atbptt.runs import STALE, STATES, WAITING, Job, RunStatus, read_run, result_text, schema
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0  # between lines where the output is no terminal
@@ -71,7 +71,7 @@ class Watch:
             if status.state != self.shown.get(i, WAITING):
                 self.shown[i] = status.state
                 self.last_line = time.monotonic()
-                line = f"{status.state:11}  {self.jobs[i].label}  {result(status)}".rstrip()
+                line = f"{status.state:11}  {self.jobs[i].label}  {result_text(status)}".rstrip()
                 self.console.print(line, soft_wrap=True, markup=False, highlight=False)
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atbptt.runs.checkpoints import CheckpointError as CheckpointError, DamagedError as DamagedError, read as read
+    from atbptt.runs.checkpoints import (
+        CheckpointError as CheckpointError,
+        DamagedError as DamagedError,
+        read_checkpoint as read_checkpoint,
+    )
     from atbptt.runs.directory import BusyError as BusyError, RunDirectory as RunDirectory, read_status as read_status
     from atbptt.runs.provenance import Origin as Origin
     from atbptt.runs.status import (
@@ -14,10 +18,10 @@ if TYPE_CHECKING:
         UNKNOWN as UNKNOWN,
         WAITING as WAITING,
         RunStatus as RunStatus,
-        duration as duration,
+        duration_text as duration_text,
         read_run as read_run,
         reason as reason,
-        result as result,
+        result_text as result_text,
     )
     from atbptt.runs.sweep import (
         PLAN_VARIABLE as PLAN_VARIABLE,

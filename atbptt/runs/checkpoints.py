@@ -39,7 +39,7 @@ class DamagedError(RuntimeError):
     """A file that is not as it was written."""
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """What a checkpoint's file holds, on the CPU; nothing is changed.
 
     It may hold a user's own objects: read only what you trust.
@@ -74,7 +74,7 @@ def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
         if not path.exists():
             continue
         try:
-            return read(path)
+            return read_checkpoint(path)
         except DamagedError:
             damaged.append(name)
             log.warning("%s is damaged and left out", name)

@@ -124,11 +124,11 @@ def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
         return replace(status, state=STALE, why=f"killed {where}")
     silent = _silence(status)
     if silent > SILENT_SECONDS:
-        return replace(status, state=STALE, why=f"no heartbeat for {duration(silent)}")
+        return replace(status, state=STALE, why=f"no heartbeat for {duration_text(silent)}")
     return status
 
 
-def result(status: RunStatus) -> str:
+def result_text(status: RunStatus) -> str:
     """How far a run is and the best it found: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why it failed."""
     if status.why:
         return status.why
@@ -141,7 +141,7 @@ def result(status: RunStatus) -> str:
     return text
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A length of time as a person says it: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"

@@ -25,7 +25,7 @@ from rich.text import Text
 from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.monitor import STYLES, Watch
-from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration, read_run, result, schema
+from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration_text, read_run, result_text, schema
 from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
@@ -176,9 +176,7 @@ def tell_skipped(planned: Plan, console: Console) -> None:
     ahead = {id(job) for job in planned.ahead}
     finished = [job for job in planned.jobs if id(job) not in ahead]
     for job in finished if len(finished) <= LINES else ():
-        line = (
-            f"skipped      {job.label}  finished before: {result(read_run(job.directory.path))} ({job.directory.path})"
-        )
+        line = f"skipped      {job.label}  finished before: {result_text(read_run(job.directory.path))} ({job.directory.path})"
         console.print(line, soft_wrap=True)
     if len(finished) > LINES:
         console.print(f"skipped      {len(finished)} runs that were finished before")
@@ -207,7 +205,7 @@ def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console:
         console.print(line, soft_wrap=True)
     order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
     sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
-    console.print(f"{len(planned.jobs)} runs in {duration(seconds)}: {sums}", soft_wrap=True)
+    console.print(f"{len(planned.jobs)} runs in {duration_text(seconds)}: {sums}", soft_wrap=True)
     return 1 if counts[schema.INTERRUPTED] or counts[schema.FAILED] else 0
 
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     )
     from atbptt.training.experiment import build as build, build_task as build_task, run as run
     from atbptt.training.stored_model import (
-        Trained as Trained,
-        TrainedError as TrainedError,
-        open_trained as open_trained,
+        StoredModel as StoredModel,
+        StoredModelError as StoredModelError,
+        open_stored_model as open_stored_model,
     )
     from atbptt.training.trainer import Parts as Parts, Trainer as Trainer
 else:

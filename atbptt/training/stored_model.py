@@ -12,7 +12,7 @@ from torch import nn
 from atbptt.config import Settings, validated
 from atbptt.datasets import Task
 from atbptt.errors import described
-from atbptt.runs import WAITING, CheckpointError, DamagedError, read, read_run, read_status, schema
+from atbptt.runs import WAITING, CheckpointError, DamagedError, read_checkpoint, read_run, read_status, schema
 from atbptt.training.experiment import build
 from atbptt.windows import Cursor
 
@@ -20,12 +20,12 @@ NAMES = (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT)
 IN_PYTHON = "of a model that was trained elsewhere, atbptt.probe(model, loss, inputs, targets) tells the same in Python"
 
 
-class TrainedError(ValueError):
+class StoredModelError(ValueError):
     """A checkpoint that no model can be made of, in one line."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class StoredModel:
     """A run's model at its checkpoint.
 
     Attributes:
@@ -55,7 +55,7 @@ class Trained:
         return self.step / self.task.train.length
 
 
-def open_trained(path: Path) -> Trained:
+def open_stored_model(path: Path) -> StoredModel:
     """Make the model of a run as its checkpoint has it; the run may still be running.
 
     A checkpoint may hold a user's own objects, and the config names classes: open only what you trust.
@@ -64,7 +64,7 @@ def open_trained(path: Path) -> Trained:
         path: a run's directory, or a checkpoint in it.
 
     Raises:
-        TrainedError: there is no checkpoint of a run, or it cannot be read.
+        StoredModelError: there is no checkpoint of a run, or it cannot be read.
         ConfigError: the run's config breaks a rule, as where its data are not there any more.
     """
     checkpoint, saved, remarks = _read(path)
@@ -75,7 +75,7 @@ def open_trained(path: Path) -> Trained:
     if stored_id not in (None, settings.experiment_id):
         if "path" in settings.component("dataset").arguments:
             where = settings.component("dataset").arguments["path"]
-            raise TrainedError(f"dataset.path (={where}) holds other data than the run {stored_id} was trained on")
+            raise StoredModelError(f"dataset.path (={where}) holds other data than the run {stored_id} was trained on")
         remarks.append(f"{directory / schema.CONFIG} is not the config that the run {stored_id} began with")
     try:
         parts.model.load_state_dict(saved["model"])
@@ -84,9 +84,9 @@ def open_trained(path: Path) -> Trained:
         cursor.restore(saved)
     except (RuntimeError, KeyError, TypeError) as error:
         problem = f"does not fit the model of {directory / schema.CONFIG}, whose class may have changed"
-        raise TrainedError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
+        raise StoredModelError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
     state = read_run(directory).state
-    return Trained(
+    return StoredModel(
         checkpoint,
         str(stored_id or settings.experiment_id),
         None if state == WAITING else state,
@@ -107,8 +107,8 @@ def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
             return path, _content(path), []
         except DamagedError as error:
             if path.name not in NAMES or not (path.parent / schema.CONFIG).exists():
-                raise TrainedError(f"{path}: is no checkpoint of a run; {IN_PYTHON}") from error
-            raise TrainedError(f"{error}{_other(path)}") from error
+                raise StoredModelError(f"{path}: is no checkpoint of a run; {IN_PYTHON}") from error
+            raise StoredModelError(f"{error}{_other(path)}") from error
     remarks: list[str] = []
     for name in NAMES:
         if (path / name).exists():
@@ -117,25 +117,25 @@ def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
             except DamagedError as error:
                 remarks.append(f"{error} and left out")
     if remarks:
-        raise TrainedError(f"{path}: its checkpoints are damaged")
+        raise StoredModelError(f"{path}: its checkpoints are damaged")
     if (path / schema.CONFIG).exists():
-        raise TrainedError(f"{path}: the run has stored no checkpoint yet")
-    raise TrainedError(f"{path}: is no run's directory, which has a {schema.CHECKPOINT}")
+        raise StoredModelError(f"{path}: the run has stored no checkpoint yet")
+    raise StoredModelError(f"{path}: is no run's directory, which has a {schema.CHECKPOINT}")
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = read(path)
+        content = read_checkpoint(path)
     except DamagedError:
         raise
     except CheckpointError as error:
-        raise TrainedError(str(error)) from error
+        raise StoredModelError(str(error)) from error
     except OSError as error:
-        raise TrainedError(f"{path} cannot be read: {error.strerror}") from error
+        raise StoredModelError(f"{path} cannot be read: {error.strerror}") from error
     except Exception as error:  # a user's own object, whose class is gone say
-        raise TrainedError(f"{path} cannot be loaded: {described(error)[:300]}") from error
+        raise StoredModelError(f"{path} cannot be loaded: {described(error)[:300]}") from error
     if not (path.parent / schema.CONFIG).exists():
-        raise TrainedError(f"{path}: has no {schema.CONFIG} beside it, which says of what model and data it is")
+        raise StoredModelError(f"{path}: has no {schema.CONFIG} beside it, which says of what model and data it is")
     return content
 
 
@@ -149,7 +149,7 @@ def _settings(directory: Path) -> Settings:
     try:
         config = OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:  # of omegaconf, of YAML, of the file system
-        raise TrainedError(f"{path} cannot be read: {described(error)[:300]}") from error
+        raise StoredModelError(f"{path} cannot be read: {described(error)[:300]}") from error
     if not isinstance(config, dict):
-        raise TrainedError(f"{path} holds no config")
+        raise StoredModelError(f"{path} holds no config")
     return validated({str(key): value for key, value in config.items()})

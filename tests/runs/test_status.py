@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from atbptt.runs import schema, status
-from atbptt.runs.status import RunStatus, duration, read_run, result
+from atbptt.runs.status import RunStatus, duration_text, read_run, result_text
 from atbptt.system import locks
 
 WriteStatus = Callable[..., Path]
@@ -274,11 +274,11 @@ def test_a_running_run_is_read_again(write: WriteStatus, hold: Hold) -> None:
 
 def test_result_says_how_far_and_how_good() -> None:
     status = RunStatus(Path(), "running", "id", epoch=1.5, epochs=2.0, K=7, monitor="valid_ppl")
-    assert result(status) == "epoch 1.5 of 2, K 7"
-    assert result(replace(status, best=1.25, best_epoch=1.0)) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
-    assert result(replace(status, why="ValueError: no")) == "ValueError: no"
-    assert result(replace(status, epochs=None, K=None)) == "epoch 1.5"
-    assert result(RunStatus(Path(), "waiting", "id")) == ""
+    assert result_text(status) == "epoch 1.5 of 2, K 7"
+    assert result_text(replace(status, best=1.25, best_epoch=1.0)) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
+    assert result_text(replace(status, why="ValueError: no")) == "ValueError: no"
+    assert result_text(replace(status, epochs=None, K=None)) == "epoch 1.5"
+    assert result_text(RunStatus(Path(), "waiting", "id")) == ""
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_result_says_how_far_and_how_good() -> None:
     ],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert duration_text(seconds) == text
 
 
 def test_it_needs_neither_torch_nor_tables() -> None:

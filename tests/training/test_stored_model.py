@@ -12,7 +12,7 @@ from atbptt.config.settings import validated
 from atbptt.runs import checkpoints, schema
 from atbptt.system import locks
 from atbptt.training.experiment import run
-from atbptt.training.stored_model import TrainedError, open_trained
+from atbptt.training.stored_model import StoredModelError, open_stored_model
 from tests.conftest import ROOT, TINY, cross_entropy as loss
 from tests.helpers.training import train
 
@@ -36,7 +36,7 @@ def content(directory: Path) -> dict[str, tuple[bytes, int]]:
 def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, name: str) -> None:
     before = content(directory)
     with locks.hold(directory / schema.LOCK):  # as by a run that goes on
-        found = open_trained(directory / name)
+        found = open_stored_model(directory / name)
     assert content(directory) == before
     saved = torch.load(directory / schema.CHECKPOINT, weights_only=False)
     assert all(torch.equal(value, saved["model"][key]) for key, value in found.model.state_dict().items())
@@ -55,41 +55,43 @@ def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, 
 
 def test_a_link_to_a_checkpoint(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "latest.pt").symlink_to(directory / schema.CHECKPOINT)
-    assert open_trained(tmp_path / "latest.pt").checkpoint == directory / schema.CHECKPOINT
+    assert open_stored_model(tmp_path / "latest.pt").checkpoint == directory / schema.CHECKPOINT
 
 
 def test_full_backpropagation_has_the_stream_as_its_length(tmp_path: Path) -> None:
-    assert open_trained(train(tmp_path, "truncation=full", "epochs=1")).K == 60
+    assert open_stored_model(train(tmp_path, "truncation=full", "epochs=1")).K == 60
 
 
 def test_a_damaged_checkpoint_is_left_there_and_the_one_before_taken(directory: Path) -> None:
     saved = directory / schema.CHECKPOINT
     saved.write_bytes(saved.read_bytes()[:-1])
     before = content(directory)
-    found = open_trained(directory)
+    found = open_stored_model(directory)
     assert found.checkpoint == directory / schema.PREVIOUS_CHECKPOINT
     assert found.remarks == (f"{saved} is damaged and left out",)
-    with pytest.raises(TrainedError, match=r"checkpoint\.pt is damaged; checkpoint\.previous\.pt is the one before$"):
-        open_trained(saved)
+    with pytest.raises(
+        StoredModelError, match=r"checkpoint\.pt is damaged; checkpoint\.previous\.pt is the one before$"
+    ):
+        open_stored_model(saved)
     assert content(directory) == before
     (directory / schema.PREVIOUS_CHECKPOINT).write_bytes(b"")
-    with pytest.raises(TrainedError, match="its checkpoints are damaged"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match="its checkpoints are damaged"):
+        open_stored_model(directory)
 
 
 def test_what_is_no_checkpoint_of_a_run(directory: Path, tmp_path: Path) -> None:
     for mine in (tmp_path / "mine.pt", directory / "mine.pt"):
         torch.save(torch.nn.LSTM(2, 2).state_dict(), mine)
-        with pytest.raises(TrainedError, match=r"is no checkpoint of a run; .* atbptt\.probe\(model, loss, "):
-            open_trained(mine)
-    with pytest.raises(TrainedError, match=r"cannot be read: No such file or directory"):
-        open_trained(tmp_path / "nowhere")
-    with pytest.raises(TrainedError, match=r"is no run's directory, which has a checkpoint\.pt"):
-        open_trained(tmp_path)
+        with pytest.raises(StoredModelError, match=r"is no checkpoint of a run; .* atbptt\.probe\(model, loss, "):
+            open_stored_model(mine)
+    with pytest.raises(StoredModelError, match=r"cannot be read: No such file or directory"):
+        open_stored_model(tmp_path / "nowhere")
+    with pytest.raises(StoredModelError, match=r"is no run's directory, which has a checkpoint\.pt"):
+        open_stored_model(tmp_path)
     for name in (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT):
         (directory / name).unlink()
-    with pytest.raises(TrainedError, match="has stored no checkpoint yet"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match="has stored no checkpoint yet"):
+        open_stored_model(directory)
 
 
 def test_a_checkpoint_of_another_version_or_of_a_class_that_is_gone(directory: Path) -> None:
@@ -100,11 +102,11 @@ def test_a_checkpoint_of_another_version_or_of_a_class_that_is_gone(directory: P
     globals()["Gone"] = Gone
     checkpoints.save(directory, {"policy": {"state": Gone()}})
     del globals()["Gone"]
-    with pytest.raises(TrainedError, match=r"cannot be loaded: AttributeError: .*Gone"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match=r"cannot be loaded: AttributeError: .*Gone"):
+        open_stored_model(directory)
     checkpoints.save(directory, {"format": 99})
-    with pytest.raises(TrainedError, match=r"stored by another version of atbptt \(format 99, this one reads 2\)"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match=r"stored by another version of atbptt \(format 99, this one reads 2\)"):
+        open_stored_model(directory)
 
 
 def edited(directory: Path, before: str, after: str) -> None:
@@ -115,17 +117,17 @@ def edited(directory: Path, before: str, after: str) -> None:
 
 def test_a_config_that_does_not_belong_to_the_checkpoint(directory: Path) -> None:
     edited(directory, "lr: 1.0", "lr: 2.0")
-    (remark,) = open_trained(directory).remarks
+    (remark,) = open_stored_model(directory).remarks
     assert remark == f"{directory / schema.CONFIG} is not the config that the run {directory.name} began with"
     edited(directory, "hidden: 6", "hidden: 7")
-    with pytest.raises(TrainedError, match=r"does not fit the model of .*config\.yaml.*size mismatch"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match=r"does not fit the model of .*config\.yaml.*size mismatch"):
+        open_stored_model(directory)
     (directory / schema.CONFIG).write_text("a: [")
-    with pytest.raises(TrainedError, match=r"config\.yaml cannot be read: ParserError"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match=r"config\.yaml cannot be read: ParserError"):
+        open_stored_model(directory)
     (directory / schema.CONFIG).unlink()
-    with pytest.raises(TrainedError, match=r"has no config\.yaml beside it"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match=r"has no config\.yaml beside it"):
+        open_stored_model(directory)
 
 
 def test_data_that_have_changed_or_gone(tmp_path: Path) -> None:
@@ -138,10 +140,10 @@ def test_data_that_have_changed_or_gone(tmp_path: Path) -> None:
         tiny = [part for part in TINY if not part.startswith("dataset.")]
         options = [*tiny, *size, "dataset=text", f"dataset.path={data}", f"output_dir={tmp_path}", "epochs=1"]
         directory = run(validated(job_config(hydra, "config", options))).path
-    assert open_trained(directory).task.input_size == 4  # a, b, c and the end of a line
+    assert open_stored_model(directory).task.input_size == 4  # a, b, c and the end of a line
     (data / "train.txt").write_text("a b c b b\n" * 40)
-    with pytest.raises(TrainedError, match=rf"dataset\.path \(={data}\) holds other data than the run"):
-        open_trained(directory)
+    with pytest.raises(StoredModelError, match=rf"dataset\.path \(={data}\) holds other data than the run"):
+        open_stored_model(directory)
     (data / "train.txt").unlink()
     with pytest.raises(ValueError, match=r"dataset.*train\.txt"):
-        open_trained(directory)
+        open_stored_model(directory)

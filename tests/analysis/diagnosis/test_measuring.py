@@ -13,7 +13,7 @@ from analysis.diagnosis.command import draw, main
 from analysis.diagnosis.measuring import DiagnosisError, cautions, diagnose
 from atbptt.probes.settings import ProbeSettings
 from atbptt.runs import schema
-from atbptt.training.stored_model import Trained, open_trained
+from atbptt.training.stored_model import StoredModel, open_stored_model
 from atbptt.windows.prober import Prober
 from tests.conftest import ROOT
 from tests.helpers.training import train
@@ -25,8 +25,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(directory: Path) -> Trained:
-    return open_trained(directory)
+def trained(directory: Path) -> StoredModel:
+    return open_stored_model(directory)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_it_prints_and_draws_and_leaves_the_run_alone(
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     assert main([str(directory)]) == 0
     out = capsys.readouterr().out
-    K = open_trained(directory).K
+    K = open_stored_model(directory).K
     for text in (
         f"run         {directory.name} (finished)",
         "task        copy_fixed",
@@ -72,7 +72,7 @@ def test_the_same_command_draws_the_same_figure_where_it_is_asked_to(
     assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"%PDF")
 
 
-def test_the_numbers_are_those_of_the_runs_own_probes(trained: Trained) -> None:
+def test_the_numbers_are_those_of_the_runs_own_probes(trained: StoredModel) -> None:
     """Drawn as the run draws for its evaluation, the same streams give the same phi and biases."""
     settings = trained.settings.probe
     found = diagnose(trained, "train", settings, (0.9,), seed=5)
@@ -84,7 +84,7 @@ def test_the_numbers_are_those_of_the_runs_own_probes(trained: Trained) -> None:
     np.testing.assert_allclose(found.measurement.measured, own.measured, atol=1e-5)
 
 
-def test_probes_are_so_many_times_as_many_streams(trained: Trained) -> None:
+def test_probes_are_so_many_times_as_many_streams(trained: StoredModel) -> None:
     one, three = (
         diagnose(trained, "train", ProbeSettings(12, 8, 4, 2, probes), (0.9, 0.1), seed=0) for probes in (1, 3)
     )
@@ -153,7 +153,7 @@ def test_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "error: the following arguments are required: RUN\n"
 
 
-def test_a_window_too_short_to_tell(trained: Trained, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+def test_a_window_too_short_to_tell(trained: StoredModel, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
     found = diagnose(trained, "train", ProbeSettings(4, 2, 0, 1, 1, 0), (0.001,), seed=0)
     assert found.lengths[0].measured is not None
     assert found.lengths[0].measured.steps > 2
@@ -166,7 +166,7 @@ def test_a_window_too_short_to_tell(trained: Trained, capsys: pytest.CaptureFixt
     assert "at least" in captured.out
 
 
-def test_without_decay_there_is_no_bound(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_decay_there_is_no_bound(trained: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbptt.probes.bias.log_decay_rate", lambda *_: 0.1)
     found = diagnose(trained, "train", trained.settings.probe, (0.9,), seed=0)
     assert found.lengths[0].bound.steps == np.inf
@@ -174,7 +174,7 @@ def test_without_decay_there_is_no_bound(trained: Trained, monkeypatch: pytest.M
     draw(found, Path("a.png"))
 
 
-def test_a_model_without_a_signal(trained: Trained) -> None:
+def test_a_model_without_a_signal(trained: StoredModel) -> None:
     with torch.no_grad():
         for parameter in trained.model.parameters():
             parameter.zero_()
@@ -183,7 +183,7 @@ def test_a_model_without_a_signal(trained: Trained) -> None:
 
 
 def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path
+    trained: StoredModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path
 ) -> None:
     def of_own_cells(self: torch.nn.Module, inputs: torch.Tensor, state: object) -> object:
         outputs, after = type(trained.model).recur(self, inputs, state)  # type: ignore[attr-defined]

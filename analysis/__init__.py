@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.loading.frames import (
+    from analysis.loading import (
+        Results as Results,
         RunsWarning as RunsWarning,
         load as load,
         load_gradients as load_gradients,
@@ -15,21 +16,19 @@ if TYPE_CHECKING:
         load_predictions as load_predictions,
         load_status as load_status,
     )
-    from analysis.loading.results import Results as Results
-    from analysis.statistics.curves import (
+    from analysis.statistics import (
+        best_validation as best_validation,
         compare as compare,
         cumulative_best as cumulative_best,
-        mean_curve as mean_curve,
-    )
-    from analysis.statistics.pairs import paired_differences as paired_differences
-    from analysis.statistics.summary import (
-        best_validation as best_validation,
         labels as labels,
+        mean_curve as mean_curve,
+        paired_differences as paired_differences,
         policies as policies,
         settings as settings,
         summarize as summarize,
+        summarize_targets as summarize_targets,
+        time_to_target as time_to_target,
     )
-    from analysis.statistics.targets import summarize_targets as summarize_targets, time_to_target as time_to_target
     from atbptt.errors import AnalysisError as AnalysisError
 else:  # pandas takes longer to import than `python -m analysis status` takes in all
     from atbptt.lazy import exports

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.errors import ConfigError as ConfigError
-    from atbptt.models.losses import cross_entropy as cross_entropy
-    from atbptt.probes.measurement import Measurement as Measurement, probe as probe
-    from atbptt.probes.settings import ProbeSettings as ProbeSettings
+    from atbptt.models import cross_entropy as cross_entropy
+    from atbptt.probes import Measurement as Measurement, ProbeSettings as ProbeSettings, probe as probe
     from atbptt.truncation import (
         Adaptive as Adaptive,
         Fixed as Fixed,
@@ -22,9 +21,12 @@ if TYPE_CHECKING:
         Variable as Variable,
         Warmup as Warmup,
     )
-    from atbptt.windows.loop import StreamWindow as StreamWindow, Windows as Windows
-    from atbptt.windows.schemes import SCHEMES as SCHEMES
-    from atbptt.windows.streams import batchify as batchify
+    from atbptt.windows import (
+        SCHEMES as SCHEMES,
+        StreamWindow as StreamWindow,
+        Windows as Windows,
+        batchify as batchify,
+    )
 else:
     from atbptt.lazy import exports
 

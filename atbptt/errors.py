@@ -62,9 +62,7 @@ def did_you_mean(name: Any, choices: Iterable[str]) -> str:
 
 def unknown(name: str, value: str, choices: Sequence[str]) -> AnalysisError:
     """The error for a `value` that is none of the `choices`, with the nearest of them."""
-    near = difflib.get_close_matches(value, choices, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return AnalysisError(f"{name} (={value}) must be one of {', '.join(choices)}{hint}")
+    return AnalysisError(f"{name} (={value}) must be one of {listed(choices)}{did_you_mean(value, choices)}")
 
 
 def listed(names: Iterable[str]) -> str:

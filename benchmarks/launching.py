@@ -1,4 +1,4 @@
-"""What it costs that each run has a process of its own, and that finished runs are found finished."""
+"""How soon launch.py answers, what a process of its own costs a run, how soon finished runs are found finished."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  
     yield _answering("--help")
     yield _answering("a wrong option", "lrr=1")
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
-        yield _isolation(Path(folder))
+        yield _own_process(Path(folder))
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
         yield _skipping(Path(folder))
 
@@ -62,7 +62,7 @@ def _answering(what: str, argument: str | None = None) -> Row:
     )
 
 
-def _isolation(folder: Path) -> Row:
+def _own_process(folder: Path) -> Row:
     """The same small runs in turn: each in a process of its own, and in this one."""
     origin = Origin()
     ours: list[float] = []

@@ -6,6 +6,7 @@ import functools
 import json
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from torch import Tensor, nn
 
 from atbptt.config.composing import composer, job_config
 from atbptt.config.settings import Settings, validated
+from atbptt.runs import schema
+from atbptt.system import locks
 
 ROOT = Path(__file__).parents[1]
+
+Hold = Callable[[Path], object]
 
 pytest.register_assert_rewrite("tests.helpers")
 
@@ -27,18 +32,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 # What makes a run a matter of a second, for tests of everything but the result.
+TINY_STREAMS = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
+TINY_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2")
 TINY = (
-    "dataset.train_steps=60",
-    "dataset.valid_steps=30",
-    "dataset.test_steps=30",
-    "dataset.batch_size=4",
+    *TINY_STREAMS,
     "dataset.min_length=2",
     "dataset.max_length=2",
     "model.hidden=6",
-    "probe.window=12",
-    "probe.tau=8",
-    "probe.burn_in=4",
-    "probe.positions=2",
+    *TINY_PROBE,
     "epochs=2",
 )
 
@@ -64,6 +65,13 @@ def root() -> Path:
 @pytest.fixture
 def outputs(tmp_path: Path) -> Path:
     return tmp_path / "outputs"
+
+
+@pytest.fixture
+def hold() -> Iterator[Hold]:
+    """`hold(directory)` holds the lock of a run or a sweep until the test ends."""
+    with ExitStack() as held:
+        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
 
 
 @pytest.fixture(scope="session")

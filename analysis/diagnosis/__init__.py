@@ -1,4 +1,4 @@
-"""How far back the gradients of a trained model reach."""
+"""How far back the gradients of a trained model reach: `python -m analysis probe RUN`."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def draw(diagnosis: Diagnosis, path: Path) -> Path:
     """
     # Seconds to import, and a probe can do without.
     from analysis.diagnosis.figure import BiasCurve, reach
-    from analysis.figures.saving import save
+    from analysis.figures import save
 
     measurement, settings, trained = diagnosis.measurement, diagnosis.settings, diagnosis.trained
     low, high = np.nanquantile(diagnosis.norms, SPREAD, axis=0)

@@ -1,4 +1,4 @@
-"""How far back the gradients of one model reach, and what truncation loses of them."""
+"""The figure of a diagnosis: phi by lag, and what truncation loses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import COLORS, NOTE, REFERENCE, log_axis, panels, styled
+from analysis.figures import COLORS, NOTE, REFERENCE, log_axis, panels, styled
 
 SHOWN = 1e-12  # of the largest phi: below, nothing is of consequence
 ENDS = 1e-4, 1e2  # of the bias that is shown

@@ -69,7 +69,7 @@ def diagnose(
 
     Raises:
         ConfigError: the stream is too short, or what does not fit.
-        DiagnosisError: the probe told nothing.
+        DiagnosisError: the probe says nothing: something in it is not finite.
     """
     require_choice("split", split, SPLITS)
     stream = getattr(trained.task, split)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures.divergence import end_axis, highest, trained
 from analysis.figures.lines import Lines, choose_lines, draw_lines
-from analysis.figures.style import few_ticks, legend_below, measure_name, new_figure, panels, styled, whole_numbers
+from analysis.figures.style import axis_name, few_ticks, legend_below, new_figure, panels, styled, whole_numbers
 from analysis.statistics import ID, cumulative_best, validation_metrics
 
 CLOCKS = {
@@ -44,12 +44,12 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
     top, values = highest(everything, perplexity=lines.metric == "valid_ppl"), trained(everything)
     draw_lines(left, values, lines.metric, lines, top=top)
     end_axis(left, values, top)
-    left.set_ylabel(measure_name(lines.metric))
+    left.set_ylabel(axis_name(lines.metric))
 
     best = cumulative_best(values, lines.metric)
     draw_lines(middle, best, lines.metric, lines, top=top)
     end_axis(middle, best, top)
-    middle.set_ylabel(f"best {measure_name(lines.metric)}")
+    middle.set_ylabel(f"best {axis_name(lines.metric)}")
 
     lengths = _lengths(frame, lines)
     draw_lines(right, lengths, "K", lines)
@@ -88,7 +88,7 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
         axes.set_xlabel(name)
     end_axis(each[0], best, top, each[1:])
     for axes in each[::2]:
-        axes.set_ylabel(textwrap.fill(f"best {measure_name(lines.metric)}", 20))  # the panels are low
+        axes.set_ylabel(textwrap.fill(f"best {axis_name(lines.metric)}", 20))  # the panels are low
     legend_below(figure, thick_lines(each[0], lines))
     return figure
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.empty import NoDataError
 from analysis.figures.outcomes import outcomes
-from analysis.figures.style import COLOR_MAP, NOTE, WIDTH, is_decade, measure_name, new_figure, plain, styled
+from analysis.figures.style import COLOR_MAP, NOTE, WIDTH, axis_name, is_decade, new_figure, plain, styled
 from analysis.statistics import format_value, natural, options_of, settings, validation_metrics
 
 MOST_LEVELS = 12  # of an option that are written; more numbers make an axis of numbers
@@ -63,7 +63,7 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
     axes.add_collection(lines)
     _axis(axes, len(names), "")
     bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=axes, pad=0.0, aspect=30)
-    bar.set_label(f"best {measure_name(metric)}")
+    bar.set_label(f"best {axis_name(metric)}")
     if isinstance(norm, LogNorm):
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()

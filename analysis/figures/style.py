@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
-from analysis.tables import cells
+from analysis.tables import measure_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,9 +105,9 @@ def more_lines(titles: Iterable[str]) -> float:
     return LINE * max(title.count("\n") for title in titles)
 
 
-def measure_name(metric: str) -> str:
+def axis_name(metric: str) -> str:
     """A validation metric as an axis says it: `validation PPL`, `validation NLL (nats)`."""
-    return f"validation {cells.measure_name(metric)}" + (" (nats)" if metric == "valid_nll" else "")
+    return f"validation {measure_name(metric)}" + (" (nats)" if metric == "valid_nll" else "")
 
 
 def is_decade(values: pd.Series | np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.figures.empty import NoDataError
 from analysis.figures.outcomes import outcomes
-from analysis.figures.style import ACCENT, COLOR_MAP, WIDTH, is_decade, measure_name, new_figure, styled, ticks
+from analysis.figures.style import ACCENT, COLOR_MAP, WIDTH, axis_name, is_decade, new_figure, styled, ticks
 from analysis.statistics import format_value, validation_metrics
 from atbptt.errors import unknown
 
@@ -72,7 +72,7 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
     axes.set_xlabel(name)
     axes.set_ylabel("learning rate")
     axes.grid(visible=False)
-    bar = figure.colorbar(mesh, ax=axes, label=f"best {measure_name(metric)}", pad=0.02)
+    bar = figure.colorbar(mesh, ax=axes, label=f"best {axis_name(metric)}", pad=0.02)
     if isinstance(norm, LogNorm):
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from analysis.loading.compacted import COMPACT, FILES, METRIC, RUNS, STATUSES, Compacted, Stamp, stamp_of
 from analysis.loading.finding import Paths, Place, Runs, as_paths, places_below, rows_of, with_options
-from analysis.loading.reading import UNREADABLE, coded, reason
+from analysis.loading.reading import UNREADABLE, coded
 from analysis.loading.rows import ID, Rows, gather
 from analysis.loading.states import run_status
 from atbptt.errors import AnalysisError
+from atbptt.runs import reason
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA
 from atbptt.system import replacing
 

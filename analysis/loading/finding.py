@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from analysis.loading.compacted import COMPACT, Compacted
 from analysis.loading.options import Options, Where, asked_for, read_options
-from analysis.loading.reading import FILES, UNREADABLE, read_rows, read_table, reason
+from analysis.loading.reading import FILES, UNREADABLE, read_rows, read_table
 from analysis.loading.rows import ID, Choice, Rows, gather
 from atbptt.errors import AnalysisError
+from atbptt.runs import reason
 from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS, STATUS
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]

@@ -27,20 +27,6 @@ from atbptt.runs.schema import (
     RUNNING,
 )
 
-__all__ = [
-    "ID",
-    "Paths",
-    "RunsWarning",
-    "Where",
-    "load",
-    "load_gradients",
-    "load_metrics",
-    "load_options",
-    "load_positions",
-    "load_predictions",
-    "load_status",
-]
-
 Names = str | Iterable[str]  # names and patterns
 # Of a run's status, by column.
 PROGRESS = {
@@ -97,7 +83,7 @@ def load(path: Paths, metrics: Names | None = None, where: Where | None = None) 
     problems: list[str] = []
     runs = find_runs(path, problems, where)
     rows = _read(runs, METRICS, METRICS_SCHEMA, problems, "metric", metrics)
-    _tell(problems)
+    _warn(problems)
     with ThreadPoolExecutor(1) as aside:  # both mostly wait for memory
         spread = aside.submit(runs.options.by_row, rows.runs, rows.counts)
         columns = to_columns(rows, runs.ids, METRICS_SCHEMA)
@@ -117,7 +103,7 @@ def load_options(path: Paths, where: Where | None = None) -> pd.DataFrame:
     """
     problems: list[str] = []
     runs = find_runs(path, problems, where)
-    _tell(problems)
+    _warn(problems)
     return runs.options.by_run()
 
 
@@ -176,7 +162,7 @@ def load_status(path: Paths) -> pd.DataFrame:
     for status in statuses:
         if status.state == UNKNOWN:
             problems.append(f"{status.directory}/{status.why}; state unknown")
-    _tell(problems)
+    _warn(problems)
     return status_frame(runs.ids, statuses)
 
 
@@ -199,7 +185,7 @@ def _load(
     problems: list[str] = []
     runs = find_runs(path, problems, where)
     rows = _read(runs, file, schema, problems, what, names)
-    _tell(problems, 4)
+    _warn(problems, 4)
     return pd.DataFrame(to_columns(rows, runs.ids, schema), copy=False)
 
 
@@ -214,6 +200,6 @@ def _read(
     return rows
 
 
-def _tell(problems: list[str], stacklevel: int = 3) -> None:
+def _warn(problems: list[str], stacklevel: int = 3) -> None:
     if problems:
         warnings.warn(RunsWarning(problems), stacklevel=stacklevel)  # of the line that called load, load_options, ...

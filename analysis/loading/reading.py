@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.loading.rows import ID, Choice, Rows, decoded, narrowed, to_rows
+from atbptt.runs import reason
 from atbptt.runs.schema import OPTIONS
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
@@ -101,15 +102,6 @@ def coded(schema: pa.Schema) -> pa.Schema:
     """The schema with dictionaries in the place of texts."""
     texts = _texts(schema)
     return pa.schema([pa.field(kind.name, CODED) if kind.name in texts else kind for kind in schema])
-
-
-def reason(error: BaseException) -> str:
-    """Why something could not be read, in one line."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _together(paths: Sequence[str], ids: Sequence[str], schema: pa.Schema) -> tuple[pa.Table, np.ndarray] | None:

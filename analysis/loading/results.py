@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.loading.frames import (
-    ID,
     RunsWarning,
     load,
     load_gradients,
@@ -20,6 +19,7 @@ from analysis.loading.frames import (
     load_predictions,
     load_status,
 )
+from analysis.loading.rows import ID
 
 
 class Results:

@@ -13,8 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from atbptt.errors import unknown
-
-ID = "experiment_id"
+from atbptt.runs.schema import ID as ID
 
 Choice = Mapping[str, Iterable[str] | str | None]  # column of text -> names and patterns of the rows wanted; None: all
 

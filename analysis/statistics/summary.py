@@ -11,9 +11,8 @@ import pandas as pd
 
 from analysis.statistics.uncertainty import estimates
 from atbptt.errors import AnalysisError, unknown
-from atbptt.runs.schema import METRICS_SCHEMA
+from atbptt.runs.schema import ID as ID, METRICS_SCHEMA
 
-ID = "experiment_id"
 # Always in the label, even if all runs share it.
 KEY_OF_POLICY = {
     "fixed": "K",

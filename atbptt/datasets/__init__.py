@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from atbptt.datasets.arrays import Arrays as Arrays
     from atbptt.datasets.copy import Copy as Copy
-    from atbptt.datasets.events import Events as Events, EventStream as EventStream
+    from atbptt.datasets.events import Events as Events
     from atbptt.datasets.linear import Linear as Linear
     from atbptt.datasets.repeat import Repeat as Repeat
     from atbptt.datasets.task import SPLITS as SPLITS, Predicting as Predicting, SymbolTask as SymbolTask, Task as Task

@@ -118,22 +118,22 @@ def fetch(name: str, to: Path, local: Path | None = None, console: Console | Non
     console = console or Console()
     problems = []
     with _progress_bar(console) as progress:
-        tell = functools.partial(_tell, progress.console, max(len(str(item.path)) for item in items))
+        say = functools.partial(_print_state, progress.console, max(len(str(item.path)) for item in items))
         take = functools.partial(_copy, local) if local is not None else Downloads(progress).download
         for item in items:
             try:
-                tell(item, _place(item, take, tell), decimal(item.path.stat().st_size))
+                say(item, _place(item, take, say), decimal(item.path.stat().st_size))
                 with contextlib.suppress(OSError):  # the folder may be read-only
                     item.part.unlink()  # of a download before the file came by another way
             except (UnavailableError, OSError) as error:
                 reason = str(error) if isinstance(error, UnavailableError) else described(error)
-                tell(item, "failed", reason)
+                say(item, "failed", reason)
                 problems.append((item, reason))
     if problems:
         raise FetchError(problems, len(items))
 
 
-def _tell(console: Console, width: int, item: Item, state: str, what: str) -> None:
+def _print_state(console: Console, width: int, item: Item, state: str, what: str) -> None:
     line = Text.assemble((f"{state:7}", STYLES[state]), f"  {item.path!s:{width}}  {what}")
     console.print(line, soft_wrap=True)
 
@@ -167,11 +167,11 @@ def verify(path: Path, checksum: str) -> None:
         raise ChecksumError(f"holds {found}, expected {checksum}")
 
 
-def _place(item: Item, take: Callable[[Item], str], tell: Callable[[Item, str, str], None]) -> str:
+def _place(item: Item, take: Callable[[Item], str], say: Callable[[Item, str, str], None]) -> str:
     """Take the file unless it is there; returns what was done."""
     if not os.path.lexists(item.path):
         item.path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(item.path.parent, lambda: tell(item, "waiting", "another process is fetching here")):
+        with _lock(item.path.parent, lambda: say(item, "waiting", "another process is fetching here")):
             if not os.path.lexists(item.path):  # the other process may have been at it
                 return take(item)
     try:
@@ -225,7 +225,7 @@ class Downloads:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.unreachable: dict[str, str] = {}  # the reason by host: not every file waits for the same silence
-        pooch.get_logger().setLevel(logging.WARNING)  # `tell` tells
+        pooch.get_logger().setLevel(logging.WARNING)  # its lines are ours
 
     def download(self, item: Item) -> str:
         """Download the file to its final path."""

@@ -1,4 +1,4 @@
-"""Probes: how much gradient reaches how far back in a window, and how much of it truncation loses."""
+"""One probe: `probe` and `measure` take the gradients of a window, and a `Measurement` is what they say."""
 
 from __future__ import annotations
 

@@ -162,15 +162,15 @@ class RunDirectory:
         self.tables.append(schema.METRICS, pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA))
 
     def add_gradients(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """Append the lag profiles of one evaluation (see `probes.lag_profiles`) and store all, NaN as null."""
+        """Append the lag profiles of one evaluation (see `probe_metrics.lag_profiles`) and store all, NaN as null."""
         self.tables.append(schema.GRADIENTS, self._rows(schema.GRADIENTS, profiles, step, epoch))
 
     def add_positions(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """The same of the lag profiles by loss position (see `probes.position_profiles`)."""
+        """The same of the lag profiles by loss position (see `probe_metrics.position_profiles`)."""
         self.tables.append(schema.POSITIONS, self._rows(schema.POSITIONS, profiles, step, epoch))
 
     def replace_predictions(self, predictions: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """Store predictions (see `predictions.predict`) in the place of those before; nothing where there are none."""
+        """Store predictions (see `evaluation.predict`) in the place of those before; nothing where there are none."""
         if predictions:
             self.tables.replace(schema.PREDICTIONS, self._rows(schema.PREDICTIONS, predictions, step, epoch))
 

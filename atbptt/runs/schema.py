@@ -1,4 +1,4 @@
-"""What a run directory holds: file names, Arrow schemas, metric names. `analysis` imports this, `status`, `locks`.
+"""What a run directory holds: file names, Arrow schemas, metric names.
 
 A run directory is `outputs/<experiment>/<experiment_id>/`; see docs/runs.md for each file and metric.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+ID = "experiment_id"  # the column that joins all tables
 OPTIONS = "options.parquet"  # one row: every option, flattened with dots
 METRICS = "metrics.parquet"  # long: a row per evaluation and metric
 GRADIENTS = "gradients.parquet"  # long: a row per evaluation, component and lag

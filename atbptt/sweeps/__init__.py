@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atbptt.runs import Job as Job
     from atbptt.sweeps.command import leave as leave, main as main
     from atbptt.sweeps.launching import job as job
     from atbptt.sweeps.planning import compose as compose, plan as plan

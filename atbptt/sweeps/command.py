@@ -39,7 +39,7 @@ TO_COME = {
     WAITING: "new",
     UNKNOWN: "new",
     schema.RUNNING: "running elsewhere",
-    schema.FAILED: "failed, to be tried again",
+    schema.FAILED: "failed, to be retried",
     STALE: "killed, to be continued",
     schema.INTERRUPTED: "interrupted, to be continued",
     schema.FINISHED: "finished, to be extended",
@@ -76,11 +76,11 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         if planned.preview:
             preview(planned, console)
             return 0
-        tell_skipped(planned, console)
+        print_skipped(planned, console)
         outcomes = run(planned, console) if planned.ahead else {}
         return report(planned, outcomes, time.monotonic() - began, console, errors)
     except KeyboardInterrupt:
-        tell_error("interrupted: the same command continues from the last checkpoints", errors)
+        print_error("interrupted: the same command continues from the last checkpoints", errors)
         return 130
     except LeftRunningError as left:
         console.print(str(left), soft_wrap=True)
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         known = isinstance(error, ConfigError | StorageError)
-        tell_error(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}", errors)
+        print_error(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}", errors)
         return 1
 
 
@@ -171,13 +171,13 @@ def preview(planned: Plan, console: Console) -> None:
     console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {sums}", soft_wrap=True)
 
 
-def tell_skipped(planned: Plan, console: Console) -> None:
+def print_skipped(planned: Plan, console: Console) -> None:
     """A line for each run that is finished already, or one for many."""
     ahead = {id(job) for job in planned.ahead}
     finished = [job for job in planned.jobs if id(job) not in ahead]
     for job in finished if len(finished) <= LINES else ():
-        line = f"skipped      {job.label}  finished before: {result_text(read_run(job.directory.path))} ({job.directory.path})"
-        console.print(line, soft_wrap=True)
+        found = result_text(read_run(job.directory.path))
+        console.print(f"skipped      {job.label}  finished before: {found} ({job.directory.path})", soft_wrap=True)
     if len(finished) > LINES:
         console.print(f"skipped      {len(finished)} runs that were finished before")
 
@@ -196,7 +196,7 @@ def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console:
         else:
             state, reason = ended(status, outcomes.get(number))
             counts[state] += 1
-            tell_error(f"{state:11}  {job.label}: {reason} ({job.directory.path})", errors)
+            print_error(f"{state:11}  {job.label}: {reason} ({job.directory.path})", errors)
     folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
     for folder in folders:
         console.print(f"runs in {folder}/, see: python -m analysis table {shlex.quote(folder)}", soft_wrap=True)
@@ -218,6 +218,6 @@ def ended(status: RunStatus, outcome: Outcome | None) -> tuple[str, str]:
     return schema.FAILED, "; ".join(reason for reason in reasons if reason) or "never started"
 
 
-def tell_error(line: str, errors: Console) -> None:
+def print_error(line: str, errors: Console) -> None:
     """A line on stderr, as it is."""
     errors.print(line, style="red", soft_wrap=True)

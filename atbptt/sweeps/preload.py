@@ -1,4 +1,4 @@
-"""Imported by the process that runs are forked from (see `isolation`), and by no other.
+"""Imported by the process that runs are forked from (see `process`), and by no other.
 
 It imports once what every run needs, and computes nothing: a thread or a GPU's context would not survive the fork. For
 the same reason a user's own module must not use the GPU while it is imported.

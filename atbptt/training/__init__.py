@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atbptt.config import build_policy as build_policy
-    from atbptt.system import available_cores as available_cores
     from atbptt.training.devices import (
         check_device as check_device,
         configure_torch as configure_torch,

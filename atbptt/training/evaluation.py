@@ -18,6 +18,10 @@ from atbptt.models import evaluating, halves, steps_at_once
 from atbptt.windows import Stream
 
 CHUNK = 500  # steps that a call runs over: bounds memory, and does not change the result
+# What is stored of predictions: of the first streams, more than a figure shows, the first steps, several of what a task
+# repeats, in a file of a few kB.
+STREAMS = 4
+STEPS = 200
 
 
 def evaluate(
@@ -28,7 +32,7 @@ def evaluate(
     Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
 
     Arguments:
-        model: see `atbptt.models.networks`.
+        model: see `atbptt.models.Recurrent`.
         task: the split's, for its loss and metrics.
         split: (T, B) inputs and targets.
         pause: called every `CHUNK` steps or sooner; what it raises ends the evaluation.
@@ -64,10 +68,6 @@ def outputs_of(
         features, state = parts.recur(inputs, state)
         for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):
             yield parts.decode(part), its_targets
-
-
-STREAMS = 4  # the first ones: more than a figure shows
-STEPS = 200  # from its start: several of what a task repeats, in a file of a few kB
 
 
 def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:

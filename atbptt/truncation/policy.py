@@ -88,11 +88,10 @@ class Policy(ABC):
         return  # none does by default
 
     def adjoint_factors(self, steps: int) -> Sequence[float] | None:
-        """By what the gradient with respect to the state is multiplied on its way back through a window.
+        """Factors that multiply the gradient with respect to the state on its way back through a window.
 
-        From each step of the window to the step before: `steps - 1` numbers, the first for the way from the second
-        step to the first. None leaves the gradient as it is. For scheme `tf` only, whose windows are what lies between
-        two cuts.
+        There are `steps - 1`, the first between the second step and the first. None leaves the gradient as it is. For
+        scheme `tf` only, whose windows are what lies between two cuts.
         """
         return None
 
@@ -115,9 +114,15 @@ class _Completed(Policy):
     def __init__(self, given: Any) -> None:
         self.given = given
         self.probes = _reads_second_argument(given.update)
-        for name in ("base", "probes", "estimator", "confidence", "check_scheme", "adjoint_factors"):
+        for name in ("probes", "estimator", "confidence", "check_scheme", "adjoint_factors"):
             if hasattr(given, name):
                 setattr(self, name, getattr(given, name))
+
+    @property
+    def base(self) -> float | None:  # type: ignore[override]
+        """At present: an update, or going back to a checkpoint, may change it."""
+        base: float | None = getattr(self.given, "base", None)
+        return base
 
     @property
     def K(self) -> int:  # noqa: N802  (the field's name for a length)

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
         SCHEMES as SCHEMES,
         Window as Window,
         check_scheme as check_scheme,
-        full_losses as full_losses,
         windows as windows,
     )
     from atbptt.windows.streams import Stream as Stream, batchify as batchify
-    from atbptt.windows.update import step as step, window_loss as window_loss
+    from atbptt.windows.update import step as step
 else:
     from atbptt.lazy import exports
 

@@ -21,7 +21,7 @@ class Cursor:
 
     Attributes:
         epochs_done: passes finished.
-        start, position: within the pass, see `windows.cut`.
+        start, position: within the pass, see `schemes.cut`.
         state: at `start`, detached; None at the start of a pass.
     """
 

@@ -1,4 +1,4 @@
-"""Windows for a training loop: a stream cut by a scheme, sized by a policy, its state handed over."""
+"""The loop: `Windows` walks over a stream, and each `StreamWindow` of it is one update."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class StreamWindow:
         objective, self._mean_loss, handed_over = window_loss(
             windows.halves, windows.loss, windows.stream, self.steps, self._state, steps_at_once, self._factors
         )
-        windows.handed_over(self, handed_over)
+        windows._hand_over(self, handed_over)
         return objective
 
 
@@ -140,7 +140,7 @@ class Windows:
         prober: Prober,
         seed: Seed,
     ) -> Windows:
-        """Windows over a data set's stream, from a zero state, for parts that were checked together already.
+        """Windows for a Trainer: over a data set's stream, from a zero state, of parts that were checked together.
 
         Arguments:
             stream, model, loss, policy, scheme: see `Windows`.
@@ -212,7 +212,7 @@ class Windows:
         self._seed("dropout", self.step)
         return StreamWindow(self, steps, state)
 
-    def handed_over(self, window: StreamWindow, state: State) -> None:
+    def _hand_over(self, window: StreamWindow, state: State) -> None:
         """Go on behind a window whose forward pass is done; nothing if that was done before."""
         if self._current is window:
             self._current = None
@@ -254,7 +254,7 @@ class Windows:
         self.restore(saved)
 
     def saved(self) -> dict[str, Any]:
-        """What `state_dict` has, but for what it was made for."""
+        """What `state_dict` has, but for what it was made for: a run's checkpoint says that already."""
         return {
             **self.cursor.saved(),
             "probe_steps": self.probe_steps,

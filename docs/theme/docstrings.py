@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import griffe
 
-import atbptt
-
 SEVERAL = re.compile(r"(?P<indent> +)(?P<names>\w+(, \w+)+): (?P<rest>.*)")
 SECTION = re.compile(r" *(Arguments|Attributes):$")
 NAME = re.compile(r"`(?:atbptt\.(?:models\.)?)?([A-Z]\w+|batchify)`")
-MODULES = {  # of what docs/reference.md has besides the library's names
-    "BiasEstimate": "bias",
-    "Bound": "bias",
-    "LagGradients": "lags",
-    "ParameterGradients": "measured",
-    "Recurrent": "models",
-    "RelativeBias": "bias",
-    "Window": "windows",
-}
+REFERENCE = Path(__file__).parents[1] / "reference.md"
+ENTRIES = {path.rpartition(".")[2]: path for path in re.findall(r"^::: (\S+)$", REFERENCE.read_text(), re.MULTILINE)}
 
 
 class Docstrings(griffe.Extension):
@@ -35,9 +27,7 @@ class Docstrings(griffe.Extension):
 def linked(found: re.Match[str]) -> str:
     """A link to the name's entry, if docs/reference.md has it."""
     name = found[1]
-    if name in MODULES:
-        return f"[`{name}`][atbptt.{MODULES[name]}.{name}]"
-    return f"[`{name}`][atbptt.{name}]" if name in atbptt.__all__ else found[0]
+    return f"[`{name}`][{ENTRIES[name]}]" if name in ENTRIES else found[0]
 
 
 def split(docstring: str) -> str:

@@ -76,7 +76,7 @@ def test_bad_input_is_one_line_and_exit_code_1(
 
 def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "--metric", "ppl", str(sweep)]) == 1
-    assert capsys.readouterr().err == "error: metric (=ppl) must be one of valid_ppl\n"
+    assert capsys.readouterr().err == "error: metric (=ppl) must be one of valid_ppl; did you mean valid_ppl?\n"
     assert main(["table", "--metric", "valid_pl", str(sweep)]) == 1
     assert "did you mean valid_ppl?" in capsys.readouterr().err
 

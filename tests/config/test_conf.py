@@ -15,13 +15,12 @@ from atbptt.config.settings import Settings, flattened
 from atbptt.models.states import tensors
 from atbptt.training.experiment import build
 from atbptt.truncation.full import BEYOND_ANY_STREAM
+from tests.conftest import TINY_PROBE, TINY_STREAMS
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "experiment", "size", "arm")
 OPTIONS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option in options]
-SMALL = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
-SMALL_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2", "probe.fit_from=null")
 LEAF = re.compile(r"^ *(?P<key>[\w]+): +(?P<value>[^#\s].*)$")
 FILES = ("arrays", "text", "ptb", "wikitext2", "events", "book_order")  # data sets that are read from files
 
@@ -103,7 +102,8 @@ def test_every_option_of_every_group_composes_and_passes_the_checks(
 def test_every_target_can_be_built_and_steps(compose: Callable[..., Settings], group: str, option: str) -> None:
     data = option if group == "dataset" else "events" if option == "point_process" else "copy_fixed"
     size = [f"dataset={data}"] if group != "dataset" else []
-    size += [*SMALL_PROBE, "model.hidden=6", "scheme=tf", *(SMALL if data not in FILES else ())]
+    size += [*TINY_PROBE, "probe.fit_from=null", "model.hidden=6", "scheme=tf"]
+    size += TINY_STREAMS if data not in FILES else ()
     task, model, policy, optimizer = build(compose(group, option, *size))
     batch = task.train.batch
     inputs, targets = task.train.read(0, 5)

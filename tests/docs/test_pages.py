@@ -17,6 +17,7 @@ from atbptt.runs import schema
 from atbptt.training.experiment import run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.windows.schemes import SCHEMES, check_scheme
+from tests.conftest import TINY_PROBE, TINY_STREAMS
 
 ROOT = Path(__file__).parents[2]
 POLICIES, METRICS = ROOT / "docs" / "policies", ROOT / "docs" / "metrics"
@@ -31,8 +32,6 @@ POLICY: dict[str, Callable[[], Policy]] = {
     "full": Full,
     "full, with `window`": lambda: Full(window=50),
 }
-PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2", "epochs=1", "model.hidden=6")
-SIZES = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
 
 
 def pages(folder: Path) -> list[str]:
@@ -138,8 +137,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         (folder / f"event-{split}.txt").write_text("1 2 1 1 2 2 1 2\n" * 40)
         (folder / f"time-{split}.txt").write_text("0 0.1 0.3 0.4 0.4 1 1.5 2\n" * 40)
     runs = (
-        ("truncation=adaptive", *SIZES),
-        ("dataset=linear", *SIZES),
+        ("truncation=adaptive", *TINY_STREAMS),
+        ("dataset=linear", *TINY_STREAMS),
         (
             "dataset=events",
             "model=point_process",
@@ -150,7 +149,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     )
     names = set()
     for overrides in runs:
-        directory = run(composed(*PROBE, *overrides, f"output_dir={folder}/outputs"))
+        directory = run(composed(*TINY_PROBE, "epochs=1", "model.hidden=6", *overrides, f"output_dir={folder}/outputs"))
         names |= set(pq.read_table(directory.path / schema.METRICS)["metric"].to_pylist())
     return names
 

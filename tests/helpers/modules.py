@@ -1,12 +1,15 @@
-"""Modules as users of the library write them, with a loss and streams to probe them on."""
+"""Modules as users of the library write them, a loss and streams to probe them on, and what is said of those unfit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
+
+import atbptt
 
 B, D, H, STEPS, BURN_IN, TAU = 3, 4, 5, 14, 2, 6
 
@@ -148,3 +151,14 @@ def made(name: str) -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
     model, loss = MODELS[name]()
     return model.double(), loss
+
+
+def message_of(model: Any, loss: Any = squared_error, inputs: Any = None, targets: Any = None, **options: Any) -> str:
+    """That of the error of `atbptt.probe`, which must be one that is meant for users."""
+    model = model.double() if isinstance(model, nn.Module) else model
+    with pytest.raises(atbptt.ConfigError) as error:
+        atbptt.probe(
+            model, loss, data()[0] if inputs is None else inputs, data()[1] if targets is None else targets, **options
+        )
+    assert "\n" not in str(error.value)
+    return str(error.value)

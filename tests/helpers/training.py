@@ -16,11 +16,10 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import run
 from atbptt.training.trainer import Trainer
 from tests.conftest import ROOT, TINY
+from tests.helpers.comparing import TIMED_METRICS, TIMES
 
 ADAPTIVE = ("truncation=adaptive", "truncation.update_every=0.4", "model.dropout=0.3", "optimizer=momentum")
 DRAWING = ("variable", "truncation.base=6"), ("randomized", "truncation.length=6")  # policies that draw K
-TIMES = {"train_seconds"}
-TIMED_METRICS = {"steps_per_second"}
 
 
 def metrics(directory: RunDirectory) -> pd.DataFrame:

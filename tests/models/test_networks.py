@@ -9,24 +9,14 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.models.networks import CELLS, PointProcessNetwork, RecurrentNetwork
-from atbptt.models.recurrent import halves
 from atbptt.models.states import tensors
+from tests.helpers.networks import B, H, V, events, network, point_process, symbols
 
-V, H, B = 5, 7, 3
 VARIANTS = [
     {"cell": cell, "layers": layers, "embedding": embedding}
     for cell in CELLS
     for layers, embedding in ((1, None), (2, None), (3, 4))
 ]
-
-
-def network(init: int = 0, **options: Any) -> RecurrentNetwork:
-    torch.manual_seed(init)
-    return RecurrentNetwork(V, V, **{"hidden": H, **options})
-
-
-def symbols(steps: int) -> Tensor:
-    return torch.randint(V, (steps, B), generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -195,17 +185,6 @@ def test_a_tied_decoder_needs_as_many_inputs_as_outputs() -> None:
         RecurrentNetwork(4, 5, hidden=3, embedding=3, tied=True)
 
 
-def events(steps: int, types: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    event = nn.functional.one_hot(torch.randint(types, (steps, B), generator=generator), types)
-    return torch.cat([event, torch.rand(steps, B, 2, generator=generator)], dim=-1)
-
-
-def point_process(init: int = 0, types: int = 3, **options: Any) -> PointProcessNetwork:
-    torch.manual_seed(init)
-    return PointProcessNetwork(types + 2, types + 2, **{"hidden": H, "embedding": 4, **options})
-
-
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_point_process_network_has_logits_a_log_rate_and_one_growth(cell: str) -> None:
     model = point_process(cell=cell)
@@ -244,47 +223,3 @@ def test_a_point_process_network_refuses_what_is_no_event_data(sizes: tuple[int,
         PointProcessNetwork(*sizes)
     with pytest.raises(ConfigError, match=rule):
         point_process()(symbols(3), point_process().initial_state(B))
-
-
-@pytest.mark.parametrize("model", [network(layers=2, embedding=4, dropout=0.3), point_process(dropout=0.3)])
-def test_the_halves_make_what_the_whole_does(model: nn.Module) -> None:
-    found = halves(model.eval())
-    inputs = events(6) if isinstance(model, PointProcessNetwork) else symbols(6)
-    whole, after = model(inputs, model.initial_state(B))  # type: ignore[operator]
-    features, state = found.recur(inputs, model.initial_state(B))  # type: ignore[operator]
-    assert features.shape == (6, B, H)
-    assert torch.equal(found.decode(features), whole)
-    assert all(torch.equal(a, b) for a, b in zip(tensors(state), tensors(after), strict=True))
-
-
-def test_a_model_without_halves_is_its_own() -> None:
-    model = nn.Linear(2, 2)
-    found = halves(model)
-    assert found.whole
-    assert found.recur is model
-    assert found.decode(symbols(2)).tolist() == symbols(2).tolist()
-
-
-class Louder(RecurrentNetwork):
-    """Does more in its forward pass than its parents' halves."""
-
-    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        outputs, state = super().forward(inputs, state)
-        return 2 * outputs, state
-
-
-class Narrower(RecurrentNetwork):
-    """Does it in a half, which the forward pass of its parent calls."""
-
-    def decode(self, features: Tensor) -> Tensor:
-        return super().decode(features) / 2
-
-
-def test_a_forward_pass_of_ones_own_is_not_passed_over() -> None:
-    louder, narrower = Louder(V, V, hidden=H), Narrower(V, V, hidden=H)
-    assert halves(louder).whole
-    found = halves(narrower)
-    assert not found.whole
-    inputs, state = symbols(4), narrower.initial_state(B)
-    assert torch.equal(found.decode(found.recur(inputs, state)[0]), narrower(inputs, state)[0])
-    assert found.recur.__func__ is RecurrentNetwork.recur  # type: ignore[attr-defined]

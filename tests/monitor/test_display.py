@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from atbptt.monitor import display as status
+from atbptt.monitor import display
 from atbptt.monitor.display import blocks, print_status, seconds_left, watch_status
 from atbptt.monitor.reading import Report, Run, Sweep
 from atbptt.runs import schema
 from atbptt.runs.status import RunStatus
-from atbptt.system import locks
+from tests.conftest import Hold
 from tests.helpers.made import COMMAND, write_plan, write_status
 
-Hold = Callable[[Path], object]
 LONG = "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"
-
-
-@pytest.fixture
-def hold() -> Iterator[Hold]:
-    """`hold(directory)` holds the lock of a run or a sweep until the test ends."""
-    with ExitStack() as held:
-        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
 
 
 @pytest.fixture(autouse=True)
@@ -240,7 +231,7 @@ def test_watching_without_a_terminal_prints_a_block_for_each_change(
 def test_progress_alone_is_printed_from_time_to_time(
     outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "BLOCK_SECONDS", 3 * status.WATCH_SECONDS)
+    monkeypatch.setattr(display, "BLOCK_SECONDS", 3 * display.WATCH_SECONDS)
     first, second = watched.values()
 
     def end() -> None:
@@ -264,7 +255,7 @@ def test_watching_ends_with_ctrl_c(outputs: Path, watched: dict[str, Path], caps
 
 def test_a_terminal_is_refreshed(outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)
-    monkeypatch.setattr(status, "_console", lambda: terminal)
+    monkeypatch.setattr(display, "_console", lambda: terminal)
     first, second = watched.values()
 
     def end() -> None:

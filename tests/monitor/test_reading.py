@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,17 +9,8 @@ import pytest
 from atbptt.errors import AnalysisError
 from atbptt.monitor.reading import Reader, Report, Sweep
 from atbptt.runs import schema
-from atbptt.system import locks
+from tests.conftest import Hold
 from tests.helpers.made import COMMAND, write_plan, write_status
-
-Hold = Callable[[Path], object]
-
-
-@pytest.fixture
-def hold() -> Iterator[Hold]:
-    """`hold(directory)` holds the lock of a run or a sweep until the test ends."""
-    with ExitStack() as held:
-        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.probes.gradients import lag_gradients
+from tests.helpers.modules import D, Decoded, H, message_of
 from tests.helpers.probing import force_autograd, network, symbols
 
 
@@ -98,3 +99,13 @@ def test_steps_by_autograd_use_torchs_own_layers_and_put_the_library_back(
     lag_gradients(model, loss, *symbols(5), [3], burn_in=1)
     assert within == [before] + [False] * 4
     assert torch.backends.mkldnn.enabled == before
+
+
+class Detaching(Decoded):
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        return super().forward(inputs, None if state is None else tuple(part.detach() for part in state))
+
+
+def test_a_model_that_detaches_its_state_is_reported() -> None:
+    message = message_of(Detaching(nn.LSTM(D, H)), lambda outputs, _: outputs.sum(-1))
+    assert message == "model (=Detaching) must make outputs that depend on its state, which it must not detach"

@@ -190,3 +190,30 @@ def test_a_short_window_has_a_tau_that_fits(steps: int) -> None:
     model, loss = made("LSTM itself")
     inputs, targets = (part[:steps] for part in data())
     assert atbptt.probe(model, loss, inputs, targets).phi.shape == (steps,)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"burn_in": STEPS - 3}, r"inputs \(=14\) must be burn_in \(=11\) and 4 steps at least"),
+        ({"burn_in": -1}, r"burn_in \(=-1\) must be greater than or equal to 0"),
+        ({"tau": STEPS}, r"tau \(=14\) must be smaller than the probe's window \(=14\)"),
+        ({"positions": 0}, r"positions \(=0\) must be greater than or equal to 1"),
+        ({"positions": 9}, r"positions \(=9\) must not exceed window - tau \(=4\)"),
+        ({"average": "median"}, r"average \(=median\) must be one of mean, geometric"),
+        ({"decay_fit": "olss"}, r"decay_fit \(=olss\) must be one of ols, max, quantile; did you mean ols"),
+        ({"kept_norm": "all"}, r"kept_norm \(=all\) must be one of of_mean, sum"),
+        ({"resamples": -1}, r"resamples \(=-1\) must be greater than or equal to 0"),
+    ],
+)
+def test_options_that_break_a_rule_are_reported(options: dict[str, Any], message: str) -> None:
+    model, loss = made("LSTM itself")
+    with pytest.raises(atbptt.ConfigError, match=message):
+        atbptt.probe(model, loss, *data(), **options)
+
+
+@pytest.mark.parametrize("delta", [0.0, -1.0, float("nan")])
+def test_a_delta_that_no_bias_can_have_is_reported(delta: float) -> None:
+    model, loss = made("LSTM itself")
+    with pytest.raises(atbptt.ConfigError, match=r"delta \(=.*\) must be greater than 0"):
+        atbptt.probe(model, loss, *data()).K(delta)

@@ -6,8 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ import pytest
 from atbptt.runs import schema, status
 from atbptt.runs.status import RunStatus, duration_text, read_run, result_text
 from atbptt.system import locks
+from tests.conftest import Hold
 
 WriteStatus = Callable[..., Path]
-Hold = Callable[[Path], object]
 
 
 @pytest.fixture
@@ -38,13 +37,6 @@ def write(tmp_path: Path) -> WriteStatus:
         return directory
 
     return make
-
-
-@pytest.fixture
-def hold() -> Iterator[Hold]:
-    """`hold(directory)` holds a run until the test ends."""
-    with ExitStack() as held:
-        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
 
 
 def test_a_run_without_a_status_waits_and_one_that_is_held_has_begun(tmp_path: Path, hold: Hold) -> None:

@@ -87,7 +87,7 @@ def test_K_moves_by_the_factor_at_most_but_always_by_one(K_init: int, length: in
     assert policy.K == K
 
 
-def test_a_probe_that_is_not_finite_has_no_say() -> None:
+def test_a_probe_that_is_not_finite_is_ignored() -> None:
     policy = adaptive()
     policy.update(at(1), lambda **_: [estimate(8, finite=False)])
     assert policy.K == 10

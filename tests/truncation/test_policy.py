@@ -8,49 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.truncation import Adaptive, Fixed, Full, Progress, Randomized, Variable, Warmup
+from atbptt.truncation import Fixed, Progress, Randomized
 from atbptt.truncation.policy import Policy, completed, next_due, update
-from atbptt.windows.learning_rate import share_of_base
-from atbptt.windows.schemes import SCHEMES, Window, check_scheme
-
-POLICIES = {
-    "fixed": Fixed(5),
-    "adaptive": Adaptive(delta=0.5, K_init=5, K_min=2, K_max=9, update_every=1.0),
-    "warmup": Warmup(K_init=2, K_final=9, epochs=1.0),
-    "variable": Variable(base=8),
-    "randomized": Randomized(length=8.0),
-    "full": Full(),
-    "full with a window": Full(window=8),
-}
-REFUSED = {
-    "variable": {"original": r"^scheme \(=original\) must be another with the variable policy: "},
-    "randomized": {
-        scheme: rf"^scheme \(={scheme}\) must be tf with the randomized policy: "
-        for scheme in SCHEMES
-        if scheme != "tf"
-    },
-    "full": {"original": r"^scheme \(=original\) must be another with the full policy: "},
-    "full with a window": {
-        scheme: rf"^scheme \(={scheme}\) must be tf with the full policy's window \(=8\): "
-        for scheme in SCHEMES
-        if scheme != "tf"
-    },
-}
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_takes_the_schemes_that_make_sense_and_says_why_not(policy: str, scheme: str) -> None:
-    if message := REFUSED.get(policy, {}).get(scheme):
-        with pytest.raises(ConfigError, match=message):
-            check_scheme(POLICIES[policy], scheme)
-    else:
-        check_scheme(POLICIES[policy], scheme)
-
-
-def test_a_scheme_that_there_is_not_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^scheme \(=tff\) must be one of .*did you mean tf\?$"):
-        check_scheme(Fixed(5), "tff")
 
 
 class Users:
@@ -73,11 +32,7 @@ def test_what_a_policy_leaves_is_an_integer_from_1_on() -> None:
 
 
 def test_what_only_some_policies_have_others_need_not() -> None:
-    window = Window(start=0, loss_start=0, loss_stop=12, stop=12, next_start=12)
-    assert share_of_base(Fixed(5), "tf", window) is None
     assert Fixed(5).adjoint_factors(12) is None
-    assert share_of_base(Variable(base=8), "tf", window) == 1.5
-    assert share_of_base(Variable(base=8), "double-tf", window) == 12 / 15
     assert Randomized(length=2.0, hazard="constant").adjoint_factors(12) == [2.0] * 11
 
 
@@ -95,6 +50,8 @@ def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own()
     users.base, users.probes, users.estimator = 12, True, "measured"  # type: ignore[attr-defined]
     policy = completed(users)
     assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
+    users.base = 9  # type: ignore[attr-defined]  # as an update may, or a checkpoint
+    assert policy.base == 9
 
 
 def test_a_policy_that_is_one_is_itself() -> None:

@@ -6,10 +6,34 @@ import pytest
 from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.windows.schemes import SCHEMES, Window, cut, full_losses, windows
+from atbptt.truncation import Adaptive, Fixed, Full, Randomized, Variable, Warmup
+from atbptt.windows.schemes import SCHEMES, Window, check_scheme, cut, full_losses, windows
 
 schemes = st.sampled_from(SCHEMES)
 lengths = st.integers(1, 60)
+POLICIES = {
+    "fixed": Fixed(5),
+    "adaptive": Adaptive(delta=0.5, K_init=5, K_min=2, K_max=9, update_every=1.0),
+    "warmup": Warmup(K_init=2, K_final=9, epochs=1.0),
+    "variable": Variable(base=8),
+    "randomized": Randomized(length=8.0),
+    "full": Full(),
+    "full with a window": Full(window=8),
+}
+REFUSED = {
+    "variable": {"original": r"^scheme \(=original\) must be another with the variable policy: "},
+    "randomized": {
+        scheme: rf"^scheme \(={scheme}\) must be tf with the randomized policy: "
+        for scheme in SCHEMES
+        if scheme != "tf"
+    },
+    "full": {"original": r"^scheme \(=original\) must be another with the full policy: "},
+    "full with a window": {
+        scheme: rf"^scheme \(={scheme}\) must be tf with the full policy's window \(=8\): "
+        for scheme in SCHEMES
+        if scheme != "tf"
+    },
+}
 
 
 def pass_with(scheme: str, length: int, Ks: list[int]) -> list[Window]:
@@ -95,3 +119,18 @@ def test_bad_arguments_are_named() -> None:
 def test_every_window_but_the_last_has_the_losses_of_a_full_one(scheme: str, K: int) -> None:
     losses = [window.losses for window in windows(scheme, K, 23)]
     assert set(losses[:-1]) == {full_losses(scheme, K)}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_takes_the_schemes_that_make_sense_and_says_why_not(policy: str, scheme: str) -> None:
+    if message := REFUSED.get(policy, {}).get(scheme):
+        with pytest.raises(ConfigError, match=message):
+            check_scheme(POLICIES[policy], scheme)
+    else:
+        check_scheme(POLICIES[policy], scheme)
+
+
+def test_a_scheme_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^scheme \(=tff\) must be one of .*did you mean tf\?$"):
+        check_scheme(Fixed(5), "tff")

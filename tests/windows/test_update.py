@@ -14,7 +14,6 @@ from atbptt.models.networks import CELLS, RecurrentNetwork
 from atbptt.models.recurrent import halves
 from atbptt.models.states import State, tensors
 from atbptt.randomness import seed_global
-from atbptt.windows.learning_rate import scaled_lr
 from atbptt.windows.schemes import SCHEMES, Window, windows
 from atbptt.windows.streams import Stream
 from atbptt.windows.update import recur_reweighted, step, window_loss
@@ -224,12 +223,6 @@ def test_gradients_of_the_window_before_are_gone() -> None:
     step(model, optimizer, model.weight.sum(), max_norm=1.0)
     assert torch.equal(model.bias, before)
     assert model.bias.grad is None
-
-
-def test_lr_scales_with_K() -> None:
-    assert [scaled_lr(2.0, scaling, 9) for scaling in ("none", "sqrt", "linear")] == [2.0, 6.0, 18.0]
-    assert [scaled_lr(2.0, scaling, 36, 1 / 4) for scaling in ("none", "sqrt", "linear")] == [2.0, 6.0, 18.0]
-    assert scaled_lr(2.0, "linear", 9, 17 / 9) == 18.0  # a window that sees the stream's end, in scheme buffer
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

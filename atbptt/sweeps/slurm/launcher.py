@@ -85,7 +85,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             except KeyboardInterrupt:
                 self._cancel()
                 raise
-        self._tell(ids)
+        self._note_outcomes(ids)
         return []
 
     def _submit(self, ids: Mapping[int, str], size: int) -> None:
@@ -187,7 +187,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             self._jobs[experiment_id] = replace(job, state=waiting.ended.get(job.number))
         write_jobs(self._sweep, self._jobs)
 
-    def _tell(self, ids: Mapping[int, str]) -> None:
+    def _note_outcomes(self, ids: Mapping[int, str]) -> None:
         """Note what Slurm says of jobs that did not complete: their runs may not have had the time to say why."""
         for number, experiment_id in ids.items():
             job = self._jobs.get(experiment_id)

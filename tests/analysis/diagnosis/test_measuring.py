@@ -1,75 +1,33 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.diagnosis.command import draw, main
-from analysis.diagnosis.measuring import DiagnosisError, cautions, diagnose
+from analysis.diagnosis.command import draw
+from analysis.diagnosis.measuring import (
+    DiagnosisError,
+    Length,
+    Lengths,
+    answer,
+    cautions,
+    diagnose,
+    half_life,
+    judgement,
+    lag_of_share,
+    length_of,
+    shown_lags,
+    too_short,
+)
+from atbptt.probes.bias import RelativeBias
 from atbptt.probes.settings import ProbeSettings
-from atbptt.runs import schema
-from atbptt.training.stored_model import StoredModel, open_stored_model
+from atbptt.training.stored_model import StoredModel
 from atbptt.windows.prober import Prober
-from tests.conftest import ROOT
-from tests.helpers.training import train
 
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("runs"), "truncation=adaptive", "truncation.K_max=20", "lr=3")
-
-
-@pytest.fixture
-def trained(directory: Path) -> StoredModel:
-    return open_stored_model(directory)
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def test_it_prints_and_draws_and_leaves_the_run_alone(
-    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {path.name: path.read_bytes() for path in directory.iterdir()}
-    assert main([str(directory)]) == 0
-    out = capsys.readouterr().out
-    K = open_stored_model(directory).K
-    for text in (
-        f"run         {directory.name} (finished)",
-        "task        copy_fixed",
-        "policy      adaptive (delta=0.9, estimator=bound,",
-        f"at          epoch 2, step 120, K = {K}, scheme original-buffer",
-        "probed      train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss",
-        "delta  K by the bound  90 % interval  K as measured  90 % interval",
-        f"Relative bias at the present K = {K}: bound ",
-        "This network must backpropagate ",
-        f"Its present K = {K} is ",
-        f"figure: probe_{directory.name}.png",
-    ):
-        assert text in out, text
-    assert max(map(len, out.splitlines())) <= 80
-    assert not any(line.endswith(" ") for line in out.splitlines())
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == [f"probe_{directory.name}.png"]
-
-
-@pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_the_same_command_draws_the_same_figure_where_it_is_asked_to(
-    directory: Path, tmp_path: Path, kind: str
-) -> None:
-    paths = [tmp_path / f"made {number}" / f"a.{kind}" for number in range(2)]
-    for path in paths:
-        path.parent.mkdir()
-        assert main([str(directory / schema.CHECKPOINT), "--figure", str(path)]) == 0
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+NAN = math.nan
 
 
 def test_the_numbers_are_those_of_the_runs_own_probes(trained: StoredModel) -> None:
@@ -102,76 +60,20 @@ def test_probes_are_so_many_times_as_many_streams(trained: StoredModel) -> None:
         assert each.measured.steps == three.measurement.K(each.delta, "measured")
 
 
-def printed_with(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    assert main([str(directory), "--no-figure", *options]) == 0
-    return " ".join(capsys.readouterr().out.split())
-
-
-def test_each_option_does_what_it_says(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    default = printed_with(directory, capsys)
-    assert "train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss positions, 4 streams, 1 probe " in default
-    every = ("--split=valid", "--window=20", "--burn-in=5", "--positions=1", "--probes=2", "--resamples=0")
-    changed = printed_with(directory, capsys, *every, "--delta=0.3,2,2", "--seed=1")
-    assert "valid streams: W = 20 steps (tau = 15) after 5 of burn-in; 1 loss position, 4 streams, 2 probes" in changed
-    table = changed.partition("90 % interval K as measured 90 % interval ")[2].split()
-    assert table[0] == "2"
-    assert table[3] == "0.3"  # no intervals between
-    assert "(tau = 9)" in printed_with(directory, capsys, "--tau=9")
-    assert printed_with(directory, capsys, "--seed=1") != default == printed_with(directory, capsys, "--seed=0")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--window=80"], "burn_in + window (=84) must not exceed the train stream's 60 steps"),
-        (["--split=dev"], "split (=dev) must be one of train, valid, test"),
-        (["--tau=12"], "tau (=12) must be smaller than the probe's window (=12)"),
-        (["--positions=5"], "positions (=5) must not exceed window - tau (=4)"),
-        (["--window=x"], "argument --window: invalid int value: 'x'"),
-        (["--delta=0.5,0"], "argument --delta: (=0.5,0) must be numbers greater than 0, with commas between them"),
-        (["--delta=,"], "argument --delta: (=,) must be numbers greater than 0, with commas between them"),
-        (["--figure=a.jpg"], "--figure (=a.jpg) must be a file .png or .pdf"),
-        (["--figure=a/b.png", "--no-figure"], "argument --no-figure: not allowed with argument --figure"),
-        (["--figure=/dev/null/b.png"], "figure (=/dev/null) cannot be written: /dev/null is no folder"),
-    ],
-)
-def test_what_cannot_be_is_said_in_one_line(
-    directory: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
-    assert main([str(directory), *options]) == 1
-    captured = capsys.readouterr()
-    assert captured.err == f"error: {message}\n"
-    assert captured.out == ""
-
-
-def test_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({}, tmp_path / "mine.pt")
-    assert main(["mine.pt"]) == 1
-    assert capsys.readouterr().err.startswith("error: mine.pt: is no checkpoint of a run; of a model")
-    assert main([]) == 1
-    assert capsys.readouterr().err == "error: the following arguments are required: RUN\n"
-
-
-def test_a_window_too_short_to_tell(trained: StoredModel, capsys: pytest.CaptureFixture[str], directory: Path) -> None:
+def test_a_window_too_short_to_tell(trained: StoredModel) -> None:
     found = diagnose(trained, "train", ProbeSettings(4, 2, 0, 1, 1, 0), (0.001,), seed=0)
     assert found.lengths[0].measured is not None
     assert found.lengths[0].measured.steps > 2
     caution = "K for delta 0.001 lies in the far half of the window (W = 4), beyond which nothing is seen"
     assert f"{caution}; --window 8 tells more" in cautions(found)
-    assert main([str(directory), "--no-figure", "--delta=1e-7", "--window=32"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err.startswith("warning: K for delta 1e-07 lies in the far half of the window (W = 32)")
-    assert "--window" not in captured.err  # the stream has no more
-    assert "at least" in captured.out
 
 
-def test_without_decay_there_is_no_bound(trained: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_decay_there_is_no_bound(trained: StoredModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("atbptt.probes.bias.log_decay_rate", lambda *_: 0.1)
     found = diagnose(trained, "train", trained.settings.probe, (0.9,), seed=0)
     assert found.lengths[0].bound.steps == np.inf
     assert any("phi does not decay (beta >= 1)" in caution for caution in cautions(found))
-    draw(found, Path("a.png"))
+    draw(found, tmp_path / "a.png")
 
 
 def test_a_model_without_a_signal(trained: StoredModel) -> None:
@@ -182,47 +84,74 @@ def test_a_model_without_a_signal(trained: StoredModel) -> None:
         diagnose(trained, "train", trained.settings.probe, (0.9,), seed=0)
 
 
-def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
-    trained: StoredModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path
-) -> None:
-    def of_own_cells(self: torch.nn.Module, inputs: torch.Tensor, state: object) -> object:
-        outputs, after = type(trained.model).recur(self, inputs, state)  # type: ignore[attr-defined]
-        return outputs * 1.0, tuple(part * 1.0 for part in after)
-
-    monkeypatch.setattr("atbptt.training.stored_model.build", lambda settings: _with_own_recur(settings, of_own_cells))
-    assert main([str(directory), "--no-figure"]) == 0
-    captured = capsys.readouterr()
-    assert "warning: no interval as measured: " in captured.err
+def found(delta: float, bound: float, measured: float | None = None) -> Lengths:
+    return Lengths(delta, Length(bound, NAN, NAN), None if measured is None else Length(measured, NAN, NAN))
 
 
-def _with_own_recur(settings: object, recur: object) -> object:
-    from atbptt.training.experiment import build
-
-    parts = build(settings)  # type: ignore[arg-type]
-    parts.model.__class__ = type("Own", (type(parts.model),), {"recur": recur})
-    return parts
+def test_the_lag_from_which_on_phi_stays_below_a_share_of_its_first() -> None:
+    assert lag_of_share(np.array([8.0, 4.0, 0.8, 0.9, 0.7, 0.1]), 0.1) == 5  # lag 3 is, lag 4 is not
+    assert lag_of_share(np.array([8.0, 0.8]), 0.1) == 2
+    assert lag_of_share(np.array([1.0, 0.5, 0.2]), 0.1) is None
 
 
-def test_the_command(directory: Path, tmp_path: Path) -> None:
-    """As typed, and in an environment without the packages of experiments."""
-    command = [sys.executable, "-W", "error", "-m", "analysis", "probe", str(directory), "--figure", "a.png"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("figure: a.png\n")
-    assert (tmp_path / "a.png").stat().st_size > 10_000
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    (bare / "sitecustomize.py").write_text("import sys\nsys.modules['pydantic'] = None\n")
-    environment["PYTHONPATH"] = f"{bare}{os.pathsep}{ROOT}"
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    needs = 'needs the packages of experiments: pip install "atbptt[experiments]" (pydantic is missing)'
-    assert done.stderr == f"error: python -m analysis {needs}\n"
+def test_half_life() -> None:
+    assert half_life(math.log(0.5)) == pytest.approx(1)
+    assert half_life(math.log(0.5) / 7) == pytest.approx(7)
+    assert half_life(0.0) == half_life(0.2) == math.inf
 
 
-def test_the_command_of_earlier_versions_tells_its_new_name() -> None:
-    command = [sys.executable, "-m", "atbptt.probe", "some run", "--probes", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: this command is now: python -m analysis probe 'some run' --probes 8\n"
+@pytest.mark.parametrize(
+    ("window", "lags"),
+    [(2, [1, 2]), (10, [1, 2, 5, 10]), (40, [1, 2, 5, 10, 20, 40]), (101, [1, 2, 5, 10, 20, 50, 100, 101])],
+)
+def test_lags_that_are_shown(window: int, lags: list[int]) -> None:
+    assert shown_lags(window) == lags
+
+
+def test_a_length_with_its_interval() -> None:
+    values = np.array([3.0, 0.9, 0.5, 0.1])
+    resampled = np.stack([values * factor for factor in np.linspace(0.5, 1.5, 20)])
+    length = length_of(RelativeBias(values, resampled), 0.5)
+    assert (str(length), length.interval) == ("3", "2 to 4")
+    assert length_of(RelativeBias(values, resampled[:0]), 0.5).interval == ""
+    none = length_of(RelativeBias(values, resampled), 0.04)
+    assert (str(none), none.interval) == ("none", "none to none")
+
+
+def test_the_answer_names_lengths_as_measured_and_by_the_bound() -> None:
+    lengths = [found(0.9, 11, 1), found(0.1, math.inf, 7)]
+    assert answer(lengths, 40) == (
+        "This network must backpropagate 1 step for a relative bias of at most 0.9 and 7 steps for 0.1, as measured; "
+        "by the bound, 11 and none."
+    )
+    assert judgement(lengths, 6, 40) == "Its present K = 6 is long enough for 0.9."
+    assert judgement(lengths, 7, 40) == "Its present K = 7 is long enough for 0.9 and 0.1."
+
+
+def test_what_the_window_hides_is_not_called_long_enough() -> None:
+    lengths = [found(0.9, 11, 3), found(0.1, math.inf, 36)]
+    assert judgement(lengths, 38, 40) == "Its present K = 38 is long enough for 0.9."
+    assert judgement(lengths[1:], 38, 40) == "Whether its present K = 38 is long enough, the window does not tell."
+
+
+def test_the_answer_by_the_bound_alone() -> None:
+    lengths = [found(0.9, 11), found(0.5, 12), found(0.1, math.inf)]
+    assert answer(lengths, 40) == (
+        "By the bound, this network must backpropagate 11 steps for a relative bias of at most 0.9, 12 steps for 0.5 "
+        "and farther than the bound can tell for 0.1."
+    )
+    assert judgement(lengths, 10, 40) == "Its present K = 10 is too short for any of these."
+    assert judgement(lengths[:1], 10, 40) == "Its present K = 10 is too short for that."
+    assert answer(lengths[2:], 40) == (
+        "By the bound, this network must backpropagate farther than the bound can tell for a relative bias of at most "
+        "0.1."
+    )
+
+
+def test_a_length_in_the_far_half_of_the_window_is_a_least_one() -> None:
+    lengths = [found(0.9, 30, 20), found(0.1, 50, 21)]
+    assert too_short(lengths, 40) == [0.1]
+    assert "must backpropagate 20 steps for a relative bias of at most 0.9 and at least 21 steps for 0.1" in answer(
+        lengths, 40
+    )
+    assert too_short([found(0.1, 50)], 40) == []

@@ -69,7 +69,7 @@ def test_a_broken_file_is_named_and_the_others_are_read(
 
 def test_a_missing_options_file_is_named(sweep: Path) -> None:
     (sweep / "demo" / IDS[0] / schema.OPTIONS).unlink()
-    with pytest.warns(RunsWarning, match=r"options.parquet: no such file; run skipped"):
+    with pytest.warns(RunsWarning, match=r"options.parquet: no such file or directory; run skipped"):
         assert load_options(sweep)["experiment_id"].tolist() == IDS[1:]
 
 

@@ -1,25 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from analysis import RunsWarning, load_status
 from atbptt.runs import schema
-from atbptt.system import locks
+from tests.conftest import Hold
 from tests.helpers.made import write_status
-
-Hold = Callable[[Path], object]
-
-
-@pytest.fixture
-def hold() -> Iterator[Hold]:
-    """`hold(directory)` holds the lock of a run or a sweep until the test ends."""
-    with ExitStack() as held:
-        yield lambda directory: held.enter_context(locks.hold(directory / schema.LOCK))
 
 
 def test_load_status_has_a_column_for_what_is_observed(sweep_of_states: Path) -> None:

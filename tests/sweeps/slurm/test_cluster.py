@@ -97,7 +97,7 @@ def mine(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mine")
     shutil.copy(root / "launch.py", folder)
     shutil.copytree(root / "conf", folder / "conf")
-    shutil.copy(root / "tests" / "sweeps" / "slurm" / "pausing.py", folder)
+    shutil.copy(root / "tests" / "helpers" / "pausing.py", folder)
     policy = "name: pausing\n_target_: pausing.Pausing\nK: 10\npause: 0.0\n"
     (folder / "conf" / "truncation" / "pausing.yaml").write_text(policy)
     return folder

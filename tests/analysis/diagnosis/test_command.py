@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis.diagnosis.command import main
+from atbptt.runs import schema
+from atbptt.training.stored_model import StoredModel, open_stored_model
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_prints_and_draws_and_leaves_the_run_alone(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert main([str(directory)]) == 0
+    out = capsys.readouterr().out
+    K = open_stored_model(directory).K
+    for text in (
+        f"run         {directory.name} (finished)",
+        "task        copy_fixed",
+        "policy      adaptive (delta=0.9, estimator=bound,",
+        f"at          epoch 2, step 120, K = {K}, scheme original-buffer",
+        "probed      train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss",
+        "delta  K by the bound  90 % interval  K as measured  90 % interval",
+        f"Relative bias at the present K = {K}: bound ",
+        "This network must backpropagate ",
+        f"Its present K = {K} is ",
+        f"figure: probe_{directory.name}.png",
+    ):
+        assert text in out, text
+    assert max(map(len, out.splitlines())) <= 80
+    assert not any(line.endswith(" ") for line in out.splitlines())
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == [f"probe_{directory.name}.png"]
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_the_same_command_draws_the_same_figure_where_it_is_asked_to(
+    directory: Path, tmp_path: Path, kind: str
+) -> None:
+    paths = [tmp_path / f"made {number}" / f"a.{kind}" for number in range(2)]
+    for path in paths:
+        path.parent.mkdir()
+        assert main([str(directory / schema.CHECKPOINT), "--figure", str(path)]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+
+
+def printed_with(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main([str(directory), "--no-figure", *options]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_each_option_does_what_it_says(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    default = printed_with(directory, capsys)
+    assert "train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss positions, 4 streams, 1 probe " in default
+    every = ("--split=valid", "--window=20", "--burn-in=5", "--positions=1", "--probes=2", "--resamples=0")
+    changed = printed_with(directory, capsys, *every, "--delta=0.3,2,2", "--seed=1")
+    assert "valid streams: W = 20 steps (tau = 15) after 5 of burn-in; 1 loss position, 4 streams, 2 probes" in changed
+    table = changed.partition("90 % interval K as measured 90 % interval ")[2].split()
+    assert table[0] == "2"
+    assert table[3] == "0.3"  # no intervals between
+    assert "(tau = 9)" in printed_with(directory, capsys, "--tau=9")
+    assert printed_with(directory, capsys, "--seed=1") != default == printed_with(directory, capsys, "--seed=0")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window=80"], "burn_in + window (=84) must not exceed the train stream's 60 steps"),
+        (["--split=dev"], "split (=dev) must be one of train, valid, test"),
+        (["--tau=12"], "tau (=12) must be smaller than the probe's window (=12)"),
+        (["--positions=5"], "positions (=5) must not exceed window - tau (=4)"),
+        (["--window=x"], "argument --window: invalid int value: 'x'"),
+        (["--delta=0.5,0"], "argument --delta: (=0.5,0) must be numbers greater than 0, with commas between them"),
+        (["--delta=,"], "argument --delta: (=,) must be numbers greater than 0, with commas between them"),
+        (["--figure=a.jpg"], "--figure (=a.jpg) must be a file .png or .pdf"),
+        (["--figure=a/b.png", "--no-figure"], "argument --no-figure: not allowed with argument --figure"),
+        (["--figure=/dev/null/b.png"], "figure (=/dev/null) cannot be written: /dev/null is no folder"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    directory: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main([str(directory), *options]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == f"error: {message}\n"
+    assert captured.out == ""
+
+
+def test_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({}, tmp_path / "mine.pt")
+    assert main(["mine.pt"]) == 1
+    assert capsys.readouterr().err.startswith("error: mine.pt: is no checkpoint of a run; of a model")
+    assert main([]) == 1
+    assert capsys.readouterr().err == "error: the following arguments are required: RUN\n"
+
+
+def test_a_window_too_short_to_tell_is_warned_of(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(directory), "--no-figure", "--delta=1e-7", "--window=32"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: K for delta 1e-07 lies in the far half of the window (W = 32)")
+    assert "--window" not in captured.err  # the stream has no more
+    assert "at least" in captured.out
+
+
+def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
+    trained: StoredModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path
+) -> None:
+    def of_own_cells(self: torch.nn.Module, inputs: torch.Tensor, state: object) -> object:
+        outputs, after = type(trained.model).recur(self, inputs, state)  # type: ignore[attr-defined]
+        return outputs * 1.0, tuple(part * 1.0 for part in after)
+
+    monkeypatch.setattr("atbptt.training.stored_model.build", lambda settings: _with_own_recur(settings, of_own_cells))
+    assert main([str(directory), "--no-figure"]) == 0
+    captured = capsys.readouterr()
+    assert "warning: no interval as measured: " in captured.err
+
+
+def _with_own_recur(settings: object, recur: object) -> object:
+    from atbptt.training.experiment import build
+
+    parts = build(settings)  # type: ignore[arg-type]
+    parts.model.__class__ = type("Own", (type(parts.model),), {"recur": recur})
+    return parts
+
+
+def test_the_command(directory: Path, tmp_path: Path) -> None:
+    """As typed, and in an environment without the packages of experiments."""
+    command = [sys.executable, "-W", "error", "-m", "analysis", "probe", str(directory), "--figure", "a.png"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("figure: a.png\n")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "sitecustomize.py").write_text("import sys\nsys.modules['pydantic'] = None\n")
+    environment["PYTHONPATH"] = f"{bare}{os.pathsep}{ROOT}"
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    needs = 'needs the packages of experiments: pip install "atbptt[experiments]" (pydantic is missing)'
+    assert done.stderr == f"error: python -m analysis {needs}\n"
+
+
+def test_the_command_of_earlier_versions_tells_its_new_name() -> None:
+    command = [sys.executable, "-m", "atbptt.probe", "some run", "--probes", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: this command is now: python -m analysis probe 'some run' --probes 8\n"

@@ -29,8 +29,9 @@ from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 from atbptt.training import run
 
 WANTED_VARIABLE = "ATBPTT_PRELOAD"  # JSON: sys.path of who launches, modules to import, its script
-# What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds.
-LATE = ("torch._dynamo", "pandas", "pyarrow.pandas_compat")
+# What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds; and what makes known the
+# way in which joblib's workers start processes, which those inherit.
+LATE = ("torch._dynamo", "pandas", "pyarrow.pandas_compat", "joblib")
 BUSY = "busy"  # an outcome besides the states of schema: another process works on the run
 HEEDED = (signal.SIGTERM, signal.SIGINT, *STORING)  # by a run; a closed terminal is for who launched it
 SERVER_LOST = 255  # Python's exit code for a process whose fork server is gone; the process itself may live on

@@ -283,7 +283,7 @@ def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) 
         key = match[1]
         parent, _, leaf = key.rpartition(".")
         try:
-            groups = [o for o in overrides if o.partition("=")[0] in hydra.list_all_config_groups()]
+            groups = [o for o in overrides if hydra.config_loader.get_group_options(o.partition("=")[0])]
             whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
             section = OmegaConf.select(whole, parent) if parent else whole
             choice = whole.hydra.runtime.choices.get(parent)

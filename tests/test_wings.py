@@ -1,4 +1,4 @@
-"""The rule of imports: each wing imports those below it only, as the README lists them."""
+"""The rule of imports: each wing imports those below it only, as docs/code.md lists them."""
 
 from __future__ import annotations
 
@@ -161,8 +161,9 @@ def test_a_wing_says_what_it_is_for_and_is_small_enough_to_survey(wing: str) -> 
     assert wing in LISTS or len(names) <= 9
 
 
-def test_the_readme_lists_the_wings_in_their_order() -> None:
-    listed = re.findall(r"^ +([a-z]+)/ ", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_the_page_of_the_code_lists_the_wings_in_their_order() -> None:
+    page = (ROOT / "docs" / "code.md").read_text().partition("\natbptt/")[2]
+    listed = re.findall(r"^ +([a-z]+)/ ", page, re.MULTILINE)
     assert listed == [wing.removeprefix("atbptt.") for wing in ORDER if wing.startswith("atbptt.")][: len(listed)]
     assert len(listed) == 11
 

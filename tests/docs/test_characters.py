@@ -18,8 +18,12 @@ def characters(root: Path, folder: Path, *arguments: str) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=120)
 
 
-def test_it_has_less_than_40_lines(root: Path) -> None:
-    assert len((root / "docs" / "characters.py").read_text().splitlines()) < 40
+def test_the_readme_shows_all_of_it_in_at_most_150_lines(root: Path) -> None:
+    lines = (root / "docs" / "characters.py").read_text().splitlines()
+    readme = (root / "README.md").read_text()
+    assert len(lines) == 39
+    assert "```python\n# characters.py\n" + "\n".join(lines[1:]) + "\n```" in readme
+    assert len(readme.splitlines()) <= 150
 
 
 def test_it_learns_a_text_and_says_how_far_back_gradients_reach(root: Path, tmp_path: Path) -> None:

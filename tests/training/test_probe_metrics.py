@@ -10,7 +10,7 @@ import pytest
 from atbptt.probes.bias import bias_bound
 from atbptt.probes.settings import ProbeSettings
 from atbptt.training.experiment import build
-from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
+from atbptt.training.evaluation import bias_metrics, lag_profiles, position_profiles
 from atbptt.windows.prober import Prober
 from tests.helpers.measuring import made_measurement
 

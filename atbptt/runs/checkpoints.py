@@ -24,16 +24,10 @@ class DamagedError(RuntimeError):
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint and keep the previous one.
-
-    It is serialised in memory first, since torch's own writer reports a full disk as an internal error.
-
-    Raises:
-        StorageError: the file cannot be written; both checkpoints are unchanged.
-    """
+    """Replace the checkpoint and keep the previous one; on a StorageError both are unchanged."""
     import torch
 
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # torch's own writer would report a full disk as an internal error
     torch.save({"format": FORMAT, **state}, buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     write_atomically(folder / CHECKPOINT, lambda file: file.write(buffer.getbuffer()), folder / PREVIOUS_CHECKPOINT)
@@ -63,11 +57,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
-    """The last checkpoint that is not damaged, on the CPU; None if there is none. Damaged ones are deleted.
-
-    Raises:
-        CheckpointError: another version of the package wrote it, in another format.
-    """
+    """The last checkpoint that is not damaged, or None; damaged ones are deleted. Errors as in `read_checkpoint`."""
     damaged = False
     for path in (folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT):
         if not path.exists():

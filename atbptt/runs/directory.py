@@ -36,10 +36,10 @@ class BusyError(RuntimeError):
 
 
 class RunDirectory:
-    """The files of one run.
+    """The files of one run, below the `output_dir` of its settings.
 
     Arguments:
-        settings: the run's config; `output_dir`, `name` and the experiment id make the path.
+        settings: the run's config.
         experiment_id: as the sweep planned it, even if the data have changed since; None takes that of the settings.
     """
 
@@ -60,12 +60,7 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the directory and hold its lock, which the operating system frees if the process is killed.
-
-        Raises:
-            BusyError: another process holds it.
-            StorageError: the directory cannot be made.
-        """
+        """Make the directory (StorageError) and hold its lock; a BusyError if another process holds it."""
         self.make()
         with contextlib.ExitStack() as held:
             try:
@@ -160,12 +155,7 @@ class RunDirectory:
         self._end(schema.INTERRUPTED, signal_name, None)
 
     def bury(self, reason: str, output: str) -> None:
-        """Set the status to failed for a process that crashed, unless another process works on the run.
-
-        Arguments:
-            reason: how the process ended.
-            output: the last that it printed.
-        """
+        """Set the status to failed for a process that crashed after this output, unless another works on the run."""
         with contextlib.suppress(BusyError, OSError), self.lock():  # the disk may be full
             self._status = self.status()
             if self._status.get("state") not in ENDED:

@@ -57,19 +57,12 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Origin:
-    """What started a run.
+    """What started a run."""
 
-    Attributes:
-        sweep: name of the sweep's folder; None without a sweep.
-        code: `code()` of the process that launched it.
-        command: the command line that started it.
-        experiment_id: the id that the sweep planned; None takes that of the data as they are now.
-    """
-
-    sweep: str | None = None
-    code: dict[str, Any] = field(default_factory=code)
+    sweep: str | None = None  # name of the sweep's folder; None without a sweep
+    code: dict[str, Any] = field(default_factory=code)  # of the process that launched it
     command: list[str] = field(default_factory=lambda: list(sys.argv))
-    experiment_id: str | None = None
+    experiment_id: str | None = None  # as the sweep planned it; None takes that of the data as they are now
 
 
 def commits(found: dict[str, Any]) -> str:

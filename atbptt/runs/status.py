@@ -94,9 +94,7 @@ class RunStatus:
 def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
     """The status of the run in a directory; `waiting` if there is no such directory.
 
-    Arguments:
-        directory: the run's directory.
-        known: an earlier result, returned again if the run had ended and its status file has not changed.
+    A `known` status is returned again if the run had ended then, and its status file has not changed.
     """
     if known is not None and known.state in ENDED and known.stamp == _stamp(directory):
         return known
@@ -136,13 +134,8 @@ def duration_text(seconds: float) -> str:
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    counts = (minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min")
+    return " ".join(f"{count} {unit}" for count, unit in (counts[:2] if minutes >= 1440 else counts[1:]) if count)
 
 
 def reason(error: BaseException) -> str:

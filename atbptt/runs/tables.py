@@ -18,32 +18,20 @@ from atbptt.system import write_atomically
 
 
 class Tables:
-    """The tables of one run.
-
-    Arguments:
-        folder: the run's directory.
-        experiment_id: the run's, the first column of every table.
-
-    Attributes:
-        content: of each file written so far, by its name.
-    """
+    """The tables of one run, in its directory; the first column of each is the run's experiment id."""
 
     def __init__(self, folder: Path, experiment_id: str) -> None:
         self.folder = folder
         self.experiment_id = experiment_id
-        self.content: dict[str, bytes] = {}
+        self.content: dict[str, bytes] = {}  # of each file so far
         self._rows: dict[str, list[pa.Table]] = {name: [] for name in schema.SCHEMAS}
 
     def add(self, name: str, columns: Mapping[str, Any], clock: Mapping[str, float]) -> None:
-        """Append an evaluation's rows to a file; predictions replace the rows before.
+        """Append an evaluation's rows to a file of `schema.SCHEMAS` (StorageError); predictions replace earlier rows.
 
         Arguments:
-            name: of the file, one of `schema.SCHEMAS`.
-            columns: one value per row. NaN is stored as null, but for metrics.
-            clock: values that are the same for all rows, as `step` and `epoch`.
-
-        Raises:
-            StorageError: the file cannot be written.
+            columns: one value per row; NaN is stored as null, except in metrics.
+            clock: values that are the same for all rows, such as `step` and `epoch`.
         """
         count = len(next(iter(columns.values())))
         same = {schema.ID: self.experiment_id, **clock}

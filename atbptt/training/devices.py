@@ -26,13 +26,7 @@ def check_device(kind: str, threads: int = 1) -> None:
 
 
 def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
-    """How many jobs run at once: what the GPUs take, or the CPU cores.
-
-    Arguments:
-        kind: `device.type`.
-        jobs_per_gpu: jobs that share a GPU.
-        threads: CPU threads of a job on the CPU.
-    """
+    """How many jobs run at once, of `device.type` kind: `jobs_per_gpu` on each GPU, or `threads` CPU cores for each."""
     if kind != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() * jobs_per_gpu
     return max(available_cores() // threads, 1)
@@ -48,7 +42,7 @@ def leased_device(
 
     Arguments:
         kind: `device.type`.
-        jobs_per_gpu: runs that share a GPU; with 1, the GPU is not shared with runs that allow it either.
+        jobs_per_gpu: runs that share a GPU; with 1, the GPU is not shared even with runs that allow it.
         signals: the signals received by the process.
         waiting: called every second while it waits.
 

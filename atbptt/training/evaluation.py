@@ -47,10 +47,9 @@ def evaluate(
 def outputs_of(
     model: nn.Module, task: Task, split: Stream, stop: int, pause: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs (T', B, ...) and targets (T', B, ...) of the first `stop` steps of a split, part by part.
+    """Outputs (T', B, ...) and targets (T', B, ...) of the first `stop` steps of a split, part by part, see `evaluate`.
 
-    The state is zero at the start. To be read within `evaluating` and without gradients. Other arguments are those of
-    `evaluate`.
+    To be read within `evaluating` and without gradients.
     """
     parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)

@@ -43,12 +43,7 @@ class Parts(NamedTuple):
 
 
 class ReportingProber(Prober):
-    """A prober that writes to the run's log which probes are unusable, and once why probes are slow.
-
-    Arguments:
-        settings, seed: see `Prober`.
-        log: the run's.
-    """
+    """A prober that logs which probes are not usable, and once why probes are slow."""
 
     def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger) -> None:
         super().__init__(settings, seed)
@@ -164,14 +159,9 @@ class Trainer:
         self._checkpoint()
 
     def _pause(self, evaluating: bool = False) -> None:
-        """Write a heartbeat and a checkpoint if they are due, and obey signals.
+        """Write a heartbeat and a checkpoint if they are due; raise a `StoppedError` if a signal ends the run.
 
-        Arguments:
-            evaluating: within an evaluation, which changes no state until it is stored, and is repeated if it is cut
-                short: then only a signal to end is worth a checkpoint.
-
-        Raises:
-            StoppedError: a signal ends the run.
+        An evaluation changes no state until it is stored: within one, checkpoints can wait, but for the last.
         """
         now, ending = time.monotonic(), self.signals.ending
         if now - self.last_beat > HEARTBEAT_SECONDS:

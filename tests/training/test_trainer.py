@@ -78,8 +78,10 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(finished: RunDir
     assert last.loc[last["metric"] == "log_relative_bias", "replicate"].tolist() == [0, 1]
     ppl, loss = (last.loc[last["metric"] == f"valid_{name}", "value"].item() for name in ("ppl", "loss"))
     assert ppl == pytest.approx(math.exp(loss))
-    (speed,) = pq.read_table(finished.path / schema.METRICS).to_pandas().query("metric == 'steps_per_second'")[:1].iloc
-    assert speed["value"] == pytest.approx(60 / speed["train_seconds"])
+    rows = pq.read_table(finished.path / schema.METRICS).to_pandas()
+    before, at_1 = (rows.loc[rows["step"] == step, "train_seconds"].iloc[0] for step in (0, 60))
+    speed = rows.loc[rows["metric"] == "steps_per_second", "value"].iloc[0]
+    assert speed == pytest.approx(60 / (at_1 - before))
     status = finished.status()
     assert (status["state"], status["epoch"], status["step"], status["monitor"]) == ("finished", 2, 120, "valid_ppl")
     assert status["K"] == series(finished, "K")[-1]
@@ -157,7 +159,7 @@ def test_predictions_are_those_of_the_best_evaluation(settings: Make, monkeypatc
     evaluate_ = Trainer._evaluate
 
     def noting(self: Trainer) -> None:
-        bias[self.windows.step] = float(self.model.decoder.bias[0])  # type: ignore[union-attr,index]
+        bias[self.windows.step] = self.model.decoder.bias[0].item()  # type: ignore[union-attr,index]
         evaluate_(self)
 
     def predict(model: Any, task: Any) -> dict[str, Any]:  # noqa: ARG001

@@ -142,12 +142,6 @@ class Doubling:
 """
 
 
-def test_monitor_names_a_metric_of_the_data_set(settings: Make) -> None:
-    assert run(settings("monitor=loss")).status()["monitor"] == "valid_loss"
-    with pytest.raises(ConfigError, match=r"monitor \(=nll\) must be one of ppl, loss"):
-        build(settings("monitor=nll"))
-
-
 def test_a_run_stores_where_it_comes_from(settings: Make) -> None:
     """Every attempt adds its code, packages and machine."""
     run(settings("epochs=1"))

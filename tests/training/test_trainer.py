@@ -255,7 +255,7 @@ def test_what_is_not_finite_ends_the_run_and_is_never_stored(
 
 
 def test_another_monitor_starts_its_own_best(settings: Make) -> None:
-    run(settings("monitor=loss"))
+    assert run(settings("monitor=loss")).status()["monitor"] == "valid_loss"
     status = run(settings("epochs=3")).status()
     assert status["monitor"] == "valid_ppl"
     assert status["best"] > 1  # no perplexity is below; the loss was

@@ -163,14 +163,8 @@ def test_predictions_are_those_of_the_best_evaluation(settings: Make, monkeypatc
         evaluate_(self)
 
     def predict(model: Any, task: Any) -> dict[str, Any]:  # noqa: ARG001
-        row = {
-            "stream": 0,
-            "position": 0,
-            "quantity": "symbol",
-            "target": 1.0,
-            "predicted": float(model.decoder.bias[0]),
-        }
-        return {name: [value] for name, value in row.items()}
+        predicted = [model.decoder.bias[0].item()]
+        return {"stream": [0], "position": [0], "quantity": ["symbol"], "target": [1], "predicted": predicted}
 
     monkeypatch.setattr(Trainer, "_evaluate", noting)
     monkeypatch.setattr("atbptt.training.trainer.predict", predict)

@@ -219,6 +219,7 @@ def test_speed_is_of_this_attempt(fields: dict[str, float], speed: float | None)
         ({"train_seconds": 10.0, "seconds": 5.0}, 0.0),
         ({"epochs": None}, None),
         ({"epoch": None}, None),
+        ({"elapsed": 0.0}, None),
     ],
 )
 def test_time_left_is_that_of_the_budget_that_ends_first(fields: dict[str, float], left: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What runs and sweeps leave on disk."""
+"""The files of runs and sweeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
         DamagedError as DamagedError,
         read_checkpoint as read_checkpoint,
     )
-    from atbptt.runs.directory import BusyError as BusyError, RunDirectory as RunDirectory, read_status as read_status
+    from atbptt.runs.directory import BusyError as BusyError, RunDirectory as RunDirectory
     from atbptt.runs.provenance import Origin as Origin
     from atbptt.runs.status import (
         STALE as STALE,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RunStatus as RunStatus,
         duration_text as duration_text,
         read_run as read_run,
+        read_status as read_status,
         reason as reason,
         result_text as result_text,
     )

@@ -1,4 +1,4 @@
-"""A run's checkpoint file, and the one before it, which is used where the last one is damaged."""
+"""A run's checkpoint file, and the previous one, which is used if the last one is damaged."""
 
 from __future__ import annotations
 
@@ -11,43 +11,37 @@ from typing import Any
 from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
 from atbptt.system import write_atomically
 
-FORMAT = 2  # of what a checkpoint holds; another number is refused, never guessed at
-DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch would read changed numbers without a word
+FORMAT = 2  # of a checkpoint's content; another number is refused
+DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch does not notice changed numbers
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is whole but cannot be continued from."""
 
 
+class DamagedError(RuntimeError):
+    """A file whose content has changed since it was written."""
+
+
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint and keep the one before it.
-
-    It is written in memory first: torch's own writer takes a full disk for a bug of its own.
-
-    Raises:
-        StorageError: the file system refuses; both checkpoints are as they were.
-    """
+    """Replace the checkpoint and keep the previous one; on a StorageError both are unchanged."""
     import torch
 
-    buffer = io.BytesIO()
+    buffer = io.BytesIO()  # torch's own writer would report a full disk as an internal error
     torch.save({"format": FORMAT, **state}, buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     write_atomically(folder / CHECKPOINT, lambda file: file.write(buffer.getbuffer()), folder / PREVIOUS_CHECKPOINT)
 
 
-class DamagedError(RuntimeError):
-    """A file that is not as it was written."""
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint's file holds, on the CPU; nothing is changed.
+    """The content of a checkpoint, on the CPU.
 
-    It may hold a user's own objects: read only what you trust.
+    Loading runs code that the file names (pickle): read only checkpoints that you trust.
 
     Raises:
-        DamagedError: it is not as it was written.
-        CheckpointError: it was stored by a version of the package that stored something else.
-        Exception: it cannot be read, or what it holds cannot be loaded, such as an object whose class is gone.
+        DamagedError: the file has changed since it was written.
+        CheckpointError: another version of the package wrote it, in another format.
+        Exception: it cannot be read or loaded, for example because a class in it no longer exists.
     """
     import torch
 
@@ -63,22 +57,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
-    """The last checkpoint that can be read, on the CPU, or None where there is none.
-
-    Raises:
-        CheckpointError: it was stored by a version of the package that stored something else.
-    """
-    damaged = []
-    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
-        path = folder / name
+    """The last checkpoint that is not damaged, or None; damaged ones are deleted. Errors as in `read_checkpoint`."""
+    damaged = False
+    for path in (folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT):
         if not path.exists():
             continue
         try:
             return read_checkpoint(path)
         except DamagedError:
-            damaged.append(name)
-            log.warning("%s is damaged and left out", name)
-            path.unlink()  # it must not take the place of the one before when the next is stored
+            damaged = True
+            log.warning("%s is damaged and left out", path.name)
+            path.unlink()  # else the next checkpoint would keep it as the previous one
         except CheckpointError as error:
             raise CheckpointError(f"{error}; move its folder away to begin anew") from error
     if damaged:

@@ -1,8 +1,8 @@
-"""A run's directory: options, metrics, lag profiles, predictions, status, log, checkpoint.
+"""A run's directory `outputs/<experiment>/<experiment_id>/`: options, tables, status, log, checkpoint.
 
-`outputs/<experiment>/<experiment_id>/`. Every file but the log is replaced atomically, so that what a reader
-or a crash finds is whole. The checkpoint is written after the metrics, holds them too, and decides how far the run
-got: rows beyond it are dropped when the run continues, and a table that somebody damaged is restored from it.
+Every file but the log is replaced atomically, so that a reader or a crash finds it whole. The checkpoint is written
+after the tables and contains them too. When the run continues, rows later than the checkpoint are dropped and damaged
+tables are restored from it.
 """
 
 from __future__ import annotations
@@ -15,28 +15,20 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from omegaconf import OmegaConf
 
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.runs import checkpoints, provenance, schema, tables
-from atbptt.runs.status import number
-from atbptt.runs.tables import Tables, digest
+from atbptt.runs.status import ENDED, read_status
 from atbptt.system import StorageError, locks, write_text
 
-# What others read of a run: of a finished one it must be as the run left it.
-KEPT = (schema.CONFIG, schema.OPTIONS, *tables.SCHEMAS)
-# Entries of status.json that tell of the process that worked on the run.
-ITS_OWN = ("host", "pid", "heartbeat", "elapsed")
-# Entries that are counted with.
-NUMBERS = ("attempt", "epoch", "train_seconds", "best", "best_epoch", "K")
+RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
 
 
 class BusyError(RuntimeError):
@@ -44,29 +36,31 @@ class BusyError(RuntimeError):
 
 
 class RunDirectory:
-    """The files of one run.
+    """The files of one run, below the `output_dir` of its settings.
 
     Arguments:
-        settings: the run's config; `output_dir`, `name` and the experiment id make the path.
-        experiment_id: as it was planned, whatever the data have become since; None: of the settings and their data.
+        settings: the run's config.
+        experiment_id: as the sweep planned it, even if the data have changed since; None takes that of the settings.
     """
 
     def __init__(self, settings: Settings, experiment_id: str | None = None) -> None:
         self.settings = settings
         self.experiment_id = experiment_id or settings.experiment_id
         self.path = Path(settings.output_dir) / settings.name / self.experiment_id
-        self.tables = Tables(self.path)
+        self.tables = tables.Tables(self.path, self.experiment_id)
         self._status: dict[str, Any] = {}
         self._began = time.monotonic()
 
+    def make(self) -> None:
+        """Make the directory if it does not exist (StorageError)."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be made: {error.strerror}") from error
+
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the directory and hold it; the operating system frees the lock of a process that ended.
-
-        Raises:
-            BusyError: another process holds it.
-            StorageError: the directory cannot be made.
-        """
+        """Make the directory (StorageError) and hold its lock; a BusyError if another process holds it."""
         self.make()
         with contextlib.ExitStack() as held:
             try:
@@ -75,58 +69,44 @@ class RunDirectory:
                 raise BusyError(f"{self.path} is being run by another process") from error
             yield
 
-    def make(self) -> None:
-        """Make the directory if it is not there (StorageError)."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.path} cannot be made: {error.strerror}") from error
-
     def busy(self) -> bool:
-        """Whether a process holds the run."""
+        """Whether a process works on the run."""
         return locks.is_held(self.path / schema.LOCK)
 
     def status(self) -> dict[str, Any]:
-        """What status.json says, empty if there is none."""
+        """The entries of status.json, see `read_status`."""
         return read_status(self.path)
 
     def finished(self) -> bool:
-        """Whether the run has reached the budget that the settings ask for, and its files are as it left them."""
+        """Whether the run has reached the budget of the settings, and its results have not changed since."""
         status = self.status()
-        return self.spent(status) and self._as_left(status.get("files"))
-
-    def _as_left(self, digests: object) -> bool:
-        """Whether the files that others read have the digests that the run noted when it finished."""
-        return isinstance(digests, dict) and {*KEPT} <= digests.keys() and digests == self._digests()
+        epoch, seconds = status.get("epoch", 0), status.get("train_seconds", 0)
+        spent = status.get("state") == schema.FINISHED and self.settings.budget_spent(epoch, seconds)
+        return spent and status.get("files") == self._digests()
 
     def _digests(self) -> dict[str, int | None]:
-        return {name: digest(self.path / name) for name in KEPT}
-
-    def spent(self, status: Mapping[str, Any]) -> bool:
-        """Whether a status tells of the budget that the settings ask for, reached."""
-        return status.get("state") == schema.FINISHED and self.settings.budget_spent(
-            status.get("epoch", 0), status.get("train_seconds", 0)
-        )
+        return {name: tables.digest(self.path / name) for name in RESULTS}
 
     def begin(self, origin: provenance.Origin) -> None:
-        """Say running, clear what a killed process left half written, store the config and the options."""
-        before = self.status()
-        self._status = {**before, "epochs": self.settings.epochs, "seconds": self.settings.seconds}
+        """Begin an attempt: set the status, delete files half written by a killed process, store config and options."""
+        self._status = self.status()
         self._began = time.monotonic()
-        attempt = int(before.get("attempt", 0)) + 1
-        first = before.get("epoch", 0.0)
         self.set_status(
-            schema.RUNNING, error=None, sweep=origin.sweep, attempt=attempt, started=time.time(), first_epoch=first
+            schema.RUNNING,
+            error=None,
+            sweep=origin.sweep,
+            attempt=int(self._status.get("attempt", 0)) + 1,
+            started=time.time(),
+            first_epoch=self._status.get("epoch", 0.0),
         )
-        for leftover in self.path.glob(".*.tmp"):
+        for leftover in (*self.path.glob(".*.tmp"), self.path / schema.TRACEBACK):
             leftover.unlink(missing_ok=True)
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
-        options = {**self.settings.options(), "experiment_id": self.experiment_id}
+        options = {**self.settings.options(), schema.ID: self.experiment_id}
         tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
-        (self.path / schema.TRACEBACK).unlink(missing_ok=True)
 
     def note_environment(self, origin: provenance.Origin, log: logging.Logger) -> None:
-        """Add this attempt's code and machine to environment.json; the log tells of code that has changed."""
+        """Add this attempt's code and machine to environment.json; log a warning if the code has changed."""
         path = self.path / schema.ENVIRONMENT
         try:
             attempts = list(json.loads(path.read_text())["attempts"])
@@ -147,44 +127,8 @@ class RunDirectory:
         )
         write_text(path, json.dumps({"attempts": attempts}, indent=1))
 
-    def add_metrics(self, clock: dict[str, float], values: Sequence[tuple[str, int, float]]) -> None:
-        """Append one evaluation: (metric, replicate, value) at the clock's step, epoch, ... and store all."""
-        rows = [
-            {
-                "experiment_id": self.experiment_id,
-                **clock,
-                "metric": metric,
-                "replicate": replicate,
-                "value": value,
-            }
-            for metric, replicate, value in values
-        ]
-        self.tables.append(schema.METRICS, pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA))
-
-    def add_gradients(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """Append the lag profiles of one evaluation (see `probe_metrics.lag_profiles`) and store all, NaN as null."""
-        self.tables.append(schema.GRADIENTS, self._rows(schema.GRADIENTS, profiles, step, epoch))
-
-    def add_positions(self, profiles: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """The same of the lag profiles by loss position (see `probe_metrics.position_profiles`)."""
-        self.tables.append(schema.POSITIONS, self._rows(schema.POSITIONS, profiles, step, epoch))
-
-    def replace_predictions(self, predictions: Mapping[str, np.ndarray], step: int, epoch: float) -> None:
-        """Store predictions (see `evaluation.predict`) in the place of those before; nothing where there are none."""
-        if predictions:
-            self.tables.replace(schema.PREDICTIONS, self._rows(schema.PREDICTIONS, predictions, step, epoch))
-
-    def _rows(self, name: str, columns: Mapping[str, np.ndarray], step: int, epoch: float) -> pa.Table:
-        """Columns of an evaluation as rows of a table, NaN as null."""
-        rows = len(next(iter(columns.values())))
-        clock = {"step": np.full(rows, step), "epoch": np.full(rows, epoch)}
-        whole = {"experiment_id": [self.experiment_id] * rows, **clock, **columns}
-        fields = tables.SCHEMAS[name]
-        arrays = [pa.array(whole[field.name], type=field.type, from_pandas=True) for field in fields]
-        return pa.table(arrays, schema=fields)
-
     def set_status(self, state: str, **details: Any) -> None:
-        """Replace status.json: what stands there stays unless given anew; the heartbeat is now."""
+        """Update status.json: entries that are not given keep their values; the heartbeat is now."""
         self._status |= {
             "experiment_id": self.experiment_id,
             "state": state,
@@ -199,42 +143,38 @@ class RunDirectory:
         write_text(self.path / schema.STATUS, json.dumps(self._status, indent=1))
 
     def finish(self, **details: Any) -> None:
-        """Say finished, and note what the files hold that others read."""
+        """Set the status to finished, with digests of the results."""
         self.set_status(schema.FINISHED, files=self._digests(), **details)
 
     def fail(self, error: BaseException) -> None:
-        """Store the traceback and say failed; metrics and checkpoint stay as they are."""
+        """Store the traceback and set the status to failed; tables and checkpoint stay as they are."""
         self._end(schema.FAILED, described(error), "".join(traceback.format_exception(error)))
 
     def stop(self, signal_name: str) -> None:
-        """Say interrupted, by this signal."""
+        """Set the status to interrupted, by this signal."""
         self._end(schema.INTERRUPTED, signal_name, None)
 
     def bury(self, reason: str, output: str) -> None:
-        """Say failed for a process that ended without saying why itself, unless another one has taken the run up.
-
-        Arguments:
-            reason: how it ended.
-            output: the last that it printed.
-        """
-        with contextlib.suppress(BusyError, OSError), self.lock():  # a disk may take nothing any more
+        """Set the status to failed for a process that crashed after this output, unless another works on the run."""
+        with contextlib.suppress(BusyError, OSError), self.lock():  # the disk may be full
             self._status = self.status()
-            if self._status.get("state") not in (schema.FINISHED, schema.FAILED, schema.INTERRUPTED):
-                its = {name: self._status[name] for name in ITS_OWN if name in self._status}
-                self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n", **its)
+            if self._status.get("state") not in ENDED:
+                of_process = ("host", "pid", "heartbeat", "elapsed")
+                kept = {name: self._status[name] for name in of_process if name in self._status}
+                self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n", **kept)
 
     def _end(self, state: str, error: str, trace: str | None, **details: Any) -> None:
-        with contextlib.suppress(StorageError):  # where nothing can be stored, whoever started the run tells
+        with contextlib.suppress(StorageError):  # the launching process reports what cannot be stored
             if trace is not None:
                 write_text(self.path / schema.TRACEBACK, trace)
             self.set_status(state, error=error, **details)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, which holds the tables too; the one before it is kept."""
-        checkpoints.save(self.path, {**state, "tables": self.tables.content()})
+        """Replace the checkpoint, which holds the tables too, and keep the previous one."""
+        checkpoints.save(self.path, {**state, "tables": self.tables.content})
 
     def load_checkpoint(self, log: logging.Logger) -> dict[str, Any] | None:
-        """The last checkpoint that can be read, its tables taken up, or None (see `checkpoints.load`)."""
+        """The last checkpoint that can be read, or None (see `checkpoints.load`); tables are restored from it."""
         state = checkpoints.load(self.path, log)
         if state is not None:
             self.tables.restore(state["tables"], log)
@@ -242,7 +182,7 @@ class RunDirectory:
 
     @contextmanager
     def logging(self) -> Iterator[logging.Logger]:
-        """A logger that appends to the run's log and to nothing else."""
+        """A logger that writes to the run's log only."""
         logger = logging.getLogger(f"atbptt.run.{self.experiment_id}")
         logger.setLevel(logging.INFO)
         logger.propagate = False
@@ -257,19 +197,8 @@ class RunDirectory:
                 handler.close()
 
 
-def read_status(path: Path) -> dict[str, Any]:
-    """The status.json of a run directory, empty if there is none that can be read, without what should be a number."""
-    try:
-        status = json.loads((path / schema.STATUS).read_text())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(status, dict):
-        return {}
-    return {name: value for name, value in status.items() if name not in NUMBERS or number(status, name) is not None}
-
-
 class _LogFile(logging.FileHandler):
-    """A log that a full disk cuts short, without a traceback for every line; the next file to store tells why."""
+    """A log that ignores a full disk; the next file to be written reports it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         if not isinstance(sys.exc_info()[1], OSError):

@@ -21,27 +21,23 @@ GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """The version of what runs: git commits, Python, packages; found once a process.
+    """The version of the code: git commits, Python, packages; looked up once per process.
 
-    `repositories` has one entry for the package and one for the folder that the command was typed in, if they are in
-    git, with the commit and whether tracked files differ from it (`dirty`).
+    `repositories` has an entry for the package and one for the current folder, if they are in git: its commit, and
+    whether tracked files differ from it (`dirty`).
     """
-    tops: dict[str, dict[str, Any]] = {}
-    for folder in (PACKAGE, Path.cwd()):
-        found = _repository(folder)
-        if found:
-            tops.setdefault(found["path"], found)
+    found = [each for each in map(_repository, (PACKAGE, Path.cwd())) if each]
     return {
-        "repositories": list(tops.values()),
+        "repositories": list({each["path"]: each for each in found}.values()),
         "python": platform.python_version(),
         "packages": {part.name: part.version for part in sorted(distributions(), key=lambda part: part.name.lower())},
     }
 
 
 def machine() -> dict[str, Any]:
-    """The computer: host, system, processor, cores that may be used, memory, GPUs.
+    """The computer: host, system, processor, usable cores, memory, GPUs.
 
-    GPUs are looked at only where torch uses them already: looking would take memory on each.
+    GPUs are listed only if torch uses them already: to ask torch for them would take memory on each.
     """
     gpus = []
     torch = sys.modules.get("torch")
@@ -61,19 +57,12 @@ def machine() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Origin:
-    """What started a run.
+    """What started a run."""
 
-    Attributes:
-        sweep: name of the sweep's folder; None where there is no sweep.
-        code: as `code()` of the process that launched it.
-        command: how it was started.
-        experiment_id: of the run as it was planned; None: of its data as they are.
-    """
-
-    sweep: str | None = None
-    code: dict[str, Any] = field(default_factory=code)
+    sweep: str | None = None  # name of the sweep's folder; None without a sweep
+    code: dict[str, Any] = field(default_factory=code)  # of the process that launched it
     command: list[str] = field(default_factory=lambda: list(sys.argv))
-    experiment_id: str | None = None
+    experiment_id: str | None = None  # as the sweep planned it; None takes that of the data as they are now
 
 
 def commits(found: dict[str, Any]) -> str:
@@ -85,7 +74,7 @@ def commits(found: dict[str, Any]) -> str:
 def _repository(folder: Path) -> dict[str, Any] | None:
     top = _git(folder, "rev-parse", "--show-toplevel")
     commit = top and _git(folder, "rev-parse", "HEAD")
-    # A package that is installed into somebody's repository, ignored by git there, is no part of it.
+    # The package may be installed in an ignored folder of somebody's repository, which does not version it.
     if not commit or (folder == PACKAGE and not _git(folder, "ls-files", "__init__.py")):
         return None
     dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
@@ -93,7 +82,7 @@ def _repository(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails or is not installed."""
+    """What git prints; None if it fails or is not installed."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, stdin=subprocess.DEVNULL)
@@ -106,6 +95,6 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
+        lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return names[0] if names else platform.processor() or platform.machine()

@@ -21,35 +21,35 @@ PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 LOG = "log.txt"
 OUTPUT = "output.txt"  # what the run's process printed
 TRACEBACK = "traceback.txt"
-LOCK = "lock"  # held by the process that works on the run; and in a sweep's folder by the one that launched it
-
-# In the key-value metadata of options.parquet: its row as JSON too. A footer is read in a fraction of the time that the
-# 50 columns take, which matters where there are 10,000 runs.
+LOCK = "lock"  # held by the process that trains the run; in a sweep's folder, by the process that launched it
+# Key in the metadata of options.parquet, of its row as JSON: read in a fraction of the time that 50 columns take, which
+# matters for 10,000 runs.
 OPTIONS_JSON = b"options"
 
-# Below the output folder: a folder a sweep, with its plan and the composed config.
+# In the output folder: one folder per sweep, with its plan and the composed config.
 SWEEPS = ".sweeps"
 PLAN = "plan.json"
 
+# The first columns of every table: the run, and when it was evaluated.
+_EVALUATION = [
+    (ID, pa.string()),
+    ("step", pa.int64()),  # training steps of the stream, from the start of the run
+    ("epoch", pa.float64()),  # step over the stream's length
+]
 METRICS_SCHEMA = pa.schema(
     [
-        ("experiment_id", pa.string()),
-        ("step", pa.int64()),  # training steps of the stream, from the start of the run
-        ("epoch", pa.float64()),  # step over the stream's length
-        ("adaptive_epoch", pa.float64()),  # the same with the steps that the policy's probes consumed
+        *_EVALUATION,
+        ("adaptive_epoch", pa.float64()),  # epoch, with the steps that the policy's probes consumed
         ("updates", pa.int64()),  # optimizer steps
         ("train_seconds", pa.float64()),  # spent in training and the policy's probes, not in evaluation
         ("metric", pa.string()),
-        ("replicate", pa.int32()),  # which probe, for metrics that a probe measures; else 0
+        ("replicate", pa.int32()),  # number of the probe, for metrics that a probe measures; else 0
         ("value", pa.float64()),
     ]
 )
-
 GRADIENTS_SCHEMA = pa.schema(
     [
-        ("experiment_id", pa.string()),
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
+        *_EVALUATION,
         ("replicate", pa.int32()),
         ("component", pa.string()),  # `all`, or one state tensor of one layer: hidden0, cell0, ...
         ("lag", pa.int32()),  # 1..W
@@ -62,26 +62,20 @@ GRADIENTS_SCHEMA = pa.schema(
         ("cosine", pa.float64()),
     ]
 )
-
 # phi before it is averaged over loss positions: component `all` of gradients.parquet, position by position.
 POSITIONS_SCHEMA = pa.schema(
     [
-        ("experiment_id", pa.string()),
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
+        *_EVALUATION,
         ("replicate", pa.int32()),
         ("position", pa.int32()),  # the loss's row in the probe window, from 0
         ("lag", pa.int32()),  # 1..W, as far as the window reaches back from the position
         ("phi", pa.float64()),  # averaged over streams
     ]
 )
-
-# What the model says at the beginning of some streams of the test split, at the best validation so far.
+# The model's predictions at the beginning of some streams of the test split, at the best validation so far.
 PREDICTIONS_SCHEMA = pa.schema(
     [
-        ("experiment_id", pa.string()),
-        ("step", pa.int64()),  # training steps at that evaluation
-        ("epoch", pa.float64()),
+        *_EVALUATION,
         ("stream", pa.int32()),
         ("position", pa.int64()),  # step of the test stream, from 0
         ("quantity", pa.string()),  # symbol, event, interval, value: see `Predicting.predictions`
@@ -89,12 +83,18 @@ PREDICTIONS_SCHEMA = pa.schema(
         ("predicted", pa.float64()),  # the likeliest symbol or event, the mean interval
     ]
 )
+SCHEMAS = {
+    METRICS: METRICS_SCHEMA,
+    GRADIENTS: GRADIENTS_SCHEMA,
+    POSITIONS: POSITIONS_SCHEMA,
+    PREDICTIONS: PREDICTIONS_SCHEMA,
+}
 
-# The lengths and bias that every evaluation logs, whatever the policy.
+# The biases delta whose K(delta) every evaluation logs, whatever the policy.
 LOGGED_DELTAS = (1.0, 0.9, 0.5, 0.1)
 INTERVAL = 0.9  # share of resamples between `_low` and `_high`
 
-# States in status.json. An interrupted run was told to end, and stored a checkpoint first.
+# States in status.json. An interrupted run was ended by a signal, and stored a checkpoint first.
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 

@@ -1,7 +1,7 @@
-"""What state a run is in, by its status file and its lock: reads, starts and changes nothing, and needs no torch.
+"""The state of a run, from its status file and its lock. Changes nothing, and needs no torch.
 
-The status file has what the run said last; a run that was killed says nothing. Whether a process still works on it,
-its lock tells, which the operating system takes back however the process ends.
+The status file has what the run last wrote, which a killed run cannot correct. Its lock tells whether a process still
+works on it: the operating system frees the lock however the process ends.
 """
 
 from __future__ import annotations
@@ -18,62 +18,52 @@ from typing import Any
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, LOCK, RUNNING, STATUS
 from atbptt.system import locks
 
-# Beside what a status file can say.
+# States besides those that a status file can have.
 WAITING = "waiting"  # not begun
-STALE = "stale"  # it says running, but was killed or hangs
+STALE = "stale"  # running by its status file, but killed or hanging
 UNKNOWN = "unknown"  # the status file cannot be read
 STATES = (RUNNING, WAITING, FINISHED, INTERRUPTED, STALE, FAILED, UNKNOWN)
-ENDED = (FINISHED, FAILED, INTERRUPTED)  # as the run itself said
+ENDED = (FINISHED, FAILED, INTERRUPTED)
 
-# A run beats every few seconds, but not within an evaluation or a probe.
-SILENT_SECONDS = 600.0
-LOOKS = 3  # at a run that changes while it is looked at
+SILENT_SECONDS = 600.0  # without a heartbeat, after which a run is stale; a long evaluation or probe may take minutes
+LOOKS = 3  # at a run whose status changes meanwhile
+
+# Entries of status.json by type; one of another type counts as missing.
+NUMBERS = (
+    *("epoch", "epochs", "train_seconds", "seconds", "best", "best_epoch"),
+    *("started", "heartbeat", "elapsed", "first_epoch"),
+)
+WHOLE_NUMBERS = ("K", "pid", "attempt")
+TEXTS = ("monitor", "host", "sweep")
 
 Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The state of one run; what is not known is None.
+    """The state of one run; unknown values are None."""
 
-    Attributes:
-        directory: the run's directory, as given.
-        state: one of `STATES`, as observed: `running` if a process holds the run and has been heard of.
-        why: in one line, why the run is failed, interrupted, stale or unknown.
-        experiment_id: as stored, or the directory's name.
-        epoch, epochs: how far the run is, and its budget.
-        train_seconds, seconds: time spent in training (s), and its budget.
-        K: truncation length (steps).
-        monitor, best, best_epoch: what is minimised, its least value so far, and where that was.
-        host, pid: where the process runs or ran.
-        sweep: name of the sweep's folder below `.sweeps`.
-        attempt: how many times the run was begun.
-        started, heartbeat: when this attempt began and when it was last heard of (unix time by the run's clock).
-        elapsed, first_epoch: length of this attempt (s, by the monotonic clock), and the epoch at which it began.
-        stamp: changes with the status file.
-    """
-
-    directory: Path
-    state: str
-    experiment_id: str
-    why: str | None = None
-    epoch: float | None = None
-    epochs: float | None = None
-    train_seconds: float | None = None
-    seconds: float | None = None
-    K: int | None = None
-    monitor: str | None = None
-    best: float | None = None
-    best_epoch: float | None = None
-    host: str | None = None
+    directory: Path  # as given
+    state: str  # one of `STATES`, as observed: `running` if a process holds the run and its heartbeat is not too old
+    experiment_id: str  # as stored, or the directory's name
+    why: str | None = None  # in one line, why the run is failed, interrupted, stale or unknown
+    epoch: float | None = None  # progress ...
+    epochs: float | None = None  # ... and its budget
+    train_seconds: float | None = None  # time spent in training (s) ...
+    seconds: float | None = None  # ... and its budget
+    K: int | None = None  # truncation length (steps)
+    monitor: str | None = None  # the metric that is monitored ...
+    best: float | None = None  # ... its lowest value so far ...
+    best_epoch: float | None = None  # ... and the epoch of that
+    host: str | None = None  # where the process runs or ran
     pid: int | None = None
-    sweep: str | None = None
-    attempt: int | None = None
-    started: float | None = None
-    heartbeat: float | None = None
-    elapsed: float | None = None
-    first_epoch: float | None = None
-    stamp: Stamp | None = field(default=None, repr=False, compare=False)
+    sweep: str | None = None  # name of the sweep's folder below `.sweeps`
+    attempt: int | None = None  # how often the run was begun
+    started: float | None = None  # when this attempt began (unix time by the run's clock)
+    heartbeat: float | None = None  # when the status was last written (unix time by the run's clock)
+    elapsed: float | None = None  # length of this attempt (s, by the monotonic clock)
+    first_epoch: float | None = None  # epoch at which this attempt began
+    stamp: Stamp | None = field(default=None, repr=False, compare=False)  # changes with the status file
 
     @property
     def speed(self) -> float | None:
@@ -90,23 +80,21 @@ class RunStatus:
             return None
         left = [] if self.epochs is None else [self.epochs - self.epoch]
         if self.seconds is not None and self.train_seconds and self.epoch > 0:
-            # The clock of the budget stands still in evaluations: what is left of it counts in epochs first.
+            # Evaluations do not count in the budget of seconds: convert what is left of it to epochs first.
             left.append((self.seconds - self.train_seconds) * self.epoch / self.train_seconds)
         return max(min(left), 0.0) / self.speed if left else None
 
     def reached(self, epochs: float | None, seconds: float | None) -> bool:
-        """Whether the run has come as far as a budget; one that did not say how far it came is taken at its word."""
+        """Whether the run has finished with this budget or more; yes for a finished run of unknown progress."""
         if self.state != FINISHED or epochs is None or self.epoch is None:
             return self.state == FINISHED
         return self.epoch >= epochs or (seconds is not None and (self.train_seconds or 0.0) >= seconds)
 
 
 def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
-    """The status of the run in a directory; of a directory that is not there, `waiting`.
+    """The status of the run in a directory; `waiting` if there is no such directory.
 
-    Arguments:
-        directory: the run's directory.
-        known: what was read before: kept if the run had ended then and its file has not changed.
+    A `known` status is returned again if the run had ended then, and its status file has not changed.
     """
     if known is not None and known.state in ENDED and known.stamp == _stamp(directory):
         return known
@@ -118,7 +106,7 @@ def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
         if held or status.stamp == _stamp(directory):
             break  # else it ended, or began, between the two looks
     if status.state != RUNNING:
-        return replace(status, state=RUNNING) if held else status  # it has begun, and said nothing yet
+        return replace(status, state=RUNNING) if held else status  # it has begun, and not written its status yet
     if held is False:
         where = "before its first step" if status.epoch is None else f"at epoch {status.epoch:.3g}"
         return replace(status, state=STALE, why=f"killed {where}")
@@ -129,7 +117,7 @@ def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
 
 
 def result_text(status: RunStatus) -> str:
-    """How far a run is and the best it found: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why it failed."""
+    """Progress and best result: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why the run failed."""
     if status.why:
         return status.why
     if status.epoch is None:
@@ -142,17 +130,12 @@ def result_text(status: RunStatus) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A length of time as a person says it: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    """A duration in one or two units: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    counts = (minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min")
+    return " ".join(f"{count} {unit}" for count, unit in (counts[:2] if minutes >= 1440 else counts[1:]) if count)
 
 
 def reason(error: BaseException) -> str:
@@ -160,6 +143,18 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower() if isinstance(error, FileNotFoundError) else error.strerror
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def read_status(directory: Path) -> dict[str, Any]:
+    """The entries of a run's status.json; none if it cannot be read. Numbers of the wrong type are left out."""
+    try:
+        stored = json.loads((directory / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(stored, dict):
+        return {}
+    numbers = (*NUMBERS, *WHOLE_NUMBERS)
+    return {name: value for name, value in stored.items() if name not in numbers or _number(value) is not None}
 
 
 def _stamp(directory: Path) -> Stamp | None:
@@ -171,9 +166,8 @@ def _stamp(directory: Path) -> Stamp | None:
 
 
 def _stored(directory: Path) -> RunStatus:
-    """What the status file says, whoever still stands by it."""
-    stamp = _stamp(directory)
-    nothing = RunStatus(directory, WAITING, directory.name, stamp=stamp)
+    """The status as stored, whether or not a process still works on the run."""
+    nothing = RunStatus(directory, WAITING, directory.name, stamp=_stamp(directory))
     try:
         with open(os.path.join(directory, STATUS), "rb") as file:
             stored = json.load(file)
@@ -185,55 +179,29 @@ def _stored(directory: Path) -> RunStatus:
     if state not in (RUNNING, *ENDED):
         rule = f"must be one of {', '.join((RUNNING, *ENDED))}"
         return replace(nothing, state=UNKNOWN, why=f"{STATUS}: state (={state!s:.40}) {rule}")
-    read = RunStatus(
-        directory,
-        state,
-        _text(stored, "experiment_id") or directory.name,
-        epoch=number(stored, "epoch"),
-        epochs=number(stored, "epochs"),
-        train_seconds=number(stored, "train_seconds"),
-        seconds=number(stored, "seconds"),
-        K=_integer(stored, "K"),
-        monitor=_text(stored, "monitor"),
-        best=number(stored, "best"),
-        best_epoch=number(stored, "best_epoch"),
-        host=_text(stored, "host"),
-        pid=_integer(stored, "pid"),
-        sweep=_text(stored, "sweep"),
-        attempt=_integer(stored, "attempt"),
-        started=number(stored, "started"),
-        heartbeat=number(stored, "heartbeat"),
-        elapsed=number(stored, "elapsed"),
-        first_epoch=number(stored, "first_epoch"),
-        stamp=stamp,
-    )
+    found: dict[str, Any] = {name: _number(stored.get(name)) for name in (*NUMBERS, *WHOLE_NUMBERS)}
+    found |= {name: int(found[name]) for name in WHOLE_NUMBERS if found[name] is not None}
+    found |= {name: _text(stored.get(name)) for name in TEXTS}
     if state in (FAILED, INTERRUPTED):
-        at = "" if read.epoch is None else f" at epoch {read.epoch:.3g}"
-        stored_error = " ".join((_text(stored, "error") or "").split())
-        return replace(read, why=stored_error or ("no reason stored" if state == FAILED else f"interrupted{at}"))
-    return read
+        at = "" if found["epoch"] is None else f" at epoch {found['epoch']:.3g}"
+        error_text = " ".join((_text(stored.get("error")) or "").split())
+        found["why"] = error_text or ("no reason stored" if state == FAILED else f"interrupted{at}")
+    return replace(nothing, state=state, experiment_id=_text(stored.get("experiment_id")) or directory.name, **found)
 
 
-def number(stored: dict[str, Any], name: str) -> float | None:
-    """An entry of a status file, None if it is no finite number."""
-    value = stored.get(name)
+def _number(value: object) -> float | None:
+    """A finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
-def _integer(stored: dict[str, Any], name: str) -> int | None:
-    value = number(stored, name)
-    return None if value is None else int(value)
-
-
-def _text(stored: dict[str, Any], name: str) -> str | None:
-    value = stored.get(name)
+def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
 def _held(directory: Path) -> bool | None:
-    """Whether a process holds the run; None where the file system does not say."""
+    """Whether a process holds the run; None if the file system has no locks."""
     try:
         return locks.is_held(directory / LOCK)
     except NotADirectoryError:
@@ -243,11 +211,11 @@ def _held(directory: Path) -> bool | None:
 
 
 def _silence(status: RunStatus) -> float:
-    """Seconds since a running run was last heard of: the least that any clock says, since clocks jump.
+    """Seconds since the last sign of life of a running run: the least by any clock, since clocks jump.
 
-    The heartbeat is of the clock of the run's machine, the file's time of the file system's, and neither needs to
-    agree with ours. On the run's own machine nothing but the age of its process is needed, which no change of the
-    clock moves: what is not in `elapsed` came after the last heartbeat, or before the attempt.
+    The heartbeat is by the clock of the run's machine, the file's time by that of the file system, and neither need
+    agree with ours. On the run's own machine there is a measure that no change of the clock affects: the age of its
+    process, less `elapsed`, is at least the time since the last heartbeat.
     """
     now = time.time()
     heard = [status.stamp[0] / 1e9] if status.stamp else []

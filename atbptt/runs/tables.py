@@ -1,4 +1,4 @@
-"""A run's long Parquet files: rows are appended, or take the place of others, and the whole file is replaced."""
+"""A run's Parquet files of results: each evaluation adds rows, and the whole file is replaced."""
 
 from __future__ import annotations
 
@@ -13,84 +13,57 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atbptt.runs.schema import (
-    GRADIENTS,
-    GRADIENTS_SCHEMA,
-    METRICS,
-    METRICS_SCHEMA,
-    OPTIONS_JSON,
-    POSITIONS,
-    POSITIONS_SCHEMA,
-    PREDICTIONS,
-    PREDICTIONS_SCHEMA,
-)
+from atbptt.runs import schema
 from atbptt.system import write_atomically
-
-SCHEMAS = {
-    METRICS: METRICS_SCHEMA,
-    GRADIENTS: GRADIENTS_SCHEMA,
-    POSITIONS: POSITIONS_SCHEMA,
-    PREDICTIONS: PREDICTIONS_SCHEMA,
-}
 
 
 class Tables:
-    """The tables of one run.
+    """The tables of one run, in its directory; the first column of each is the run's experiment id."""
 
-    Arguments:
-        folder: the run's directory.
-    """
-
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, experiment_id: str) -> None:
         self.folder = folder
-        self._rows: dict[str, list[pa.Table]] = {name: [] for name in SCHEMAS}
-        self._stored: dict[str, bytes] = {}
+        self.experiment_id = experiment_id
+        self.content: dict[str, bytes] = {}  # of each file so far
+        self._rows: dict[str, list[pa.Table]] = {name: [] for name in schema.SCHEMAS}
 
-    def append(self, name: str, rows: pa.Table) -> None:
-        """Add rows to the table of this file name and store all (StorageError)."""
-        self._rows[name].append(rows)
-        self._stored[name] = serialised(pa.concat_tables(self._rows[name]))
-        write(self.folder / name, self._stored[name])
+    def add(self, name: str, columns: Mapping[str, Any], clock: Mapping[str, float]) -> None:
+        """Append an evaluation's rows to a file of `schema.SCHEMAS` (StorageError); predictions replace earlier rows.
 
-    def replace(self, name: str, rows: pa.Table) -> None:
-        """Store these rows in the place of all others of the table (StorageError)."""
-        self._rows[name].clear()
-        self.append(name, rows)
-
-    def content(self) -> dict[str, bytes]:
-        """What each file that there is holds."""
-        return dict(self._stored)
+        Arguments:
+            columns: one value per row; NaN is stored as null, except in metrics.
+            clock: values that are the same for all rows, such as `step` and `epoch`.
+        """
+        count = len(next(iter(columns.values())))
+        same = {schema.ID: self.experiment_id, **clock}
+        arrays = [
+            pa.array(
+                columns[field.name] if field.name in columns else [same[field.name]] * count,
+                type=field.type,
+                from_pandas=name != schema.METRICS,
+            )
+            for field in schema.SCHEMAS[name]
+        ]
+        rows = pa.table(arrays, schema=schema.SCHEMAS[name])
+        self._rows[name] = [rows] if name == schema.PREDICTIONS else [*self._rows[name], rows]
+        self.content[name] = serialised(pa.concat_tables(self._rows[name]))
+        write(self.folder / name, self.content[name])
 
     def restore(self, content: Mapping[str, bytes], log: logging.Logger) -> None:
-        """Take up what the files held once, see `content`: rows that came later go, a damaged file is made anew."""
-        for name, columns in SCHEMAS.items():
+        """Make the files what they were when a checkpoint stored their `content`: later rows and damage go."""
+        for name, columns in schema.SCHEMAS.items():
             path, kept = self.folder / name, content.get(name)
-            if kept is None:  # no evaluation yet, or none with such rows: what is there came later
+            if kept is None:  # there were no such rows yet
                 path.unlink(missing_ok=True)
                 continue
-            self._stored[name] = kept
+            self.content[name] = kept
             self._rows[name] = [pq.read_table(io.BytesIO(kept)).cast(columns)]
             if digest(path) != zlib.crc32(kept):
-                if not is_later(path, self._rows[name][0]):
-                    log.warning("%s is missing or damaged, and restored from the checkpoint", name)
+                log.warning("%s differs from the checkpoint and is restored from it", name)
                 write(path, kept)
 
 
-def is_later(path: Path, table: pa.Table) -> bool:
-    """Whether a file that can be read has rows of a later training step than a table."""
-    try:
-        found = pq.read_table(path, columns=["step"], page_checksum_verification=True)
-    except (pa.ArrowException, OSError):
-        return False
-    return _last_step(found) > _last_step(table)
-
-
-def _last_step(table: pa.Table) -> int:
-    return max(table["step"].to_pylist(), default=-1)
-
-
 def digest(path: Path) -> int | None:
-    """The CRC-32 of a file's content, None where there is no such file."""
+    """The CRC-32 of a file's content; None for a file that cannot be read."""
     try:
         return zlib.crc32(path.read_bytes())
     except OSError:
@@ -98,14 +71,9 @@ def digest(path: Path) -> int | None:
 
 
 def serialised(table: pa.Table, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
-    """The content of a Parquet file, made to be read fast: runs are many, and their files small.
-
-    Arguments:
-        table: of types that Parquet has itself, as the types of `schema` are.
-        metadata: what the file says besides its columns.
-    """
+    """A table as the content of a Parquet file that is fast to read: runs are many, and their files small."""
     buffer = io.BytesIO()
-    # Statistics and Arrow's own schema would double the footer that a reader parses, and tell it nothing it asks for.
+    # Statistics and Arrow's own schema would double the footer that a reader parses, and no reader uses them.
     options = {"compression": "snappy", "write_statistics": False, "store_schema": False, "write_page_checksum": True}
     with pq.ParquetWriter(buffer, table.schema, **options) as writer:
         writer.write_table(table)
@@ -116,7 +84,8 @@ def serialised(table: pa.Table, metadata: Mapping[bytes, bytes] | None = None) -
 
 def serialised_options(options: Mapping[str, Any]) -> bytes:
     """The content of options.parquet: one row, and the same as JSON (see `schema.OPTIONS_JSON`)."""
-    return serialised(pa.Table.from_pylist([dict(options)]), {OPTIONS_JSON: json.dumps(options, default=str).encode()})
+    as_json = json.dumps(options, default=str).encode()
+    return serialised(pa.Table.from_pylist([dict(options)]), {schema.OPTIONS_JSON: as_json})
 
 
 def write(path: Path, content: bytes) -> None:

@@ -14,11 +14,11 @@ import torch
 from atbptt.errors import ConfigError, require
 from atbptt.system import LockedError, Signals, StoppedError, available_cores, hold
 
-LEASE_SECONDS = 1.0  # between looks for a free GPU
+LEASE_SECONDS = 1.0  # between attempts to lease a GPU
 
 
 def check_device(kind: str, threads: int = 1) -> None:
-    """Raise a `ConfigError` where `device.type` or `device.threads` asks for what this machine lacks."""
+    """Raise a `ConfigError` if this machine lacks what `device.type` and `device.threads` ask for."""
     cores = available_cores()
     require(threads <= cores, "device.threads", threads, f"must not exceed this machine's cores (={cores})")
     if kind == "cuda" and not torch.cuda.is_available():
@@ -26,13 +26,7 @@ def check_device(kind: str, threads: int = 1) -> None:
 
 
 def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
-    """As many jobs at once as the GPUs take, or as there are cores for.
-
-    Arguments:
-        kind: `device.type`.
-        jobs_per_gpu: jobs that share a GPU.
-        threads: CPU threads a job, where it computes on the CPU.
-    """
+    """How many jobs run at once, of `device.type` kind: `jobs_per_gpu` on each GPU, or `threads` CPU cores for each."""
     if kind != "cpu" and torch.cuda.is_available():
         return torch.cuda.device_count() * jobs_per_gpu
     return max(available_cores() // threads, 1)
@@ -42,20 +36,19 @@ def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
 def leased_device(
     kind: str, jobs_per_gpu: int, signals: Signals, waiting: Callable[[], object] = lambda: None
 ) -> Iterator[torch.device]:
-    """The device to run on. A GPU is leased: no other run of this user on this machine gets it meanwhile.
+    """The device to run on. A GPU is leased, so that no other run of this user on this machine gets it meanwhile.
 
-    A lease is a lock on a file (see `atbptt.system.locks`). Where all GPUs are taken, as by another sweep, it waits
-    for one.
+    A lease is a file lock (see `atbptt.system.locks`). If other runs hold all GPUs, it waits for one.
 
     Arguments:
         kind: `device.type`.
-        jobs_per_gpu: runs that share a GPU; with 1, none that shares one gets it either.
+        jobs_per_gpu: runs that share a GPU; with 1, the GPU is not shared even with runs that allow it.
         signals: the signals received by the process.
-        waiting: called every second that it waits.
+        waiting: called every second while it waits.
 
     Raises:
-        ConfigError: the machine lacks what is asked for.
-        StoppedError: the process was told to end while it waited.
+        ConfigError: see `check_device`.
+        StoppedError: a signal ended the run while it waited.
     """
     check_device(kind)
     if kind == "cpu" or not torch.cuda.is_available():
@@ -82,22 +75,21 @@ def leased_device(
 
 
 def lease_folder() -> Path:
-    """Where leases lie: the same place for all processes of a user on a machine, whatever their TMPDIR."""
+    """Where the lock files are: one folder for all processes of a user on a machine, independent of TMPDIR."""
     shared = Path("/dev/shm")
     return (shared if os.access(shared, os.W_OK) else Path("/tmp")) / f"atbptt-gpus-{os.getuid()}"
 
 
 def gpu_names() -> list[str]:
-    """A name for each GPU that torch sees, the same in every process, however many of them it is shown."""
-    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return [str(properties.uuid) for properties in found]
+    """UUIDs of the GPUs that torch sees: the same in every process, whatever CUDA_VISIBLE_DEVICES shows it."""
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
 
 
 def configure_torch(threads: int) -> None:
-    """Set what is global to the process; a worker that runs several runs in turn needs it each time.
+    """Set the process-wide options of torch, anew for each run of a process.
 
-    Vanishing adjoints become subnormal numbers, which slow a CPU down tenfold: they are flushed to zero. The
-    number of threads decides the order of sums, so that a run's bits depend on it.
+    Subnormal numbers, which vanishing adjoints become, are flushed to zero: they slow a CPU down tenfold. The number
+    of threads decides the order of sums, and so the last bits of a result.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -108,13 +100,13 @@ def configure_torch(threads: int) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library reuse what a window frees for the next window, instead of giving it back to the system.
+    """Let glibc keep freed memory for the next window instead of returning it to the system.
 
-    A window's logits are tens of megabytes, which the system would clear anew each time: a quarter of the time
+    A window's logits take tens of megabytes, which the system would clear anew each time: a quarter of the time
     of training at V = 10,000, H = 200.
     """
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # glibc's; 0 is its word for failure
-    # Before glibc 2.35 no more than 2**25 is accepted; setting the other alone would be worse than nothing.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # returns 0 on failure
+    # glibc before 2.35 accepts at most 2**25. The trim threshold alone would make it slower.
     if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
         mallopt(trim_threshold, 2**31 - 1)

@@ -1,25 +1,24 @@
-"""What a model makes of a split: its metrics, and what it says of the beginning of the test split.
-
-Every step is read, the state carried from the first to the last.
-"""
+"""What an evaluation stores: metrics of the splits, predictions, and metrics and profiles over lags of the probes."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
-from atbptt.errors import require
 from atbptt.models import evaluating, halves, steps_at_once
+from atbptt.probes import Measurement, RelativeBias, average_norms
+from atbptt.runs import schema
 from atbptt.windows import Stream
 
-CHUNK = 500  # steps that a call runs over: bounds memory, and does not change the result
-# What is stored of predictions: of the first streams, more than a figure shows, the first steps, several of what a task
-# repeats, in a file of a few kB.
+CHUNK = 500  # steps per call of the model: bounds memory, and does not change the result
+# The part of the test split whose predictions are stored: more streams than a figure shows, and enough steps to see
+# what a task repeats, in a file of a few kB.
 STREAMS = 4
 STEPS = 200
 
@@ -27,9 +26,7 @@ STEPS = 200
 def evaluate(
     model: nn.Module, task: Task, split: Stream, pause: Callable[[], object] = lambda: None
 ) -> dict[str, float]:
-    """The split's metrics, from a zero state at its start, dropout off; the model's mode is restored.
-
-    Sums are in float64 and divided by the number of steps that were summed, whatever the split's length.
+    """A split's metrics over all its steps, from a zero state at its start; dropout is off meanwhile.
 
     Arguments:
         model: see `atbptt.models.Recurrent`.
@@ -50,17 +47,13 @@ def evaluate(
 def outputs_of(
     model: nn.Module, task: Task, split: Stream, stop: int, pause: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What a model puts out for a split, from a zero state at its start: outputs (T', B, ...) and targets (T', B, ...).
+    """Outputs (T', B, ...) and targets (T', B, ...) of the first `stop` steps of a split, part by part, see `evaluate`.
 
-    Part after part, to be read within `evaluating` and without gradients.
-
-    Arguments:
-        model, task, split, pause: as in `evaluate`.
-        stop: how many steps, at most T.
+    To be read within `evaluating` and without gradients.
     """
     parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
-    steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves puts out what it runs over
+    steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves decodes every step that it runs
     state = model.initial_state(split.batch)  # type: ignore[operator]
     for start in range(0, stop, steps):
         pause()
@@ -71,39 +64,107 @@ def outputs_of(
 
 
 def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
-    """Columns of predictions.parquet (see `schema.PREDICTIONS_SCHEMA`), but for those of the run.
+    """Columns of predictions.parquet (see `schema.PREDICTIONS_SCHEMA`); none if the task makes no predictions.
 
-    The model reads the beginning of all streams as `evaluate` does, dropout off, from a zero state; of the first
-    `STREAMS` streams a row per quantity of `Predicting.predictions`, stream and step is made.
-
-    Returns:
-        Nothing if the task makes no predictions.
+    The model reads the first `STEPS` steps of the test split as in `evaluate`. There is a row for each quantity of
+    `Predicting.predictions`, stream and step, for the first `STREAMS` streams.
     """
     if not isinstance(task, Predicting):
         return {}
-    found: dict[str, list[tuple[np.ndarray, ...]]] = defaultdict(list)  # pairs (T', B), part after part
+    rows: list[tuple[Any, ...]] = []
     with evaluating(model), torch.no_grad():
-        for outputs, targets in outputs_of(model, task, task.test, min(STEPS, task.test.length)):
-            for quantity, pair in task.predictions(outputs[:, :STREAMS], targets[:, :STREAMS]).items():
-                found[quantity].append(tuple(part.double().cpu().numpy() for part in pair))
+        parts = outputs_of(model, task, task.test, min(STEPS, task.test.length))
+        kept = ([values[:, :STREAMS] for values in part] for part in parts)
+        outputs, targets = (torch.cat(values) for values in zip(*kept, strict=True))
+        for quantity, pair in task.predictions(outputs, targets).items():
+            predicted, target = (values.double().cpu().numpy().T for values in pair)  # (B, T)
+            columns = *np.indices(target.shape), np.full(target.shape, quantity), target, predicted
+            rows.append(tuple(column.ravel() for column in columns))
+    return _joined(("stream", "position", "quantity", "target", "predicted"), rows)
+
+
+def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:
+    """Metrics of an evaluation's probes: (metric, replicate, value), the replicate being the probe's number.
+
+    By the bound on the relative bias, and with `_measured` at the end by the measured one: `K_<delta>`, K(delta) of
+    each logged delta, infinite if no K up to the stream's length has so small a bias, with its interval `_low` and
+    `_high`; `log_relative_bias`, log delta(K) of the present `K`. Besides `log_beta`, log of the fitted decay per lag,
+    -inf if too few lags carry a signal; `gradient_cosine`, of the angle between the gradient truncated at the present
+    K and that of the whole window. All are NaN if the probe was not finite.
+    """
+    values = []
+    for replicate, measurement in enumerate(measurements):
+        estimate = measurement.estimate
+        found = list(_metrics_of(estimate.bound, K, ""))
+        if estimate.measured is not None:
+            found += _metrics_of(estimate.measured, K, "_measured")
+        found.append(("log_beta", estimate.bound.log_beta))
+        if (measured := measurement.gradients.parameters) is not None:
+            found.append(("gradient_cosine", float(measured.cosine[min(K, len(measured.cosine)) - 1])))
+        values += [(name, replicate, value) for name, value in found]
+    return values
+
+
+def _metrics_of(bias: RelativeBias, K: int, kind: str) -> Iterator[tuple[str, float]]:
+    for delta in schema.LOGGED_DELTAS:
+        name = f"{schema.metric_of_delta(delta)}{kind}"
+        length = bias.truncation(delta)
+        none = math.inf if bias.finite else math.nan
+        yield name, none if length is None else length
+        if len(bias.resampled):
+            low, high = bias.interval(delta, schema.INTERVAL)
+            yield f"{name}_low", low
+            yield f"{name}_high", high
+    value = bias.at(K)
+    yield f"log_relative_bias{kind}", math.log(value) if value else -math.inf
+
+
+def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str, np.ndarray]:
+    """Columns of gradients.parquet (see `schema.GRADIENTS_SCHEMA`): a row per probe, component and lag.
+
+    The biases and the cosine at K = lag are in the rows of the component `all`, the whole state, and NaN in others.
+    `average` over streams and loss positions is as in `average_norms`.
+    """
     rows: list[tuple[np.ndarray, ...]] = []
-    for quantity, parts in found.items():
-        predicted, target = (np.transpose(np.concatenate(part)) for part in zip(*parts, strict=True))  # (B, T)
-        stream, position = np.indices(target.shape)
-        columns = stream, position, np.full(target.shape, quantity), target, predicted
-        rows.append(tuple(column.ravel() for column in columns))
-    if not rows:
-        return {}
-    names = ("stream", "position", "quantity", "target", "predicted")
-    return dict(zip(names, map(np.concatenate, zip(*rows, strict=True)), strict=True))
+    for replicate, measurement in enumerate(measurements):
+        gradients, found = measurement.gradients, measurement.gradients.parameters
+        lags = np.arange(1, len(gradients.kept_of_mean) + 1)
+        unknown = np.full(len(lags), np.nan)
+        of_measured = (unknown, unknown) if found is None else (found.bias, found.cosine)
+        of_all = (measurement.estimate.bound.values[: len(lags)], *of_measured)
+        components = zip(
+            ("all", *gradients.components),
+            (gradients.norms, *gradients.component_norms),
+            (gradients.kept_of_mean, *gradients.component_kept_of_mean),
+            strict=True,
+        )
+        for name, norms, kept in components:
+            biases = of_all if name == "all" else (unknown,) * 3
+            phi = average_norms(norms, average)
+            rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *biases))
+    names = ("replicate", "component", "lag", "phi", "kept_of_mean", "relative_bias", "measured_bias", "cosine")
+    return _joined(names, rows)
 
 
-def check_predictions(task: Task, outputs: Tensor, targets: Tensor) -> None:
-    """Raise a `ConfigError` unless a task's predictions, if it makes any, are pairs of tensors (T, B)."""
-    if not isinstance(task, Predicting):
-        return
-    expected = tuple(targets.shape[:2])
-    rule = f"must be two tensors of the shape (T, B) of the targets, {expected}"
-    for quantity, pair in task.predictions(outputs, targets).items():
-        shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__ for part in pair]
-        require(shapes == [expected, expected], f"predictions.{quantity}", shapes, rule)
+def position_profiles(
+    measurements: Sequence[Measurement], positions: Sequence[int], average: str
+) -> dict[str, np.ndarray]:
+    """Columns of positions.parquet (see `schema.POSITIONS_SCHEMA`): a row per probe, loss position and lag.
+
+    Arguments:
+        positions: of the P losses in the probe window, see `ProbeSettings.loss_positions`; each has the lags that the
+            window holds before it.
+        average: over streams, as in `average_norms`.
+    """
+    rows: list[tuple[np.ndarray, ...]] = []
+    for replicate, measurement in enumerate(measurements):
+        for position, norms in zip(positions, measurement.gradients.norms, strict=True):
+            lags = 1 + np.flatnonzero(~np.isnan(norms[:, 0]))
+            phi = average_norms(norms[lags - 1], average)
+            rows.append((np.full_like(lags, replicate), np.full_like(lags, position), lags, phi))
+    return _joined(("replicate", "position", "lag", "phi"), rows)
+
+
+def _joined(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
+    """Columns by name, of groups of rows that each have a part of every column."""
+    return dict(zip(names, map(np.concatenate, zip(*rows, strict=True)), strict=True)) if rows else {}

@@ -20,7 +20,7 @@ from atbptt.windows import check_scheme
 
 
 def build_task(settings: Settings) -> Task:
-    """Build a run's data set and check that it keeps to its protocol (ConfigError)."""
+    """Build a run's data set and check its attributes (ConfigError)."""
     seed_global("data", settings.seed)
     task: Task = settings.component("dataset").build()
     check_task(task)
@@ -28,21 +28,20 @@ def build_task(settings: Settings) -> Task:
 
 
 def build(settings: Settings, task: Task | None = None) -> Parts:
-    """Build a run's parts and check what only they together can tell.
+    """Build a run's parts and check that they fit together.
 
-    The initial parameters depend on the model's settings and `init` alone.
+    The initial parameters depend only on the model's settings and `init`.
 
     Arguments:
         settings: the run's config.
-        task: its data set, where that is built already.
+        task: its data set, if it is already built.
 
     Raises:
         ConfigError: a part cannot be made, or does not fit the others.
     """
     policy = build_policy(settings)
     check_scheme(policy, settings.scheme)
-    if task is None:
-        task = build_task(settings)
+    task = build_task(settings) if task is None else task
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)
     seed_global("initial parameters", settings.init)
@@ -58,23 +57,23 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
 
     Arguments:
         settings: the run's config.
-        origin: what started it, which is stored with it; None is this process.
-        signals: the signals received by the process; None listens to them as long as the run lasts, in the main thread.
+        origin: what started it, stored with it; None is this process.
+        signals: the signals received by the process; None handles them during the run, if in the main thread.
 
     Raises:
         BusyError: another process works on it.
         StoppedError: a signal ended it; it continues from its checkpoint.
-        Exception: whatever ended the run; its traceback and status are stored first.
+        Exception: any other error; its traceback is stored first, and the status is failed.
     """
     origin = Origin() if origin is None else origin
     directory = RunDirectory(settings, origin.experiment_id)
     if directory.finished():
         return directory
     with listening() if signals is None else nullcontext(signals) as signals:
-        # Of a new run nothing is left behind if something is wrong with its config.
+        # A new run is built before its directory is made, so that a wrong config leaves no directory.
         parts = None if directory.path.exists() else build(settings)
         with directory.lock():
-            if directory.finished():  # by the process that held it until now
+            if directory.finished():  # by the process that held the lock until now
                 return directory
             try:
                 directory.begin(origin)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Task
@@ -17,17 +18,14 @@ from atbptt.probes import Measurement, ProbeSettings
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import Signals, StoppedError
-from atbptt.training.evaluation import evaluate, predict
-from atbptt.training.probe_metrics import bias_metrics, lag_profiles, position_profiles
+from atbptt.training.evaluation import bias_metrics, evaluate, lag_profiles, position_profiles, predict
 from atbptt.truncation import Policy, next_due
-from atbptt.windows import Prober, Stream, StreamWindow, Windows, full_lr, step, window_lr
+from atbptt.windows import Prober, Stream, Windows, full_lr, step, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
-CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; when one is written changes no result
-EVALUATION_SECONDS = 5.0  # of work that are stored before an evaluation begins
-
-
-# What a checkpoint holds of a trainer besides model, optimizer and windows.
+CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; does not change results
+EVALUATION_SECONDS = 5.0  # of work that are worth a checkpoint before an evaluation
+# Attributes of a trainer in a checkpoint, besides model, optimizer and windows.
 RESUMED = ("updates", "train_seconds", "sums", "next_evaluation", "best")
 
 
@@ -45,12 +43,7 @@ class Parts(NamedTuple):
 
 
 class ReportingProber(Prober):
-    """Says in the run's log what keeps a probe from telling anything, and once why probes take longer.
-
-    Arguments:
-        settings, seed: see `Prober`.
-        log: the run's.
-    """
+    """A prober that logs which probes are not usable, and once why probes are slow."""
 
     def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger) -> None:
         super().__init__(settings, seed)
@@ -60,14 +53,14 @@ class ReportingProber(Prober):
     def measure(
         self, model: nn.Module, loss: LossFunction, stream: Stream, purpose: str, step: int, **options: Any
     ) -> list[Measurement]:
-        """As `Prober.measure`."""
+        """See `Prober.measure`."""
         measurements = super().measure(model, loss, stream, purpose, step, **options)
         if (unsuited := measurements[0].gradients.unsuited) and not self.noted_unsuited:
             self.noted_unsuited = True
             self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
         for number, measurement in enumerate(measurements):
             if problem := measurement.problem():
-                message = "epoch %.3g: probe %d for %s says nothing, and changes nothing: %s"
+                message = "epoch %.3g: probe %d for %s is not usable: %s"
                 self.log.warning(message, step / stream.length, number, purpose, problem)
         return measurements
 
@@ -75,14 +68,13 @@ class ReportingProber(Prober):
 class Trainer:
     """The state of a run and the loop that advances it, window by window.
 
-    What decides what comes next is the model, the optimizer, the windows with their policy, and the attributes in
-    `RESUMED`. What is random is drawn anew for each step (see `randomness`). So a run continues exactly from any
-    window.
+    Its state is the model, the optimizer, the windows with their policy, and the attributes in `RESUMED`. Random
+    numbers are drawn anew for each step (see `randomness`). So a run can continue exactly from any window.
 
     Arguments:
         settings: the run's config.
         parts: built from it, on the CPU; they move to `device`.
-        directory: the run's, held by this process.
+        directory: the run's, locked by this process.
         device: where to compute.
         log: the run's.
         signals: the signals received by the process.
@@ -100,15 +92,16 @@ class Trainer:
         self.settings = settings
         self.task, self.model, self.policy, self.optimizer = parts
         self.model.to(device)
-        self.model.train()  # evaluation and probes put it back
-        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to where the parameters are
+        self.model.train()  # evaluation and probes restore this mode
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to the parameters' device
+        for split in SPLITS:
+            setattr(self.task, split, getattr(self.task, split).to(device))
         self.directory = directory
         self.device = device
         self.log = log
         self.signals = signals
         self.last_beat = self.last_checkpoint = time.monotonic()
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
-        self._move_data()
         self.prober = ReportingProber(settings.probe, settings.seed, log)
         self.windows = Windows.over(
             self.task.train,
@@ -120,28 +113,15 @@ class Trainer:
             seed=lambda purpose, step: seed_global(purpose, settings.seed, step),
         )
         self.steps_at_once = steps_at_once(self.task.train.batch, self.task.output_size)
-        # What the run has cost.
         self.updates = 0
         self.train_seconds = 0.0
-        # Sums since the last evaluation.
-        self.sums = self._zero_sums()
-        # The first evaluation is before training.
-        self.next_evaluation = 0
+        self.sums = self._zero_sums()  # since the last evaluation
+        self.next_evaluation = 0  # step; the first evaluation is before training
         self.best: dict[str, Any] = {}
-
-    def _move_data(self) -> None:
-        """All splits move to the device once."""
-        for split in SPLITS:
-            setattr(self.task, split, getattr(self.task, split).to(self.device))
 
     def _zero_sums(self) -> dict[str, Any]:
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         return {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0, "K": 0}
-
-    @property
-    def epoch_steps(self) -> int:
-        """Steps in an epoch: the training stream's length T."""
-        return self.task.train.length
 
     @property
     def decayed_lr(self) -> float:
@@ -150,7 +130,7 @@ class Trainer:
         return self.settings.lr / decay
 
     def train(self) -> None:
-        """Train until the budget is spent, evaluating and storing on the way."""
+        """Train until the budget is spent, with evaluations and checkpoints on the way."""
         for note in getattr(self.task, "notes", ()):
             self.log.info("data, %s", note)
         self._resume()
@@ -161,8 +141,8 @@ class Trainer:
             self._pause()
             self._evaluate_if_due()
         if self.sums["steps"]:
-            # The budget ends between two evaluations. A longer one would not evaluate here: the checkpoint before
-            # this evaluation is the last, and a run that continues from it drops what the evaluation stored.
+            # The budget ends between two evaluations, where a larger budget would have no evaluation. So the last
+            # checkpoint is the one before it: a run that continues drops the rows of this evaluation.
             self._checkpoint()
             self._evaluate()
         self.directory.finish(**self._progress())
@@ -174,37 +154,27 @@ class Trainer:
         if time.monotonic() - self.last_checkpoint > EVALUATION_SECONDS:
             self._checkpoint()  # the evaluation may take long
         self._evaluate()
-        self.next_evaluation = next_due(self.windows.step, self.settings.evaluate_every, self.epoch_steps)
+        self.next_evaluation = next_due(self.windows.step, self.settings.evaluate_every, self.task.train.length)
         self.sums = self._zero_sums()
         self._checkpoint()
 
-    def _pause(self) -> None:
-        """Between two windows: tell how far the run is, and store a checkpoint where it is time or asked for.
+    def _pause(self, evaluating: bool = False) -> None:
+        """Write a heartbeat and a checkpoint if they are due; raise a `StoppedError` if a signal ends the run.
 
-        Raises:
-            StoppedError: the process was told to end.
+        An evaluation changes no state until it is stored: within one, checkpoints can wait, but for the last.
         """
-        now = time.monotonic()
+        now, ending = time.monotonic(), self.signals.ending
         if now - self.last_beat > HEARTBEAT_SECONDS:
-            self._check_finite()
+            if not evaluating:
+                self._check_finite()
             self._beat()
-        if self.signals.ending or self.signals.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS:
+        due = self.signals.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS
+        if ending or (due and not evaluating):
             self.signals.storing = False
             self._checkpoint()
-        self._obey()
-
-    def _pause_in_evaluation(self) -> None:
-        """Within an evaluation, which changes nothing of the run until it is stored: it can be given up."""
-        if time.monotonic() - self.last_beat > HEARTBEAT_SECONDS:
+        if ending:
             self._beat()
-        if self.signals.ending:
-            self._checkpoint()  # the evaluation is made anew
-        self._obey()
-
-    def _obey(self) -> None:
-        if self.signals.ending:
-            self._beat()
-            raise StoppedError(f"{self.signals.ending.name} at epoch {self.windows.epoch:.3g}")
+            raise StoppedError(f"{ending.name} at epoch {self.windows.epoch:.3g}")
 
     def _advance(self) -> None:
         """One window, one update."""
@@ -216,12 +186,6 @@ class Trainer:
         objective = window.loss(self.steps_at_once)
         clip = self.settings.clip_norm
         norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
-        self._count(window, norm, self.windows.step - step_before)
-        spent = time.perf_counter() - began
-        self.train_seconds += spent
-        self.sums["seconds"] += spent
-
-    def _count(self, window: StreamWindow, norm: Tensor | None, steps: int) -> None:
         self.updates += 1
         sums = self.sums
         sums["loss"].add_(window.mean_loss, alpha=window.losses)  # stays on the device: no wait for the GPU
@@ -229,81 +193,88 @@ class Trainer:
         if norm is not None:
             sums["norm"].add_(norm)
         sums["updates"] += 1
-        sums["steps"] += steps
+        sums["steps"] += self.windows.step - step_before
         sums["K"] += window.K
+        self._spend(time.perf_counter() - began)
+
+    def _spend(self, seconds: float) -> None:
+        self.train_seconds += seconds
+        self.sums["seconds"] += seconds
 
     def _check_finite(self) -> None:
-        """Raise a `DivergedError` where training is no longer finite."""
+        """Raise a `DivergedError` if the loss, the gradient or a parameter is not finite."""
         began = time.perf_counter()
-        total = float(self.sums["loss"])  # waits for a GPU to finish what training gave it to do
-        waited = time.perf_counter() - began
-        self.train_seconds += waited
-        self.sums["seconds"] += waited
-        # Clipped, a gradient of infinite norm is no gradient at all: nothing would move, and nothing tell.
-        for what, value in (("loss", total), ("gradient's norm", float(self.sums["norm"]))):
-            if not math.isfinite(value):
-                raise self._diverged(f"the training {what} is")
-
-    def _check_parameters(self) -> None:
-        """Raise a `DivergedError` where a parameter is not finite, which the loss tells one window later."""
-        for name, parameter in self.model.named_parameters():
-            if not bool(parameter.isfinite().all()):
-                raise self._diverged(f"{name} of the model is")
-
-    def _diverged(self, what: str) -> DivergedError:
-        clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
-        return DivergedError(
-            f"{what} not finite after {self.updates} updates (epoch {self.windows.epoch:.3g}); "
-            f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
-        )
+        loss = float(self.sums["loss"])  # waits until the GPU has finished the training steps
+        self._spend(time.perf_counter() - began)
+        # With clipping, a gradient of infinite norm would leave the parameters and the loss as they are.
+        sums = {"the training loss": loss, "the training gradient's norm": float(self.sums["norm"])}
+        wrong = [name for name, value in sums.items() if not math.isfinite(value)]
+        # Without clipping, the loss would show it one window later.
+        parameters = self.model.named_parameters()
+        wrong += [f"{name} of the model" for name, values in parameters if not bool(values.isfinite().all())]
+        if wrong:
+            clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
+            raise DivergedError(
+                f"{wrong[0]} is not finite after {self.updates} updates (epoch {self.windows.epoch:.3g}); "
+                f"a lower lr (={self.settings.lr:g}) or clip_norm (={clip}) may help"
+            )
 
     def _evaluate(self) -> None:
-        """Log all metrics at the present parameters."""
+        """Store all metrics, lag profiles and predictions of the current parameters."""
         self._check_finite()
-        self._check_parameters()
         seed_global("evaluation", self.settings.seed, self.windows.step)
-        values: list[tuple[str, int, float]] = []
-        if self.sums["losses"]:
-            values.append(("train_loss", 0, float(self.sums["loss"]) / self.sums["losses"]))
-            values.append(("steps_per_second", 0, self.sums["steps"] / max(self.sums["seconds"], 1e-9)))
-            values.append(("mean_K", 0, self.sums["K"] / self.sums["updates"]))
-            if self.settings.clip_norm is not None:
-                values.append(("grad_norm", 0, float(self.sums["norm"]) / self.sums["updates"]))
+        found = self._training_metrics()
         for split in ("valid", "test"):
-            found = evaluate(self.model, self.task, getattr(self.task, split), self._pause_in_evaluation)
-            values += [(f"{split}_{name}", 0, value) for name, value in found.items()]
+            measured = evaluate(self.model, self.task, getattr(self.task, split), partial(self._pause, evaluating=True))
+            found |= {f"{split}_{name}": value for name, value in measured.items()}
         K = self.windows.cursor.K
-        values += [("K", 0, K), ("lr", 0, full_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, K))]
+        found |= {"K": K, "lr": full_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, K)}
         measurements = self.prober.measure(
             self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, measured=True, resampled=True
         )
-        values += bias_metrics(measurements, K)
-        found = {metric: value for metric, replicate, value in values if replicate == 0}
+        values = [(metric, 0, value) for metric, value in found.items()] + bias_metrics(measurements, K)
+        clock = {
+            "step": self.windows.step,
+            "epoch": self.windows.epoch,
+            "adaptive_epoch": self.windows.adaptive_epoch,
+            "updates": self.updates,
+            "train_seconds": self.train_seconds,
+        }
+        tables = self.directory.tables
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
             self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
-        now = self.windows.step, self.windows.epoch
         if found[self.monitor] < self.best["value"]:
             self.best.update(value=found[self.monitor], epoch=self.windows.epoch)
-            self.directory.replace_predictions(predict(self.model, self.task), *now)
-        self.directory.add_metrics(
-            {
-                "step": self.windows.step,
-                "epoch": self.windows.epoch,
-                "adaptive_epoch": self.windows.adaptive_epoch,
-                "updates": self.updates,
-                "train_seconds": self.train_seconds,
-            },
-            values,
-        )
+            if predictions := predict(self.model, self.task):
+                tables.add(schema.PREDICTIONS, predictions, clock)
+        columns = zip(("metric", "replicate", "value"), zip(*values, strict=True), strict=True)
+        tables.add(schema.METRICS, dict(columns), clock)
         probe = self.settings.probe
-        self.directory.add_gradients(lag_profiles(measurements, probe.average), *now)
-        self.directory.add_positions(position_profiles(measurements, probe.loss_positions, probe.average), *now)
-        shown = (f"{name} {value:.4g}" for name, value in found.items() if not name.endswith(("_low", "_high")))
+        tables.add(schema.GRADIENTS, lag_profiles(measurements, probe.average), clock)
+        tables.add(schema.POSITIONS, position_profiles(measurements, probe.loss_positions, probe.average), clock)
+        shown = [
+            f"{metric} {value:.4g}"
+            for metric, replicate, value in values
+            if replicate == 0 and not metric.endswith(("_low", "_high"))
+        ]
         self.log.info("epoch %.3g: %s", self.windows.epoch, ", ".join(shown))
         self._beat()
 
+    def _training_metrics(self) -> dict[str, float]:
+        """Means since the last evaluation; nothing before the first update."""
+        sums = self.sums
+        if not sums["losses"]:
+            return {}
+        found = {
+            "train_loss": float(sums["loss"]) / sums["losses"],
+            "steps_per_second": sums["steps"] / max(sums["seconds"], 1e-9),
+            "mean_K": sums["K"] / sums["updates"],
+        }
+        if self.settings.clip_norm is not None:
+            found["grad_norm"] = float(sums["norm"]) / sums["updates"]
+        return found
+
     def _beat(self) -> None:
-        """Tell whoever watches how far the run is."""
         self.directory.set_status(schema.RUNNING, **self._progress())
         self.last_beat = time.monotonic()
 
@@ -320,9 +291,8 @@ class Trainer:
         }
 
     def _checkpoint(self) -> None:
-        """Store where the run is, if that is worth going on from: what was stored before stays otherwise."""
+        """Store the state of the run if it is finite, else keep the checkpoint before."""
         self._check_finite()
-        self._check_parameters()
         self.directory.save_checkpoint(
             {
                 "model": self.model.state_dict(),
@@ -334,7 +304,7 @@ class Trainer:
         self.last_checkpoint = time.monotonic()
 
     def _resume(self) -> None:
-        """Take up the run where its checkpoint left it."""
+        """Continue from the run's checkpoint, if there is one."""
         saved = self.directory.load_checkpoint(self.log)
         if saved is None:
             return
@@ -343,6 +313,6 @@ class Trainer:
         self.windows.restore(saved)
         for name in RESUMED:
             setattr(self, name, saved[name])
-        self.sums.setdefault("K", math.nan if self.sums["updates"] else 0)  # earlier versions do not tell
+        self.sums.setdefault("K", math.nan if self.sums["updates"] else 0)  # the version before did not store it
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
         self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)

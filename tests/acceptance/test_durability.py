@@ -95,7 +95,7 @@ def each(*damages: Callable[[Path], object]) -> Callable[[Path], None]:
 # What happens to a run, before it is finished or afterwards, and what its log tells of that.
 LAST = "checkpoint.pt is damaged and left out"
 BOTH = "no checkpoint can be read: the run begins anew"
-RESTORED = "{} is missing or damaged, and restored from the checkpoint"
+RESTORED = "{} differs from the checkpoint and is restored from it"
 UNFINISHED: dict[str, tuple[Callable[[Path], object], str]] = {
     "checkpoint cut in half": (truncated(schema.CHECKPOINT, 0.5), LAST),
     "checkpoint empty": (truncated(schema.CHECKPOINT, 0), LAST),

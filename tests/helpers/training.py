@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atbptt.config.composing import composer, job_config
-from atbptt.config.settings import validated
+from atbptt.config.settings import Settings, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import run
@@ -51,8 +51,8 @@ class InterruptedTrainingError(Exception):
     pass
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, updates: int, checkpoint: bool) -> None:
-    """End training after so many updates, with or without a checkpoint just before."""
+def run_interrupted(settings: Settings, updates: int, checkpoint: bool = True) -> None:
+    """Run until so many updates are done, with or without a checkpoint at the end."""
     advance = Trainer._advance
 
     def interrupted(self: Trainer) -> None:
@@ -62,11 +62,18 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, updates: int, checkpoint: b
             raise InterruptedTrainingError
         advance(self)
 
-    monkeypatch.setattr(Trainer, "_advance", interrupted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_advance", interrupted)
+        with pytest.raises(InterruptedTrainingError):
+            run(settings)
+
+
+def composed(folder: Path, *overrides: str) -> Settings:
+    """Settings of a tiny run."""
+    with composer(ROOT / "conf") as hydra:
+        return validated(job_config(hydra, "config", [*TINY, f"output_dir={folder}", *overrides]))
 
 
 def train(folder: Path, *overrides: str) -> Path:
     """A tiny run's directory."""
-    with composer(ROOT / "conf") as hydra:
-        settings = validated(job_config(hydra, "config", [*TINY, f"output_dir={folder}", *overrides]))
-    return run(settings).path
+    return run(composed(folder, *overrides)).path

@@ -24,7 +24,7 @@ def test_the_last_checkpoint_comes_back(tmp_path: Path) -> None:
     assert torch.equal(found["state"][0], torch.tensor([2, 2]))
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "garbage", "one bit", "gone"])
+@pytest.mark.parametrize("damage", ["half", "empty", "one bit", "gone"])
 def test_the_one_before_is_used_where_the_last_is_damaged(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -32,26 +32,19 @@ def test_the_one_before_is_used_where_the_last_is_damaged(
         save(tmp_path, {"step": step, "model": torch.zeros(5000)})
     path = tmp_path / CHECKPOINT
     content = path.read_bytes()
-    flipped = bytearray(content)
-    flipped[len(content) // 2] ^= 1  # one bit of one number
-    damaged = {"half": content[: len(content) // 2], "empty": b"", "garbage": b"x" * 999, "one bit": bytes(flipped)}
+    middle = len(content) // 2  # in one of the numbers
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({"half": content[:middle], "empty": b"", "one bit": flipped}.get(damage, content))
     if damage == "gone":
         path.unlink()
-    else:
-        path.write_bytes(damaged[damage])
     found = load(tmp_path, LOG)
     assert found is not None
     assert found["step"] == 1
-    assert ("checkpoint.pt is damaged and left out" in caplog.text) is (damage != "gone")
-
-
-def test_where_none_can_be_read_the_log_says_that_the_run_begins_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for name in (CHECKPOINT, PREVIOUS_CHECKPOINT):
-        (tmp_path / name).write_bytes(b"PK")
+    assert caplog.messages == ([] if damage == "gone" else ["checkpoint.pt is damaged and left out"])
+    assert not path.exists()
+    (tmp_path / PREVIOUS_CHECKPOINT).write_bytes(b"PK")
     assert load(tmp_path, LOG) is None
-    assert "no checkpoint can be read: the run begins anew" in caplog.text
+    assert caplog.messages[-1] == "no checkpoint can be read: the run begins anew"
 
 
 @pytest.mark.parametrize("stored", [{"step": 3}, {"format": 99, "step": 3}, [1]])

@@ -5,34 +5,30 @@ import json
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atbptt.runs.schema import (
-    GRADIENTS,
-    GRADIENTS_SCHEMA,
-    METRICS,
-    METRICS_SCHEMA,
-    OPTIONS_JSON,
-    PREDICTIONS,
-    PREDICTIONS_SCHEMA,
-)
-from atbptt.runs.tables import SCHEMAS, Tables, is_later, serialised, serialised_options
+from atbptt.runs.schema import METRICS, OPTIONS_JSON, POSITIONS, PREDICTIONS, SCHEMAS
+from atbptt.runs.tables import Tables, serialised, serialised_options
 
 LOG = logging.getLogger(__name__)
+CLOCK = {"epoch": 0.5, "adaptive_epoch": 0.5, "updates": 3, "train_seconds": 1.5}
 
 
-def rows(step: int) -> pa.Table:
-    row = {"experiment_id": "a", "step": step, "epoch": 0.0, "adaptive_epoch": 0.0, "updates": 0, "train_seconds": 0.0}
-    return pa.Table.from_pylist([{**row, "metric": "K", "replicate": 0, "value": 1.0}], schema=METRICS_SCHEMA)
-
-
-def predictions(step: int, count: int) -> pa.Table:
-    row = {"experiment_id": "a", "step": step, "epoch": 0.0, "stream": 0, "quantity": "symbol", "target": 1.0}
-    made = [{**row, "position": position, "predicted": 2.0} for position in range(count)]
-    return pa.Table.from_pylist(made, schema=PREDICTIONS_SCHEMA)
+def add(tables: Tables, name: str, step: int) -> None:
+    """Two rows, one value of which is NaN."""
+    columns: dict[str, Any] = {
+        METRICS: {"metric": ["K", "lr"], "replicate": [0, 1], "value": [float(step), math.nan]},
+        POSITIONS: {"replicate": [0, 0], "position": [3, 3], "lag": [1, 2], "phi": [0.5, math.nan]},
+        PREDICTIONS: {
+            **{"stream": [0, 0], "position": [0, 1], "quantity": ["symbol"] * 2},
+            **{"target": [1, 2], "predicted": [1, 3]},
+        },
+    }[name]
+    tables.add(name, columns, {"step": step, **CLOCK})
 
 
 def steps(path: Path) -> list[int]:
@@ -41,98 +37,61 @@ def steps(path: Path) -> list[int]:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
-    made = Tables(tmp_path)
-    made.append(GRADIENTS, GRADIENTS_SCHEMA.empty_table())
+    made = Tables(tmp_path, "0a1b")
     for step in (0, 10):
-        made.append(METRICS, rows(step))
+        for name in (METRICS, POSITIONS, PREDICTIONS):
+            add(made, name, step)
     return made
 
 
 @pytest.mark.usefixtures("tables")
-def test_rows_are_appended_in_the_schema(tmp_path: Path) -> None:
-    assert steps(tmp_path / METRICS) == [0, 10]
-    assert pq.read_table(tmp_path / METRICS).schema.equals(METRICS_SCHEMA)
+def test_rows_have_the_schema_the_clock_and_the_id_and_add_up(tmp_path: Path) -> None:
+    """Of predictions the last ones are kept. NaN is a value of metrics, and null elsewhere."""
+    found = {name: pq.read_table(tmp_path / name) for name in (METRICS, POSITIONS, PREDICTIONS)}
+    for name, table in found.items():
+        assert table.schema.equals(SCHEMAS[name])
+        assert set(table["experiment_id"].to_pylist()) == {"0a1b"}
+        assert table["step"].to_pylist() == ([10] * 2 if name == PREDICTIONS else [0] * 2 + [10] * 2)
+    assert found[METRICS]["train_seconds"].to_pylist() == [1.5] * 4
+    assert repr(found[METRICS]["value"].to_pylist()) == "[0.0, nan, 10.0, nan]"
+    assert found[POSITIONS]["phi"].to_pylist() == [0.5, None] * 2
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "zeroed", "gone", "later rows"])
+@pytest.mark.parametrize("name", [METRICS, PREDICTIONS])
+@pytest.mark.parametrize("damage", ["half", "one bit", "gone", "later rows"])
 def test_what_a_file_held_is_restored(
-    tables: Tables, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    tables: Tables, tmp_path: Path, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    content = tables.content()
-    path = tmp_path / METRICS
+    content = dict(tables.content)
+    path = tmp_path / name
+    whole = path.read_bytes()
     if damage == "later rows":
-        tables.append(METRICS, rows(20))
+        add(tables, name, 20)
     elif damage == "gone":
         path.unlink()
     else:
-        whole = content[METRICS]
-        zeroed = whole[:40] + bytes(100) + whole[140:]
-        path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "zeroed": zeroed}[damage])
-    again = Tables(tmp_path)
-    assert is_later(path, pq.read_table(io.BytesIO(content[METRICS]))) is (damage == "later rows")
+        flipped = whole[:50] + bytes([whole[50] ^ 4]) + whole[51:]
+        path.write_bytes({"half": whole[: len(whole) // 2], "one bit": flipped}[damage])
+    again = Tables(tmp_path, "0a1b")
     again.restore(content, LOG)
-    assert steps(path) == [0, 10]
-    assert path.read_bytes() == content[METRICS]
-    assert ("metrics.parquet is missing or damaged" in caplog.text) is (damage != "later rows")
-    again.append(METRICS, rows(15))
-    assert steps(path) == [0, 10, 15]
+    assert path.read_bytes() == whole
+    assert caplog.messages == [f"{name} differs from the checkpoint and is restored from it"]
+    add(again, name, 15)
+    assert steps(path) == ([15] * 2 if name == PREDICTIONS else [0, 0, 10, 10, 15, 15])
+    assert {other: (tmp_path / other).read_bytes() for other in content} == again.content
 
 
-def test_what_is_whole_is_not_written_again(tables: Tables, tmp_path: Path) -> None:
+def test_what_is_whole_is_not_written_again(tables: Tables, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    Tables(tmp_path).restore(tables.content(), LOG)
+    Tables(tmp_path, "0a1b").restore(tables.content, LOG)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-
-
-def test_before_the_first_evaluation_there_is_nothing_to_restore(tmp_path: Path) -> None:
-    Tables(tmp_path).restore({}, LOG)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_rows_take_the_place_of_others_and_come_back(tables: Tables, tmp_path: Path) -> None:
-    tables.replace(PREDICTIONS, predictions(0, count=5))
-    tables.replace(PREDICTIONS, predictions(10, count=3))
-    path = tmp_path / PREDICTIONS
-    assert steps(path) == [10] * 3
-    again = Tables(tmp_path)
-    again.restore(tables.content(), LOG)
-    again.replace(PREDICTIONS, predictions(20, count=3))
-    assert steps(path) == [20] * 3
-
-
-def test_as_many_rows_of_a_later_step_are_no_damage(
-    tables: Tables, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A run that ended between a better evaluation and the checkpoint after it."""
-    tables.replace(PREDICTIONS, predictions(0, count=3))
-    content = tables.content()
-    tables.replace(PREDICTIONS, predictions(10, count=3))
-    Tables(tmp_path).restore(content, LOG)
-    assert steps(tmp_path / PREDICTIONS) == [0] * 3
     assert caplog.text == ""
 
 
-def test_a_file_that_a_checkpoint_does_not_know_came_later_and_goes(tables: Tables, tmp_path: Path) -> None:
-    content = tables.content()
-    tables.replace(PREDICTIONS, predictions(10, count=3))
-    Tables(tmp_path).restore(content, LOG)
-    assert not (tmp_path / PREDICTIONS).exists()
-    assert steps(tmp_path / METRICS) == [0, 10]
-
-
-def test_one_altered_bit_is_damage_wherever_it_is(tables: Tables, tmp_path: Path) -> None:
-    """Also in the column of steps, where it might pass for a later row."""
-    path = tmp_path / METRICS
-    whole = path.read_bytes()
-    table = pq.read_table(path)
-    for place in range(0, len(whole), 7):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        assert not is_later(path, table)
-    assert steps_of(tables) == [0, 10]
-
-
-def steps_of(tables: Tables) -> list[int]:
-    return list(pq.read_table(io.BytesIO(tables.content()[METRICS]))["step"].to_pylist())
+@pytest.mark.usefixtures("tables")
+def test_files_that_a_checkpoint_does_not_know_came_later_and_go(tmp_path: Path) -> None:
+    Tables(tmp_path, "0a1b").restore({}, LOG)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("columns", SCHEMAS.values())

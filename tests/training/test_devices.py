@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -39,12 +38,17 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
+def show(monkeypatch: pytest.MonkeyPatch, *uuids: str) -> None:
+    """Let torch see these GPUs."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(uuids))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=uuids[index]))
+
+
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine that says it has two GPUs, with no leases yet."""
-    monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-0", "GPU-1"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    show(monkeypatch, "GPU-0", "GPU-1")
     monkeypatch.setattr(devices, "lease_folder", lambda: tmp_path)
 
 
@@ -52,11 +56,10 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def torch_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Puts back what is global to the process."""
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
-    torch.use_deterministic_algorithms(deterministic)
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
@@ -80,16 +83,12 @@ def test_without_a_gpu_runs_compute_on_the_cpu_as_many_as_cores(kind: str) -> No
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_cpu_means_cpu_where_there_is_a_gpu() -> None:
-    with lease("cpu") as device:
-        assert device == torch.device("cpu")
-
-
-@pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(("kind", "jobs"), [("auto", CORES + 1), ("cuda", CORES + 1), ("cpu", CORES)])
 def test_as_many_runs_as_gpus_or_as_cores(kind: str, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: CORES + 1)
+    show(monkeypatch, *(f"GPU-{number}" for number in range(CORES + 1)))
     check_device(kind)
+    with lease(kind) as device:
+        assert device.type == ("cpu" if kind == "cpu" else "cuda")
     assert parallel_jobs(kind, 1, 1) == jobs
     assert parallel_jobs(kind, 3, 1) == (jobs if kind == "cpu" else 3 * jobs)
 
@@ -113,21 +112,20 @@ def test_each_run_gets_a_gpu_of_its_own_and_waits_where_there_is_none(monkeypatc
         with pytest.raises(StoppedError, match=r"^SIGTERM while it waited for a GPU$"), waits:
             pass
     assert len(looks) == len(beats) == 2
-    with lease() as device:
+    with pytest.raises(RuntimeError, match="diverged"), lease():
+        raise RuntimeError("diverged")
+    with lease() as device:  # free again
         assert device == torch.device("cuda", 0)
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_runs_that_share_gpus_fill_each_once_before_any_twice() -> None:
+    """One that wants a GPU of its own gets none that others share, nor they its."""
     with ExitStack() as runs:
         leases = [runs.enter_context(lease(jobs_per_gpu=2)) for _ in range(4)]
         assert [device.index for device in leases] == [0, 1, 0, 1]
         with pytest.raises(StoppedError), lease(jobs_per_gpu=2, signals=ended()):
             pass
-
-
-@pytest.mark.usefixtures("two_gpus")
-def test_a_run_that_wants_a_gpu_of_its_own_gets_none_that_others_share() -> None:
     with lease(jobs_per_gpu=2), lease(jobs_per_gpu=2), pytest.raises(StoppedError), lease(signals=ended()):
         pass
     with lease(), lease(jobs_per_gpu=2) as device:
@@ -138,10 +136,10 @@ def test_a_run_that_wants_a_gpu_of_its_own_gets_none_that_others_share() -> None
 def test_processes_that_are_shown_other_gpus_do_not_take_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """By CUDA_VISIBLE_DEVICES or a scheduler the second GPU is the first, and only, one of the other process."""
     with lease():
-        monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-1"])
+        show(monkeypatch, "GPU-1")
         with lease() as device:
             assert device == torch.device("cuda", 0)
-            monkeypatch.setattr(devices, "gpu_names", lambda: ["GPU-0", "GPU-1"])
+            show(monkeypatch, "GPU-0", "GPU-1")
             with pytest.raises(StoppedError), lease(signals=ended()):
                 pass
 
@@ -156,65 +154,25 @@ def test_leases_lie_in_one_place_whatever_the_folder_for_temporary_files(
     assert devices.lease_folder() == before
 
 
-def _book(folder: str, log: str) -> None:
-    devices.lease_folder = lambda: Path(folder)
-    torch.cuda.is_available = lambda: True  # type: ignore[method-assign]
-    devices.gpu_names = lambda: ["GPU-0", "GPU-1"]
-    devices.LEASE_SECONDS = 0.01
-    for _ in range(5):
-        with lease(jobs_per_gpu=2) as device, open(log, "a") as file:
-            file.write(f"+{device.index}\n")
-            file.flush()
-            time.sleep(0.02)
-            file.write(f"-{device.index}\n")
-
-
-def test_processes_never_double_book(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    log = tmp_path / "log"
-    processes = [context.Process(target=_book, args=(str(tmp_path), str(log))) for _ in range(6)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    runs = Counter[str]()
-    lines = log.read_text().split()
-    assert len(lines) == 2 * 5 * 6
-    for line in lines:
-        runs[line[1]] += 1 if line[0] == "+" else -1
-        assert runs[line[1]] <= 2
-    assert not any(runs.values())
-
-
-@pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_is_free_again_when_its_run_ends_or_fails() -> None:
-    with pytest.raises(RuntimeError, match="diverged"), lease():
-        raise RuntimeError("diverged")
-    with lease() as device:
-        assert device == torch.device("cuda", 0)
-
-
 @pytest.mark.usefixtures("no_gpu", "torch_settings")
 def test_a_run_has_its_threads_and_flushes_subnormal_numbers() -> None:
     can_flush = torch.set_flush_denormal(False)
     assert (torch.tensor([TINIEST], dtype=torch.float64) * 1).item() == TINIEST
-    configure_torch(2)
-    assert torch.get_num_threads() == 2
+    for threads in (2, 1):  # a second run in the same process
+        configure_torch(threads)
+        assert torch.get_num_threads() == threads
     assert not can_flush or (torch.tensor([TINIEST], dtype=torch.float64) * 1).item() == 0
 
 
-@pytest.mark.usefixtures("no_gpu", "torch_settings")
-def test_a_second_run_in_the_same_worker_has_its_own_threads() -> None:
-    configure_torch(2)
-    configure_torch(1)
-    assert torch.get_num_threads() == 1
-
-
 @pytest.mark.usefixtures("two_gpus", "torch_settings")
-def test_on_a_gpu_algorithms_are_deterministic() -> None:
+def test_on_a_gpu_algorithms_are_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function of torch itself would import its compiler."""
+    calls: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(
+        torch, "use_deterministic_algorithms", lambda mode, *, warn_only: calls.append((mode, warn_only))
+    )
     configure_torch(1)
-    assert torch.are_deterministic_algorithms_enabled()
+    assert calls == [(True, True)]
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
@@ -245,10 +203,5 @@ def test_freed_memory_is_kept_where_the_c_library_can(
     monkeypatch.setattr("ctypes.CDLL", lambda _: library)
     configure_torch(1)
     assert library.calls == calls
-
-
-@pytest.mark.usefixtures("no_gpu", "torch_settings")
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())  # another C library
     configure_torch(1)
-    assert torch.get_num_threads() == 1

@@ -1,69 +1,83 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atbptt.datasets import Copy, Events, Linear, Stream, SymbolTask
 from atbptt.datasets.task import Predicting
 from atbptt.models.networks import PointProcessNetwork, RecurrentNetwork
-from atbptt.training.evaluation import CHUNK, STEPS, STREAMS, evaluate, predict
+from atbptt.probes.bias import bias_bound
+from atbptt.probes.settings import ProbeSettings
+from atbptt.training.evaluation import (
+    CHUNK,
+    STEPS,
+    STREAMS,
+    bias_metrics,
+    evaluate,
+    lag_profiles,
+    position_profiles,
+    predict,
+)
+from tests.helpers.measuring import made_measurement
+
+NOTHING = np.full(4, np.nan)
 
 
-@pytest.mark.parametrize("steps", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+def symbols(steps: int, batch: int = 3) -> Stream:
+    return Stream(torch.randint(4, (steps, batch)), torch.randint(4, (steps, batch)))
+
+
+def task_of_symbols() -> Any:
+    task = SymbolTask()
+    task.output_size = 4
+    return task
+
+
+@pytest.mark.parametrize("steps", [1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
 def test_every_step_counts_once_whatever_the_length(steps: int) -> None:
     """Against one unbroken pass."""
     torch.manual_seed(0)
     model = RecurrentNetwork(4, 4, hidden=5, layers=2, dropout=0.5)
-    split = Stream(torch.randint(4, (steps, 3)), torch.randint(4, (steps, 3)))
+    split = symbols(steps)
     with torch.no_grad():
         outputs, _ = model.eval()(split.inputs, model.initial_state(3))
         expected = torch.nn.functional.cross_entropy(outputs.double().flatten(0, 1), split.targets.flatten()).item()
     model.train()
-    task = SymbolTask()
-    task.output_size = 4
-    found = evaluate(model, task, split)
+    found = evaluate(model, task_of_symbols(), split)
     assert found["loss"] == pytest.approx(expected, rel=1e-6)
     assert found["ppl"] == pytest.approx(math.exp(expected), rel=1e-6)
     assert model.training
 
 
 def test_no_forward_pass_puts_out_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recurrent half runs on where the decoder pauses, but for a model without halves."""
     monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 50)
-    model, task = RecurrentNetwork(4, 4, hidden=5), SymbolTask()
-    task.output_size = 4
-    sizes: list[int] = []
-    model.decoder.register_forward_hook(lambda _module, _inputs, output: sizes.append(output.numel()))
-    evaluate(model, task, Stream(torch.randint(4, (30, 3)), torch.randint(4, (30, 3))))
-    assert sum(sizes) == 30 * 3 * 4
-    assert max(sizes) == 48
-    sizes.clear()
-    evaluate(model, task, Stream(torch.randint(4, (5, 99)), torch.randint(4, (5, 99))))  # a step has more than that
-    assert sizes == [99 * 4] * 5
+    model = RecurrentNetwork(4, 4, hidden=5)
+    ran: list[int] = []
+    decoded: list[int] = []
+    model.rnn.register_forward_hook(lambda _module, given, _output: ran.append(len(given[0])))
+    model.decoder.register_forward_hook(lambda _module, _inputs, output: decoded.append(output.numel()))
+    split = symbols(CHUNK + 7)
+    found = evaluate(model, task_of_symbols(), split)
+    assert ran == [CHUNK, 7]
+    assert (sum(decoded), max(decoded)) == ((CHUNK + 7) * 3 * 4, 48)
+    ran.clear()
+    assert evaluate(Whole(model), task_of_symbols(), split) == pytest.approx(found, rel=1e-6)
+    assert set(ran) == {4, 3}
+    decoded.clear()
+    evaluate(model, task_of_symbols(), symbols(5, 99))  # a step has more than that
+    assert decoded == [99 * 4] * 5
 
 
-def test_the_recurrent_half_runs_on_where_the_decoder_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for a model without halves, whose outputs are what it runs over."""
-    monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 50)
-    model, task = RecurrentNetwork(4, 4, hidden=5), SymbolTask()
-    task.output_size = 4
-    split = Stream(torch.randint(4, (CHUNK + 7, 3)), torch.randint(4, (CHUNK + 7, 3)))
-    lengths: list[int] = []
-    model.rnn.register_forward_hook(lambda _module, given, _output: lengths.append(len(given[0])))
-    found = evaluate(model, task, split)
-    assert lengths == [CHUNK, 7]
-    lengths.clear()
-    whole = Whole(model)
-    assert evaluate(whole, task, split) == pytest.approx(found, rel=1e-6)
-    assert set(lengths) == {4, 3}
-
-
-class Whole(torch.nn.Module):
+class Whole(nn.Module):
     """A model without halves."""
 
     def __init__(self, model: RecurrentNetwork) -> None:
@@ -71,7 +85,7 @@ class Whole(torch.nn.Module):
         self.model = model
         self.initial_state = model.initial_state
 
-    def forward(self, inputs: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.model(inputs, state)
 
 
@@ -117,52 +131,15 @@ def test_a_split_that_is_shown_whole_has_the_error_that_evaluation_finds(tmp_pat
         (tmp_path / f"time-{name}.txt").write_text("0 0.5 0.5 2 2.25\n1 3 4\n" * 12)
     task = Events(str(tmp_path), batch_size=3)
     torch.manual_seed(0)
-    check_events(PointProcessNetwork(5, 5, hidden=4).double(), task, DoubleStream(task.test))
-
-
-class DoubleStream(Stream):
-    """A stream in float64."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(stream.inputs, stream.targets)
-        object.__setattr__(self, "of", stream)
-
-    def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.of.read(start, stop)  # type: ignore[attr-defined]
-        return inputs.double(), targets.double()
-
-
-def check_events(model: PointProcessNetwork, task: Events, split: Stream) -> None:
-    """Errors of the stored predictions against `evaluate`, on a split of few streams and steps."""
-    task.test = split  # type: ignore[assignment]
+    model = PointProcessNetwork(5, 5, hidden=4)
     found = predict(model, task)
-    metrics = evaluate(model, task, split)
+    metrics = evaluate(model, task, task.test)
     event, interval = (
         (column(found, "predicted", quantity), column(found, "target", quantity)) for quantity in ("event", "interval")
     )
-    assert event[0].shape == interval[0].shape == split.targets.shape[:2]
-    assert (event[0] != event[1]).mean() == pytest.approx(metrics["event_error"], rel=1e-12)
-    assert np.sqrt(((interval[0] - interval[1]) ** 2).mean()) == pytest.approx(metrics["time_rmse"], rel=1e-12)
-
-
-def test_book_order(shared: Path) -> None:
-    """The first of its 64 streams as if they were the only ones, up to rounding."""
-    task = Events(str(shared / "data" / "book_order"), 64, train="1-train", valid=None, test="1-test")
-    torch.manual_seed(0)
-    model = PointProcessNetwork(4, 4, hidden=8, embedding=3).double()
-    task.test = whole = DoubleStream(task.test)  # type: ignore[assignment]
-    found = predict(model, task)
-    assert set(found["quantity"]) == {"event", "interval"}
-    assert column(found, "target", "interval").shape == (STEPS, STREAMS)
-    few = type(whole.of)(  # type: ignore[attr-defined]
-        whole.inputs[:STEPS, :STREAMS], whole.targets[:STEPS, :STREAMS], whole.of.types  # type: ignore[attr-defined]
-    )  # fmt: skip
-    check_events(model, task, DoubleStream(few))
-    alone = predict(model, task)
-    for name in ("stream", "position", "quantity", "target"):
-        np.testing.assert_array_equal(found[name], alone[name])
-    np.testing.assert_allclose(found["predicted"], alone["predicted"], rtol=1e-12)
-    assert 0 < found["predicted"][found["quantity"] == "interval"].mean() < task.longest_interval
+    assert event[0].shape == interval[0].shape == task.test.targets.shape[:2]
+    assert (event[0] != event[1]).mean() == pytest.approx(metrics["event_error"], rel=1e-6)
+    assert np.sqrt(((interval[0] - interval[1]) ** 2).mean()) == pytest.approx(metrics["time_rmse"], rel=1e-5)
 
 
 @pytest.mark.parametrize(("features", "quantities"), [(1, ["value"]), (2, ["value0", "value1"]), (9, None)])
@@ -202,3 +179,85 @@ def test_a_task_need_not_make_any(monkeypatch: pytest.MonkeyPatch) -> None:
     assert predict(model, Mute(task)) == {}  # type: ignore[arg-type]
     monkeypatch.setattr(Copy, "predictions", lambda *_: {})
     assert predict(model, task) == {}
+
+
+def test_what_is_logged_of_a_probe_by_hand() -> None:
+    assert bias_metrics([made_measurement()], K=3) == [
+        ("K_1", 0, 2), ("K_1_low", 0, 2), ("K_1_high", 0, 3),
+        ("K_0.9", 0, 3), ("K_0.9_low", 0, 2), ("K_0.9_high", 0, 4),
+        ("K_0.5", 0, 4), ("K_0.5_low", 0, 4), ("K_0.5_high", 0, math.inf),
+        ("K_0.1", 0, math.inf), ("K_0.1_low", 0, math.inf), ("K_0.1_high", 0, math.inf),
+        ("log_relative_bias", 0, math.log(0.7)),
+        ("K_1_measured", 0, 1), ("K_0.9_measured", 0, 1), ("K_0.5_measured", 0, 2), ("K_0.1_measured", 0, 3),
+        ("log_relative_bias_measured", 0, math.log(0.05)),
+        ("log_beta", 0, -1.0),
+        ("gradient_cosine", 0, 0.9),
+    ]  # fmt: skip
+
+
+def test_the_second_probe_is_replicate_1_and_K_beyond_the_window_has_no_measured_bias() -> None:
+    logged = bias_metrics([made_measurement(), made_measurement()], K=9)
+    assert [replicate for _, replicate, _ in logged] == [0] * 20 + [1] * 20
+    assert ("log_relative_bias_measured", 1, -math.inf) in logged
+    assert ("gradient_cosine", 1, 1.0) in logged
+
+
+def test_profiles_have_the_bias_in_the_rows_of_the_whole_state() -> None:
+    profiles = lag_profiles([made_measurement()], "mean")
+    assert list(profiles["component"]) == ["all"] * 4 + ["hidden0"] * 4
+    assert list(profiles["lag"]) == [1, 2, 3, 4] * 2
+    np.testing.assert_array_equal(profiles["relative_bias"][:4], [2.0, 0.95, 0.7, 0.3])
+    np.testing.assert_array_equal(profiles["measured_bias"][:4], [0.8, 0.4, 0.05, 0.0])
+    np.testing.assert_array_equal(profiles["cosine"][:4], [0.5, 0.8, 0.9, 1.0])
+    for column in ("relative_bias", "measured_bias", "cosine"):
+        assert np.isnan(profiles[column][4:]).all()
+
+
+def test_positions_have_the_lags_that_the_window_holds_for_them_by_hand() -> None:
+    """Two probes; losses at rows 1 and 3 of a window of 4, two streams."""
+    unknown = np.full(2, np.nan)
+    norms = np.array([[[2, 8], [1, 4], unknown, unknown], [[4, 4], [2, 2], [1, 0.25], [0, np.inf]]])
+    made = made_measurement()
+    measurement = replace(made, gradients=replace(made.gradients, norms=norms))
+    found = position_profiles([measurement, measurement], [1, 3], "mean")
+    assert found["replicate"].tolist() == [0] * 6 + [1] * 6
+    assert found["position"].tolist() == [1, 1, 3, 3, 3, 3] * 2
+    assert found["lag"].tolist() == [1, 2, 1, 2, 3, 4] * 2
+    assert found["phi"].tolist() == [5, 2.5, 4, 2, 0.625, np.inf] * 2
+    geometric = position_profiles([measurement], [1, 3], "geometric")["phi"]
+    np.testing.assert_allclose(geometric[:5], [4, 2, 4, 2, 0.5], rtol=1e-12)
+    assert np.isnan(geometric[5])  # 0 times infinity
+
+
+def test_log_beta_is_minus_infinity_where_no_tail_can_be_fitted() -> None:
+    made = made_measurement()
+    norms = np.array([1.0, 0.5, 0.0, 0.0])[None, :, None]
+    bound = bias_bound(norms, np.cumsum(norms.ravel()), ProbeSettings(4, 2, positions=1))
+    logged = bias_metrics([replace(made, estimate=replace(made.estimate, bound=bound))], K=1)
+    assert ("log_beta", 0, -math.inf) in logged
+
+
+def test_a_probe_that_is_not_finite_logs_no_length() -> None:
+    measurement = made_measurement(finite=False)
+    logged = {name: value for name, _, value in bias_metrics([measurement], K=3) if "measured" not in name}
+    assert all(math.isnan(value) for name, value in logged.items() if name != "gradient_cosine")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "problem"),
+    [
+        ("gradients", {"losses": np.array([[1.0, np.inf]])}, "its loss must be finite, and is inf in stream 1"),
+        ("estimate.bound", {"values": NOTHING}, "the norms of its gradients are finite, but their sum is not"),
+        (
+            "estimate.measured",
+            {"values": NOTHING},
+            "the gradient of its recurrent parameters must be finite, and not zero throughout",
+        ),
+    ],
+)
+def test_why_a_probe_is_not_usable(part: str, changes: dict[str, Any], problem: str) -> None:
+    found = made_measurement()
+    assert found.problem() is None
+    for name, value in changes.items():
+        object.__setattr__(attrgetter(part)(found), name, value)
+    assert found.problem() == problem

@@ -10,12 +10,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.figures.divergence import trained
-from analysis.figures.empty import NoDataError
-from analysis.figures.runs import Names, by_step, named
-from analysis.figures.style import COLOR_MAP, edges, log_ticks, more_lines, outlined, panels, styled, ticks
+from analysis.figures.runs import Names, by_step, run_panels
+from analysis.figures.style import COLOR_MAP, NoDataError, edges, log_ticks, outlined, styled, ticks
 from analysis.statistics import ID
 
-RANGE = 1e-8  # of the largest phi: below, all has the darkest colour, and lags that have nothing else are left out
+RANGE = 1e-8  # of the largest phi: smaller values have the darkest colour, and lags with no larger one are not drawn
 
 
 @styled
@@ -27,27 +26,19 @@ def lag_maps(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     gradients = gradients[gradients["component"] == "all"]
     evaluations = gradients.groupby(ID, observed=True)["step"].nunique()
     gradients = gradients[gradients[ID].isin(evaluations.index[evaluations > 1])]
-    runs = named(gradients, frame, names)
-    figure, each = panels(title, len(runs), 2.5 + more_lines(runs.values()), sharex=True, sharey=True)
-    tables = {run: gradients[gradients[ID] == run].pivot_table("phi", ["step", "epoch"], "lag") for run in runs}
-    norm, last = _range(list(tables.values()))
-    for axes, (run, name) in zip(each, runs.items(), strict=True):
-        table = tables[run]
-        steps, epochs = table.index.get_level_values("step"), table.index.get_level_values("epoch").to_numpy(float)
-        lags = table.columns.to_numpy(float)
-        axes.pcolormesh(edges(epochs), edges(lags), _floored(table, norm).T, norm=norm, rasterized=True)
+    labels = {"x": "epoch", "y": "lag k, and K (steps)"}
+    figure, each = run_panels(gradients, frame, title, names, 2.5, sharex=True, sharey=True, **labels)
+    tables = {run: gradients[gradients[ID] == run].pivot_table("phi", ["step", "epoch"], "lag").T for run in each}
+    norm, last = _range([table.T for table in tables.values()])
+    for run, axes in each.items():
+        steps, epochs = (tables[run].columns.get_level_values(name).to_numpy(float) for name in ("step", "epoch"))
+        _draw(axes, edges(epochs), edges(tables[run].index.to_numpy(float)), tables[run], norm)
         K = by_step(frame, run, "K").reindex(steps)
         axes.plot(epochs, K, color="white", lw=1.4, path_effects=outlined())
         last = max(last, K.max() + 1)
-        axes.set_title(name)
-        axes.grid(visible=False)
-    each[0].set_xlim(0, gradients["epoch"].max())
-    each[0].set_ylim(0.5, min(last, gradients["lag"].max()) + 0.5)
-    _colorbar(figure, each, norm)
-    for axes in each[::2]:
-        axes.set_ylabel("lag k, and K (steps)")
-    for axes in each[-2:]:
-        axes.set_xlabel("epoch")
+        axes.set_xlim(0, gradients["epoch"].max())
+        axes.set_ylim(0.5, min(last, gradients["lag"].max()) + 0.5)
+    _colorbar(figure, list(each.values()), norm)
     return figure
 
 
@@ -63,28 +54,30 @@ def position_maps(positions: pd.DataFrame, frame: pd.DataFrame, title: str, name
         NoDataError: no positions, or a single one in each run.
         AnalysisError: more than 4 runs.
     """
-    runs = named(positions, frame, names)
-    tables = {run: trained(positions[positions[ID] == run]).pivot_table("phi", "position", "lag") for run in runs}
-    rows = max(len(table) for table in tables.values())
+    groups = positions.groupby(ID, sort=False, observed=True)
+    tables = {run: trained(rows).pivot_table("phi", "position", "lag") for run, rows in groups}
+    rows = max((len(table) for table in tables.values()), default=0)
     if rows == 1:
         raise NoDataError("probes have a single loss position")
+    labels = {"x": "lag k (steps)", "y": "loss position"}
     height = 0.9 + min(0.2 * rows, 2.5)
-    figure, each = panels(title, len(runs), height + more_lines(runs.values()), sharex=True)
+    figure, each = run_panels(positions, frame, title, names, height, sharex=True, **labels)
     norm, last = _range(list(tables.values()))
-    for axes, (run, name) in zip(each, runs.items(), strict=True):
+    for run, axes in each.items():
         table = tables[run]
-        lags = table.columns.to_numpy(float)
-        axes.pcolormesh(edges(lags), np.arange(len(table) + 1) - 0.5, _floored(table, norm), norm=norm, rasterized=True)
+        _draw(axes, edges(table.columns.to_numpy(float)), np.arange(len(table) + 1) - 0.5, table, norm)
         ticks(axes.yaxis, [str(position) for position in table.index], most=12)
-        axes.set_title(name)
-        axes.grid(visible=False)
-    each[0].set_xlim(0.5, last + 0.5)
-    _colorbar(figure, each, norm)
-    for axes in each[::2]:
-        axes.set_ylabel("loss position")
-    for axes in each[-2:]:
-        axes.set_xlabel("lag k (steps)")
+        axes.set_xlim(0.5, last + 0.5)
+    _colorbar(figure, list(each.values()), norm)
     return figure
+
+
+def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, table: pd.DataFrame, norm: LogNorm) -> None:
+    """Zero, which has no logarithm, has the darkest colour; NaN and absent values are blank."""
+    values = table.to_numpy(float)
+    floored = np.where(np.isfinite(values), np.maximum(values, norm.vmin or 0.0), np.nan)
+    axes.pcolormesh(x, y, floored, norm=norm, rasterized=True)
+    axes.grid(visible=False)
 
 
 def _colorbar(figure: Figure, each: list[Axes], norm: LogNorm) -> None:
@@ -93,16 +86,10 @@ def _colorbar(figure: Figure, each: list[Axes], norm: LogNorm) -> None:
 
 
 def _range(tables: list[pd.DataFrame]) -> tuple[LogNorm, float]:
-    """The colours of phi, and the last lag that has one above the darkest."""
+    """The colours of phi, and the last lag (column) that has one above the darkest."""
     values = np.concatenate([table.to_numpy().ravel() for table in tables])
     values = values[np.isfinite(values) & (values > 0)]
     if not len(values):
         raise NoDataError("no gradient norm is finite and positive")
     norm = LogNorm(max(values.min(), RANGE * values.max()), values.max())
     return norm, float(max(table.columns[(table >= norm.vmin).any()].max() for table in tables))
-
-
-def _floored(table: pd.DataFrame, norm: LogNorm) -> np.ndarray:
-    """Zero has no logarithm: the darkest colour; what is not there or not a number stays blank."""
-    values = table.to_numpy(float)
-    return np.where(np.isfinite(values), np.maximum(values, norm.vmin or 0.0), np.nan)

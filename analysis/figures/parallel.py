@@ -7,18 +7,25 @@ import textwrap
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from analysis.figures.empty import NoDataError
-from analysis.figures.outcomes import outcomes
-from analysis.figures.style import COLOR_MAP, NOTE, WIDTH, axis_name, is_decade, new_figure, plain, styled
+from analysis.figures.style import (
+    COLOR_MAP,
+    NOTE,
+    WIDTH,
+    NoDataError,
+    color_scale,
+    new_figure,
+    plain,
+    result_bar,
+    styled,
+)
+from analysis.figures.tuning import outcomes
 from analysis.statistics import format_value, natural, options_of, settings, validation_metrics
 
-MOST_LEVELS = 12  # of an option that are written; more numbers make an axis of numbers
-SPREAD = 0.5  # of the distance between two values, over which the lines through one are spread
+MOST_LEVELS = 12  # written values of an option; more numbers make a continuous axis
+SPREAD = 0.5  # of the lines through one value, as a share of the distance between two values
 LETTERS = 20  # in a line of a value: as many as fit between two axes
 CURVE = 24  # points of a line between two axes
 
@@ -27,8 +34,8 @@ CURVE = 24  # points of a line between two axes
 def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figure:
     """Every setting as a line through an axis per varying option, to its result: best validation, mean over init.
 
-    Colour and the last axis are the result; the best settings lie on top. At a value of an option its lines are spread
-    in the order of their results, the best lowest. Settings all of whose runs diverged are left out, and counted.
+    Colour and the last axis are the result; the best settings are drawn on top. Lines through one value of an option
+    are spread in the order of their results, the best lowest. Settings all of whose runs diverged are only counted.
 
     Arguments:
         frame: as from `load`, of one dataset.
@@ -54,19 +61,13 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
     axes.axis("off")
     places = [_option(axes, number, table[name], name) for number, name in enumerate(names)]
     best = table["best"].to_numpy(float)
-    norm = (LogNorm if is_decade(best) else Normalize)(best.min(), best.max())
+    norm = color_scale(best)
     places.append(np.full(len(best), 0.5) if norm.vmin == norm.vmax else np.asarray(norm(best), float))
-    lines = LineCollection(
-        list(_curves(np.stack(places, axis=1))), cmap=COLOR_MAP, norm=norm, lw=1.6, alpha=0.85, zorder=2
-    )
-    lines.set_array(best)
+    curves = list(_curves(np.stack(places, axis=1)))
+    lines = LineCollection(curves, array=best, cmap=COLOR_MAP, norm=norm, lw=1.6, alpha=0.85, zorder=2)
     axes.add_collection(lines)
     _axis(axes, len(names), "")
-    bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=axes, pad=0.0, aspect=30)
-    bar.set_label(f"best {axis_name(metric)}")
-    if isinstance(norm, LogNorm):
-        bar.ax.yaxis.set_major_formatter("{x:g}")
-        bar.ax.minorticks_off()
+    result_bar(figure, axes, norm, metric, pad=0.0, aspect=30)
     if lost:
         axes.text(0, -0.09, f"{lost} of {lost + len(table)} settings diverged and are left out", **NOTE)
     return figure
@@ -74,28 +75,23 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
 
 def _option(axes: Axes, number: int, values: pd.Series, name: str) -> np.ndarray:
     """Draw the axis of an option with its values; returns where each setting's line crosses it, from 0 to 1."""
-    levels = values.drop_duplicates()
-    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     _axis(axes, number, name)
+    texts = values.map(format_value).astype(str)
+    levels = sorted(texts.unique(), key=natural)
+    numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if numeric and len(levels) > MOST_LEVELS:
         found = values.astype(float).to_numpy(na_value=np.nan)
-        ends = float(np.nanmin(found)), float(np.nanmax(found))
-        norm = (LogNorm if is_decade(found) else Normalize)(*ends)
-        for place, value in enumerate(ends):
+        norm = color_scale(found)
+        for place, value in ((0, norm.vmin), (1, norm.vmax)):
             _label(axes, number, place, f"{value:.3g}")
         return np.where(np.isnan(found), 0.0, np.asarray(norm(found), float))
-    texts = values.map(format_value).astype(str)
-    order = sorted(texts.unique(), key=natural)
-    gap = 1 / max(len(order), 1)
     places = np.empty(len(texts))
-    every = -(-len(order) // MOST_LEVELS)
-    for level, text in enumerate(order):
-        own = np.flatnonzero(texts.to_numpy() == text)[::-1]  # the best first
+    for level, text in enumerate(levels):
+        own = np.flatnonzero(texts == text)[::-1]  # the best first
         offsets = np.linspace(-0.5, 0.5, len(own)) if len(own) > 1 else np.zeros(1)
-        centre = (level + 0.5) * gap
-        places[own] = centre + SPREAD * gap * offsets
-        if level % every == 0:
-            _label(axes, number, centre, text)
+        places[own] = (level + 0.5 + SPREAD * offsets) / len(levels)
+        if level % -(-len(levels) // MOST_LEVELS) == 0:
+            _label(axes, number, (level + 0.5) / len(levels), text)
     return places
 
 

@@ -1,4 +1,4 @@
-"""The lag profile phi_k at a few moments of training, with the fitted decay and the chosen K."""
+"""The lag profile phi_k at a few moments of training, with the fitted decay and the K in use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.runs import Names, by_step, named, option
-from analysis.figures.style import COLOR_MAP, legend_below, more_lines, panels, styled
+from analysis.figures.runs import Names, by_step, named, option, run_panels
+from analysis.figures.style import COLOR_MAP, legend_below, panels, styled
 from analysis.statistics import ID
 
 SHADES = (0.05, 0.45, 0.75)  # of the colour map: first, middle, last moment
-SHOWN = 1e-12  # of the largest phi: below, nothing is of consequence
-PHI = "gradient norm phi"
+SHOWN = 1e-12  # of the largest phi: smaller values are not drawn
+LABELS = {"x": "lag k (steps)", "y": "gradient norm phi"}
+K_IN_USE = {"color": ".3", "marker": "o", "mec": "white", "ms": 7, "ls": ""}
+DECAY = {"ls": (0, (3, 2)), "lw": 1.2}
 
 
 @styled
@@ -28,29 +30,22 @@ def lag_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names
         gradients: as from `load_gradients`, of at most 4 runs.
         frame: as from `load`, with these runs at least.
         title: written above.
-        names: `experiment_id` -> what its panel is called; the run's setting by default.
+        names: `experiment_id` -> title of the run's panel; by default the run's setting.
 
     Raises:
         NoDataError: no gradients.
         AnalysisError: more than 4 runs.
     """
     gradients = gradients[gradients["component"] == "all"]
-    runs = named(gradients, frame, names)
-    figure, each = panels(title, len(runs), 2.6 + more_lines(runs.values()), sharex=True, sharey=True)
+    figure, each = run_panels(gradients, frame, title, names, 2.6, sharex=True, sharey=True, **LABELS)
     fitted = False
-    for axes, (run, name) in zip(each, runs.items(), strict=True):
-        profiles = _moments(gradients[gradients[ID] == run])
-        K, log_beta = by_step(frame, run, "K"), by_step(frame, run, "log_beta")
-        tau, fit_from = option(frame, run, "probe.tau"), option(frame, run, "probe.fit_from")
-        for (step, epoch), phi, shade in profiles:
-            color = colormaps[COLOR_MAP](shade)
-            _profile(axes, phi, f"epoch {epoch:.3g}", color, K.get(step))
-            if tau is not None and step in log_beta.index:
-                fitted |= _decay(axes, phi, int(tau), int(tau if fit_from is None else fit_from), log_beta[step], color)
-        axes.set_title(name)
+    for run, axes in each.items():
+        fitted |= _draw(axes, gradients[gradients[ID] == run], frame, run, with_decay=True)
         axes.legend(fontsize="small", handlelength=1.2)
-    _label(each)
-    legend_below(figure, _keys(fitted))
+    keys = [Line2D([], [], label="K in use", **K_IN_USE)]
+    if fitted:
+        keys.append(Line2D([], [], color=".3", label="fitted decay", **DECAY))
+    legend_below(figure, keys)
     return figure
 
 
@@ -60,61 +55,38 @@ def component_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str)
 
     Arguments and errors as in `lag_profiles`, but for one run.
     """
-    runs = named(gradients, frame, None)
-    run = next(iter(runs))
+    run = next(iter(named(gradients, frame, None)))
     gradients = gradients[gradients[ID] == run]
     components = list(gradients["component"].unique())
-    figure, each = panels(title, len(components), 2.3, columns=3, sharex=True, sharey=True)
-    K = by_step(frame, run, "K")
+    figure, each = panels(title, len(components), 2.3, columns=3, sharex=True, sharey=True, **LABELS)
     for axes, component in zip(each, components, strict=True):
-        for (step, epoch), phi, shade in _moments(gradients[gradients["component"] == component]):
-            _profile(axes, phi, f"epoch {epoch:.3g}", colormaps[COLOR_MAP](shade), K.get(step))
+        _draw(axes, gradients[gradients["component"] == component], frame, run, with_decay=False)
         axes.set_title("whole state" if component == "all" else str(component))
     each[0].legend(fontsize="small", handlelength=1.2)
-    _label(each, columns=3)
-    legend_below(figure, _keys(False))
+    legend_below(figure, [Line2D([], [], label="K in use", **K_IN_USE)])
     return figure
 
 
-def _moments(table: pd.DataFrame) -> list[tuple[tuple[int, float], pd.Series, float]]:
-    """Step and epoch, phi by lag, and shade, of the first, a middle and the last evaluation."""
-    steps = table[["step", "epoch"]].drop_duplicates("step").sort_values("step").to_numpy(float)
-    chosen = sorted({0, len(steps) // 2, len(steps) - 1})
-    moments = []
-    for index, shade in zip(chosen, SHADES, strict=False):
-        step, epoch = steps[index]
+def _draw(axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str, with_decay: bool) -> bool:
+    """Draw phi by lag of the first, a middle and the last evaluation; returns whether any decay is visible."""
+    K, log_beta = by_step(frame, run, "K"), by_step(frame, run, "log_beta")
+    tau, fit_from = option(frame, run, "probe.tau"), option(frame, run, "probe.fit_from")
+    epochs = table.groupby("step")["epoch"].first()
+    epochs = epochs.iloc[sorted({0, len(epochs) // 2, len(epochs) - 1})]
+    fitted = False
+    for (step, epoch), shade in zip(epochs.items(), SHADES, strict=False):
+        color = colormaps[COLOR_MAP](shade)
         phi = table[table["step"] == step].groupby("lag")["phi"].mean()
-        moments.append(((int(step), epoch), phi, shade))
-    return moments
-
-
-def _profile(axes: Axes, phi: pd.Series, label: str, color: object, K: float | None) -> None:
-    seen = phi[phi > SHOWN * phi.max()]
-    axes.semilogy(seen.index, seen, color=color, label=label, lw=1.6, marker="." if len(seen) == 1 else None)
-    if K is not None and K in seen.index:
-        axes.plot(K, seen[K], "o", color=color, mec="white", ms=7, zorder=4)
-
-
-def _decay(axes: Axes, phi: pd.Series, tau: int, fit_from: int, log_beta: float, color: object) -> bool:
-    """The geometric series through the first lag beyond tau, over the lags of its fit."""
-    if not np.isfinite(log_beta) or tau + 1 not in phi.index:
-        return False
-    lags = phi.index[phi.index > fit_from]
-    decay = phi[tau + 1] * np.exp(log_beta * (lags - tau - 1))
-    seen = decay > SHOWN * phi.max()
-    axes.plot(lags[seen], decay[seen], color=color, ls=(0, (3, 2)), lw=1.2)
-    return bool(seen.any())
-
-
-def _label(each: list[Axes], columns: int = 2) -> None:
-    for axes in each[::columns]:
-        axes.set_ylabel(PHI)
-    for axes in each[-columns:]:
-        axes.set_xlabel("lag k (steps)")
-
-
-def _keys(fitted: bool) -> list[Line2D]:
-    keys = [Line2D([], [], color=".3", marker="o", mec="white", ms=7, ls="", label="K in use")]
-    if fitted:
-        keys.append(Line2D([], [], color=".3", ls=(0, (3, 2)), lw=1.2, label="fitted decay"))
-    return keys
+        seen = phi[phi > SHOWN * phi.max()]
+        label, marker = f"epoch {epoch:.3g}", "." if len(seen) == 1 else None
+        axes.semilogy(seen.index, seen, color=color, label=label, lw=1.6, marker=marker)
+        if K.get(step) in seen.index:
+            axes.plot(K[step], seen[K[step]], **K_IN_USE | {"color": color}, zorder=4)
+        if with_decay and tau is not None and tau + 1 in phi.index and np.isfinite(log_beta.get(step, np.nan)):
+            # The geometric series through the first lag beyond tau, over the lags of its fit.
+            lags = phi.index[phi.index > (tau if fit_from is None else fit_from)]
+            decay = phi[tau + 1] * np.exp(log_beta[step] * (lags - tau - 1))
+            seen = decay > SHOWN * phi.max()
+            axes.plot(lags[seen], decay[seen], color=color, **DECAY)
+            fitted |= bool(seen.any())
+    return fitted

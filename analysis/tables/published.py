@@ -178,9 +178,10 @@ def settings(name: str, policy: str) -> dict[str, Any]:
         key.removeprefix("override /"): choice for entry in experiment["defaults"] for key, choice in entry.items()
     }
     groups["truncation"] = policy
-    options = _read("config") | groups | {"probe.estimator": "ols"}  # the name under which runs store probe.decay_fit
+    options: dict[str, Any] = dict(groups)
     for group, choice in groups.items():
         options |= _read(f"{group}/{choice}", f"{group}.")
+    options |= _read("config") | {"probe.estimator": "ols"}  # the name under which runs store probe.decay_fit
     options |= experiment
     for group, choice in groups.items():
         options |= _read(f"published/{group}/{name}_{choice}", f"{group}.")

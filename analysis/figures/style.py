@@ -79,7 +79,7 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
 def panels(
     title: str, count: int, height: float, columns: int = 2, x: str = "", y: str = "", **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels in rows of at most `columns`, each `height` inches high; `x`, `y` label the outer."""
+    """A figure with `count` panels, `height` inches high, in rows of at most `columns`; `x` and `y` label the outer."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = new_figure(title, 0.4 + rows * height)

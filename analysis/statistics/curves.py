@@ -117,7 +117,7 @@ def _runs(rows: pd.DataFrame, axis: str) -> list[np.ndarray]:
     if rows.empty:
         return []
     ids = rows[ID].to_numpy()
-    table = rows[[axis, "value", "epoch"]].to_numpy(float).T
+    table = np.array(rows[[axis, "value", "epoch"]], dtype=float).T
     table[1, np.isnan(table[1])] = np.inf
     return np.split(table, np.flatnonzero(ids[1:] != ids[:-1]) + 1, axis=1)
 

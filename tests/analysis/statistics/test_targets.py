@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from analysis import load
-from analysis.statistics.targets import rounded_up, default_target, summarize_targets, time_to_target
+from analysis.statistics.targets import default_target, rounded_up, summarize_targets, time_to_target
 
 WriteRun = Callable[..., Path]
 

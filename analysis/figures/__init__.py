@@ -1,6 +1,6 @@
 """Figures of runs: all that the data allow with `draw` and `save_figures`, or one by one from frames."""
 
-from analysis.figures.curves import clocks as clocks, convergence as convergence, relative_bias as relative_bias
+from analysis.figures.convergence import clocks as clocks, convergence as convergence, relative_bias as relative_bias
 from analysis.figures.drawing import (
     Drawing as Drawing,
     draw as draw,

@@ -15,7 +15,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.curves import clocks, convergence, relative_bias
+from analysis.figures.convergence import clocks, convergence, relative_bias
 from analysis.figures.lags import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
 from analysis.figures.lines import Lines, default_lines
 from analysis.figures.predictions import intervals, symbols, values

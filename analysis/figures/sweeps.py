@@ -28,11 +28,11 @@ from analysis.figures.style import (
 from analysis.statistics import (
     ID,
     best_validation,
+    described,
     format_value,
     labels,
     natural,
     options_of,
-    policies,
     settings,
     validation_metrics,
 )
@@ -116,7 +116,7 @@ def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         runs; NaN if none is left).
     """
     options = options_of(frame)
-    table = options[[ID, *settings(options)]].assign(policy=policies(options).astype(str))
+    table = described(frame).astype({"policy": str})
     table["kind"] = table["policy"].str.split(" ", n=1).str[0]
     for name, column in {"lr": "lr", "K": "truncation.K", "delta": "truncation.delta"}.items():
         table[name] = options[column].astype(float) if column in options else np.nan

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Group as Group,
         best_validation as best_validation,
         comparable as comparable,
+        described as described,
         format_value as format_value,
         labels as labels,
         natural as natural,

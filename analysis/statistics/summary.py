@@ -84,6 +84,12 @@ def labels(options: pd.DataFrame) -> pd.Series:
     return result.rename("setting")
 
 
+def described(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per run of a frame from `load`: `experiment_id`, `policy`, and each option in `settings`."""
+    options = options_of(frame)
+    return options[[ID]].assign(policy=policies(options)).join(options[settings(options)])
+
+
 def format_value(value: object) -> str:
     """A value as it is typed: 5, 0.9, 1e-05, lstm; `-` for null. Different values look different."""
     if value is None or value is pd.NA or value != value:  # NaN
@@ -206,13 +212,12 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
         `estimates`), the same of `test` and, where logged, of `test_event_error` and `test_time_rmse`; `K_mean`
         (steps), `epoch_mean`.
     """
-    options = options_of(frame)
-    columns = settings(options)
-    best = best_validation(frame, metric).merge(options[[ID, *columns]].assign(policy=policies(options)), on=ID)
-    keys: list[Hashable] = ["policy", *columns, "metric"]
+    runs = described(frame)
+    best = best_validation(frame, metric).merge(runs, on=ID)
+    keys: list[Hashable] = [*runs.columns.drop(ID), "metric"]
     summary = grouped(best, keys, ["valid", "test", *(name for name in COMPANIONS if name in best)])
     summary[["K_mean", "epoch_mean"]] = best.groupby(keys, **GROUPED)[["K", "epoch"]].mean().to_numpy()
-    order = [*(name for name in ("name", "dataset") if name in columns), "metric", "valid_mean"]
+    order = [*(name for name in ("name", "dataset") if name in runs), "metric", "valid_mean"]
     return summary.sort_values(order, kind="stable", ignore_index=True)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from decimal import ROUND_CEILING, Context
 
 import numpy as np
 import pandas as pd
 
 from analysis.statistics.curves import AXES
-from analysis.statistics.summary import GROUPED, ID, options_of, policies, settings
+from analysis.statistics.summary import GROUPED, ID, described
 
 DIGITS = Context(prec=4, rounding=ROUND_CEILING)  # of the default target
 
@@ -49,11 +48,8 @@ def summarize_targets(frame: pd.DataFrame, metric: str, target: float) -> pd.Dat
         (that log the metric), `reached` (how many of them reach the target), and over those `<clock>_mean`,
         `<clock>_sd` and `<clock>_median` of each clock. Compare the clocks only of settings all of whose runs reach it.
     """
-    options = options_of(frame)
-    columns = settings(options)
-    keys: list[Hashable] = ["policy", *columns]
-    known = options[[ID, *columns]].assign(policy=policies(options))
-    groups = time_to_target(frame, metric, target).merge(known, on=ID).groupby(keys, **GROUPED)
+    runs = described(frame)
+    groups = time_to_target(frame, metric, target).merge(runs, on=ID).groupby(list(runs.columns.drop(ID)), **GROUPED)
     result = groups[list(AXES)].agg(["mean", "std", "median"])
     result.columns = pd.Index([f"{axis}_{'sd' if part == 'std' else part}" for axis, part in result.columns])
     result.insert(0, "runs", groups.size().to_numpy())
@@ -68,12 +64,11 @@ def default_target(frame: pd.DataFrame, metric: str) -> float:
 
     Of each policy the setting whose worst run is best counts. The value is rounded up to four digits.
     """
-    options = options_of(frame)
-    columns = settings(options)
+    runs = described(frame)
     rows = frame.loc[(frame["metric"] == metric) & (frame["replicate"] == 0), [ID, "value"]]
     best = rows["value"].where(np.isfinite(rows["value"]), np.inf).groupby(rows[ID]).min().rename("best")
-    runs = options[[ID, *columns]].assign(policy=policies(options)).merge(best, on=ID)
-    worst = runs.groupby(["policy", *columns], **GROUPED)["best"].max().groupby("policy", sort=False).min()
+    settings = runs.merge(best, on=ID).groupby(list(runs.columns.drop(ID)), **GROUPED)
+    worst = settings["best"].max().groupby("policy", sort=False).min()
     reached = sorted(worst)[:2]
     return rounded_up(reached[-1]) if reached else math.inf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,7 +84,7 @@ def assembled(
     return Table(group.name + suffix, title, columns, values, notes, keys)
 
 
-def setting_columns(rows: pd.DataFrame, names: Sequence[str]) -> list[Column]:
+def setting_columns(rows: pd.DataFrame, names: Iterable[str]) -> list[Column]:
     """A column for the policy and each option that tells settings apart: numbers to the right."""
     return [
         Column(

@@ -9,18 +9,19 @@ import pandas as pd
 from analysis.loading import Results
 from analysis.statistics import (
     AXES,
+    ID,
     LEVEL,
     Group,
     comparable,
     compare,
     cumulative_best,
     default_target,
+    described,
     format_value,
     labels,
     options_of,
     paired_differences,
     policies,
-    settings,
     summarize_targets,
 )
 from analysis.tables.cells import (
@@ -80,7 +81,7 @@ def paired_table(group: Group, reference: str | None = None) -> Table | None:
     measure = measure_name(group.metric)
     of = "test" if rows["test_mean"].notna().any() else "valid"
     columns = [
-        *setting_columns(rows, ["policy", *settings(options_of(group.runs))]),
+        *setting_columns(rows, described(group.runs).columns.drop(ID)),
         Column("pairs", ["pairs"], str),
         Column(f"valid {measure}", moments("valid"), difference),
         Column(f"test {measure}", moments("test"), difference),
@@ -101,8 +102,7 @@ def target_table(group: Group, target: float | None = None) -> Table | None:
         A row per setting that any run reaches it with, the most and soonest first, and a note that counts the others.
         None if no two policies have two inits in common, or no run reaches the value by training.
     """
-    options = options_of(group.runs)
-    if not _share_inits(options):
+    if not _share_inits(options_of(group.runs)):
         return None
     target = default_target(group.runs, group.metric) if target is None else target
     rows = summarize_targets(group.runs, group.metric, target)
@@ -112,7 +112,7 @@ def target_table(group: Group, target: float | None = None) -> Table | None:
     rows = rows[rows["reached"] > 0]
     probes = not rows["adaptive_epoch_mean"].equals(rows["epoch_mean"])
     columns = [
-        *setting_columns(rows, ["policy", *settings(options)]),
+        *setting_columns(rows, described(group.runs).columns.drop(ID)),
         Column("reached", ["reached", "runs"], "{} of {}".format),
         *(
             Column(heading, [f"{axis}_mean", f"{axis}_sd"], amount)
@@ -146,8 +146,8 @@ def equal_work_table(group: Group) -> Table | None:
         interpolated between evaluations. None for a single setting, or without a common range.
     """
     options = options_of(group.runs)
-    names = ["policy", *settings(options)]
-    rows = options.assign(policy=policies(options), setting=labels(options)).drop_duplicates("setting")
+    runs = described(group.runs)
+    rows = runs.assign(setting=labels(options)).drop_duplicates("setting")
     best = cumulative_best(group.runs, group.metric)
     axes = [axis for axis in WORK if axis != "adaptive_epoch" or not best["epoch"].equals(best["adaptive_epoch"])]
     columns = []
@@ -162,7 +162,7 @@ def equal_work_table(group: Group) -> Table | None:
         columns += interval_column(rows, axis, f"{axis}_runs", interval)
     rows = rows.sort_values("epoch_mean", kind="stable")
     title = f"best valid {measure_name(group.metric)} so far after equal work, mean (sd) over init"
-    return assembled(group, "_equal_work", title, [*setting_columns(rows, names), *columns], rows)
+    return assembled(group, "_equal_work", title, [*setting_columns(rows, runs.columns.drop(ID)), *columns], rows)
 
 
 def _share_inits(options: pd.DataFrame) -> bool:

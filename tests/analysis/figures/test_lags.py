@@ -121,14 +121,10 @@ def test_a_lag_that_is_missing_or_without_signal_has_no_ratio() -> None:
     table = table[table["position"] == 9]
     assert successive_ratios(table[table["lag"] != 3])["lag"].tolist() == [1, 4, 5]
     assert successive_ratios(table.assign(phi=table["phi"].where(table["lag"] != 3, 0.0)))["lag"].tolist() == [1, 4, 5]
-    assert successive_ratios(table.assign(phi=table["phi"].where(table["lag"] < 5, np.nan)))["lag"].tolist() == [
-        1,
-        2,
-        3,
-    ]
+    assert successive_ratios(table.assign(phi=table["phi"].where(table["lag"] < 5)))["lag"].tolist() == [1, 2, 3]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(st.floats(0.01, 2), st.integers(0, 10**6))
 def test_the_order_of_rows_does_not_matter(beta: float, seed: int) -> None:
     shuffled = positions("a", beta=beta).sample(frac=1, random_state=seed)

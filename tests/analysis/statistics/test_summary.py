@@ -195,6 +195,8 @@ def test_comparable_runs_are_of_one_experiment_dataset_and_metric(outputs: Path,
         (("unknown", "unknown", "valid_ppl"), "unknown_ppl"),
     ]
     assert groups[0].runs[["experiment_id", "metric"]].to_numpy().tolist() == [["a", "valid_ppl"], ["a", "K"]]
+    with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
+        next(comparable(load(outputs).query("experiment_id == 'b'")))
 
 
 def test_text_columns_may_be_categories(sweep: Path) -> None:

@@ -78,8 +78,10 @@ def test_other_numbers_and_words() -> None:
         "",
     ]
     assert [number(12.46), number(12.46, 0), number(NAN)] == ["12.5", "12", ""]
-    names = [measure_name(name) for name in ("valid_ppl", "test_nll", "test_event_error", "test_time_rmse")]
-    assert names == ["PPL", "NLL", "event error", "time RMSE"]
+    names = [
+        measure_name(name) for name in ("valid_ppl", "test_nll", "valid_loss", "test_event_error", "test_time_rmse")
+    ]
+    assert names == ["PPL", "NLL", "loss", "event error", "time RMSE"]
 
 
 def test_the_lowest_of_several_is_the_best_of_its_column() -> None:

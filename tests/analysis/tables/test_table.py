@@ -68,13 +68,6 @@ def test_from_four_runs_on_there_is_an_interval(outputs: Path, write_run: WriteR
     ]
 
 
-def test_the_loss_is_named_as_such(outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run("a", {"valid_loss": [0.02], "test_loss": [0.03]}, dataset="linear")
-    lines = printed(outputs, capsys)
-    assert "policy runs valid loss test loss K epoch" in lines
-    assert "fixed K=5 1 0.02000 0.03000 1.0" in lines
-
-
 def test_point_processes_have_event_error_and_rmse_at_the_best_nll(outputs: Path, write_run: WriteRun) -> None:
     metrics = {
         "valid_nll": [2.0, 1.0],
@@ -177,19 +170,6 @@ def test_an_unknown_format_is_named(sweep: Path) -> None:
         print_table(Results(sweep), format="late")
     expected = "format (=late) must be one of terminal, markdown, latex, csv; did you mean latex?"
     assert str(error.value) == expected
-
-
-def test_nothing_finite_is_an_error(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [math.inf]})
-    with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
-        print_table(Results(outputs))
-
-
-def test_no_evaluation_is_an_error(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", None, state=schema.RUNNING)
-    for tables in (result_tables, print_table):
-        with pytest.raises(AnalysisError, match="no validation metric"):
-            tables(Results(outputs))
 
 
 def test_published_values_stand_beside(outputs: Path, write_run: WriteRun) -> None:

@@ -78,14 +78,13 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
     """
     lines = lines or default_lines(frame)
     _, best, top = _values(frame, lines)
-    figure, each = panels(title, len(CLOCKS), 2.3, sharey=True)
+    y = textwrap.fill(f"best {axis_name(lines.metric)}", 20)  # the panels are low
+    figure, each = panels(title, len(CLOCKS), 2.3, y=y, sharey=True)
     for axes, (clock, name) in zip(each, CLOCKS.items(), strict=True):
         draw_lines(axes, best, lines.metric, lines, clock, "hold", top)
         few_ticks(axes.xaxis)
         axes.set_xlabel(name)
     end_axis(each[0], best, top, each[1:])
-    for axes in each[::2]:
-        axes.set_ylabel(textwrap.fill(f"best {axis_name(lines.metric)}", 20))  # the panels are low
     legend_below(figure, thick_lines(each[0], lines))
     return figure
 

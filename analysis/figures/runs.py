@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import NoDataError, more_lines, panels, plain
-from analysis.statistics import ID, best_validation, format_value, labels, options_of, policies, validation_metrics
+from analysis.statistics import ID, best_validation, described, format_value, labels, options_of, validation_metrics
 from atbptt.errors import AnalysisError
 
 MOST_RUNS = 4
@@ -30,11 +30,9 @@ def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST
         `experiment_id` -> name of the run (see `run_names`).
     """
     metric = metric or validation_metrics(frame).mode()[0]
-    best = best_validation(frame[frame["metric"] == metric], metric)
-    options = options_of(frame)
-    policy = pd.Series(policies(options).astype(str).to_numpy(), index=options[ID])
-    best = best.assign(policy=best[ID].map(policy)).sort_values("valid", kind="stable").drop_duplicates("policy")
-    again = best["policy"].str.split(" ", n=1).str[0].duplicated()
+    best = best_validation(frame[frame["metric"] == metric], metric).merge(described(frame)[[ID, "policy"]], on=ID)
+    best = best.sort_values("valid", kind="stable").drop_duplicates("policy")
+    again = best["policy"].astype(str).str.split(" ", n=1).str[0].duplicated()
     chosen = best.assign(again=again).sort_values("again", kind="stable").head(most)
     names = run_names(frame)
     return {run: names[run] for run in chosen[ID]}

@@ -70,7 +70,7 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
     kind, name = KINDS[against]
     table = outcomes(frame, metric)
     table = table[(table["kind"] == kind) & table["lr"].notna() & table[against].notna()]
-    groups = table.groupby([against, "lr"])  # the best comes first in each
+    groups = table.groupby(["lr", against])  # the best comes first in each
     cells = groups[["diverged", "runs"]].sum().assign(best=groups["best"].first())
     grid = table.pivot_table("best", "lr", against, aggfunc="first", dropna=False)
     if min(grid.shape) < 2 or not cells["best"].notna().any():

@@ -113,7 +113,11 @@ def test_other_settings_have_no_published_value_but_a_note() -> None:
     assert shown("ptb", other | {"truncation.K": 35}) == ([], [])  # nothing is published of K=35
 
 
-@pytest.mark.parametrize(("name", "metric"), [("ptb", "valid_loss"), ("linear", "valid_loss")])
-def test_other_metrics_and_datasets_have_nothing_beside(name: str, metric: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "metric", "conf"),
+    [("ptb", "valid_loss", "conf"), ("linear", "valid_loss", "conf"), ("ptb", "valid_ppl", "installed without it")],
+)
+def test_nothing_stands_beside(name: str, metric: str, conf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.tables.published.CONF", ROOT / conf)
     summary = pd.DataFrame({"policy": ["fixed K=50"]})
     assert beside(name, metric, summary, pd.DataFrame(), ["policy"]) == (summary, [])

@@ -84,7 +84,7 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
         draw_lines(axes, best, lines.metric, lines, clock, "hold", top)
         few_ticks(axes.xaxis)
         axes.set_xlabel(name)
-    end_axis(each[0], best, top, each[1:])
+    end_axis(each[0], best, top)
     legend_below(figure, thick_lines(each[0], lines))
     return figure
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -53,11 +51,11 @@ def trained(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[after] if after.any() else rows
 
 
-def end_axis(axes: Axes, values: pd.DataFrame, top: float, others: Iterable[Axes] = ()) -> None:
-    """End the vertical axis, which `others` share, just above `top`, and count the runs with values beyond it."""
+def end_axis(axes: Axes, values: pd.DataFrame, top: float) -> None:
+    """End the vertical axis, perhaps shared, just above `top`, and count the runs with values beyond it."""
     inside = values.loc[values["value"] <= top, "value"]
-    everywhere = [axes, *others]
-    for each in everywhere:
+    shared = axes.get_shared_y_axes().get_siblings(axes)
+    for each in shared:
         scale(each.yaxis, inside)
     beyond = values.loc[~(values["value"] <= top), ID].nunique()  # NaN too
     if not beyond:
@@ -68,6 +66,6 @@ def end_axis(axes: Axes, values: pd.DataFrame, top: float, others: Iterable[Axes
         return
     low = inside.min()
     margin = 0.05 * (top - low or abs(top))
-    for each in everywhere:
+    for each in shared:
         each.set_ylim(low / 1.05 if each.get_yscale() == "log" else low - margin, top + margin)
     axes.set_title(f"{runs} above {top + margin:.3g} or NaN", loc="left", **NOTE)

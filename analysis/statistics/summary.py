@@ -190,7 +190,7 @@ def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     valid = rows[(rows["metric"] == rows[ID].map(chosen)) & np.isfinite(rows["value"])]
     valid = valid.sort_values([ID, "step"], kind="stable", ignore_index=True)
     best = valid.loc[valid.groupby(ID, sort=False)["value"].idxmin()].rename(columns={"value": "valid"})
-    best["metric"] = best[ID].map(chosen)  # text, whatever the frame has
+    best["metric"] = best[ID].map(chosen)  # text, even if the frame has categories
     tests = rows[rows["metric"] == rows[ID].map(chosen.map(_test))]
     at_best = {"test": tests, **{name: rows[rows["metric"] == name] for name in others}}
     for column, logged in at_best.items():

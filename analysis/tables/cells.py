@@ -85,7 +85,7 @@ def assembled(
 
 
 def setting_columns(rows: pd.DataFrame, names: Iterable[str]) -> list[Column]:
-    """A column for the policy and each option that tells settings apart: numbers to the right."""
+    """A column for the policy and each option that differs between settings; numbers are on the right."""
     return [
         Column(
             HEADINGS.get(name, name),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -33,8 +35,8 @@ from analysis.statistics import ID
 SHADES = (0.05, 0.45, 0.75)  # of the colour map: first, middle, last moment
 SHOWN = 1e-12  # of the largest phi: smaller values are not drawn
 LABELS = {"x": "lag k (steps)", "y": "gradient norm phi"}
-K_IN_USE = {"color": ".3", "marker": "o", "mec": "white", "ms": 7, "ls": ""}
-DECAY = {"ls": (0, (3, 2)), "lw": 1.2}
+K_IN_USE: dict[str, Any] = {"color": ".3", "marker": "o", "mec": "white", "ms": 7, "ls": ""}
+DECAY: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.2}
 RANGE = 1e-8  # of the largest phi: smaller values have the darkest colour, and lags with no larger one are not drawn
 MOST_BOXES = 20
 NOISE = 1e-22  # of the largest phi: no signal, as in the fit of the decay
@@ -96,11 +98,11 @@ def _draw_moments(axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str
     epochs = table.groupby("step")["epoch"].first()
     epochs = epochs.iloc[sorted({0, len(epochs) // 2, len(epochs) - 1})]
     fitted = False
-    for (step, epoch), shade in zip(epochs.items(), SHADES, strict=False):
+    for step, shade in zip(epochs.index, SHADES, strict=False):
         color = colormaps[COLOR_MAP](shade)
         phi = table[table["step"] == step].groupby("lag")["phi"].mean()
         seen = phi[phi > SHOWN * phi.max()]
-        label, marker = f"epoch {epoch:.3g}", "." if len(seen) == 1 else None
+        label, marker = f"epoch {epochs[step]:.3g}", "." if len(seen) == 1 else None
         axes.semilogy(seen.index, seen, color=color, label=label, lw=1.6, marker=marker)
         if K.get(step) in seen.index:
             axes.plot(K[step], seen[K[step]], **K_IN_USE | {"color": color}, zorder=4)

@@ -137,7 +137,7 @@ def draw_lines(
         log: whether the values are logarithms, whose mean and deviation are drawn as exponentials.
     """
     shown = _exponential if log else np.asarray
-    steps = {"drawstyle": "steps-post"} if between == "hold" else {}
+    steps: dict[str, Any] = {"drawstyle": "steps-post"} if between == "hold" else {}
     frame = frame[frame["metric"] == metric]
     for line in lines.chosen:
         runs = frame[frame[ID].isin(line.runs)]
@@ -158,8 +158,8 @@ def draw_lines(
         high = (mean + curve["sd"]).clip(upper=curve["highest"])
         # Where the mean has left the axis the band would be a wall from bottom to top.
         inside = (mean <= top) & np.isfinite(mean)
-        step = "post" if steps else None
-        axes.fill_between(curve[axis], shown(low), shown(high), inside, color=line.color, alpha=0.15, lw=0, step=step)
+        band: dict[str, Any] = {"color": line.color, "alpha": 0.15, "lw": 0, "step": "post" if steps else None}
+        axes.fill_between(curve[axis], shown(low), shown(high), inside, **band)
         if lines.thin:
             for _, run in runs.sort_values("step").groupby(ID, observed=True):
                 axes.plot(run[axis], shown(run["value"]), color=line.color, lw=0.6, alpha=0.5, **steps)

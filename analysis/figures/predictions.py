@@ -137,8 +137,8 @@ def _strip(axes: Axes, rows: pd.DataFrame, top: int, colors: ListedColormap) -> 
     for row, line in enumerate(both):
         for step, symbol in zip(steps, line, strict=True):
             color = "black" if sum(colors(int(symbol))[:3]) > 1.75 else "white"
-            place = {"ha": "center", "va": "center", "in_layout": False}
-            axes.text(step, top + row, f"{symbol:.0f}", color=color, fontsize=5.5, **place)
+            text = axes.text(step, top + row, f"{symbol:.0f}", ha="center", va="center", color=color, fontsize=5.5)
+            text.set_in_layout(False)
     wrong = steps[both[0] != both[1]]
     if len(wrong):  # a line of no point takes the whole layout down
         axes.plot(wrong, np.full(len(wrong), top + 1.85), "^", color=MISS, ms=3.5, clip_on=False)

@@ -162,7 +162,7 @@ def color_scale(values: pd.Series | np.ndarray) -> Normalize:
     return (LogNorm if is_decade(values) else Normalize)(_finite(values).min(), _finite(values).max())
 
 
-def result_bar(figure: Figure, axes: Axes, norm: Normalize, metric: str, **layout: float) -> None:
+def result_bar(figure: Figure, axes: Axes, norm: Normalize, metric: str, **layout: Any) -> None:
     """A colour bar of the best values of a validation metric."""
     bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=axes, label=f"best {axis_name(metric)}", **layout)
     if isinstance(norm, LogNorm):

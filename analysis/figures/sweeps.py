@@ -85,9 +85,8 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
         note = "" if not lost else "diverged" if lost == runs else f"\n{lost} of {runs} diverged"
         text = note if np.isnan(best) else f"{best:#.4g}".rstrip(".") + note
         color = "black" if np.isnan(best) or norm(best) > 0.5 else "white"
-        place = lengths.get_loc(cell[against]), rates.get_loc(cell["lr"])
-        size = "x-small" if note else "small"
-        axes.text(*place, text, ha="center", va="center", color=color, fontsize=size)
+        x, y = lengths.tolist().index(cell[against]), rates.tolist().index(cell["lr"])
+        axes.text(x, y, text, ha="center", va="center", color=color, fontsize="x-small" if note else "small")
     axes.set_facecolor(".93")
     edges = np.arange(len(lengths) + 1) - 0.5, np.arange(len(rates) + 1) - 0.5
     axes.pcolormesh(*edges, grid.to_numpy(), norm=norm, cmap=COLOR_MAP, edgecolors="white", lw=1)
@@ -125,7 +124,7 @@ def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     table["diverged"] = table[ID].isin(diverged(values, perplexity=metric == "valid_ppl"))
     best = best_validation(values, metric).set_index(ID)["valid"]
     table["best"] = table[ID].map(best).where(~table["diverged"])
-    how = {name: (name, "first") for name in shared} | {"diverged": ("diverged", "sum"), "best": ("best", "mean")}
+    how = {str(name): (name, "first") for name in shared} | {"diverged": ("diverged", "sum"), "best": ("best", "mean")}
     found = table.groupby(labels(options), sort=False).agg(runs=(ID, "size"), **how)
     return found.reset_index().sort_values("best", kind="stable", ignore_index=True)
 

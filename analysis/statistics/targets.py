@@ -50,8 +50,8 @@ def summarize_targets(frame: pd.DataFrame, metric: str, target: float) -> pd.Dat
     """
     runs = described(frame)
     groups = time_to_target(frame, metric, target).merge(runs, on=ID).groupby(list(runs.columns.drop(ID)), **GROUPED)
-    result = groups[list(AXES)].agg(["mean", "std", "median"])
-    result.columns = pd.Index([f"{axis}_{'sd' if part == 'std' else part}" for axis, part in result.columns])
+    result = groups[list(AXES)].agg(["mean", "std", "median"]).rename(columns={"std": "sd"})
+    result.columns = result.columns.map("_".join)
     result.insert(0, "runs", groups.size().to_numpy())
     result.insert(1, "reached", groups["epoch"].count().to_numpy())
     result = result.reset_index()

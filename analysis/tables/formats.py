@@ -16,8 +16,17 @@ from analysis.tables.cells import Table
 FORMATS = ("terminal", "markdown", "latex", "csv")
 WIDE = 10_000  # columns of the console: fitted to the terminal or to a pipe's 80 columns, cells would be cut
 NUMBER = re.compile(r"(?<![\w.])(?:(K|delta)=)?([+-]?)(\d+(?:\.\d+)?)(?:e([+-]?\d+))?(?!\w|\.\d)")
-LATEX = {**{c: f"\\{c}" for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-LATEX |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
 
 
 def print_terminal(table: Table, console: Console, most: int | None = None) -> None:
@@ -110,7 +119,7 @@ def _markdown_text(text: str) -> str:
 
 def _latex_text(text: str, bold: bool = False) -> str:
     """Escaped; numbers with a sign or an exponent, and values of K and delta, in mathematics."""
-    text = NUMBER.sub(_mathematics, text.translate(str.maketrans(LATEX)))
+    text = NUMBER.sub(_mathematics, text.translate(LATEX))
     if not (bold and text):
         return text
     return rf"{{\bfseries\boldmath {text}}}" if "$" in text else rf"\textbf{{{text}}}"

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from analysis.statistics import KEY_OF_POLICY, format_value, policies
 
@@ -189,8 +188,13 @@ def settings(name: str, policy: str) -> dict[str, Any]:
     return {key: value for key, value in options.items() if not free.fullmatch(key)}
 
 
+@cache
 def _read(path: str, prefix: str = "") -> dict[str, Any]:
     """The leaves of a file of conf/ by dotted name; none if there is no such file."""
+    from omegaconf import OmegaConf  # a tenth of a second, for published experiments only
+
     file = CONF / f"{path}.yaml"
-    rows = pd.json_normalize(yaml.safe_load(file.read_text())).to_dict("records") if file.exists() else [{}]
-    return {f"{prefix}{key}": value for key, value in rows[0].items()}
+    if not file.exists():
+        return {}
+    (leaves,) = pd.json_normalize(OmegaConf.to_container(OmegaConf.load(file))).to_dict("records")
+    return {f"{prefix}{key}": value for key, value in leaves.items()}

@@ -196,5 +196,6 @@ def _read(path: str, prefix: str = "") -> dict[str, Any]:
     file = CONF / f"{path}.yaml"
     if not file.exists():
         return {}
-    (leaves,) = pd.json_normalize(OmegaConf.to_container(OmegaConf.load(file))).to_dict("records")
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
+    (leaves,) = pd.json_normalize(content).to_dict("records")
     return {f"{prefix}{key}": value for key, value in leaves.items()}

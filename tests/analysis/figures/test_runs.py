@@ -33,7 +33,7 @@ def test_a_panel_with_its_title_for_each_run() -> None:
     table = sweep(gradients("a"), gradients("b"))
     figure, each = run_panels(table, fixed_and_adaptive(), "", {"b": "second " * 9, "a": "first"}, 2.0, x="lag")
     assert list(each) == ["b", "a"]
-    assert [axes.get_title(loc="left").count("\n") for axes in each.values()] == [2, 0]
+    assert [axes.get_title().count("\n") for axes in each.values()] == [2, 0]
     assert figure.get_figheight() > 2.4  # by the lines of the longest title
     assert each["a"].get_xlabel() == "lag"
 

@@ -1,18 +1,29 @@
-"""Validation, the best so far, and the truncation length K over training; the same best against four clocks."""
+"""Curves over training: validation, the best so far by several clocks, K, and the relative bias."""
 
 from __future__ import annotations
 
 import textwrap
 
+import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.figures.divergence import end_axis, highest, trained
-from analysis.figures.lines import Lines, choose_lines, draw_lines
-from analysis.figures.style import axis_name, few_ticks, legend_below, new_figure, panels, styled, whole_numbers
-from analysis.statistics import ID, cumulative_best, validation_metrics
+from analysis.figures.lines import Lines, default_lines, draw_lines, thick_lines
+from analysis.figures.style import (
+    NOTE,
+    REFERENCE,
+    NoDataError,
+    axis_name,
+    few_ticks,
+    legend_below,
+    log_axis,
+    new_figure,
+    panels,
+    styled,
+    whole_numbers,
+)
+from analysis.statistics import ID, cumulative_best
 
 CLOCKS = {
     "epoch": "epoch",
@@ -20,37 +31,34 @@ CLOCKS = {
     "updates": "updates",
     "train_seconds": "training time (s)",
 }
+ENDS = 1e-4, 1e3  # of the axis: diverged runs can have a bias far beyond
+LABEL_HEIGHT = 0.08  # of the axis
+PANELS = {"log_relative_bias": "bound", "log_relative_bias_measured": "measured"}
 
 
 @styled
 def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """Validation, best validation so far, and mean K since the evaluation before, against the epoch, for one dataset.
 
-    Thick lines are means over `init` of a setting, bands one standard deviation (no further than any run), thin
-    lines the runs. Validation before the first training step is left out: it would squash all that training does.
+    Thick lines are means over `init` of a setting, bands one standard deviation (no further than any run), thin lines
+    the runs. Validation before training is left out, since it would compress the rest of the axis.
 
     Arguments:
         frame: as from `load`.
         title: written above.
-        lines: which settings, and how; chosen from the frame by default.
+        lines: the settings and their looks; by default `default_lines`.
 
     Raises:
         AnalysisError: no validation metric is logged yet.
     """
     lines = lines or default_lines(frame)
+    values, best, top = _values(frame, lines)
     figure = new_figure(title, 3.0, 9.0)
     left, middle, right = figure.subplots(1, 3)
-    everything = lines.rows(frame, lines.metric)
-    top, values = highest(everything, perplexity=lines.metric == "valid_ppl"), trained(everything)
-    draw_lines(left, values, lines.metric, lines, top=top)
-    end_axis(left, values, top)
-    left.set_ylabel(axis_name(lines.metric))
-
-    best = cumulative_best(values, lines.metric)
-    draw_lines(middle, best, lines.metric, lines, top=top)
-    end_axis(middle, best, top)
-    middle.set_ylabel(f"best {axis_name(lines.metric)}")
-
+    for axes, rows, name in ((left, values, "{}"), (middle, best, "best {}")):
+        draw_lines(axes, rows, lines.metric, lines, top=top)
+        end_axis(axes, rows, top)
+        axes.set_ylabel(name.format(axis_name(lines.metric)))
     lengths = _lengths(frame, lines)
     draw_lines(right, lengths, "K", lines)
     whole_numbers(right.yaxis, lengths["value"])
@@ -62,15 +70,6 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
     return figure
 
 
-def _lengths(frame: pd.DataFrame, lines: Lines) -> pd.DataFrame:
-    """K between evaluations: its mean, which tells of a policy that draws K anew for every window what one K does not.
-
-    Runs of versions that log no mean have the K of the last window.
-    """
-    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
-    return pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
-
-
 @styled
 def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """Best validation so far against epochs, epochs with the probes' steps, updates, and training seconds.
@@ -78,27 +77,73 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
     Arguments and errors as in `convergence`.
     """
     lines = lines or default_lines(frame)
-    everything = lines.rows(frame, lines.metric)
-    top, values = highest(everything, perplexity=lines.metric == "valid_ppl"), trained(everything)
-    best = cumulative_best(values, lines.metric)
-    figure, each = panels(title, len(CLOCKS), 2.3, sharey=True)
+    _, best, top = _values(frame, lines)
+    y = textwrap.fill(f"best {axis_name(lines.metric)}", 20)  # the panels are low
+    figure, each = panels(title, len(CLOCKS), 2.3, y=y, sharey=True)
     for axes, (clock, name) in zip(each, CLOCKS.items(), strict=True):
         draw_lines(axes, best, lines.metric, lines, clock, "hold", top)
         few_ticks(axes.xaxis)
         axes.set_xlabel(name)
-    end_axis(each[0], best, top, each[1:])
-    for axes in each[::2]:
-        axes.set_ylabel(textwrap.fill(f"best {axis_name(lines.metric)}", 20))  # the panels are low
+    end_axis(each[0], best, top)
     legend_below(figure, thick_lines(each[0], lines))
     return figure
 
 
-def default_lines(frame: pd.DataFrame) -> Lines:
-    """The lines of a frame's own best settings, by the validation metric of most runs (a dataset has one loss)."""
-    return choose_lines(frame, validation_metrics(frame).mode()[0])
+def _values(frame: pd.DataFrame, lines: Lines) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    """Validation after training began, the best so far, and the highest value that has not diverged."""
+    everything = lines.rows(frame, lines.metric)
+    values = trained(everything)
+    top = highest(everything, perplexity=lines.metric == "valid_ppl")
+    return values, cumulative_best(values, lines.metric), top
 
 
-def thick_lines(axes: Axes, lines: Lines) -> list[Line2D]:
-    """The lines of the settings, without the runs' thin ones, for a legend."""
-    names = {line.label for line in lines.chosen}
-    return [line for line in axes.get_lines() if line.get_label() in names]
+def _lengths(frame: pd.DataFrame, lines: Lines) -> pd.DataFrame:
+    """The mean K between evaluations, or the K of the last window for runs of versions that log no mean."""
+    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
+    return pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
+
+
+@styled
+def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
+    """The bound on the relative bias at the K in use, and the bias as measured, against the epoch.
+
+    Dashed lines are the delta of adaptive policies. An infinite bound, or a measured bias of zero (at K = W, by
+    definition), is a gap.
+
+    Arguments:
+        frame: as from `load`, of one dataset.
+        title: written above.
+        lines: as in `convergence`.
+
+    Raises:
+        NoDataError: no run has measured a finite bias.
+    """
+    lines = lines or default_lines(frame)
+    biases = {metric: _mean_over_probes(lines.rows(frame, metric)) for metric in PANELS}
+    values = np.concatenate([rows["value"] for rows in biases.values()])
+    values = np.exp(values[np.isfinite(values)])
+    if not len(values):
+        raise NoDataError("no finite log_relative_bias is logged")
+    figure, each = panels(title, len(PANELS), 2.8, x="epoch", y="relative bias at K", sharey=True)
+    deltas = sorted({line.delta for line in lines.chosen if line.delta is not None})
+    for axes, (metric, name) in zip(each, PANELS.items(), strict=True):
+        draw_lines(axes, biases[metric], metric, lines, log=True)
+        infinite = int((~(biases[metric]["value"] < np.inf)).sum())  # NaN too
+        axes.set_title(name + (f": infinite in {infinite} of {len(biases[metric])} evaluations" if infinite else ""))
+        for delta in deltas:
+            axes.axhline(delta, **REFERENCE)
+        low, high = (np.clip(side([*values, *deltas]), *ENDS) for side in (min, max))
+        log_axis(axes.yaxis, low, high)
+        axes.set_ylim(low / 1.5, high * 1.5)
+    height = -np.inf
+    for delta in deltas:  # beside its line, but above the label before
+        height = max(np.log(delta * 1.5 / low) / np.log(high * 1.5**2 / low), height + LABEL_HEIGHT)
+        each[-1].text(1.01, height, f"delta {delta:g}", transform=each[-1].transAxes, va="center", **NOTE)
+    legend_below(figure, thick_lines(each[0], lines))
+    return figure
+
+
+def _mean_over_probes(rows: pd.DataFrame) -> pd.DataFrame:
+    """One value for each run and evaluation."""
+    mean = rows.groupby([ID, "step"], observed=True)["value"].transform("mean")
+    return rows.assign(value=mean, replicate=0).drop_duplicates([ID, "step"])

@@ -1,8 +1,6 @@
-"""Diverged runs: what would squash the rest of a figure is cut, and said."""
+"""Diverged runs: their values are cut off, and counted above the axis."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -15,10 +13,10 @@ CUT_NATS = float(np.log(5))
 
 
 def limit(values: pd.DataFrame, perplexity: bool) -> float:
-    """Above it a value has diverged: log 5 nats (a factor of 5 in PPL) above the runs' first evaluations.
+    """The value above which a run has diverged: log 5 nats (a factor of 5 in PPL) above the first evaluations.
 
-    The lower of two medians counts: of the first evaluations, and of the first after training began, when half of the
-    runs may have diverged.
+    The lower of two medians over runs counts: of the first evaluations, and of the first after training began, by when
+    half of the runs may have diverged.
 
     Arguments:
         values: `experiment_id`, `step`, `value`, of one metric.
@@ -35,29 +33,29 @@ def limit(values: pd.DataFrame, perplexity: bool) -> float:
 
 
 def highest(values: pd.DataFrame, perplexity: bool) -> float:
-    """The highest value after training began that is no divergence; arguments and minus infinity as in `limit`."""
+    """The highest value after training began up to the limit; arguments and minus infinity as in `limit`."""
     own = trained(values)["value"]
     inside = own[own <= limit(values, perplexity)]
     return -float("inf") if inside.empty else float(inside.max())
 
 
 def diverged(values: pd.DataFrame, perplexity: bool) -> set[str]:
-    """The runs whose last value is above the limit or not a number; arguments as in `limit`."""
+    """The runs whose last value is above the limit or NaN; arguments as in `limit`."""
     last = values.sort_values("step").drop_duplicates(ID, keep="last")
     return set(last.loc[~(last["value"] <= limit(values, perplexity)), ID])
 
 
 def trained(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows after the first training step; all where there are no others."""
+    """The rows after the first training step, or all if there are none."""
     after = rows["step"] > 0
     return rows[after] if after.any() else rows
 
 
-def end_axis(axes: Axes, values: pd.DataFrame, top: float, others: Iterable[Axes] = ()) -> None:
-    """End the vertical axis just above `top` if values are beyond it, and say so above; `others` share the axis."""
+def end_axis(axes: Axes, values: pd.DataFrame, top: float) -> None:
+    """End the vertical axis, perhaps shared, just above `top`, and count the runs with values beyond it."""
     inside = values.loc[values["value"] <= top, "value"]
-    everywhere = [axes, *others]
-    for each in everywhere:
+    shared = axes.get_shared_y_axes().get_siblings(axes)
+    for each in shared:
         scale(each.yaxis, inside)
     beyond = values.loc[~(values["value"] <= top), ID].nunique()  # NaN too
     if not beyond:
@@ -68,6 +66,6 @@ def end_axis(axes: Axes, values: pd.DataFrame, top: float, others: Iterable[Axes
         return
     low = inside.min()
     margin = 0.05 * (top - low or abs(top))
-    for each in everywhere:
+    for each in shared:
         each.set_ylim(low / 1.05 if each.get_yscale() == "log" else low - margin, top + margin)
     axes.set_title(f"{runs} above {top + margin:.3g} or NaN", loc="left", **NOTE)

@@ -1,25 +1,41 @@
-"""All figures that the data of some runs allow."""
+"""The figures of some runs in their order, with titles and captions; and figures as files."""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.catalogue import plans
-from analysis.figures.empty import NoDataError
-from analysis.figures.saving import FORMATS, save
+from analysis.figures.convergence import clocks, convergence, relative_bias
+from analysis.figures.lags import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
+from analysis.figures.lines import Lines, default_lines
+from analysis.figures.predictions import intervals, symbols, values
+from analysis.figures.runs import choose_runs
+from analysis.figures.style import STYLE, NoDataError
+from analysis.figures.sweeps import parallel, tuning
 from analysis.loading import Results
 from analysis.statistics import ID, validation_metrics
 from atbptt.errors import AnalysisError
+from atbptt.system import replacing
+
+FORMATS = ("png", "pdf")
+DPI = 200
+PREDICTED_RUNS = 2  # whose predictions are drawn: the best of fixed and of adaptive policies, if there are both
+Plan = tuple[str, str, str, Callable[[], Figure]]  # name, title, caption; draws the figure or raises NoDataError
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with what is said about it.
+    """A figure with heading and caption.
 
     Attributes:
         name: stem of its files: `convergence_copy_fixed`.
@@ -48,12 +64,11 @@ def draw(results: Results) -> Iterator[Drawing]:
     frame = frame[frame[ID].isin(validation_metrics(frame).index)]
     for dataset, runs in frame.groupby("dataset", dropna=False, observed=True):
         stem = re.sub(r"[^\w.-]", "_", str(dataset))
-        for plan in plans(results, runs, str(dataset)):
+        for name, title, caption, drawn in _plans(results, runs, str(dataset)):
             try:
-                figure = plan.draw()
+                yield Drawing(f"{name}_{stem}", title, caption.strip(), drawn())
             except NoDataError:
                 continue
-            yield Drawing(f"{plan.name}_{stem}", plan.title, plan.caption.strip(), figure)
 
 
 def save_figures(results: Results, folder: Path) -> list[Path]:
@@ -61,7 +76,7 @@ def save_figures(results: Results, folder: Path) -> list[Path]:
 
     Arguments:
         results: the runs.
-        folder: where to; made if need be. Files are replaced atomically, and are the same for the same runs.
+        folder: made if need be. Files are replaced atomically, and are the same for the same runs.
 
     Returns:
         The files, in the order of `draw`.
@@ -76,3 +91,150 @@ def save_figures(results: Results, folder: Path) -> list[Path]:
     if not paths:
         raise AnalysisError("no validation metric (valid_...) is logged yet")
     return paths
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure in the format of the path's suffix, atomically.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(render(figure, path.suffix.removeprefix(".")))
+    return path
+
+
+def render(figure: Figure, kind: str = "png") -> bytes:
+    """The content of a PNG or PDF file of a figure; the same figure gives the same bytes."""
+    metadata: dict[str, Any] = {"CreationDate": None} if kind == "pdf" else {}
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        # A letter that the font lacks, as of a name in Chinese, is drawn as a box.
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan]:
+    """The figures of one dataset; the rows of single runs are read only when their figures come.
+
+    Arguments:
+        results: where lag profiles and predictions are read from.
+        frame: metrics and options of the dataset's runs, all with a validation metric.
+        dataset: its name, the title of every figure.
+    """
+    lines = default_lines(frame)
+    yield from _of_settings(frame, lines, dataset)
+    names = choose_runs(frame, lines.metric)
+    if names:
+        yield from _of_runs(results, frame[frame[ID].isin(names)], names, dataset)
+
+
+def _of_settings(frame: pd.DataFrame, lines: Lines, dataset: str) -> Iterator[Plan]:
+    drawn, remark = frame[frame[ID].isin(lines.runs)], lines.remark()
+    yield (
+        "convergence",
+        "Validation and truncation length",
+        f"Validation, best validation so far, and truncation length K over training. {remark}",
+        partial(convergence, drawn, dataset, lines),
+    )
+    yield (
+        "clocks",
+        "Best validation by four clocks",
+        "Best validation so far against epochs, epochs with what probes read, updates, and seconds of training; "
+        f"a small K makes more updates an epoch. {remark}",
+        partial(clocks, drawn, dataset, lines),
+    )
+    yield (
+        "relative_bias",
+        "Relative bias of the gradient",
+        "The bound on the relative bias at the K in use, and the bias as measured; dashed: delta of the adaptive "
+        f"policies. Gaps: an infinite bound, or K at the probe window's end. {remark}",
+        partial(relative_bias, drawn, dataset, lines),
+    )
+    cells = (
+        "Best validation, mean over init, the best over all other options; the best cell is framed. Grey: every run "
+        "diverged."
+    )
+    yield (
+        "lr_by_K",
+        "Learning rate by truncation length",
+        f"Fixed policies. {cells}",
+        partial(tuning, frame, dataset, "K", lines.metric),
+    )
+    yield (
+        "lr_by_delta",
+        "Learning rate by allowed bias",
+        f"Adaptive policies. {cells}",
+        partial(tuning, frame, dataset, "delta", lines.metric),
+    )
+    yield (
+        "parallel",
+        "All settings",
+        "A line per setting through its options to its best validation, mean over init; dark is good. At each value "
+        "lines lie in the order of their results, the best lowest.",
+        partial(parallel, frame, dataset, lines.metric),
+    )
+
+
+def _of_runs(results: Results, frame: pd.DataFrame, names: dict[str, str], dataset: str) -> Iterator[Plan]:
+    best = next(iter(names))
+    chosen = "The best run of each policy" if len(names) > 1 else "The best run"
+    chosen += ", at most four." if len(names) == 4 else "."
+    gradients = results.gradients(names)
+    yield (
+        "lag_profiles",
+        "Gradient norm by lag",
+        "phi: norm of the gradient of the loss with respect to the state k steps before, at three moments of training. "
+        f"Points: the K in use; dashed: the fitted decay. {chosen}",
+        partial(lag_profiles, gradients, frame, dataset, names),
+    )
+    yield (
+        "components",
+        "Gradient norm by lag and component",
+        f"As above for each part of the state. One run: {names[best]}.",
+        partial(component_profiles, gradients[gradients[ID] == best], frame, dataset),
+    )
+    yield (
+        "lag_maps",
+        "Gradient norm by lag over training",
+        f"Colour: phi, down to 1e-8 of the largest; white: the K in use. {chosen}",
+        partial(lag_maps, gradients, frame, dataset, names),
+    )
+    positions = results.positions(names)
+    yield (
+        "position_maps",
+        "Gradient norm by loss position and lag",
+        "Colour: phi of each loss position (row of the probe window), mean over the evaluations after training began; "
+        f"blank: before the window. {chosen}",
+        partial(position_maps, positions, frame, dataset, names),
+    )
+    yield (
+        "lag_ratios",
+        "Decay from lag to lag",
+        "Ratios of phi at lag k+1 to phi at lag k over loss positions, probes and evaluations after training began: "
+        f"median, quartiles, 5 % to 95 %. Dashed: no decay. {chosen}",
+        partial(lag_ratios, positions, frame, dataset, names),
+    )
+    few = dict(list(names.items())[:PREDICTED_RUNS])
+    predictions = results.predictions(few)
+    where = "at the beginning of the test split, by the parameters of the best validation"
+    yield (
+        "symbols",
+        "Target and predicted symbols",
+        f"Symbols {where}, of some streams; a mark below a strip: wrong.",
+        partial(symbols, predictions, frame, dataset, few),
+    )
+    yield (
+        "intervals",
+        "True and predicted intervals",
+        f"Intervals {where}: along the first stream (marks at the bottom: event missed), and predicted against true "
+        "of all stored streams.",
+        partial(intervals, predictions, frame, dataset, few),
+    )
+    yield (
+        "values",
+        "Target and predicted values",
+        f"Values {where}, of the first stream.",
+        partial(values, predictions, frame, dataset, few),
+    )

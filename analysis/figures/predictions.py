@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,9 +9,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.empty import NoDataError
 from analysis.figures.runs import Names, named
-from analysis.figures.style import ACCENT, COLORS, is_decade, legend_below, log_axis, more_lines, new_figure, styled
+from analysis.figures.style import (
+    ACCENT,
+    COLORS,
+    NoDataError,
+    legend_below,
+    log_axis,
+    more_lines,
+    new_figure,
+    scale,
+    styled,
+)
 from analysis.statistics import ID
 
 WIDE, BESIDE = (70, 70), (46, 46)  # letters of a title in a line: across the page, or beside another panel
@@ -34,7 +41,7 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
         predictions: as from `load_predictions`, of at most 4 runs.
         frame: as from `load`, with these runs at least.
         title: written above.
-        names: `experiment_id` -> what its panel is called; the run's setting by default.
+        names: `experiment_id` -> title of the run's panel; by default the run's setting.
 
     Raises:
         NoDataError: no symbols, or more than 20 different ones.
@@ -45,7 +52,9 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
     count = int(rows[["target", "predicted"]].max().max()) + 1
     if count > MOST_SYMBOLS:
         raise NoDataError(f"symbols (={count}) must be at most {MOST_SYMBOLS}: there are no more colours")
-    colors = ListedColormap(_symbol_colors(count))
+    # The first symbol, in most tasks the blank, is pale.
+    others = [*COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in COLORS)]
+    colors = ListedColormap([(0.93, 0.93, 0.93), *others[: count - 1]])
     shown = rows[rows["position"] < rows["position"].min() + STRIP_STEPS]
     streams = sorted(shown["stream"].unique())[:STREAMS]
     figure = new_figure(title, 0.3 + len(runs) * (0.75 + 0.5 * len(streams) + more_lines(runs.values())))
@@ -119,27 +128,16 @@ def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     return figure
 
 
-def _symbol_colors(count: int) -> list[Any]:
-    """The first symbol, in most tasks the blank, is pale."""
-    others = [*COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in COLORS)]
-    return [(0.93, 0.93, 0.93), *others[: count - 1]]
-
-
 def _strip(axes: Axes, rows: pd.DataFrame, top: int, colors: ListedColormap) -> None:
     rows = rows.sort_values("position")
     steps = rows["position"].to_numpy()
     both = rows[["target", "predicted"]].to_numpy().T
-    axes.pcolormesh(
-        np.arange(steps[0], steps[-1] + 2) - 0.5, np.array([top - 0.5, top + 0.5, top + 1.5]), both,
-        cmap=colors, vmin=-0.5, vmax=colors.N - 0.5, edgecolors="white", lw=0.6,
-    )  # fmt: skip
+    edges = np.arange(steps[0], steps[-1] + 2) - 0.5, np.array([top - 0.5, top + 0.5, top + 1.5])
+    axes.pcolormesh(*edges, both, cmap=colors, vmin=-0.5, vmax=colors.N - 0.5, edgecolors="white", lw=0.6)
     for row, line in enumerate(both):
         for step, symbol in zip(steps, line, strict=True):
-            light = sum(colors(int(symbol))[:3]) > 1.75
-            text = axes.text(
-                step, top + row, f"{symbol:.0f}", ha="center", va="center", fontsize=5.5,
-                color="black" if light else "white",
-            )  # fmt: skip
+            color = "black" if sum(colors(int(symbol))[:3]) > 1.75 else "white"
+            text = axes.text(step, top + row, f"{symbol:.0f}", ha="center", va="center", color=color, fontsize=5.5)
             text.set_in_layout(False)
     wrong = steps[both[0] != both[1]]
     if len(wrong):  # a line of no point takes the whole layout down
@@ -155,9 +153,8 @@ def _along(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
     axes.plot(rows["position"], rows["target"], color=".55", marker=".", ms=3, lw=0.9)
     axes.plot(rows["position"], rows["predicted"], color=COLORS[1], lw=1.5)
     if quantity == "interval":
-        positive = rows.loc[(rows["target"] > 0) & (rows["predicted"] > 0), ["target", "predicted"]].to_numpy()
-        if is_decade(positive.ravel()):
-            log_axis(axes.yaxis, positive.min(), positive.max())
+        positive = rows.loc[(rows["target"] > 0) & (rows["predicted"] > 0), ["target", "predicted"]]
+        scale(axes.yaxis, positive.to_numpy().ravel())
     axes.set_xlabel("step of the test stream")
     axes.set_ylabel(quantity)
 

@@ -1,20 +1,21 @@
-"""Which single runs are looked at closely, and what they are called."""
+"""Figures of single runs: which runs, what they are called, a panel for each."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from analysis.figures.empty import NoDataError
-from analysis.figures.style import plain
-from analysis.statistics import ID, best_validation, format_value, labels, options_of, policies, validation_metrics
+from analysis.figures.style import NoDataError, more_lines, panels, plain
+from analysis.statistics import ID, best_validation, described, format_value, labels, options_of, validation_metrics
 from atbptt.errors import AnalysisError
 
 MOST_RUNS = 4
-Names = Mapping[str, str]  # experiment_id -> what a panel is called
+Names = Mapping[str, str]  # experiment_id -> title of the run's panel
 
 
 def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST_RUNS) -> dict[str, str]:
@@ -22,21 +23,17 @@ def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST
 
     Arguments:
         frame: as from `load`, of one dataset.
-        metric: the validation metric that says what is best; by default that of most runs.
-        most: how many runs.
+        metric: the validation metric by which runs are compared; by default that of most runs.
+        most: the largest number of runs.
 
     Returns:
-        `experiment_id` -> what the run is called (see `run_names`), best first among equals of a kind.
+        `experiment_id` -> name of the run (see `run_names`).
     """
     metric = metric or validation_metrics(frame).mode()[0]
-    best = best_validation(frame[frame["metric"] == metric], metric)
-    options = options_of(frame)
-    policy = pd.Series(policies(options).astype(str).to_numpy(), index=options[ID])
-    best = best.assign(policy=best[ID].map(policy)).sort_values("valid", kind="stable")
-    kind = best["policy"].str.split(" ", n=1).str[0]
-    own = ~best["policy"].duplicated()
-    rank = np.where(~kind.duplicated(), 0, 1)
-    chosen = best.assign(rank=rank)[own].sort_values("rank", kind="stable").head(most)
+    best = best_validation(frame[frame["metric"] == metric], metric).merge(described(frame)[[ID, "policy"]], on=ID)
+    best = best.sort_values("valid", kind="stable").drop_duplicates("policy")
+    again = best["policy"].astype(str).str.split(" ", n=1).str[0].duplicated()
+    chosen = best.assign(again=again).sort_values("again", kind="stable").head(most)
     names = run_names(frame)
     return {run: names[run] for run in chosen[ID]}
 
@@ -53,13 +50,13 @@ def run_names(frame: pd.DataFrame) -> dict[str, str]:
 def named(
     table: pd.DataFrame, frame: pd.DataFrame, names: Names | None, letters: tuple[int, int] = (70, 32)
 ) -> dict[str, str]:
-    """The runs of a table that get a panel each, in the order of `names`, else of the table, with the panels' titles.
+    """The runs of a table with the titles of their panels, in the order of `names`.
 
     Arguments:
         table: rows of some runs.
         frame: as from `load`, with these runs at least.
-        names: `experiment_id` -> what it is called; the run's setting by default.
-        letters: how many there is room for in a line of a title: of a single panel, and of several.
+        names: `experiment_id` -> title; by default from `run_names`.
+        letters: room in a line of a title of a single panel, and of one of several.
 
     Raises:
         NoDataError: the table is empty.
@@ -76,8 +73,19 @@ def named(
     return {run: plain(textwrap.fill(names[run], room)) for run in order}
 
 
+def run_panels(
+    table: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None, height: float, **options: Any
+) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel for each run, by `experiment_id`; arguments and errors as in `named` and `panels`."""
+    runs = named(table, frame, names)
+    figure, each = panels(title, len(runs), height + more_lines(runs.values()), **options)
+    for axes, name in zip(each, runs.values(), strict=True):
+        axes.set_title(name)
+    return figure, dict(zip(runs, each, strict=True))
+
+
 def option(frame: pd.DataFrame, run: str, name: str) -> float | None:
-    """A number among a run's options; None where it is null or absent."""
+    """A number among a run's options; None if it is null or absent."""
     if name not in frame:
         return None
     value = frame.loc[frame[ID] == run, name].iloc[0]

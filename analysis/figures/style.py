@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, colours, axes with plain numbers."""
+"""The style of all figures: sizes, colours, panels, legends, axes with plain numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ import seaborn as sns
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
 from analysis.tables import measure_name
+from atbptt.errors import AnalysisError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,20 +41,24 @@ STYLE = {
     "pdf.fonttype": 42,  # text stays text
     "image.cmap": COLOR_MAP,
 }
-# Seaborn's, those first that are easiest to tell apart; without the yellow and the pink, thin lines of which vanish.
+# Seaborn's, the most distinct first; without the yellow and the pink, which are too pale for thin lines.
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _, _GREY, _, _SKY = sns.color_palette("colorblind", 10)
 COLORS = [_BLUE, _ORANGE, _GREEN, _PURPLE, (0.1, 0.1, 0.1), _RED, _SKY, _BROWN, _GREY, (0.45, 0.15, 0.45)]
 ACCENT = _RED
 DASHES = ("-", "--", ":", "-.")
 NOTE: dict[str, Any] = {"fontsize": "small", "color": ".35"}
 REFERENCE: dict[str, Any] = {"color": ".35", "lw": 1, "ls": (0, (4, 2)), "zorder": 1.5}
-WIDTH = 7.5  # inches: of a page, so that the text is as small as the page's
+WIDTH = 7.5  # inches, of a page
 LETTER, LINE = 0.09, 0.18  # inches: a typical letter, and a line of text, of a legend
 PLAIN, PLAIN_DECADES = (1e-3, 1e5), 5  # beyond, powers of ten
 
 
+class NoDataError(AnalysisError):
+    """The data have nothing that a figure shows; `draw` leaves it out."""
+
+
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Make a function draw in this style, and leave matplotlib's settings as they were."""
+    """Make a function draw in this style, without changing matplotlib's settings."""
 
     @functools.wraps(draw)
     def within(*arguments: P.args, **named: P.kwargs) -> R:
@@ -69,22 +76,26 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
     return figure
 
 
-def panels(title: str, count: int, height: float, columns: int = 2, **shared: Any) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels in rows of at most `columns`, each `height` inches high."""
+def panels(
+    title: str, count: int, height: float, columns: int = 2, x: str = "", y: str = "", **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels, `height` inches high, in rows of at most `columns`; `x` and `y` label the outer."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = new_figure(title, 0.4 + rows * height)
-    grid = figure.subplots(rows, columns, squeeze=False, **shared)
-    axes = list(grid.flat)
-    for empty in axes[count:]:
+    each = list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+    for empty in each[count:]:
         empty.remove()
-    for above in axes[count - columns : count]:
-        above.xaxis.set_tick_params(labelbottom=True)
-    return figure, axes[:count]
+    for lowest in each[count - columns : count]:
+        lowest.xaxis.set_tick_params(labelbottom=True)
+        lowest.set_xlabel(x)
+    for first in each[:count:columns]:
+        first.set_ylabel(y)
+    return figure, each[:count]
 
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:
-    """A legend below all panels, in as many columns as fit; the figure gets higher by it."""
+    """A legend below all panels, in as many columns as fit, for which the figure grows."""
     width, key = figure.get_figwidth(), 0.5
     labels = [textwrap.fill(str(handle.get_label()), int((width - key) / LETTER)) for handle in handles]
     longest = max(len(line) for label in labels for line in label.splitlines())
@@ -96,29 +107,33 @@ def legend_below(figure: Figure, handles: list[Any]) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that is drawn as it is: two dollar signs would make it a formula."""
+    """Text to be drawn as it is: two dollar signs would make it a formula."""
     return text.replace("$", r"\$")
 
 
 def more_lines(titles: Iterable[str]) -> float:
-    """How much higher a panel must be, in inches, so that there is room for the longest of some titles."""
+    """The height in inches that a panel needs besides for the longest of some titles."""
     return LINE * max(title.count("\n") for title in titles)
 
 
 def axis_name(metric: str) -> str:
-    """A validation metric as an axis says it: `validation PPL`, `validation NLL (nats)`."""
+    """The label of a validation metric: `validation PPL`, `validation NLL (nats)`."""
     return f"validation {measure_name(metric)}" + (" (nats)" if metric == "valid_nll" else "")
 
 
 def is_decade(values: pd.Series | np.ndarray) -> bool:
-    """Whether positive values span a decade."""
-    found = np.asarray(values, dtype=float)
-    found = found[np.isfinite(found)]
+    """Whether the finite values are positive and span a decade."""
+    found = _finite(values)
     return bool(len(found) and found.min() > 0 and found.max() >= 10 * found.min())
 
 
+def _finite(values: pd.Series | np.ndarray) -> np.ndarray:
+    found = np.asarray(values, dtype=float)
+    return found[np.isfinite(found)]
+
+
 def log_axis(axis: Axis, lowest: float, highest: float) -> None:
-    """A logarithmic axis with plain numbers; powers of ten where these would be long or many."""
+    """A logarithmic axis with plain numbers, or powers of ten where those would be long or many."""
     axis._set_axes_scale("log")  # type: ignore[attr-defined]
     log_ticks(axis, lowest, highest)
 
@@ -139,32 +154,43 @@ def log_ticks(axis: Axis, lowest: float, highest: float) -> None:
 def scale(axis: Axis, values: pd.Series | np.ndarray) -> None:
     """A logarithmic axis for values that span a decade."""
     if is_decade(values):
-        found = np.asarray(values, dtype=float)
-        found = found[np.isfinite(found)]
-        log_axis(axis, found.min(), found.max())
+        log_axis(axis, _finite(values).min(), _finite(values).max())
+
+
+def color_scale(values: pd.Series | np.ndarray) -> Normalize:
+    """From values to 0..1 or to colours, logarithmic for values that span a decade."""
+    return (LogNorm if is_decade(values) else Normalize)(_finite(values).min(), _finite(values).max())
+
+
+def result_bar(figure: Figure, axes: Axes, norm: Normalize, metric: str, **layout: Any) -> None:
+    """A colour bar of the best values of a validation metric."""
+    bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=axes, label=f"best {axis_name(metric)}", **layout)
+    if isinstance(norm, LogNorm):
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.minorticks_off()
 
 
 def whole_numbers(axis: Axis, values: pd.Series | np.ndarray) -> None:
-    """An axis of counts: as `scale`, with ticks at whole numbers only."""
+    """As `scale`, with ticks at whole numbers only."""
     scale(axis, values)
     if not is_decade(values):
         axis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
 def few_ticks(axis: Axis) -> None:
-    """Ticks of a linear axis at 1, 2, 5, 10, ... of something, few enough for a small panel."""
+    """Few round ticks on a linear axis, for a small panel."""
     axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 def ticks(axis: Axis, labels: list[str], most: int = 16) -> None:
-    """Ticks at 0, 1, 2, ... with labels; evenly left out where there are too many."""
+    """Ticks at 0, 1, 2, ... with labels, evenly thinned where there are too many."""
     every = -(-len(labels) // most)
     axis.set_major_locator(FixedLocator(list(range(0, len(labels), every))))
     axis.set_ticklabels(labels[::every])
 
 
 def outlined(width: float = 2.5) -> list[patheffects.AbstractPathEffect]:
-    """A dark edge, so that something white is seen on any colour."""
+    """A dark edge, so that white is visible on any colour."""
     return [patheffects.Stroke(linewidth=width, foreground="black"), patheffects.Normal()]
 
 

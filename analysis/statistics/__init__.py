@@ -1,4 +1,4 @@
-"""What runs say together: settings, best validation, intervals, curves, pairs."""
+"""Statistics of several runs: settings, best validation, intervals, curves, pairs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from analysis.statistics.curves import (
         AXES as AXES,
-        common_range as common_range,
         compare as compare,
         cumulative_best as cumulative_best,
         mean_curve as mean_curve,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         Group as Group,
         best_validation as best_validation,
         comparable as comparable,
+        described as described,
         format_value as format_value,
         labels as labels,
         natural as natural,

@@ -13,21 +13,21 @@ from atbptt.errors import unknown
 def paired_differences(frame: pd.DataFrame, metric: str | None = None, reference: str | None = None) -> pd.DataFrame:
     """How much worse each policy is than a reference, in runs of equal `init`.
 
-    A pair is a run of the policy and a run of the reference with equal `init` and equal in every other option that
-    tells runs apart (`settings`: lr, seed, model, ...). Where several runs have all of these in common, they are
-    averaged first. Runs without a partner, or without a finite validation value, do not count.
+    A pair is a run of the policy and a run of the reference with equal `init` and equal `settings` (lr, seed, model,
+    ...). Several runs that have all of these in common are averaged first. Runs without a partner, or without a finite
+    validation value, do not count.
 
     Arguments:
         frame: as from `load`, of one dataset.
         metric: as in `best_validation`.
-        reference: a policy as in `policies` (`fixed K=5`); by default that of the setting with the lowest mean best
-            validation. It is the same for all values of the other options.
+        reference: a policy as in `policies` (`fixed K=5`), the same for all settings; by default the policy of the
+            setting with the lowest mean best validation.
 
     Returns:
-        A row per other policy and values of `settings`, by the difference: `policy`, `reference`, each option in
-        `settings`, `metric`, `pairs`, and of the difference of the best validation and of the test value there, policy
-        minus reference: `valid_mean`, `valid_sd`, `valid_low`, `valid_high`, `test_mean`, ... (see `estimate`).
-        Empty where nothing pairs.
+        A row per other policy and setting, lowest difference first: `policy`, `reference`, each option in `settings`,
+        `metric`, `pairs`, and of the difference (policy minus reference) of the best validation and of the test value
+        there: `valid_mean`, `valid_sd`, `valid_low`, `valid_high`, `test_mean`, ... (see `estimates`). Empty if nothing
+        pairs.
 
     Raises:
         AnalysisError: as `best_validation`, or no run has the policy `reference`.
@@ -40,9 +40,9 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, reference
         reference = str(summary["policy"].iloc[0])
     elif reference not in set(names):
         raise unknown("reference", reference, sorted(names.unique()))
-    known: list[str] = [name for name in (ID, "init", *columns) if name in options]
-    best = best_validation(frame, metric).merge(options[known].assign(policy=names), on=ID)
-    keys: list[Hashable] = [*columns, "metric", *(["init"] if "init" in options else [])]
+    init = [name for name in ("init",) if name in options]
+    best = best_validation(frame, metric).merge(options[[ID, *init, *columns]].assign(policy=names), on=ID)
+    keys: list[Hashable] = [*columns, "metric", *init]
     best = best.groupby(["policy", *keys], dropna=False, observed=True)[["valid", "test"]].mean().reset_index()
     is_reference = best["policy"] == reference
     pairs = best[~is_reference].merge(best[is_reference].drop(columns="policy"), on=keys, suffixes=("", "_reference"))

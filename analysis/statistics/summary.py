@@ -1,4 +1,4 @@
-"""What the runs say: settings, the best validation of a run, means over initialisations. Pure functions."""
+"""Settings, the best validation of a run, means over initialisations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.statistics.uncertainty import estimates
 from atbptt.errors import AnalysisError, unknown
 from atbptt.runs.schema import ID as ID, METRICS_SCHEMA
 
-# Always in the label, even if all runs share it.
+# The parameter that a policy's label always shows.
 KEY_OF_POLICY = {
     "fixed": "K",
     "adaptive": "delta",
@@ -24,7 +24,7 @@ KEY_OF_POLICY = {
 }
 COMPANIONS = ("test_event_error", "test_time_rmse")  # shown beside the test value
 GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
-# Options that tell no settings apart: replicates, budget, where and on what a run ran.
+# Options that do not make a setting: replicates, budget, where a run ran.
 NOT_SETTINGS = {ID, "init", "epochs", "seconds", "device", "monitor"}
 
 
@@ -39,12 +39,11 @@ def options_of(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def settings(options: pd.DataFrame) -> list[str]:
-    """The options, besides the truncation policy, that tell the runs apart.
+    """The options, besides the truncation policy, that differ between runs.
 
-    Never `init` (a replicate), the budget, paths and the device. An option of a group (`model.hidden`)
-    counts if it differs between runs with the same choice (`model`): the choice itself says the rest. In the
-    same way an option that only some policies have counts if it differs between runs that have it, or within
-    a policy.
+    `init` (a replicate), the budget, paths and the device never count. An option of a group (`model.hidden`) counts if
+    it differs between runs with the same choice (`model`). An option that only some policies have counts if it differs
+    between the runs that have it, or within a policy.
 
     Arguments:
         options: a row per run, as from `load_options` or `options_of`.
@@ -53,10 +52,10 @@ def settings(options: pd.DataFrame) -> list[str]:
 
 
 def policies(options: pd.DataFrame) -> pd.Series:
-    """The truncation policy of each run as a person writes it: `fixed K=5`, `adaptive delta=0.9`.
+    """The truncation policy of each run: `fixed K=5`, `adaptive delta=0.9`. Indexed like `options`.
 
-    After the policy's key parameter come its options that differ between runs of that policy; a policy
-    that is not ours has no key parameter. The result has the index of `options`.
+    The policy's key parameter, which only built-in policies have, comes first; then its options that differ between its
+    runs.
     """
     names = _choice(options, "truncation")
     labels = names.copy()
@@ -64,7 +63,7 @@ def policies(options: pd.DataFrame) -> pd.Series:
     if "truncation.seed" in own and "seed" in options:
         drawn = options[options["truncation.seed"].notna()]
         if (drawn["truncation.seed"] == drawn["seed"]).all():
-            own.remove("truncation.seed")  # the run's, which tells runs apart itself
+            own.remove("truncation.seed")  # the run's `seed`, a setting itself
     for name, runs in options.groupby(names, sort=False):
         key = f"truncation.{KEY_OF_POLICY.get(str(name), '')}"
         columns = [column for column in own if len(runs[column].unique()) > 1]
@@ -85,8 +84,14 @@ def labels(options: pd.DataFrame) -> pd.Series:
     return result.rename("setting")
 
 
+def described(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per run of a frame from `load`: `experiment_id`, `policy`, and each option in `settings`."""
+    options = options_of(frame)
+    return options[[ID]].assign(policy=policies(options)).join(options[settings(options)])
+
+
 def format_value(value: object) -> str:
-    """A value as a person types it: 5, 0.9, 1e-05, lstm; `-` for null. Different values look different."""
+    """A value as it is typed: 5, 0.9, 1e-05, lstm; `-` for null. Different values look different."""
     if value is None or value is pd.NA or value != value:  # NaN
         return "-"
     if isinstance(value, float):
@@ -101,13 +106,12 @@ def natural(label: str) -> list[tuple[float, str]]:
 
 
 def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Series:
-    """The validation metric of each run (index `experiment_id`); runs that log none are absent.
+    """The validation metric of each run (index `experiment_id`), without runs that log none.
 
-    `metric` if it is given, else `valid_ppl`, or `valid_loss` for a run that has no perplexity, or `valid_nll` for
-    one that has neither (point processes).
+    It is `metric` if given, else the first that a run logs of `valid_ppl`, `valid_loss` and `valid_nll`.
 
     Raises:
-        AnalysisError: no run logs `metric`, or none logs any validation metric.
+        AnalysisError: no run logs `metric`, or any validation metric.
     """
     choices = sorted(str(name) for name in frame["metric"].unique() if str(name).startswith("valid_"))
     if not choices:
@@ -122,7 +126,7 @@ def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Ser
 
 
 class Group(NamedTuple):
-    """Runs that belong in one table, see `comparable`."""
+    """The runs of one table, see `comparable`."""
 
     experiment: str
     dataset: str
@@ -137,9 +141,9 @@ class Group(NamedTuple):
 
 
 def comparable(frame: pd.DataFrame, metric: str | None = None) -> Iterator[Group]:
-    """The runs whose values can be compared: of one experiment and dataset, by one validation metric.
+    """Groups of runs whose values can be compared: of one experiment and dataset, by one validation metric.
 
-    Runs without a finite value are not among them, nor rows of metrics that no table of results shows.
+    Runs without a finite value are left out, and so are metrics that no table of results shows.
 
     Arguments:
         frame: as from `load`.
@@ -155,7 +159,7 @@ def comparable(frame: pd.DataFrame, metric: str | None = None) -> Iterator[Group
     own = set(finite.loc[finite["metric"] == finite[ID].map(chosen), ID])
     if not own:
         raise AnalysisError(f"no finite {metric or 'validation loss'} in any of {frame[ID].nunique()} runs")
-    # Before anything else, since each row has all options.
+    # First, since each row has all options.
     frame = frame[frame["metric"].isin([*names, *map(_test, names), "K", *COMPANIONS])]
     options = options_of(frame)
     options = options[options[ID].isin(own)]
@@ -165,17 +169,16 @@ def comparable(frame: pd.DataFrame, metric: str | None = None) -> Iterator[Group
 
 
 def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """The evaluation of each run with the lowest validation value, the earliest of equals.
+    """The evaluation of each run with the lowest validation value; the earliest if several are equal.
 
     Arguments:
         frame: metrics, as from `load` or `load_metrics`.
         metric: a `valid_...` metric, lower is better; by default see `validation_metrics`.
 
     Returns:
-        A row per run that has a finite value (NaN and infinity never win): `experiment_id`, `metric`, `step`
-        (training steps), `epoch`, `valid`, `test` (of the same measure, at the same evaluation; NaN if it is
-        not logged), `K` (steps, the one in use there). Where they are logged, `test_event_error` and
-        `test_time_rmse`, at the same evaluation.
+        A row per run that has a finite value: `experiment_id`, `metric`, `step` (training steps), `epoch`, `valid`, and
+        at the same evaluation `test` (of the same measure) and `K` (steps), NaN if not logged, and where logged
+        `test_event_error` and `test_time_rmse`.
 
     Raises:
         AnalysisError: as `validation_metrics`.
@@ -187,7 +190,7 @@ def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
     valid = rows[(rows["metric"] == rows[ID].map(chosen)) & np.isfinite(rows["value"])]
     valid = valid.sort_values([ID, "step"], kind="stable", ignore_index=True)
     best = valid.loc[valid.groupby(ID, sort=False)["value"].idxmin()].rename(columns={"value": "valid"})
-    best["metric"] = best[ID].map(chosen)  # text, whatever the frame has
+    best["metric"] = best[ID].map(chosen)  # text, even if the frame has categories
     tests = rows[rows["metric"] == rows[ID].map(chosen.map(_test))]
     at_best = {"test": tests, **{name: rows[rows["metric"] == name] for name in others}}
     for column, logged in at_best.items():
@@ -197,34 +200,33 @@ def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
 
 
 def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """Each setting's best validation and what goes with it, over initialisations.
+    """The best validation of each setting, and the test value there, over initialisations.
 
     Arguments:
         frame: as from `load`.
         metric: as in `best_validation`.
 
     Returns:
-        A row per setting, sorted by experiment and dataset if they vary, then by validation: `policy`, each
-        option in `settings`, `metric`, `runs` (how many count), `valid_mean`, `valid_sd`, `valid_low`, `valid_high`
-        and the same of `test` (at the best validation; see `estimate`), `K_mean` (steps), `epoch_mean`. Of point
-        processes also mean, sd and interval of `test_event_error` and `test_time_rmse`.
+        A row per setting, sorted by experiment and dataset if they vary, then by validation: `policy`, each option in
+        `settings`, `metric`, `runs` (with a finite value), `valid_mean`, `valid_sd`, `valid_low`, `valid_high` (see
+        `estimates`), the same of `test` and, where logged, of `test_event_error` and `test_time_rmse`; `K_mean`
+        (steps), `epoch_mean`.
     """
-    options = options_of(frame)
-    columns = settings(options)
-    best = best_validation(frame, metric).merge(options[[ID, *columns]].assign(policy=policies(options)), on=ID)
-    keys: list[Hashable] = ["policy", *columns, "metric"]
+    runs = described(frame)
+    best = best_validation(frame, metric).merge(runs, on=ID)
+    keys: list[Hashable] = [*runs.columns.drop(ID), "metric"]
     summary = grouped(best, keys, ["valid", "test", *(name for name in COMPANIONS if name in best)])
     summary[["K_mean", "epoch_mean"]] = best.groupby(keys, **GROUPED)[["K", "epoch"]].mean().to_numpy()
-    order = [*(name for name in ("name", "dataset") if name in columns), "metric", "valid_mean"]
+    order = [*(name for name in ("name", "dataset") if name in runs), "metric", "valid_mean"]
     return summary.sort_values(order, kind="stable", ignore_index=True)
 
 
 def grouped(frame: pd.DataFrame, keys: list[Hashable], columns: list[str]) -> pd.DataFrame:
-    """`estimate` of some columns in each group of rows with equal keys; null is a key like any other.
+    """`estimates` of some columns in each group of rows with equal keys; null is a key like any other.
 
     Returns:
-        A row per group, in order of appearance: the keys, `runs` (rows of the group), and of each column
-        `<column>_mean`, `_sd`, `_low`, `_high`.
+        A row per group, in order of appearance: the keys, `runs` (its rows), and `<column>_mean`, `_sd`, `_low`,
+        `_high` of each column.
     """
     groups = frame.groupby(keys, **GROUPED)
     numbers = groups.ngroup().to_numpy()
@@ -236,7 +238,7 @@ def grouped(frame: pd.DataFrame, keys: list[Hashable], columns: list[str]) -> pd
 
 
 def _rows(frame: pd.DataFrame, names: Collection[str], columns: list[str]) -> pd.DataFrame:
-    """Of these metrics, and of the first probe where probes measure them."""
+    """The rows of these metrics; of those that probes measure, the first probe's."""
     return frame.loc[frame["metric"].isin(names) & (frame["replicate"] == 0), columns]
 
 
@@ -245,7 +247,7 @@ def _test(metric: str) -> str:
 
 
 def _choice(options: pd.DataFrame, group: str) -> pd.Series:
-    """The choice of a group (`truncation`) in each run, `unknown` where a run has none."""
+    """The choice of a group (`truncation`) in each run, or `unknown`."""
     if group not in options:
         return pd.Series("unknown", index=options.index, name=group)
     return options[group].astype(str).where(options[group].notna(), "unknown")

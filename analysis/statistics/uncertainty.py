@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,57 +14,32 @@ SEED = 0  # the same values always have the same interval
 COLUMNS = 512  # groups resampled at once, which bounds the memory
 
 
-class Estimate(NamedTuple):
-    """A mean and how sure it is; `low` and `high` are the ends of its interval."""
-
-    n: int
-    mean: float
-    sd: float
-    low: float
-    high: float
-
-
-def estimate(values: Sequence[float] | np.ndarray | pd.Series) -> Estimate:
-    """Mean, standard deviation and interval of some values.
-
-    The interval is the percentile bootstrap's: values are drawn with replacement `RESAMPLES` times, and `LEVEL` of the
-    means lie within. With fewer than four values it is simply their range, and with few it is too narrow.
-
-    Arguments:
-        values: NaN counts as not there, infinity stays.
-
-    Returns:
-        `n` values that are there; `mean`; `sd` (with n - 1; NaN for one value or where one is infinite); `low` and
-        `high` (NaN for one value). All NaN for none.
-    """
-    array = np.asarray(values, dtype=float)
-    (row,) = estimates(array, np.zeros(len(array), dtype=int), 1).itertuples(index=False)
-    return Estimate(*row)
-
-
 def estimates(values: np.ndarray, groups: np.ndarray, count: int) -> pd.DataFrame:
-    """`estimate` for many groups of values at once.
+    """Mean, standard deviation and percentile bootstrap interval of groups of values.
+
+    Values are drawn with replacement `RESAMPLES` times, and `LEVEL` of the means lie in the interval. For fewer than
+    four values the interval is their range; for few values it is too narrow.
 
     Arguments:
-        values: (N,).
+        values: (N,); NaN is a missing value, infinity is kept.
         groups: (N,), the number of each value's group, 0..count-1.
-        count: of groups.
+        count: number of groups.
 
     Returns:
-        A row per group: `n`, `mean`, `sd`, `low`, `high`.
+        A row per group: `n` (values present), `mean`, `sd` (with n - 1; NaN if n = 1 or a value is infinite), `low` and
+        `high` (NaN if n = 1). All but `n` are NaN for an empty group.
     """
-    there = ~np.isnan(values)
-    values, groups = values[there], groups[there]
+    present = ~np.isnan(values)
+    values, groups = values[present], groups[present]
     values = values[np.lexsort((values, groups))]
     sizes = np.bincount(groups, minlength=count)
     starts = np.cumsum(sizes) - sizes
-    result = np.full((4, count), np.nan)
+    moments = np.full((4, count), np.nan)
     for n in np.unique(sizes[sizes > 0]):
         same = np.flatnonzero(sizes == n)
         for some in np.array_split(same, math.ceil(len(same) / COLUMNS)):
-            result[:, some] = _moments(values[starts[some] + np.arange(n)[:, None]])
-    mean, sd, low, high = result
-    return pd.DataFrame({"n": sizes, "mean": mean, "sd": sd, "low": low, "high": high})
+            moments[:, some] = _moments(values[starts[some] + np.arange(n)[:, None]])
+    return pd.DataFrame({"n": sizes, **dict(zip(("mean", "sd", "low", "high"), moments, strict=True))})
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -75,7 +48,7 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, ...]:
     nothing = np.full(groups, np.nan)
     if n == 1:
         return values[0], nothing, nothing, nothing
-    # Infinity minus infinity, and squares of what has diverged.
+    # Infinity minus infinity, and squares of diverged values.
     with np.errstate(invalid="ignore", over="ignore"):
         sd = np.where(np.isfinite(values).all(axis=0), values.std(axis=0, ddof=1), np.nan)
         draws = np.random.default_rng(SEED).integers(n, size=(RESAMPLES, n))

@@ -1,42 +1,46 @@
-"""What a table is before it has a format: columns, cells with text and raw values, notes."""
+"""Tables before they have a format: columns, cells, notes; and how their numbers are written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
 
-from analysis.statistics import Group, format_value
+from analysis.statistics import INTERVAL_RUNS, LEVEL, Group, format_value
 
 Align = Literal["left", "right"]
 MOST_PLACES = 6  # behind the point: beyond, digits are noise of single precision
-HEADINGS = {"name": "experiment"}  # the option `name` says nothing in a table
+HEADINGS = {"name": "experiment"}  # of options whose name alone is unclear
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, how cells are aligned below it, and the names of the raw values in each cell."""
+    """A column of a table.
+
+    Attributes:
+        heading: written above.
+        names: of the values that a cell is made of; the first is what is compared.
+        text: of a cell, from these values in this order.
+        align: of heading and cells.
+        best: whether the lowest is marked, if there are several rows.
+    """
 
     heading: str
-    align: Align
-    names: tuple[str, ...]
+    names: Sequence[str]
+    text: Callable[..., str] = format_value
+    align: Align = "right"
+    best: bool = False
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a reader sees, and the numbers that it is made of, one for each of the column's names; None is absent."""
+    """The text of a cell, and whether it is the best of its column, set in bold."""
 
     text: str
-    values: tuple[object, ...]
-    best: bool = False  # of its column, to be set in bold
-
-    @property
-    def value(self) -> object:
-        """The first raw value: what to sort by."""
-        return self.values[0]
+    best: bool
 
 
 @dataclass(frozen=True)
@@ -44,65 +48,94 @@ class Table:
     """A table in no format yet.
 
     Attributes:
-        name: a short word for files and labels, `published_ptb_ptb_ppl`.
+        name: for files and labels, `published_ptb_ptb_ppl`.
         title: one line.
-        columns, rows: a row has a cell for each column.
-        notes: a sentence each, to be read with the table.
+        columns: from left to right.
+        frame: a row per row of the table, with the values that `columns` name.
+        notes: a sentence each.
         keys: what all rows have in common, `experiment`, `dataset` and `metric`: the first columns of a CSV file.
     """
 
     name: str
     title: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    frame: pd.DataFrame
     notes: Sequence[str] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
 
-    def shortened(self, count: int) -> Table:
-        """The first `count` rows, with a note of how many more there are."""
-        more = len(self.rows) - count
-        if more <= 0:
-            return self
-        return replace(self, rows=self.rows[:count], notes=[f"and {more} more rows", *self.notes])
+    @property
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """The cells of each row."""
+        cells = []
+        for column in self.columns:
+            lowest = self.frame[column.names[0]].min() if column.best and len(self.frame) > 1 else None
+            parts = zip(*(self.frame[name].tolist() for name in column.names), strict=True)
+            cells.append([Cell(column.text(*part), part[0] == lowest) for part in parts])
+        return list(zip(*cells, strict=True))
+
+
+def assembled(
+    group: Group, suffix: str, title: str, columns: Sequence[Column], values: pd.DataFrame, notes: Sequence[str] = ()
+) -> Table:
+    """A table of the runs of a group, which its name and title begin with."""
+    experiment = "" if group.experiment in ("unknown", group.dataset) else f"{group.experiment}, "
+    keys = {"experiment": group.experiment, "dataset": group.dataset, "metric": group.metric}
+    title = f"{experiment}dataset {group.dataset}: {title}"
+    return Table(group.name + suffix, title, columns, values, notes, keys)
+
+
+def setting_columns(rows: pd.DataFrame, names: Iterable[str]) -> list[Column]:
+    """A column for the policy and each option that differs between settings; numbers are on the right."""
+    return [
+        Column(
+            HEADINGS.get(name, name),
+            [name],
+            align="right" if pd.api.types.is_numeric_dtype(rows[name]) else "left",
+        )
+        for name in names
+    ]
+
+
+def moments(name: str) -> list[str]:
+    """The columns of the `estimates` of a value: mean, sd, and the ends of the interval."""
+    return [f"{name}_{part}" for part in ("mean", "sd", "low", "high")]
+
+
+def interval_column(
+    rows: pd.DataFrame, name: str, runs: str, text: Callable[..., str], heading: str = f"{LEVEL:.0%} interval"
+) -> list[Column]:
+    """A column for the interval of the mean, if any row has enough runs (in column `runs`) to show it."""
+    return [Column(heading, [*moments(name), runs], text)] if (rows[runs] >= INTERVAL_RUNS).any() else []
 
 
 def mean_sd(mean: float, sd: float, *_: float) -> str:
     """`1.036 (0.004)`: four significant digits of the mean, or up to the first of the sd; blank for NaN."""
-    if math.isnan(mean):
-        return ""
-    style = _style(mean, sd)
-    return f"{mean:{style}}" + ("" if math.isnan(sd) else f" ({sd:{style}})")
+    return _with_sd(mean, sd, _style(mean, sd))
 
 
-def interval(low: float, high: float, mean: float, sd: float) -> str:
-    """`[1.032, 1.040]`: both ends to the same place as the mean in `mean_sd`; blank for NaN."""
-    style = _style(mean, sd)
-    return "" if math.isnan(low) else f"[{low:{style}}, {high:{style}}]"
+def interval(mean: float, sd: float, low: float, high: float, runs: int) -> str:
+    """`[1.032, 1.040]`: as many places as `mean_sd`; blank for NaN or too few runs."""
+    return _ends(low, high, runs, _style(mean, sd))
 
 
-def signed(mean: float, sd: float, low: float, high: float) -> tuple[str, str]:
-    """A difference as `+0.012 (0.004)` and `[+0.005, +0.019]`: two significant digits of the sd, four of the mean."""
-    if math.isnan(mean):
-        return "", ""
-    sizes = [(places, size) for places, size in ((1, sd), (3, abs(mean))) if 0 < size < math.inf]
-    digits = min((places - math.floor(math.log10(size)) for places, size in sizes), default=3)
-    style = f".{max(digits, 0)}f" if digits <= 8 else ".1e"
-    first = f"{mean:+{style}}" + ("" if math.isnan(sd) else f" ({sd:{style}})")
-    return first, "" if math.isnan(low) else f"[{low:+{style}}, {high:+{style}}]"
+def difference(mean: float, sd: float, *_: float) -> str:
+    """`+0.012 (0.004)`: two significant digits of the sd, four of the mean; blank for NaN."""
+    return _with_sd(mean, sd, _difference_style(mean, sd), sign="+")
+
+
+def difference_interval(mean: float, sd: float, low: float, high: float, runs: int) -> str:
+    """`[+0.005, +0.019]`: as many places as `difference`; blank for NaN or too few runs."""
+    return _ends(low, high, runs, "+" + _difference_style(mean, sd))
 
 
 def amount(mean: float, sd: float) -> str:
     """`25.5 (3.5)`, `2550 (354)`: three significant digits, or all before the point; blank for NaN."""
-    if math.isnan(mean):
-        return ""
-    size = math.floor(math.log10(abs(mean))) if mean else 0
-    style = f".{max(2 - size, 0)}f"
-    return f"{mean:{style}}" + ("" if math.isnan(sd) else f" ({sd:{style}})")
+    return _with_sd(mean, sd, f".{max(2 - _exponent(mean), 0)}f")
 
 
-def short(value: float) -> str:
+def number(value: float, places: int = 1) -> str:
     """`12.5`; blank for NaN."""
-    return "" if math.isnan(value) else f"{value:.1f}"
+    return "" if math.isnan(value) else f"{value:.{places}f}"
 
 
 def measure_name(metric: str) -> str:
@@ -111,68 +144,26 @@ def measure_name(metric: str) -> str:
     return measure.upper() if measure in ("ppl", "nll") else measure.replace("_", " ").replace("rmse", "RMSE")
 
 
+def _with_sd(mean: float, sd: float, style: str, sign: str = "") -> str:
+    if math.isnan(mean):
+        return ""
+    return f"{mean:{sign}{style}}" + ("" if math.isnan(sd) else f" ({sd:{style}})")
+
+
+def _ends(low: float, high: float, runs: int, style: str) -> str:
+    return "" if math.isnan(low) or runs < INTERVAL_RUNS else f"[{low:{style}}, {high:{style}}]"
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(abs(value))) if 0 < abs(value) < math.inf else 0
+
+
 def _style(mean: float, sd: float) -> str:
-    if not math.isfinite(mean):
-        return ".3f"
-    size = math.floor(math.log10(abs(mean))) if mean else 0
-    first = -math.floor(math.log10(sd)) if 0 < sd < math.inf else 0
-    return f".{max(3 - size, min(first, MOST_PLACES), 0)}f" if -4 <= size <= 5 else ".3e"
+    size = _exponent(mean)
+    return f".{max(3 - size, min(-_exponent(sd), MOST_PLACES), 0)}f" if -4 <= size <= 5 else ".3e"
 
 
-def column(
-    rows: pd.DataFrame,
-    heading: str,
-    names: Sequence[str],
-    text: Callable[..., str],
-    align: Align = "right",
-    best: bool = False,
-) -> tuple[Column, list[Cell]]:
-    """A column of a table with its cell in each row.
-
-    Arguments:
-        rows: a row per row of the table.
-        heading: written above.
-        names: of the columns of `rows` that a cell is made of.
-        text: of a cell, from these values in this order.
-        align: to which side.
-        best: whether the lowest of the first values is marked, if there is more than one.
-    """
-    values = list(zip(*(rows[name].tolist() for name in names), strict=True))
-    lowest = rows[names[0]].min() if best and len(rows) > 1 else None
-    return Column(heading, align, tuple(names)), [
-        Cell(text(*row), tuple(None if pd.isna(value) else value for value in row), row[0] == lowest) for row in values
-    ]
-
-
-def setting_columns(rows: pd.DataFrame, names: Sequence[str]) -> list[tuple[Column, list[Cell]]]:
-    """A column for the policy and each option that tells settings apart: numbers to the right."""
-    return [
-        column(
-            rows,
-            HEADINGS.get(name, name),
-            [name],
-            format_value,
-            "right" if pd.api.types.is_numeric_dtype(rows[name]) else "left",
-        )
-        for name in names
-    ]
-
-
-def assembled(
-    group: Group, suffix: str, title: str, parts: Sequence[tuple[Column, list[Cell]]], notes: Sequence[str] = ()
-) -> Table:
-    """The table of columns as from `column`, for the runs of a group."""
-    rows = list(zip(*(cells for _, cells in parts), strict=True))
-    keys = {"experiment": group.experiment, "dataset": group.dataset, "metric": group.metric}
-    return Table(group.name + suffix, f"{whose(group)}: {title}", [head for head, _ in parts], rows, notes, keys)
-
-
-def moments(name: str) -> list[str]:
-    """The columns that `summarize` has for a value: mean, sd, and the ends of the interval."""
-    return [f"{name}_{part}" for part in ("mean", "sd", "low", "high")]
-
-
-def whose(group: Group) -> str:
-    """`published_ptb, dataset ptb`: how a title begins."""
-    experiment = "" if group.experiment in ("unknown", group.dataset) else f"{group.experiment}, "
-    return f"{experiment}dataset {group.dataset}"
+def _difference_style(mean: float, sd: float) -> str:
+    sizes = [(places, size) for places, size in ((1, sd), (3, abs(mean))) if 0 < size < math.inf]
+    places = min((places - _exponent(size) for places, size in sizes), default=3)
+    return f".{max(places, 0)}f" if places <= 8 else ".1e"

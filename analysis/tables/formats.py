@@ -1,139 +1,115 @@
-"""Tables as text: for a terminal, for Markdown, for LaTeX, as CSV."""
+"""Tables as text: for a terminal, as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from analysis.tables.cells import Cell, Table
+from analysis.tables.cells import Table
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
-WIDE = 10_000  # fitted to a pipe's 80 columns or a narrow terminal, cells would vanish
+WIDE = 10_000  # columns of the console: fitted to the terminal or to a pipe's 80 columns, cells would be cut
 NUMBER = re.compile(r"(?<![\w.])(?:(K|delta)=)?([+-]?)(\d+(?:\.\d+)?)(?:e([+-]?\d+))?(?!\w|\.\d)")
-SPECIAL = {**{c: f"\\{c}" for c in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-SPECIAL |= {"^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
 
 
-def print_terminal(table: Table, console: Console) -> None:
-    """Print the title, the grid as wide as it needs to be, and the notes, which the terminal wraps.
+def print_terminal(table: Table, console: Console, most: int | None = None) -> None:
+    """Print title, rows and notes; the grid is as wide as it needs to be, and the terminal wraps the rest.
 
     Arguments:
+        table: to print.
         console: of width `WIDE`.
+        most: number of rows to print; the rest is counted.
     """
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in table.columns:
         grid.add_column(Text(column.heading), justify=column.align)
-    for row in table.rows:
+    for row in table.rows[:most]:
         grid.add_row(*(Text(cell.text, style="bold" if cell.best else "") for cell in row))
-    console.print(Text(table.title), soft_wrap=True)  # not the grid's own title, which is wrapped to its width
+    console.print(Text(table.title), soft_wrap=True)  # the grid's own title would be wrapped to its width
     console.print(grid)
-    for note in table.notes:
+    more = len(table.frame) - len(grid.rows)
+    for note in [*([f"and {more} more rows"] if more else []), *table.notes]:
         console.print(Text(note), soft_wrap=True)
     console.print()
 
 
 def markdown(table: Table) -> str:
     """The title as a paragraph, a pipe table, and the notes as a list."""
-    dashes = ["---:" if column.align == "right" else "---" for column in table.columns]
+
+    def pipes(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
     lines = [
         f"**{_markdown_text(table.title)}**",
         "",
-        _pipes([_markdown_text(column.heading) for column in table.columns]),
-        _pipes(dashes),
-        *(_pipes([_markdown_cell(cell) for cell in row]) for row in table.rows),
+        pipes(_markdown_text(column.heading) for column in table.columns),
+        pipes("---:" if column.align == "right" else "---" for column in table.columns),
     ]
+    for row in table.rows:
+        texts = [(_markdown_text(cell.text), cell.best) for cell in row]
+        lines.append(pipes(f"**{text}**" if best and text else text for text, best in texts))
     if table.notes:
         lines += ["", *(f"- {_markdown_text(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
 
 def latex(table: Table) -> str:
-    r"""A `table` environment to paste: caption, label, `booktabs` rules, the best in bold, the notes below.
+    r"""A `table` environment: caption, label, `booktabs` rules, the best in bold, the notes below.
 
-    Needs `\usepackage{booktabs}`, and for the notes nothing else. Numbers have a minus sign, not a hyphen; `K=5` and
-    `delta=0.9` are set as mathematics.
+    Needs `\usepackage{booktabs}`. Numbers have a minus sign, not a hyphen; `K=5` and `delta=0.9` are mathematics.
     """
-    align = "".join(column.align[0] for column in table.columns)
-    rows = [[_latex_cell(cell) for cell in row] for row in table.rows]
+
+    def ampersands(cells: Iterable[str]) -> str:
+        return f"    {' & '.join(cells)} \\\\"
+
     lines = [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{_latex_text(table.title)}}}",
         rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
-        rf"  \begin{{tabular}}{{@{{}}{align}@{{}}}}",
+        rf"  \begin{{tabular}}{{@{{}}{''.join(column.align[0] for column in table.columns)}@{{}}}}",
         r"    \toprule",
-        _ampersands([_latex_text(column.heading) for column in table.columns]),
+        ampersands(_latex_text(column.heading) for column in table.columns),
         r"    \midrule",
-        *(_ampersands(row) for row in rows),
+        *(ampersands(_latex_text(cell.text, cell.best) for cell in row) for row in table.rows),
         r"    \bottomrule",
         r"  \end{tabular}",
     ]
     if table.notes:
-        notes = r" \\".join(_latex_text(_sentence(note)) for note in table.notes)
+        notes = r" \\".join(_latex_text(note[:1].upper() + note[1:].removesuffix(".") + ".") for note in table.notes)
         lines.append(rf"  \par\medskip\parbox{{\linewidth}}{{\footnotesize {notes}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One header line, then the rows of all the tables with raw values in full precision.
+    """One header line, then the rows of all tables with their values in full precision.
 
-    The first columns are the tables' keys (`experiment`, `dataset`, `metric`). A column that a table lacks, and what
-    is NaN or null, is empty; infinity is `inf`.
+    The first columns are the tables' keys (`experiment`, `dataset`, `metric`). Null, NaN, and columns that a table
+    lacks are empty; infinity is `inf`.
     """
-    rows = [
-        {
-            **table.keys,
-            **{
-                name: value
-                for column, cell in zip(table.columns, row, strict=True)
-                for name, value in zip(column.names, cell.values, strict=True)
-            },
-        }
-        for table in tables
-        for row in table.rows
-    ]
-    header = _merged([_names(table) for table in tables])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _raw(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _names(table: Table) -> list[str]:
-    return [*table.keys, *(name for column in table.columns for name in column.names)]
-
-
-def _merged(lists: Sequence[list[str]]) -> list[str]:
-    """All names once, each behind those that stand before it in its own list."""
-    merged: list[str] = []
-    for names in lists:
-        place = 0
-        for name in names:
-            if name in merged:
-                place = merged.index(name) + 1
-            else:
-                merged.insert(place, name)
-                place += 1
-    return merged
-
-
-def _raw(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(float(value)) if isinstance(value, float) else value  # numpy's float is one too
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    frames = []
+    for table in tables:
+        names = dict.fromkeys(name for column in table.columns for name in column.names)
+        keys = pd.DataFrame(dict(table.keys), index=table.frame.index)
+        frames.append(pd.concat([keys, table.frame[list(names)]], axis=1))
+    return pd.concat(frames).to_csv(index=False, lineterminator="\n")
 
 
 def _markdown_text(text: str) -> str:
@@ -141,39 +117,16 @@ def _markdown_text(text: str) -> str:
     return re.sub(r"([\\|*<`~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;))", r"\\\1", text)
 
 
-def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
-    return f"**{text}**" if cell.best and text else text
-
-
-def _ampersands(cells: Sequence[str]) -> str:
-    return f"    {' & '.join(cells)} \\\\"
-
-
-def _latex_text(text: str) -> str:
-    """Escaped; numbers with a sign or an exponent and `name=value` of K and delta in mathematics."""
-    parts = []
-    end = 0
-    for match in NUMBER.finditer(text):
-        name, sign, digits, exponent = match.groups()
-        parts.append(_escaped(text[end : match.start()]))
-        symbol = {None: "", "K": "K=", "delta": r"\delta="}[name]
-        power = rf"\times10^{{{int(exponent)}}}" if exponent else ""
-        parts.append(f"${symbol}{sign}{digits}{power}$" if symbol or sign or power else digits)
-        end = match.end()
-    return "".join([*parts, _escaped(text[end:])])
-
-
-def _escaped(text: str) -> str:
-    return "".join(SPECIAL.get(character, character) for character in text)
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = _latex_text(cell.text)
-    if not (cell.best and text):
+def _latex_text(text: str, bold: bool = False) -> str:
+    """Escaped; numbers with a sign or an exponent, and values of K and delta, in mathematics."""
+    text = NUMBER.sub(_mathematics, text.translate(LATEX))
+    if not (bold and text):
         return text
-    return rf"\textbf{{{text}}}" if "$" not in text else rf"{{\bfseries\boldmath {text}}}"
+    return rf"{{\bfseries\boldmath {text}}}" if "$" in text else rf"\textbf{{{text}}}"
 
 
-def _sentence(note: str) -> str:
-    return note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".")
+def _mathematics(found: re.Match[str]) -> str:
+    name, sign, digits, exponent = found.groups()
+    symbol = {None: "", "K": "K=", "delta": r"\delta="}[name]
+    power = rf"\times10^{{{int(exponent)}}}" if exponent else ""
+    return f"${symbol}{sign}{digits}{power}$" if symbol or sign or power else digits

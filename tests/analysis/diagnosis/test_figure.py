@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.diagnosis.figure import BiasCurve, reach
-from analysis.figures.saving import render
+from analysis.figures import render
 
 PHI = 0.5 ** np.arange(1.0, 11)  # lags 1..10
 INF = float("inf")

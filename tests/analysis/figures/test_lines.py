@@ -58,9 +58,3 @@ def test_remark_tells_of_bands_and_runs() -> None:
     assert choose_lines(fixed_and_adaptive(), METRIC).remark() == few
     many = sweep(*(run(f"{init}", {METRIC: [1]}, init=init) for init in range(13)))
     assert choose_lines(many, METRIC).remark() == "Lines are means over init, bands one standard deviation."
-
-
-def test_text_as_categories() -> None:
-    frame = fixed_and_adaptive()
-    same = frame.astype(dict.fromkeys(("metric", "truncation", "dataset"), "category"))
-    assert choose_lines(same, METRIC) == choose_lines(frame, METRIC)

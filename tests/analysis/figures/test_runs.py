@@ -6,7 +6,7 @@ import pytest
 
 from analysis import AnalysisError
 from analysis.figures import NoDataError, choose_runs
-from analysis.figures.runs import named, option
+from analysis.figures.runs import by_step, named, option, run_panels
 from tests.helpers.made_runs import fixed_and_adaptive, gradients, run, sweep
 
 
@@ -29,6 +29,15 @@ def test_panels_are_in_the_order_of_the_names() -> None:
     assert named(table, frame, {"b": "second", "a": "first"}) == {"a": "first"}
 
 
+def test_a_panel_with_its_title_for_each_run() -> None:
+    table = sweep(gradients("a"), gradients("b"))
+    figure, each = run_panels(table, fixed_and_adaptive(), "", {"b": "second " * 9, "a": "first"}, 2.0, x="lag")
+    assert list(each) == ["b", "a"]
+    assert [axes.get_title().count("\n") for axes in each.values()] == [2, 0]
+    assert figure.get_figheight() > 2.4  # by the lines of the longest title
+    assert each["a"].get_xlabel() == "lag"
+
+
 def test_long_titles_are_broken_where_the_next_panel_begins() -> None:
     frame = fixed_and_adaptive()
     table = sweep(gradients("a"), gradients("b"))
@@ -48,8 +57,8 @@ def test_too_many_or_no_runs() -> None:
         named(many, frame, None)
 
 
-def test_options_may_be_null_or_absent() -> None:
+def test_options_may_be_null_or_absent_and_metrics_are_means_over_probes() -> None:
     frame = fixed_and_adaptive()
-    assert option(frame, "a", "probe.tau") == 3
-    assert option(frame, "a", "probe.fit_from") is None
-    assert option(frame, "a", "probe.nothing") is None
+    assert [option(frame, "a", f"probe.{name}") for name in ("tau", "fit_from", "nothing")] == [3, None, None]
+    both = sweep(frame, frame.assign(replicate=1, value=frame["value"] + 1))
+    assert by_step(both, "a", "K").to_dict() == {0: 5.5, 100: 5.5, 200: 5.5, 300: 5.5}

@@ -51,9 +51,11 @@ def test_edges_lie_between_centres() -> None:
     assert edges(np.array([3.0])) == pytest.approx([2.5, 3.5])
 
 
-def test_panels_in_rows() -> None:
-    figure, each = panels("", 3, 2.0)
-    assert len(figure.axes) == len(each) == 3
+def test_panels_in_rows_with_labels_outside() -> None:
+    figure, each = panels("", 3, 2.0, x="x", y="y")
+    assert figure.axes == each
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in each] == [("", "y"), ("x", ""), ("x", "y")]
+    assert figure.get_figheight() == pytest.approx(4.4)
 
 
 @pytest.mark.parametrize("length", [5, 20, 60, 200])

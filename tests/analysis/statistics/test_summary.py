@@ -41,41 +41,27 @@ def test_a_value_that_is_not_finite_never_wins(outputs: Path, write_run: WriteRu
     assert math.isnan(best["K"][0])  # none is logged
 
 
-def test_loss_counts_where_there_is_no_perplexity(outputs: Path, write_run: WriteRun) -> None:
+def test_the_metric_is_the_first_that_a_run_logs_of_perplexity_loss_and_nll(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="linear")
     write_run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]})
-    best = best_validation(load(outputs))
-    assert best[["metric", "valid", "test"]].to_numpy().tolist() == [
-        ["valid_loss", -5.0, -3.5],
-        ["valid_ppl", 2.0, 2.5],
+    point = {"valid_nll": [-4.0, -5.0], "test_nll": [-3.0, -3.5], "test_event_error": [0.25, 1]}
+    write_run("c", {"valid_event_error": [0.3, 0.5], **point}, dataset="book_order")
+    frame = load(outputs)
+    assert best_validation(frame)[["metric", "valid", "test", "test_event_error"]].fillna(0).to_numpy().tolist() == [
+        ["valid_loss", -5.0, -3.5, 0],
+        ["valid_ppl", 2.0, 2.5, 0],
+        ["valid_nll", -5.0, -3.5, 1],
     ]
-    assert best_validation(load(outputs), "valid_loss")["valid"].tolist() == [-5.0, 0.1]
-
-
-def test_nll_counts_where_it_is_all_there_is(outputs: Path, write_run: WriteRun) -> None:
-    metrics = {
-        "valid_event_error": [0.3, 0.5],
-        "valid_nll": [-4.0, -5.0],
-        "test_nll": [-3.0, -3.5],
-        "test_event_error": [0, 1],
-    }
-    write_run("a", metrics, dataset="book_order")
-    (row,) = best_validation(load(outputs))[["metric", "valid", "test"]].to_numpy().tolist()
-    assert row == ["valid_nll", -5.0, -3.5]
-    (row,) = best_validation(load(outputs), "valid_event_error")[["metric", "valid", "test"]].to_numpy().tolist()
-    assert row == ["valid_event_error", 0.3, 0]
+    assert best_validation(frame, "valid_loss")["valid"].tolist() == [-5.0, 0.1]
+    assert best_validation(frame, "valid_event_error")[["valid", "test"]].to_numpy().tolist() == [[0.3, 0.25]]
 
 
 def test_an_unknown_metric_is_named_with_the_nearest(sweep: Path) -> None:
     with pytest.raises(AnalysisError) as error:
         best_validation(load(sweep), "valid_pl")
     assert str(error.value) == "metric (=valid_pl) must be one of valid_ppl; did you mean valid_ppl?"
-
-
-def test_no_validation_metric_at_all(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"train_loss": [1.0]})
     with pytest.raises(AnalysisError, match="no validation metric"):
-        best_validation(load(outputs))
+        best_validation(load(sweep).query("metric == 'K'"))
 
 
 def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs() -> None:
@@ -95,6 +81,7 @@ def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs
         "mine rule=a",
         "mine rule=b",
     ]
+    assert policies(options(lr=[1.0])).tolist() == ["unknown"]
 
 
 def test_the_seed_of_a_policy_is_the_runs_own_and_named_once() -> None:
@@ -112,12 +99,6 @@ def test_the_seed_of_a_policy_is_the_runs_own_and_named_once() -> None:
     ]
     frame["seed"] = 0
     assert policies(frame).tolist() == ["variable base=70 seed=0", "variable base=70 seed=1", "randomized length=50"]
-
-
-def test_only_one_policy() -> None:
-    assert policies(options(truncation=["fixed"], truncation__K=[5])).tolist() == ["fixed K=5"]
-    assert policies(options(truncation=["adaptive"], truncation__delta=[0.9])).tolist() == ["adaptive delta=0.9"]
-    assert policies(options(lr=[1.0])).tolist() == ["unknown"]
 
 
 def test_settings_are_the_options_that_tell_runs_apart() -> None:
@@ -214,6 +195,8 @@ def test_comparable_runs_are_of_one_experiment_dataset_and_metric(outputs: Path,
         (("unknown", "unknown", "valid_ppl"), "unknown_ppl"),
     ]
     assert groups[0].runs[["experiment_id", "metric"]].to_numpy().tolist() == [["a", "valid_ppl"], ["a", "K"]]
+    with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
+        next(comparable(load(outputs).query("experiment_id == 'b'")))
 
 
 def test_text_columns_may_be_categories(sweep: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from analysis import load
-from analysis.statistics.targets import _rounded_up, default_target, summarize_targets, time_to_target
+from analysis.statistics.targets import default_target, rounded_up, summarize_targets, time_to_target
 
 WriteRun = Callable[..., Path]
 
@@ -78,6 +78,6 @@ def test_the_default_of_one_policy_and_of_none(outputs: Path, write_run: WriteRu
 
 @given(st.floats(-1e6, 1e6))
 def test_rounding_never_makes_a_target_harder(value: float) -> None:
-    rounded = _rounded_up(value)
+    rounded = rounded_up(value)
     assert value <= rounded <= value + abs(value) * 2e-3
     assert float(f"{rounded:.3e}") == rounded

@@ -5,7 +5,19 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.tables.cells import Cell, Column, Table, amount, column, interval, mean_sd, measure_name, short, signed
+from analysis.tables.cells import (
+    Cell,
+    Column,
+    Table,
+    amount,
+    difference,
+    difference_interval,
+    interval,
+    interval_column,
+    mean_sd,
+    measure_name,
+    number,
+)
 
 NAN = math.nan
 
@@ -29,13 +41,6 @@ def test_mean_sd(mean: float, sd: float, text: str) -> None:
     assert mean_sd(mean, sd) == text
 
 
-def test_interval_has_the_places_of_the_mean() -> None:
-    assert interval(1.03, 1.0412, 1.036, 0.004) == "[1.030, 1.041]"
-    assert interval(99.5, 101.26, 100.3, 0.9) == "[99.5, 101.3]"
-    assert interval(1.00012, 1.00018, 1.00015, 0.00003) == "[1.00012, 1.00018]"
-    assert interval(NAN, NAN, 1.0, NAN) == ""
-
-
 @pytest.mark.parametrize(
     ("values", "text", "ends"),
     [
@@ -47,46 +52,44 @@ def test_interval_has_the_places_of_the_mean() -> None:
         ((0.5, NAN, NAN, NAN), "+0.5000", ""),
         ((math.inf, NAN, 1.0, math.inf), "+inf", "[+1.000, +inf]"),
         ((NAN, NAN, NAN, NAN), "", ""),
+        ((1e-9, 1e-10, NAN, NAN), "+1.0e-09 (1.0e-10)", ""),
     ],
 )
-def test_signed(values: tuple[float, float, float, float], text: str, ends: str) -> None:
-    assert signed(*values) == (text, ends)
+def test_difference(values: tuple[float, float, float, float], text: str, ends: str) -> None:
+    assert difference(*values) == text
+    assert difference_interval(*values, 4) == ends
+    assert difference_interval(*values, 3) == ""
 
 
-def test_amount() -> None:
-    assert [amount(25.46, 3.54), amount(2549.6, 354.2), amount(0.05093, NAN), amount(0, 0), amount(NAN, NAN)] == [
+def test_interval_has_the_places_of_the_mean() -> None:
+    assert interval(1.036, 0.004, 1.03, 1.0412, 4) == "[1.030, 1.041]"
+    assert interval(100.3, 0.9, 99.5, 101.26, 4) == "[99.5, 101.3]"
+    assert interval(1.0, NAN, NAN, NAN, 4) == interval(1.036, 0.004, 1.03, 1.0412, 3) == ""
+    rows = pd.DataFrame({"runs": [3, 4]})
+    assert [len(interval_column(rows[:count], "x", "runs", interval)) for count in (1, 2)] == [0, 1]
+
+
+def test_other_numbers_and_words() -> None:
+    assert [amount(*each) for each in ((25.46, 3.54), (2549.6, 354.2), (0.05093, NAN), (0, 0), (NAN, NAN))] == [
         "25.5 (3.5)",
         "2550 (354)",
         "0.0509",
         "0.00 (0.00)",
         "",
     ]
-
-
-def test_words() -> None:
-    assert [short(12.46), short(NAN)] == ["12.5", ""]
-    names = [measure_name(name) for name in ("valid_ppl", "test_nll", "test_event_error", "test_time_rmse")]
-    assert names == ["PPL", "NLL", "event error", "time RMSE"]
-
-
-def test_a_column_has_texts_raw_values_and_its_best() -> None:
-    rows = pd.DataFrame({"mean": [2.0, 1.0, NAN], "sd": [0.1, NAN, NAN]})
-    head, cells = column(rows, "PPL", ["mean", "sd"], mean_sd, best=True)
-    assert head == Column("PPL", "right", ("mean", "sd"))
-    assert cells == [
-        Cell("2.000 (0.100)", (2.0, 0.1)),
-        Cell("1.000", (1.0, None), best=True),
-        Cell("", (None, None)),
+    assert [number(12.46), number(12.46, 0), number(NAN)] == ["12.5", "12", ""]
+    names = [
+        measure_name(name) for name in ("valid_ppl", "test_nll", "valid_loss", "test_event_error", "test_time_rmse")
     ]
-    assert [cell.value for cell in cells] == [2.0, 1.0, None]
-    _, (alone,) = column(rows[:1], "PPL", ["mean"], str, best=True)
-    assert not alone.best  # of one
+    assert names == ["PPL", "NLL", "loss", "event error", "time RMSE"]
 
 
-def test_a_long_table_is_shortened() -> None:
-    rows = [[Cell(str(n), (n,))] for n in range(5)]
-    table = Table("name", "title", [Column("n", "right", ("n",))], rows, ["note"])
-    short = table.shortened(3)
-    assert [row[0].text for row in short.rows] == ["0", "1", "2"]
-    assert short.notes == ["and 2 more rows", "note"]
-    assert table.shortened(5) is table
+def test_the_lowest_of_several_is_the_best_of_its_column() -> None:
+    frame = pd.DataFrame({"mean": [2.0, 1.0, NAN], "sd": [0.1, NAN, NAN]})
+    columns = [Column("PPL", ["mean", "sd"], mean_sd, best=True), Column("sd", ["sd"])]
+    assert Table("n", "t", columns, frame).rows == [
+        (Cell("2.000 (0.100)", best=False), Cell("0.1", best=False)),
+        (Cell("1.000", best=True), Cell("-", best=False)),
+        (Cell("", best=False), Cell("-", best=False)),
+    ]
+    assert not Table("n", "t", columns, frame[:1]).rows[0][0].best

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import io
 import math
 
@@ -8,49 +7,52 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.tables.cells import Cell, Column, Table
+from analysis.tables.cells import Column, Table
 from analysis.tables.formats import WIDE, latex, markdown, print_terminal, to_csv
 
-COLUMNS = [
-    Column("policy", "left", ("policy",)),
-    Column("lr_scaling", "left", ("lr_scaling",)),
-    Column("test NLL", "right", ("test_mean", "test_sd")),
-]
-TABLE = Table(
-    "a_b",
-    "50% of {x}: mean (sd)",
-    COLUMNS,
-    [
-        [Cell("fixed K=5", ("fixed K=5",)), Cell("a|b", ("a|b",)), Cell("-4.745 (0.004)", (-4.745, 0.1 + 0.2), True)],
-        [Cell("adaptive delta=0.9", ("adaptive delta=0.9",)), Cell("sqrt", ("sqrt",)), Cell("2e-05", (2e-05, None))],
-    ],
-    ["lr=1e-05, see docs"],
-    {"dataset": "ptb", "metric": "valid_nll"},
+NLL = Column("test NLL", ["test_mean", "test_sd"], lambda mean, sd: f"{mean:g} ({sd:g})", best=True)
+COLUMNS = [Column("policy", ["policy"], align="left"), Column("lr_scaling", ["lr_scaling"], align="left"), NLL]
+FRAME = pd.DataFrame(
+    {
+        "policy": ["fixed K=5", "adaptive delta=0.9"],
+        "lr_scaling": ["a|b", "sqrt"],
+        "test_mean": [-4.745, 2e-05],
+        "test_sd": [0.1 + 0.2, 3],
+    }
 )
+KEYS = {"dataset": "ptb", "metric": "valid_nll"}
+TABLE = Table("a_b", "50% of {x}: mean (sd)", COLUMNS, FRAME, ["lr=1e-05, see docs"], KEYS)
+
+
+def one_cell(text: str) -> Table:
+    return Table("n", text, COLUMNS[:1], pd.DataFrame({"policy": [text]}), [text])
+
+
+def printed(table: Table, most: int | None = None) -> list[str]:
+    text = io.StringIO()
+    print_terminal(table, Console(file=text, width=WIDE), most)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
 def test_terminal() -> None:
-    text = io.StringIO()
-    print_terminal(TABLE, Console(file=text, width=WIDE))
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    assert lines == [
+    lines = [
         "50% of {x}: mean (sd)",
-        "policy              lr_scaling        test NLL",
-        "─" * 46,
-        "fixed K=5           a|b         -4.745 (0.004)",
-        "adaptive delta=0.9  sqrt                 2e-05",
+        "policy              lr_scaling      test NLL",
+        "─" * 44,
+        "fixed K=5           a|b         -4.745 (0.3)",
+        "adaptive delta=0.9  sqrt           2e-05 (3)",
         "lr=1e-05, see docs",
         "",
     ]
+    assert printed(TABLE) == printed(TABLE, most=2) == lines
+    # Of the shortened table one row is left, whose best is still that of all.
+    assert printed(TABLE, most=1)[-3:] == ["and 1 more rows", "lr=1e-05, see docs", ""]
 
 
-def test_markup_in_a_cell_is_text() -> None:
-    text = io.StringIO()
-    cells = [Cell("[bold]x[/bold]", ("x",)), Cell("y" * 200, ("y",)), Cell("", (None, None))]
-    print_terminal(Table("n", "[red]", COLUMNS, [cells]), Console(file=text, width=WIDE))
-    assert "[bold]x[/bold]" in text.getvalue()
-    assert "y" * 200 in text.getvalue()
-    assert text.getvalue().startswith("[red]\n")
+@pytest.mark.parametrize("text", ["[bold]x[/bold]", "[red]", "y" * 200])
+def test_text_is_no_markup_and_is_not_cut(text: str) -> None:
+    title, _, _, cell, note, _ = printed(one_cell(text))
+    assert title == cell == note == text
 
 
 def test_markdown() -> None:
@@ -59,8 +61,8 @@ def test_markdown() -> None:
         "\n"
         "| policy | lr_scaling | test NLL |\n"
         "| --- | --- | ---: |\n"
-        "| fixed K=5 | a\\|b | **-4.745 (0.004)** |\n"
-        "| adaptive delta=0.9 | sqrt | 2e-05 |\n"
+        "| fixed K=5 | a\\|b | **-4.745 (0.3)** |\n"
+        "| adaptive delta=0.9 | sqrt | 2e-05 (3) |\n"
         "\n"
         "- lr=1e-05, see docs\n"
     )
@@ -77,8 +79,7 @@ def test_markdown() -> None:
     ],
 )
 def test_markdown_text_is_shown_as_it_is(text: str, expected: str) -> None:
-    table = Table("a", text, COLUMNS[:1], [[Cell(text, (text,))]], [text], {})
-    lines = markdown(table).splitlines()
+    lines = markdown(one_cell(text)).splitlines()
     assert [lines[0], *lines[4:]] == [f"**{expected}**", f"| {expected} |", "", f"- {expected}"]
 
 
@@ -93,14 +94,17 @@ def test_latex() -> None:
     \toprule
     policy & lr\_scaling & test NLL \\
     \midrule
-    fixed $K=5$ & a\textbar{}b & {\bfseries\boldmath $-4.745$ (0.004)} \\
-    adaptive $\delta=0.9$ & sqrt & $2\times10^{-5}$ \\
+    fixed $K=5$ & a\textbar{}b & {\bfseries\boldmath $-4.745$ (0.3)} \\
+    adaptive $\delta=0.9$ & sqrt & $2\times10^{-5}$ (3) \\
     \bottomrule
   \end{tabular}
   \par\medskip\parbox{\linewidth}{\footnotesize Lr=$1\times10^{-5}$, see docs.}
 \end{table}
 """
     )
+    plain = Table("n", "t", [NLL], pd.DataFrame({"test_mean": [1, 2], "test_sd": [3, 4]}))
+    assert r"\textbf{1 (3)} \\" in latex(plain)
+    assert "parbox" not in latex(plain)
 
 
 @pytest.mark.parametrize(
@@ -122,23 +126,15 @@ def test_latex() -> None:
     ],
 )
 def test_latex_text(text: str, expected: str) -> None:
-    table = Table("n", text, [Column("c", "left", ("c",))], [])
-    assert f"\\caption{{{expected}}}" in latex(table)
+    assert f"\\caption{{{expected}}}" in latex(one_cell(text))
 
 
-def test_csv_has_raw_values_in_full_precision() -> None:
-    header, *rows = csv.reader(io.StringIO(to_csv([TABLE])))
-    assert header == ["dataset", "metric", "policy", "lr_scaling", "test_mean", "test_sd"]
-    assert rows[0] == ["ptb", "valid_nll", "fixed K=5", "a|b", "-4.745", "0.30000000000000004"]
-    assert rows[1][-2:] == ["2e-05", ""]
-    read = pd.read_csv(io.StringIO(to_csv([TABLE])))
-    assert read["test_sd"].tolist() == pytest.approx([0.1 + 0.2, math.nan], abs=0, nan_ok=True)
-
-
-def test_csv_of_several_tables_has_one_header() -> None:
-    columns = [COLUMNS[0], Column("lr", "right", ("lr",)), COLUMNS[2]]
-    other = Table("c", "t", columns, [[Cell("", ("p",)), Cell("", (1.0,)), Cell("", (math.inf, math.nan))]], (), {})
-    header, *rows = csv.reader(io.StringIO(to_csv([TABLE, other])))
-    assert header == ["dataset", "metric", "policy", "lr", "lr_scaling", "test_mean", "test_sd"]
-    assert rows[2] == ["", "", "p", "1.0", "", "inf", ""]
-    assert len(rows) == 3
+def test_csv_has_raw_values_in_full_precision_and_one_header() -> None:
+    other = pd.DataFrame({"policy": ["p"], "lr": [1.0], "test_mean": [math.inf], "test_sd": [math.nan]})
+    columns = [COLUMNS[0], Column("lr", ["lr"]), NLL]
+    assert to_csv([TABLE, Table("c", "t", columns, other, keys=KEYS)]).splitlines() == [
+        "dataset,metric,policy,lr_scaling,test_mean,test_sd,lr",
+        "ptb,valid_nll,fixed K=5,a|b,-4.745,0.30000000000000004,",
+        "ptb,valid_nll,adaptive delta=0.9,sqrt,2e-05,3.0,",
+        "ptb,valid_nll,p,,inf,,1.0",
+    ]

@@ -1,23 +1,25 @@
 from __future__ import annotations
 
-import csv
-import io
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 
 from analysis import AnalysisError
-from analysis.loading.results import Results
+from analysis.loading import Results
 from analysis.tables.cells import Table
-from analysis.tables.published import EXPERIMENTS
+from analysis.tables.published import settings
 from analysis.tables.table import print_table, result_tables
 from atbptt.runs import schema
 
 WriteRun = Callable[..., Path]
+CSV_HEADER = (
+    "experiment,dataset,metric,policy,runs,valid_mean,valid_sd,valid_low,valid_high,test_mean,test_sd,test_low,"
+    "test_high,K_mean,epoch_mean"
+)
 
 
 def printed(outputs: Path, capsys: pytest.CaptureFixture[str], metric: str | None = None) -> list[str]:
@@ -41,13 +43,15 @@ def test_rows_by_hand(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not any("of 3 runs" in line for line in lines)  # all finished: no remark
 
 
-def test_cells_have_raw_values_and_the_best_is_marked(sweep: Path) -> None:
+def test_values_and_the_best_of_each_column(sweep: Path) -> None:
     (table,) = result_tables(Results(sweep))
-    valid = [row[2] for row in table.rows]
-    assert [cell.best for cell in valid] == [True, False]
-    assert valid[0].values == (1.1, None, None, None)  # of one run
-    assert valid[1].values == pytest.approx((1.3, 0.2 / math.sqrt(2), 1.2, 1.4))
-    assert [cell.best for cell in table.rows[0]] == [False, False, True, True, False, False]
+    assert [[cell.best for cell in row] for row in table.rows] == [
+        [False, False, True, True, False, False],
+        [False] * 6,
+    ]
+    moments = table.frame[[f"valid_{part}" for part in ("mean", "sd", "low", "high")]].to_numpy()
+    expected = [[1.1, math.nan, math.nan, math.nan], [1.3, 0.2 / math.sqrt(2), 1.2, 1.4]]
+    assert moments == pytest.approx(np.array(expected), nan_ok=True)
     assert table.keys == {"experiment": "demo", "dataset": "copy_fixed", "metric": "valid_ppl"}
 
 
@@ -62,13 +66,6 @@ def test_from_four_runs_on_there_is_an_interval(outputs: Path, write_run: WriteR
         ["fixed K=5", "4", "1.500 (0.000)", "2.500 (1.291)", "[1.500, 3.500]", "", "1.0"],
         ["fixed K=10", "1", "1.600", "2.000", "", "", "1.0"],
     ]
-
-
-def test_the_loss_is_named_as_such(outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run("a", {"valid_loss": [0.02], "test_loss": [0.03]}, dataset="linear")
-    lines = printed(outputs, capsys)
-    assert "policy runs valid loss test loss K epoch" in lines
-    assert "fixed K=5 1 0.02000 0.03000 1.0" in lines
 
 
 def test_point_processes_have_event_error_and_rmse_at_the_best_nll(outputs: Path, write_run: WriteRun) -> None:
@@ -111,11 +108,21 @@ def test_a_table_for_each_dataset_with_its_own_columns(
     ]
 
 
-def test_remarks_stand_below(sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remarks_stand_below(
+    sweep: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.tables.table.SHOWN_IDS", 1)
     write_run("d00000000000", {"valid_ppl": [1.3, math.nan]}, state=schema.FAILED, init=2)
     write_run("e00000000000", {"valid_ppl": [1.9]}, state=schema.RUNNING, init=3)
+    write_run("f00000000000", {"valid_ppl": [math.nan]}, init=4)
+    write_run("ff0000000000", None, state=schema.RUNNING, init=5)
     lines = printed(sweep, capsys)
-    assert "1 of 5 runs failed; evaluations before that count above: d00000000000" in lines
+    assert lines[-5:-1] == [
+        "1 of 7 runs failed; evaluations before that count above: d00000000000",
+        "2 of 7 runs not finished (running or killed); evaluations so far count above: e00000000000 and 1 more",
+        "1 of 7 runs left out, no evaluation: ff0000000000",
+        "1 of 7 runs left out, no finite value of the metric: f00000000000",
+    ]
     assert any(line.startswith("fixed K=5 4 1.450 (0.311)") for line in lines)  # 1.2 1.4 1.3 1.9
 
 
@@ -129,7 +136,7 @@ def test_comparisons_stand_below_where_policies_share_inits(
     start = lines.index("demo, dataset copy_fixed: difference from fixed K=1 at equal init, mean (sd)")
     assert lines[start + 3] == "fixed K=2 4 +1.000 (0.000) [+1.000, +1.000]"
     assert lines[start + 13] == "and 3 more rows"
-    assert any("until valid PPL is at most 6" in line for line in lines)  # all runs of K=1 and K=2 get there
+    assert any("time to a valid PPL of at most 6" in line for line in lines)  # all runs of K=1 and K=2 get there
 
 
 def test_long_cells_are_not_cut(
@@ -152,18 +159,10 @@ def test_other_formats_are_files_to_use(
     write_run("d00000000000", {"valid_ppl": [9.3]}, state=schema.FAILED, init=2)
     print_table(Results(sweep), format=kind)
     out, err = capsys.readouterr()
-    assert out.startswith({"markdown": "**demo,", "latex": "\\begin{table}", "csv": "experiment,"}[kind])
+    assert out.startswith({"markdown": "**demo,", "latex": "\\begin{table}", "csv": f"{CSV_HEADER}\n"}[kind])
     assert "Parquet" not in out
     assert "1 of 4 runs failed" in err
     assert err.endswith("<experiment_id>/*.parquet\n")
-
-
-def test_csv_by_hand(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(Results(sweep), format="csv")
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["policy"] for row in rows] == ["adaptive delta=0.9", "fixed K=5"]
-    assert float(rows[1]["test_mean"]) == (1.25 + 1.45) / 2
-    assert [rows[0][name] for name in ("test_sd", "test_low", "runs", "dataset")] == ["", "", "1", "copy_fixed"]
 
 
 def test_an_unknown_format_is_named(sweep: Path) -> None:
@@ -173,58 +172,14 @@ def test_an_unknown_format_is_named(sweep: Path) -> None:
     assert str(error.value) == expected
 
 
-def test_nothing_finite_is_an_error(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [math.inf]})
-    with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
-        print_table(Results(outputs))
-
-
-def test_no_evaluation_is_an_error(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", None, state=schema.RUNNING)
-    for tables in (result_tables, print_table):
-        with pytest.raises(AnalysisError, match="no validation metric"):
-            tables(Results(outputs))
-
-
-def as_published(name: str, **changed: Any) -> dict[str, Any]:
-    wanted = {"dataset": name, "name": name, "model": "lstm", "truncation": "fixed", **EXPERIMENTS[name].options}
-    return {key.replace(".", "__"): value for key, value in wanted.items()} | changed
-
-
 def test_published_values_stand_beside(outputs: Path, write_run: WriteRun) -> None:
-    metrics = {"valid_ppl": [120.0], "test_ppl": [110.0]}
-    write_run("a", metrics, **as_published("ptb", truncation__K=50, lr=1.0))
-    write_run("b", {"valid_ppl": [115.0]}, **as_published("ptb", truncation__K=50, lr=10.0))
-    write_run("c", metrics, **as_published("ptb", truncation__K=35, lr=10.0))
+    options = {name.replace(".", "__"): value for name, value in settings("book_order", "fixed").items()}
+    for name, K in (("a", 3), ("b", 4)):
+        write_run(name, {"valid_nll": [-4.7], "test_nll": [-4.6]}, **options, name="x", truncation__K=K)
     (table,) = result_tables(Results(outputs))
-    head, *rows = texts(table)
-    places = [head.index(name) for name in ("policy", "lr", "published", "corrected")]
-    assert sorted([row[place] for place in places] for row in rows) == [
-        ["fixed K=35", "10", "", ""],
-        ["fixed K=50", "1", "", ""],  # the better of both lr
-        ["fixed K=50", "10", "110.8", "113.5"],
+    assert texts(table) == [
+        ["policy", "runs", "valid NLL", "test NLL", "published", "corrected", "K", "epoch"],
+        ["fixed K=3", "1", "-4.700", "-4.600", "-4.694", "-5.054", "", "1.0"],
+        ["fixed K=4", "1", "-4.700", "-4.600", "", "", "", "1.0"],
     ]
-    assert table.notes[0].startswith("corrected: with the mean loss over 0.9949")
-    assert table.notes[1].startswith("published are the runs with the better of lr=1 and lr=10")
-
-
-def test_copy_needs_no_correction(outputs: Path, write_run: WriteRun) -> None:
-    # 1.35 is published of K=20 and of delta=0.9.
-    write_run("a", {"valid_ppl": [1.4]}, **as_published("copy_variable", truncation__K=20))
-    adaptive = as_published("copy_variable", truncation="adaptive", truncation__K=None, truncation__delta=0.9)
-    probe = {name.replace(".", "__"): value for name, value in EXPERIMENTS["copy_variable"].probe.items()}
-    write_run("b", {"valid_ppl": [1.5]}, **adaptive, **probe)
-    (table,) = result_tables(Results(outputs))
-    head, *rows = texts(table)
-    assert [row[head.index("published")] for row in rows] == ["1.35", "1.35"]
-    assert [row[head.index("corrected")] for row in rows] == ["1.35", "1.35"]
-    assert table.notes == list(EXPERIMENTS["copy_variable"].notes)
-
-
-def test_another_model_has_no_published_value_but_a_note(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [150.0]}, **as_published("ptb", truncation__K=50, lr=1.0, model__hidden=200))
-    (table,) = result_tables(Results(outputs))
-    assert "published" not in texts(table)[0]
-    assert table.notes == ["no published value beside other settings: model.hidden=200 (published 900)"]
-    write_run("b", {"valid_ppl": [150.0]}, **as_published("ptb", truncation__K=35, model__hidden=20) | {"name": "b"})
-    assert result_tables(Results(outputs))[0].notes == []  # nothing is published of K=35
+    assert len(table.notes) == 3

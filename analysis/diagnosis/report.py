@@ -1,38 +1,139 @@
-"""What is printed of a diagnosis: the run, phi by lag, K(delta), and the answer in words."""
+"""A diagnosis as text: the run, phi by lag, K(delta), the answer in words, and warnings."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.diagnosis.measuring import SHARES, Diagnosis, answer, half_life, judgement, lag_of_share, shown_lags
+from analysis.diagnosis.measuring import Diagnosis
 from atbptt.config import Component
 from atbptt.errors import show
-from atbptt.probes import ProbeSettings
-from atbptt.runs import schema
+from atbptt.probes import ProbeSettings, RelativeBias
+from atbptt.runs.schema import INTERVAL
 
+FAR = 0.5  # of the window: a measured K(delta) beyond may be too short, as nothing beyond the window is measured
+SHARES = (0.1, 0.01, 0.001)  # of phi at lag 1
 BAR_PER_DECADE, BAR_DECADES = 4, 8
 
 
-def report(diagnosis: Diagnosis) -> RenderableType:
-    """All of it, for a console of 80 columns or more."""
-    bound = diagnosis.measurement.estimate.bound
-    parts: list[RenderableType] = [
+def report(diagnosis: Diagnosis, deltas: Sequence[float]) -> RenderableType:
+    """All of the text but the warnings, for a console of 80 columns or more."""
+    estimate, settings, K = diagnosis.measurement.estimate, diagnosis.settings, diagnosis.trained.K
+    lengths = lengths_of(diagnosis, deltas)
+    return Group(
         _facts(diagnosis),
         Text("\nHow far back: phi, the norm of a loss's gradient at the state so many steps before\n"),
         _phi_table(diagnosis.phi),
-        Text("\n" + _fall(diagnosis.phi, bound.log_beta, diagnosis.settings)),
+        Text("\n" + decay(diagnosis.phi, estimate.bound.log_beta, settings)),
         Text("\nWhat truncation at K loses: the smallest K whose relative bias is at most delta\n"),
-        _length_table(diagnosis),
-        Text("\n" + _present(diagnosis)),
-        Text(f"\n{answer(diagnosis.lengths, diagnosis.settings.window)}", style="bold"),
-        Text(judgement(diagnosis.lengths, diagnosis.trained.K, diagnosis.settings.window), style="bold"),
+        _length_table(estimate.bound, estimate.measured, deltas),
+        Text("\n" + _at_present(diagnosis)),
+        Text(f"\n{answer(deltas, *lengths, settings.window)}", style="bold"),
+        Text(judgement(deltas, *lengths, settings.window, K), style="bold"),
+    )
+
+
+def cautions(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[str]:
+    """Reasons to doubt the answer, a line each."""
+    found, settings, measurement = [], diagnosis.settings, diagnosis.measurement
+    _, far = _known(*lengths_of(diagnosis, deltas), settings.window)
+    if any(far):
+        stream = getattr(diagnosis.trained.task, diagnosis.split)
+        fits = settings.burn_in + 2 * settings.window <= stream.length
+        found.append(
+            f"K for delta {', '.join(f'{delta:g}' for delta, is_far in zip(deltas, far, strict=True) if is_far)} lies "
+            f"in the far half of the window (W = {settings.window}), beyond which nothing is seen"
+            f"{f'; --window {2 * settings.window} tells more' if fits else ''}"
+        )
+    if measurement.estimate.bound.log_beta >= 0:
+        found.append(
+            "phi does not decay (beta >= 1): the bound is infinite, and the window too short or the probe noisy"
+        )
+    if measurement.estimate.measured is None:
+        found.append("the model has no recurrent parameters to measure the bias of: there is the bound only")
+    elif settings.resamples and not len(measurement.estimate.measured.resampled):
+        found.append(f"no interval as measured: {measurement.gradients.unsuited}")
+    return found
+
+
+def lengths_of(diagnosis: Diagnosis, deltas: Sequence[float]) -> tuple[list[float], list[float] | None]:
+    """K(delta) for each delta by the bound, and as measured if it is; infinite where no K has so small a bias."""
+    bound, measured = (
+        None if bias is None else [bias.truncation(delta) or math.inf for delta in deltas]
+        for bias in (diagnosis.measurement.estimate.bound, diagnosis.measurement.estimate.measured)
+    )
+    return bound or [], measured
+
+
+def _known(bound: list[float], measured: list[float] | None, window: int) -> tuple[list[float], list[bool]]:
+    """K(delta) as measured, else by the bound; and whether it is so close to W that it may be too short."""
+    if measured is None:
+        return bound, [False] * len(bound)
+    return measured, [length > FAR * window for length in measured]
+
+
+def answer(deltas: Sequence[float], bound: list[float], measured: list[float] | None, window: int) -> str:
+    """How far back the network must backpropagate, in a sentence; arguments as from `lengths_of`."""
+    parts: list[str] = []
+    for delta, length, is_far in zip(deltas, *_known(bound, measured, window), strict=True):
+        steps = _counted(int(length), "step") if length < math.inf else "farther than the bound can tell"
+        of = "for" if parts else "for a relative bias of at most"
+        parts.append(f"{'at least ' if is_far else ''}{steps} {of} {delta:g}")
+    if measured is None:
+        return f"By the bound, this network must backpropagate {_joined(parts)}."
+    by_bound = _joined([_whole(length) for length in bound])
+    return f"This network must backpropagate {_joined(parts)}, as measured; by the bound, {by_bound}."
+
+
+def judgement(
+    deltas: Sequence[float], bound: list[float], measured: list[float] | None, window: int, in_use: int
+) -> str:
+    """For which deltas the K in use is long enough, in a sentence; a K in the far half of the window is left out."""
+    lengths, far = _known(bound, measured, window)
+    enough = [
+        f"{delta:g}"
+        for delta, length, is_far in zip(deltas, lengths, far, strict=True)
+        if length <= in_use and not is_far
     ]
-    return Group(*parts)
+    if enough:
+        return f"Its present K = {in_use} is long enough for {_joined(enough)}."
+    if any(far):
+        return f"Whether its present K = {in_use} is long enough, the window does not tell."
+    return f"Its present K = {in_use} is too short for {'any of these' if len(deltas) > 1 else 'that'}."
+
+
+def decay(phi: np.ndarray, log_beta: float, settings: ProbeSettings) -> str:
+    """From which lags on phi (W,) is at most a share of its first, and the half-life by the fit, in sentences."""
+    lags = [lag_of_share(phi, share) for share in SHARES]
+    reached = [f"{100 * share:g} % from lag {lag} on" for share, lag in zip(SHARES, lags, strict=True) if lag]
+    text = f"Of its size at lag 1, phi is at most {', '.join(reached)}." if reached else ""
+    if len(reached) < len(SHARES):
+        of = "" if reached else " of its size at lag 1"
+        text = f"{text} Within the window it does not fall to {100 * SHARES[len(reached)]:g} %{of}.".strip()
+    first = 1 + (settings.tau if settings.fit_from is None else settings.fit_from)
+    if log_beta == -math.inf:
+        return f"{text} From lag {first} on, too few lags carry a signal to fit a decay."
+    if log_beta >= 0:
+        return f"{text} Fitted from lag {first} on, it does not decay (log beta = {log_beta:.3g})."
+    half_life = math.log(0.5) / log_beta
+    return f"{text} Fitted from lag {first} on, its half-life is {half_life:.3g} steps (log beta = {log_beta:.3g})."
+
+
+def lag_of_share(phi: np.ndarray, share: float) -> int | None:
+    """The lag from which on phi (W,) is at most a share of phi at lag 1; None where the window ends before."""
+    last = int(np.flatnonzero(phi > share * phi[0])[-1])  # a row: row 0 is lag 1
+    return None if last + 1 == len(phi) else last + 2
+
+
+def shown_lags(window: int) -> list[int]:
+    """Lags 1, 2, 5, 10, 20, ... of a window, and its last."""
+    decades = range(len(str(window)))
+    return [lag for decade in decades for step in (1, 2, 5) if (lag := step * 10**decade) < window] + [window]
 
 
 def _facts(diagnosis: Diagnosis) -> Table:
@@ -60,51 +161,37 @@ def _described(component: Component) -> str:
     return f"{component.name} ({arguments})" if arguments else component.name
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
 def _phi_table(phi: np.ndarray) -> Table:
     table = _table("lag", "phi", "of lag 1")
     table.add_column(f"log scale, {BAR_PER_DECADE} # a decade")
     for lag in shown_lags(len(phi)):
         value = phi[lag - 1]
-        table.add_row(str(lag), f"{value:.3g}", f"{value / phi[0]:.3g}", _bar(value / phi.max()))
+        table.add_row(str(lag), f"{value:.3g}", f"{value / phi[0]:.3g}", bar(value / phi.max()))
     return table
 
 
-def _bar(share: float) -> str:
-    """As long as a share of the largest has decades left above the least that is shown."""
+def bar(share: float) -> str:
+    """A bar for a share of the largest phi, on a log scale that ends `BAR_DECADES` below it."""
     decades = BAR_DECADES + (math.log10(share) if share > 0 else -math.inf)
     return "#" * round(BAR_PER_DECADE * max(decades, 0))
 
 
-def _fall(phi: np.ndarray, log_beta: float, settings: ProbeSettings) -> str:
-    fallen = [(share, lag_of_share(phi, share)) for share in SHARES]
-    reached = [f"{100 * share:g} % from lag {lag} on" for share, lag in fallen if lag is not None]
-    text = f"Of its size at lag 1, phi is at most {', '.join(reached)}." if reached else ""
-    if len(reached) < len(SHARES):
-        of = "" if reached else " of its size at lag 1"
-        text = f"{text} Within the window it does not fall to {100 * SHARES[len(reached)]:g} %{of}.".strip()
-    first = 1 + (settings.tau if settings.fit_from is None else settings.fit_from)
-    if log_beta == -math.inf:
-        return f"{text} From lag {first} on, too few lags carry a signal to fit a decay."
-    if log_beta >= 0:
-        return f"{text} Fitted from lag {first} on, it does not decay (log beta = {log_beta:.3g})."
-    half = half_life(log_beta)
-    return f"{text} Fitted from lag {first} on, its half-life is {half:.3g} steps (log beta = {log_beta:.3g})."
-
-
-def _length_table(diagnosis: Diagnosis) -> Table:
-    interval = f"{schema.INTERVAL:.0%}".replace("%", " % interval")
+def _length_table(bound: RelativeBias, measured: RelativeBias | None, deltas: Sequence[float]) -> Table:
+    interval = f"{100 * INTERVAL:.0f} % interval"
     table = _table("delta", "K by the bound", interval, "K as measured", interval)
-    for each in diagnosis.lengths:
-        measured = ("", "") if each.measured is None else (str(each.measured), each.measured.interval)
-        table.add_row(f"{each.delta:g}", str(each.bound), each.bound.interval, *measured)
+    for delta in deltas:
+        table.add_row(f"{delta:g}", *length_cells(bound, delta), *(length_cells(measured, delta) if measured else ()))
     return table
 
 
-def _present(diagnosis: Diagnosis) -> str:
+def length_cells(bias: RelativeBias, delta: float) -> tuple[str, str]:
+    """K(delta), and the interval that holds `INTERVAL` of the resamples: `9 to 13`; empty without resamples."""
+    low, high = bias.interval(delta, INTERVAL)
+    interval = "" if math.isnan(low) else f"{_whole(low)} to {_whole(high)}"
+    return _whole(bias.truncation(delta) or math.inf), interval
+
+
+def _at_present(diagnosis: Diagnosis) -> str:
     K, measurement = diagnosis.trained.K, diagnosis.measurement
     facts = [f"bound {measurement.estimate.bound.at(K):.3g}"]
     if measurement.estimate.measured is not None:
@@ -119,3 +206,15 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _whole(steps: float) -> str:
+    return "none" if steps == math.inf else f"{steps:.0f}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +61,7 @@ def figures(options: argparse.Namespace) -> None:
 
     with _results(options) as results:
         _require_evaluations(results)
-        _print_lines(save_figures(results, options.out or options.path[0] / "figures"))
+        print(*save_figures(results, options.out or options.path[0] / "figures"), sep="\n")
 
 
 def report(options: argparse.Namespace) -> None:
@@ -118,7 +118,7 @@ def export(options: argparse.Namespace) -> None:
     from analysis.exporting import export
 
     with _results(options) as results:
-        _print_lines(export(results, options.out or options.path[0] / "export"))
+        print(*export(results, options.out or options.path[0] / "export"), sep="\n")
 
 
 @contextmanager
@@ -141,11 +141,6 @@ def _require_evaluations(results: Results) -> None:
         failed = int((runs["state"] == FAILED).sum())
         where = ", ".join(map(str, results.paths))
         raise AnalysisError(f"{where}: no evaluation yet (runs: {len(runs)}, failed: {failed})")
-
-
-def _print_lines(items: Iterable[object]) -> None:
-    for item in items:
-        print(item)
 
 
 def _warn(problems: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -33,22 +34,21 @@ def report(diagnosis: Diagnosis, deltas: Sequence[float]) -> RenderableType:
         Text("\nWhat truncation at K loses: the smallest K whose relative bias is at most delta\n"),
         _length_table(estimate.bound, estimate.measured, deltas),
         Text("\n" + _at_present(diagnosis)),
-        Text(f"\n{answer(deltas, *lengths, settings.window)}", style="bold"),
-        Text(judgement(deltas, *lengths, settings.window, K), style="bold"),
+        Text(f"\n{answer(lengths, settings.window)}", style="bold"),
+        Text(judgement(lengths, K, settings.window), style="bold"),
     )
 
 
 def cautions(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[str]:
     """Reasons to doubt the answer, a line each."""
     found, settings, measurement = [], diagnosis.settings, diagnosis.measurement
-    _, far = _known(*lengths_of(diagnosis, deltas), settings.window)
-    if any(far):
+    far = [f"{each.delta:g}" for each in lengths_of(diagnosis, deltas) if each.is_far(settings.window)]
+    if far:
         stream = getattr(diagnosis.trained.task, diagnosis.split)
         fits = settings.burn_in + 2 * settings.window <= stream.length
         found.append(
-            f"K for delta {', '.join(f'{delta:g}' for delta, is_far in zip(deltas, far, strict=True) if is_far)} lies "
-            f"in the far half of the window (W = {settings.window}), beyond which nothing is seen"
-            f"{f'; --window {2 * settings.window} tells more' if fits else ''}"
+            f"K for delta {', '.join(far)} lies in the far half of the window (W = {settings.window}), beyond which "
+            f"nothing is seen{f'; --window {2 * settings.window} tells more' if fits else ''}"
         )
     if measurement.estimate.bound.log_beta >= 0:
         found.append(
@@ -61,50 +61,53 @@ def cautions(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[str]:
     return found
 
 
-def lengths_of(diagnosis: Diagnosis, deltas: Sequence[float]) -> tuple[list[float], list[float] | None]:
-    """K(delta) for each delta by the bound, and as measured if it is; infinite where no K has so small a bias."""
-    bound, measured = (
-        None if bias is None else [bias.truncation(delta) or math.inf for delta in deltas]
-        for bias in (diagnosis.measurement.estimate.bound, diagnosis.measurement.estimate.measured)
-    )
-    return bound or [], measured
+class Length(NamedTuple):
+    """K(delta) by the bound, and as measured if it is; infinite where no K has so small a bias."""
+
+    delta: float
+    bound: float
+    measured: float | None
+
+    @property
+    def steps(self) -> float:
+        """As measured, else by the bound."""
+        return self.bound if self.measured is None else self.measured
+
+    def is_far(self, window: int) -> bool:
+        """Whether the measured K is so close to W that it may be too short."""
+        return self.measured is not None and self.measured > FAR * window
 
 
-def _known(bound: list[float], measured: list[float] | None, window: int) -> tuple[list[float], list[bool]]:
-    """K(delta) as measured, else by the bound; and whether it is so close to W that it may be too short."""
-    if measured is None:
-        return bound, [False] * len(bound)
-    return measured, [length > FAR * window for length in measured]
-
-
-def answer(deltas: Sequence[float], bound: list[float], measured: list[float] | None, window: int) -> str:
-    """How far back the network must backpropagate, in a sentence; arguments as from `lengths_of`."""
-    parts: list[str] = []
-    for delta, length, is_far in zip(deltas, *_known(bound, measured, window), strict=True):
-        steps = _counted(int(length), "step") if length < math.inf else "farther than the bound can tell"
-        of = "for" if parts else "for a relative bias of at most"
-        parts.append(f"{'at least ' if is_far else ''}{steps} {of} {delta:g}")
-    if measured is None:
-        return f"By the bound, this network must backpropagate {_joined(parts)}."
-    by_bound = _joined([_whole(length) for length in bound])
-    return f"This network must backpropagate {_joined(parts)}, as measured; by the bound, {by_bound}."
-
-
-def judgement(
-    deltas: Sequence[float], bound: list[float], measured: list[float] | None, window: int, in_use: int
-) -> str:
-    """For which deltas the K in use is long enough, in a sentence; a K in the far half of the window is left out."""
-    lengths, far = _known(bound, measured, window)
-    enough = [
-        f"{delta:g}"
-        for delta, length, is_far in zip(deltas, lengths, far, strict=True)
-        if length <= in_use and not is_far
+def lengths_of(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[Length]:
+    """K(delta) for each delta."""
+    bound, measured = diagnosis.measurement.estimate.bound, diagnosis.measurement.estimate.measured
+    return [
+        Length(delta, _steps(bound, delta), None if measured is None else _steps(measured, delta)) for delta in deltas
     ]
+
+
+def answer(lengths: Sequence[Length], window: int) -> str:
+    """How far back the network must backpropagate, in a sentence."""
+    parts: list[str] = []
+    for each in lengths:
+        steps = _counted(int(each.steps), "step") if each.steps < math.inf else "farther than the bound can tell"
+        of = "for" if parts else "for a relative bias of at most"
+        parts.append(f"{'at least ' if each.is_far(window) else ''}{steps} {of} {each.delta:g}")
+    if lengths[0].measured is None:
+        return f"By the bound, this network must backpropagate {_joined(parts)}."
+    bound = _joined([_whole(each.bound) for each in lengths])
+    return f"This network must backpropagate {_joined(parts)}, as measured; by the bound, {bound}."
+
+
+def judgement(lengths: Sequence[Length], K: int, window: int) -> str:
+    """For which deltas the present K is long enough, in a sentence; lengths in the window's far half are left out."""
+    near = [each for each in lengths if not each.is_far(window)]
+    enough = [f"{each.delta:g}" for each in near if each.steps <= K]
     if enough:
-        return f"Its present K = {in_use} is long enough for {_joined(enough)}."
-    if any(far):
-        return f"Whether its present K = {in_use} is long enough, the window does not tell."
-    return f"Its present K = {in_use} is too short for {'any of these' if len(deltas) > 1 else 'that'}."
+        return f"Its present K = {K} is long enough for {_joined(enough)}."
+    if len(near) < len(lengths):
+        return f"Whether its present K = {K} is long enough, the window does not tell."
+    return f"Its present K = {K} is too short for {'any of these' if len(lengths) > 1 else 'that'}."
 
 
 def decay(phi: np.ndarray, log_beta: float, settings: ProbeSettings) -> str:
@@ -188,7 +191,7 @@ def length_cells(bias: RelativeBias, delta: float) -> tuple[str, str]:
     """K(delta), and the interval that holds `INTERVAL` of the resamples: `9 to 13`; empty without resamples."""
     low, high = bias.interval(delta, INTERVAL)
     interval = "" if math.isnan(low) else f"{_whole(low)} to {_whole(high)}"
-    return _whole(bias.truncation(delta) or math.inf), interval
+    return _whole(_steps(bias, delta)), interval
 
 
 def _at_present(diagnosis: Diagnosis) -> str:
@@ -206,6 +209,10 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _steps(bias: RelativeBias, delta: float) -> float:
+    return bias.truncation(delta) or math.inf
 
 
 def _whole(steps: float) -> str:

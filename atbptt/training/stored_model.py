@@ -64,7 +64,7 @@ def open_stored_model(path: Path) -> StoredModel:
         AnalysisError: there is no checkpoint of a run, or it cannot be read.
         ConfigError: the run's config breaks a rule; for example, its data are gone.
     """
-    checkpoint, saved, remarks = _read_last(path) if path.is_dir() else _read_file(path)
+    checkpoint, saved, remarks = _read(path)
     config = checkpoint.parent / schema.CONFIG
     settings = _settings(config)
     parts = build(settings)
@@ -96,30 +96,27 @@ def open_stored_model(path: Path) -> StoredModel:
     )
 
 
-def _read_last(directory: Path) -> tuple[Path, dict[str, Any], list[str]]:
-    """The last checkpoint that is not damaged: its file, its content, and a remark on each that is."""
-    paths = [directory / name for name in NAMES if (directory / name).exists()]
+def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """A checkpoint, its content, and a remark on each that was left out; in a directory, the last that is whole."""
+    if path.is_dir():
+        candidates = [path / name for name in NAMES if (path / name).exists()]
+        if not candidates and (path / schema.CONFIG).exists():
+            raise AnalysisError(f"{path}: the run has stored no checkpoint yet")
+        if not candidates:
+            raise AnalysisError(f"{path}: is no run's directory, which has a {schema.CHECKPOINT}")
+    else:  # the run's other files are beside the target of a link
+        candidates = [path.resolve() if path.is_symlink() else path]
     remarks: list[str] = []
-    for path in paths:
+    for candidate in candidates:
         try:
-            return path, _content(path), remarks
+            return candidate, _content(candidate), remarks
         except DamagedError as error:
             remarks.append(f"{error} and left out")
-    if paths:
-        raise AnalysisError(f"{directory}: its checkpoints are damaged")
-    if (directory / schema.CONFIG).exists():
-        raise AnalysisError(f"{directory}: the run has stored no checkpoint yet")
-    raise AnalysisError(f"{directory}: is no run's directory, which has a {schema.CHECKPOINT}")
-
-
-def _read_file(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
-    path = path.resolve() if path.is_symlink() else path  # the run's other files are beside the target
-    try:
-        return path, _content(path), []
-    except DamagedError as error:
-        if path.name not in NAMES:
-            raise AnalysisError(f"{path}: is no checkpoint of a run; {ELSEWHERE}") from error
-        raise AnalysisError(f"{error}; give the run's directory to read the checkpoint before it") from error
+    if path.is_dir():
+        raise AnalysisError(f"{path}: its checkpoints are damaged")
+    if candidates[0].name in NAMES:
+        raise AnalysisError(f"{candidates[0]} is damaged; give the run's directory to read the checkpoint before it")
+    raise AnalysisError(f"{candidates[0]}: is no checkpoint of a run; {ELSEWHERE}")
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -43,16 +43,17 @@ def test_it_prints_and_draws_and_leaves_the_run_alone(
     assert max(map(len, out.splitlines())) <= 80
     assert not any(line.endswith(" ") for line in out.splitlines())
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == [f"probe_{directory.name}.png"]
+    (figure,) = tmp_path.iterdir()
+    assert figure.name == f"probe_{directory.name}.png"
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("kind", ["png", "pdf"])
-def test_the_same_command_draws_the_same_figure(directory: Path, tmp_path: Path, kind: str) -> None:
-    paths = [tmp_path / f"{number}.{kind}" for number in range(2)]
+def test_the_same_command_draws_the_same_figure(directory: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.pdf" for number in range(2)]
     for path in paths:
         assert main(["probe", str(directory / schema.CHECKPOINT), "--figure", str(path)]) == 0
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+    assert paths[0].read_bytes().startswith(b"%PDF")
 
 
 def printed_with(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -125,12 +126,11 @@ def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
 
 def test_the_command(directory: Path, tmp_path: Path) -> None:
     """As typed, and in an environment without the packages of experiments."""
-    command = [sys.executable, "-W", "error", "-m", "analysis", "probe", str(directory), "--figure", "a.png"]
+    command = [sys.executable, "-W", "error", "-m", "analysis", "probe", str(directory), "--no-figure"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("figure: a.png\n")
-    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert "This network must backpropagate " in done.stdout
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pydantic'] = None\n")
     environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)

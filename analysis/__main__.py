@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atbptt.errors import AnalysisError
-from atbptt.system import StorageError, needed_by
+from atbptt.system import needed_by, run_command
 
 if TYPE_CHECKING:
     from analysis.loading import Results
@@ -20,67 +21,87 @@ FORMATS = ("terminal", "markdown", "latex", "csv")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 1 after one line on stderr that names the bad input."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] == ["probe"]:  # its parser needs torch
-        from analysis.diagnosis import main as probe
+    """Run one command; exit codes as in `run_command`, and 2 for bad usage of all commands but `probe`."""
+    return run_command(lambda: _run(sys.argv[1:] if arguments is None else list(arguments)))
 
-        return probe(given[1:])
-    options = _parser().parse_args(given)
-    try:
+
+def _run(arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["probe"]:  # its parser needs torch
+        from analysis.diagnosis import probe
+
+        probe(arguments[1:])
+    else:
+        options = _parser().parse_args(arguments)
         options.run(options)
-        sys.stdout.flush()
-    except (AnalysisError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # nobody reads any more, as behind `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
 
 
-# Libraries are imported where they are used: each command pays for its own only.
+# A function for each command; its docstring is the command's help. Libraries are imported where they are used, so that
+# a command loads only its own.
 
 
-def _table(options: argparse.Namespace) -> None:
+def table(options: argparse.Namespace) -> None:
+    """Print validation and test at the best validation, mean (sd) over init.
+
+    For each setting of policy and options, beside the published value where there is one; then differences between
+    policies at equal init, and how long each took to reach a target.
+    """
     from analysis.tables import print_table
 
-    results = _results(options)
-    _require_evaluations(results)
-    print_table(results, options.metric, options.format)
+    with _results(options) as results:
+        _require_evaluations(results)
+        print_table(results, options.metric, options.format)
 
 
-def _figures(options: argparse.Namespace) -> None:
+def figures(options: argparse.Namespace) -> None:
+    """Draw every figure that the data allow, as PNG and PDF.
+
+    For each dataset: validation, K and relative bias over training, lag profiles, options, predictions.
+    """
     from analysis.figures import save_figures
 
-    results = _results(options)
-    _require_evaluations(results)
-    for path in save_figures(results, options.out or options.path[0] / "figures"):
-        print(path)
-    _warn(results.problems)
+    with _results(options) as results:
+        _require_evaluations(results)
+        print(*save_figures(results, options.out or options.path[0] / "figures"), sep="\n")
 
 
-def _report(options: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
+    """Write one HTML file with everything, which needs no network.
+
+    It has a summary, leaderboard, tables, figures, failures, configuration and environment.
+    """
     from analysis.report import write_report
 
-    results = _results(options)
-    print(write_report(results, options.out or options.path[0] / "report.html"))
-    _warn(results.problems)
+    with _results(options) as results:
+        print(write_report(results, options.out or options.path[0] / "report.html"))
 
 
-def _status(options: argparse.Namespace) -> None:
+def status(options: argparse.Namespace) -> None:
+    """Show what is waiting, running (speed, time left), finished, failed, stale.
+
+    For each sweep the number of runs in each state and the time left, then what runs and what went wrong. Stale runs
+    were killed, or have been silent for long.
+    """
     from atbptt.monitor import print_status, watch_status
 
     (watch_status if options.watch else print_status)(options.path, options.all)
 
 
-def _failures(options: argparse.Namespace) -> None:
+def failures(options: argparse.Namespace) -> None:
+    """Show why runs failed: reason, traceback, last output.
+
+    For each run that failed, was killed or hangs. The last output is shown where there is no traceback.
+    """
     from atbptt.monitor import print_failures
 
     print_failures(options.path)
 
 
-def _compact(options: argparse.Namespace) -> None:
+def compact(options: argparse.Namespace) -> None:
+    """Write one file for each folder of runs, from which thousands load at once.
+
+    The file holds their options and metrics, and is verified. Loading uses it where it is up to date; nothing is
+    deleted.
+    """
     from analysis.loading import compact
 
     for written in compact(options.path):
@@ -88,31 +109,38 @@ def _compact(options: argparse.Namespace) -> None:
         _warn(written.problems)
 
 
-def _export(options: argparse.Namespace) -> None:
+def export(options: argparse.Namespace) -> None:
+    """Write CSV in the form of the released code, and TensorBoard event files.
+
+    options.csv has a row a run, metrics.csv.gz a row per evaluation and metric; experiment_id joins them. Each run has
+    a folder of event files.
+    """
     from analysis.exporting import export
 
-    results = _results(options)
-    for path in export(results, options.out or options.path[0] / "export"):
-        print(path)
-    _warn(results.problems)
+    with _results(options) as results:
+        print(*export(results, options.out or options.path[0] / "export"), sep="\n")
 
 
-def _results(options: argparse.Namespace) -> Results:
+@contextmanager
+def _results(options: argparse.Namespace) -> Iterator[Results]:
+    """The runs of the command; at the end, a warning for each file that was left out."""
     from analysis.loading import Results
 
-    return Results(options.path)
+    results = Results(options.path)
+    try:
+        yield results
+    finally:
+        _warn(results.problems)
 
 
 def _require_evaluations(results: Results) -> None:
-    """Raise an AnalysisError where no run has come to an evaluation; what is left out goes to stderr."""
     from atbptt.runs.schema import FAILED
 
-    frame, status = results.frame, results.status
-    _warn(results.problems)
+    frame, runs = results.frame, results.status
     if frame.empty:
-        failed = int((status["state"] == FAILED).sum())
+        failed = int((runs["state"] == FAILED).sum())
         where = ", ".join(map(str, results.paths))
-        raise AnalysisError(f"{where}: no evaluation yet (runs: {len(status)}, failed: {failed})")
+        raise AnalysisError(f"{where}: no evaluation yet (runs: {len(runs)}, failed: {failed})")
 
 
 def _warn(problems: Sequence[str]) -> None:
@@ -126,89 +154,39 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description="What runs are doing, and what they found.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(
-        name: str, run: Callable[[argparse.Namespace], None], summary: str, description: str
-    ) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=summary, description=description)
+    def command(run: Callable[[argparse.Namespace], None], out: str = "") -> argparse.ArgumentParser:
+        text = inspect.getdoc(run) or ""
+        made = commands.add_parser(run.__name__, help=text.partition(".\n")[0], description=text)
         made.set_defaults(run=run)
+        made.add_argument("path", nargs="+", type=Path, metavar="PATH", help=PATHS_HELP)
+        if out:
+            kind, what = ("DIR", "folder") if out.endswith("/") else ("FILE", "file")
+            target = f"{what} to write to (default: {out} in the first PATH)"
+            made.add_argument("--out", type=Path, metavar=kind, help=target)
         return made
 
-    table = command(
-        "table",
-        _table,
-        "print validation and test at the best validation, mean (sd) over init",
-        "Print, for each setting of policy and options, the validation and test value at the best validation of each "
-        "run: mean (sd) over init, beside the published value where there is one; then differences between policies at "
-        "equal init, and how long each took to reach a target.",
-    )
-    table.add_argument(
+    of_table = command(table)
+    of_table.add_argument(
         "--metric",
         metavar="M",
         help="the valid_... metric to choose and report by, lower is better; test_... goes with it "
         "(default: valid_ppl, or valid_loss, or valid_nll for runs that have no other)",
     )
-    table.add_argument(
+    of_table.add_argument(
         "--format",
         choices=FORMATS,
         default="terminal",
         help="how to write it (default: terminal); latex needs the package booktabs, csv has all digits",
     )
-    figures = command(
-        "figures",
-        _figures,
-        "draw all that the runs allow, as PNG and PDF",
-        "Draw, for each dataset, validation, K and relative bias over training, lag profiles, options, predictions: "
-        "all that the runs hold, as PNG and PDF.",
-    )
-    report = command(
-        "report",
-        _report,
-        "write one HTML file with all of it",
-        "Write one HTML file that needs no network: summary, leaderboard, tables, figures, failures, configuration, "
-        "environment.",
-    )
-    status = command(
-        "status",
-        _status,
-        "show what is going on: waiting, running (speed, time left), finished, failed, stale",
-        "Show for each sweep how many runs wait, run, are finished, failed or stale (killed, or not heard "
-        "of for long), how long it takes yet, and what runs and what went wrong.",
-    )
-    status.add_argument("--all", action="store_true", help="list every run, those that are finished or wait too")
-    status.add_argument("--watch", action="store_true", help="go on showing it until nothing runs any more, or Ctrl-C")
-    failures = command(
-        "failures",
-        _failures,
-        "show why runs failed: reason, traceback, last output",
-        "Show for each run that failed, was killed or hangs the reason, the traceback, and where there is "
-        "none the last lines that it printed.",
-    )
-    compact = command(
-        "compact",
-        _compact,
-        "write one file for each folder of runs, from which thousands load at once",
-        "Write, for each folder that holds runs, one verified file with their options and metrics. Loading takes it "
-        "where it is up to date; nothing is deleted.",
-    )
-    export = command(
-        "export",
-        _export,
-        "write CSV in the form of the released code, and TensorBoard event files",
-        "Write options.csv (a row a run) and metrics.csv.gz (a row per evaluation and metric), joined on "
-        "experiment_id, and a folder of TensorBoard event files for each run.",
-    )
-    commands.add_parser("probe", help="measure how far back the network of a run must backpropagate, and draw it")
-    for made, kind, default in (
-        (figures, "DIR", "figures/"),
-        (report, "FILE", "report.html"),
-        (export, "DIR", "export/"),
-    ):
-        what = "file" if kind == "FILE" else "folder"
-        made.add_argument(
-            "--out", type=Path, metavar=kind, help=f"{what} to write to (default: {default} in the first PATH)"
-        )
-    for made in (table, figures, report, status, failures, compact, export):
-        made.add_argument("path", nargs="+", type=Path, metavar="PATH", help=PATHS_HELP)
+    command(figures, "figures/")
+    command(report, "report.html")
+    of_status = command(status)
+    of_status.add_argument("--all", action="store_true", help="list every run, also finished and waiting ones")
+    of_status.add_argument("--watch", action="store_true", help="refresh until no run is running any more, or Ctrl-C")
+    command(failures)
+    command(compact)
+    command(export, "export/")
+    commands.add_parser("probe", help="Measure how far back the network of a run must backpropagate, and draw it")
     return parser
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.diagnosis.command import main as main
+    from analysis.diagnosis.command import probe as probe
 else:
     from atbptt.lazy import exports
 

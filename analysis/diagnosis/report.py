@@ -1,38 +1,142 @@
-"""What is printed of a diagnosis: the run, phi by lag, K(delta), and the answer in words."""
+"""A diagnosis as text: the run, phi by lag, K(delta), the answer in words, and warnings."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.diagnosis.measuring import SHARES, Diagnosis, answer, half_life, judgement, lag_of_share, shown_lags
+from analysis.diagnosis.measuring import Diagnosis
 from atbptt.config import Component
 from atbptt.errors import show
-from atbptt.probes import ProbeSettings
-from atbptt.runs import schema
+from atbptt.probes import ProbeSettings, RelativeBias
+from atbptt.runs.schema import INTERVAL
 
+FAR = 0.5  # of the window: a measured K(delta) beyond may be too short, as nothing beyond the window is measured
+SHARES = (0.1, 0.01, 0.001)  # of phi at lag 1
 BAR_PER_DECADE, BAR_DECADES = 4, 8
 
 
-def report(diagnosis: Diagnosis) -> RenderableType:
-    """All of it, for a console of 80 columns or more."""
-    bound = diagnosis.measurement.estimate.bound
-    parts: list[RenderableType] = [
+def report(diagnosis: Diagnosis, deltas: Sequence[float]) -> RenderableType:
+    """All of the text but the warnings, for a console of 80 columns or more."""
+    estimate, settings, K = diagnosis.measurement.estimate, diagnosis.settings, diagnosis.trained.K
+    lengths = lengths_of(diagnosis, deltas)
+    return Group(
         _facts(diagnosis),
         Text("\nHow far back: phi, the norm of a loss's gradient at the state so many steps before\n"),
         _phi_table(diagnosis.phi),
-        Text("\n" + _fall(diagnosis.phi, bound.log_beta, diagnosis.settings)),
+        Text("\n" + decay(diagnosis.phi, estimate.bound.log_beta, settings)),
         Text("\nWhat truncation at K loses: the smallest K whose relative bias is at most delta\n"),
-        _length_table(diagnosis),
-        Text("\n" + _present(diagnosis)),
-        Text(f"\n{answer(diagnosis.lengths, diagnosis.settings.window)}", style="bold"),
-        Text(judgement(diagnosis.lengths, diagnosis.trained.K, diagnosis.settings.window), style="bold"),
+        _length_table(estimate.bound, estimate.measured, deltas),
+        Text("\n" + _at_present(diagnosis)),
+        Text(f"\n{answer(lengths, settings.window)}", style="bold"),
+        Text(judgement(lengths, K, settings.window), style="bold"),
+    )
+
+
+def cautions(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[str]:
+    """Reasons to doubt the answer, a line each."""
+    found, settings, measurement = [], diagnosis.settings, diagnosis.measurement
+    far = [f"{each.delta:g}" for each in lengths_of(diagnosis, deltas) if each.is_far(settings.window)]
+    if far:
+        stream = getattr(diagnosis.trained.task, diagnosis.split)
+        fits = settings.burn_in + 2 * settings.window <= stream.length
+        found.append(
+            f"K for delta {', '.join(far)} lies in the far half of the window (W = {settings.window}), beyond which "
+            f"nothing is seen{f'; --window {2 * settings.window} tells more' if fits else ''}"
+        )
+    if measurement.estimate.bound.log_beta >= 0:
+        found.append(
+            "phi does not decay (beta >= 1): the bound is infinite, and the window too short or the probe noisy"
+        )
+    if measurement.estimate.measured is None:
+        found.append("the model has no recurrent parameters to measure the bias of: there is the bound only")
+    elif settings.resamples and not len(measurement.estimate.measured.resampled):
+        found.append(f"no interval as measured: {measurement.gradients.unsuited}")
+    return found
+
+
+class Length(NamedTuple):
+    """K(delta) by the bound, and as measured if it is; infinite where no K has so small a bias."""
+
+    delta: float
+    bound: float
+    measured: float | None
+
+    @property
+    def steps(self) -> float:
+        """As measured, else by the bound."""
+        return self.bound if self.measured is None else self.measured
+
+    def is_far(self, window: int) -> bool:
+        """Whether the measured K is so close to W that it may be too short."""
+        return self.measured is not None and self.measured > FAR * window
+
+
+def lengths_of(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[Length]:
+    """K(delta) for each delta."""
+    bound, measured = diagnosis.measurement.estimate.bound, diagnosis.measurement.estimate.measured
+    return [
+        Length(delta, _steps(bound, delta), None if measured is None else _steps(measured, delta)) for delta in deltas
     ]
-    return Group(*parts)
+
+
+def answer(lengths: Sequence[Length], window: int) -> str:
+    """How far back the network must backpropagate, in a sentence."""
+    parts: list[str] = []
+    for each in lengths:
+        steps = _counted(int(each.steps), "step") if each.steps < math.inf else "farther than the bound can tell"
+        of = "for" if parts else "for a relative bias of at most"
+        parts.append(f"{'at least ' if each.is_far(window) else ''}{steps} {of} {each.delta:g}")
+    if lengths[0].measured is None:
+        return f"By the bound, this network must backpropagate {_joined(parts)}."
+    bound = _joined([_whole(each.bound) for each in lengths])
+    return f"This network must backpropagate {_joined(parts)}, as measured; by the bound, {bound}."
+
+
+def judgement(lengths: Sequence[Length], K: int, window: int) -> str:
+    """For which deltas the present K is long enough, in a sentence; lengths in the window's far half are left out."""
+    near = [each for each in lengths if not each.is_far(window)]
+    enough = [f"{each.delta:g}" for each in near if each.steps <= K]
+    if enough:
+        return f"Its present K = {K} is long enough for {_joined(enough)}."
+    if len(near) < len(lengths):
+        return f"Whether its present K = {K} is long enough, the window does not tell."
+    return f"Its present K = {K} is too short for {'any of these' if len(lengths) > 1 else 'that'}."
+
+
+def decay(phi: np.ndarray, log_beta: float, settings: ProbeSettings) -> str:
+    """From which lags on phi (W,) is at most a share of its first, and the half-life by the fit, in sentences."""
+    lags = [lag_of_share(phi, share) for share in SHARES]
+    reached = [f"{100 * share:g} % from lag {lag} on" for share, lag in zip(SHARES, lags, strict=True) if lag]
+    text = f"Of its size at lag 1, phi is at most {', '.join(reached)}." if reached else ""
+    if len(reached) < len(SHARES):
+        of = "" if reached else " of its size at lag 1"
+        text = f"{text} Within the window it does not fall to {100 * SHARES[len(reached)]:g} %{of}.".strip()
+    first = 1 + (settings.tau if settings.fit_from is None else settings.fit_from)
+    if log_beta == -math.inf:
+        return f"{text} From lag {first} on, too few lags carry a signal to fit a decay."
+    if log_beta >= 0:
+        return f"{text} Fitted from lag {first} on, it does not decay (log beta = {log_beta:.3g})."
+    half_life = math.log(0.5) / log_beta
+    return f"{text} Fitted from lag {first} on, its half-life is {half_life:.3g} steps (log beta = {log_beta:.3g})."
+
+
+def lag_of_share(phi: np.ndarray, share: float) -> int | None:
+    """The lag from which on phi (W,) is at most a share of phi at lag 1; None where the window ends before."""
+    last = int(np.flatnonzero(phi > share * phi[0])[-1])  # a row: row 0 is lag 1
+    return None if last + 1 == len(phi) else last + 2
+
+
+def shown_lags(window: int) -> list[int]:
+    """Lags 1, 2, 5, 10, 20, ... of a window, and its last."""
+    decades = range(len(str(window)))
+    return [lag for decade in decades for step in (1, 2, 5) if (lag := step * 10**decade) < window] + [window]
 
 
 def _facts(diagnosis: Diagnosis) -> Table:
@@ -60,51 +164,37 @@ def _described(component: Component) -> str:
     return f"{component.name} ({arguments})" if arguments else component.name
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
 def _phi_table(phi: np.ndarray) -> Table:
     table = _table("lag", "phi", "of lag 1")
     table.add_column(f"log scale, {BAR_PER_DECADE} # a decade")
     for lag in shown_lags(len(phi)):
         value = phi[lag - 1]
-        table.add_row(str(lag), f"{value:.3g}", f"{value / phi[0]:.3g}", _bar(value / phi.max()))
+        table.add_row(str(lag), f"{value:.3g}", f"{value / phi[0]:.3g}", bar(value / phi.max()))
     return table
 
 
-def _bar(share: float) -> str:
-    """As long as a share of the largest has decades left above the least that is shown."""
+def bar(share: float) -> str:
+    """A bar for a share of the largest phi, on a log scale that ends `BAR_DECADES` below it."""
     decades = BAR_DECADES + (math.log10(share) if share > 0 else -math.inf)
     return "#" * round(BAR_PER_DECADE * max(decades, 0))
 
 
-def _fall(phi: np.ndarray, log_beta: float, settings: ProbeSettings) -> str:
-    fallen = [(share, lag_of_share(phi, share)) for share in SHARES]
-    reached = [f"{100 * share:g} % from lag {lag} on" for share, lag in fallen if lag is not None]
-    text = f"Of its size at lag 1, phi is at most {', '.join(reached)}." if reached else ""
-    if len(reached) < len(SHARES):
-        of = "" if reached else " of its size at lag 1"
-        text = f"{text} Within the window it does not fall to {100 * SHARES[len(reached)]:g} %{of}.".strip()
-    first = 1 + (settings.tau if settings.fit_from is None else settings.fit_from)
-    if log_beta == -math.inf:
-        return f"{text} From lag {first} on, too few lags carry a signal to fit a decay."
-    if log_beta >= 0:
-        return f"{text} Fitted from lag {first} on, it does not decay (log beta = {log_beta:.3g})."
-    half = half_life(log_beta)
-    return f"{text} Fitted from lag {first} on, its half-life is {half:.3g} steps (log beta = {log_beta:.3g})."
-
-
-def _length_table(diagnosis: Diagnosis) -> Table:
-    interval = f"{schema.INTERVAL:.0%}".replace("%", " % interval")
+def _length_table(bound: RelativeBias, measured: RelativeBias | None, deltas: Sequence[float]) -> Table:
+    interval = f"{100 * INTERVAL:.0f} % interval"
     table = _table("delta", "K by the bound", interval, "K as measured", interval)
-    for each in diagnosis.lengths:
-        measured = ("", "") if each.measured is None else (str(each.measured), each.measured.interval)
-        table.add_row(f"{each.delta:g}", str(each.bound), each.bound.interval, *measured)
+    for delta in deltas:
+        table.add_row(f"{delta:g}", *length_cells(bound, delta), *(length_cells(measured, delta) if measured else ()))
     return table
 
 
-def _present(diagnosis: Diagnosis) -> str:
+def length_cells(bias: RelativeBias, delta: float) -> tuple[str, str]:
+    """K(delta), and the interval that holds `INTERVAL` of the resamples: `9 to 13`; empty without resamples."""
+    low, high = bias.interval(delta, INTERVAL)
+    interval = "" if math.isnan(low) else f"{_whole(low)} to {_whole(high)}"
+    return _whole(_steps(bias, delta)), interval
+
+
+def _at_present(diagnosis: Diagnosis) -> str:
     K, measurement = diagnosis.trained.K, diagnosis.measurement
     facts = [f"bound {measurement.estimate.bound.at(K):.3g}"]
     if measurement.estimate.measured is not None:
@@ -119,3 +209,19 @@ def _table(*headings: str) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _steps(bias: RelativeBias, delta: float) -> float:
+    return bias.truncation(delta) or math.inf
+
+
+def _whole(steps: float) -> str:
+    return "none" if steps == math.inf else f"{steps:.0f}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -2,49 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from analysis.statistics import ID, format_value, natural
 
-VALUES = 12  # of one option, each with its count; of more only the range
+SHOWN = 12  # values of an option
 
 
-@dataclass(frozen=True)
-class Difference:
-    """An option that differs, with the values that it has and in how many runs; `more` values are left out."""
-
-    name: str
-    values: tuple[tuple[str, int], ...]
-    more: int
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """Options that differ, and those that all runs share, with their value."""
-
-    differences: tuple[Difference, ...]
-    shared: tuple[tuple[str, str], ...]
-
-
-def configuration(options: pd.DataFrame) -> Configuration:
-    """The options of some runs by whether they differ.
-
-    An option that a run does not have counts as the value `not set`.
+def configuration(options: pd.DataFrame) -> dict[str, Any]:
+    """The options of some runs by whether they differ; an option that a run lacks has the value `not set`.
 
     Arguments:
         options: a row per run, as from `load_options`.
+
+    Returns:
+        - `differences`: (name, [(value, runs with it), ...], how many values are left out) of each option that differs;
+        - `shared`: (name, value) of the others.
     """
     differences, shared = [], []
-    for name in options.columns:
-        if name == ID:
-            continue
+    for name in options.columns.drop(ID):
         column = options[name].astype(object).map(format_value).where(options[name].notna(), "not set")
-        counts = column.value_counts(sort=False)
+        counts = sorted(column.value_counts(sort=False).items(), key=lambda count: natural(str(count[0])))
         if len(counts) == 1:
-            shared.append((name, str(counts.index[0])))
-            continue
-        values = sorted(((str(value), int(count)) for value, count in counts.items()), key=lambda v: natural(v[0]))
-        differences.append(Difference(name, tuple(values[:VALUES]), max(len(values) - VALUES, 0)))
-    return Configuration(tuple(differences), tuple(sorted(shared)))
+            shared.append((name, counts[0][0]))
+        else:
+            differences.append((name, counts[:SHOWN], max(len(counts) - SHOWN, 0)))
+    return {"differences": differences, "shared": sorted(shared)}

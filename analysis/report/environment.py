@@ -1,115 +1,72 @@
-"""With what code, which packages and on which machines the runs ran."""
+"""With what code and packages, and on which machines, the runs ran."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from atbptt.runs import reason
 from atbptt.runs.schema import ENVIRONMENT
 
-MACHINE = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # what makes two machines alike
-_Facts = tuple[tuple[str, str], ...]
-_Version = tuple[tuple[tuple[str, bool], ...], str, _Facts]
+SOFTWARE = ["code", "python", "packages"]
+FACTS = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # machines with equal facts are of one kind
 
 
-@dataclass(frozen=True)
-class Software:
-    """A version of code, Python and packages: how many runs ran with it."""
+def environment(directories: Iterable[Path]) -> dict[str, Any]:
+    """What the runs in these directories ran with; a run that was continued elsewhere counts in each place.
 
-    runs: int
-    code: tuple[tuple[str, bool], ...]  # commits, and whether files differ from them
-    python: str
-    packages: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A kind of machine: how many runs ran on one, and which there were."""
-
-    runs: int
-    hosts: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Environment:
-    """All that runs ran with; a run that was continued elsewhere counts in each.
-
-    `packages` has the packages whose version differs: the version in each of `software`, `-` where there is none.
+    Returns:
+        - `software`: `runs`, `code` as (commit, whether files differ from it), `python` and `packages` as (name,
+          version) of each combination, the most frequent first;
+        - `machines`: `runs`, `hosts` and `facts` of each kind of machine, the most frequent first;
+        - `packages`: (name, version in each of `software`) of packages whose version differs, `-` for none;
+        - `missing`: how many runs stored no environment;
+        - `problems`: a line for each file that cannot be read.
     """
-
-    software: tuple[Software, ...]
-    machines: tuple[Machine, ...]
-    packages: tuple[tuple[str, tuple[str, ...]], ...]
-    missing: int  # runs that stored none
-    problems: tuple[str, ...]
-
-
-@dataclass
-class _Kind:
-    runs: int = 0
-    hosts: set[str] = field(default_factory=set)
-
-
-def environment(directories: Iterable[Path]) -> Environment:
-    """What the runs in these directories stored about where they ran, the most frequent first.
-
-    A directory without such a file is counted; a file that cannot be read is a line in `problems`.
-    """
-    software: dict[_Version, int] = {}
-    machines: dict[_Facts, _Kind] = {}
+    rows: list[tuple[Any, ...]] = []
     problems, missing = [], 0
     for directory in directories:
         path = directory / ENVIRONMENT
         try:
             attempts = json.loads(path.read_bytes())["attempts"]
-            found = [(_software(attempt), _machine(attempt), str(attempt["machine"]["host"])) for attempt in attempts]
+            rows += [(str(directory), *_row(attempt["code"], attempt["machine"])) for attempt in attempts]
         except FileNotFoundError:
             missing += 1
-            continue
         except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
             problems.append(f"{path}: {why}; environment unknown")
-            continue
-        for version in dict.fromkeys(version for version, _, _ in found):
-            software[version] = software.get(version, 0) + 1
-        for kind in dict.fromkeys(kind for _, kind, _ in found):
-            machines.setdefault(kind, _Kind()).runs += 1
-        for _, kind, host in found:
-            machines[kind].hosts.add(host)
-    versions = sorted((Software(runs, *own) for own, runs in software.items()), key=lambda own: (-own.runs, own.code))
-    kinds = sorted(
-        (Machine(kind.runs, tuple(sorted(kind.hosts)), facts) for facts, kind in machines.items()),
-        key=lambda kind: (-kind.runs, kind.hosts),
+    frame = pd.DataFrame(rows, columns=["run", *SOFTWARE, "host", "facts"])
+    by_code = frame.groupby(SOFTWARE, sort=False).agg(runs=("run", "nunique")).reset_index()
+    by_kind = frame.groupby("facts", sort=False).agg(
+        runs=("run", "nunique"), hosts=("host", lambda hosts: tuple(sorted(set(hosts))))
     )
-    return Environment(tuple(versions), tuple(kinds), _differing(versions), missing, tuple(problems))
+    software = by_code.sort_values(["runs", "code"], ascending=[False, True]).to_dict("records")
+    return {
+        "software": software,
+        "machines": by_kind.reset_index().sort_values(["runs", "hosts"], ascending=[False, True]).to_dict("records"),
+        "packages": _differing([dict(own["packages"]) for own in software]),
+        "missing": missing,
+        "problems": problems,
+    }
 
 
-def _software(attempt: dict[str, Any]) -> _Version:
-    code = attempt["code"]
-    repositories = code["repositories"]
-    commits = tuple((str(part["commit"]), bool(part["dirty"])) for part in repositories)
+def _row(code: dict[str, Any], machine: dict[str, Any]) -> tuple[Any, ...]:
+    """The columns of an attempt, in values that can be grouped by."""
+    commits = tuple((str(part["commit"]), bool(part["dirty"])) for part in code["repositories"])
     packages = tuple((str(name), str(version)) for name, version in code["packages"].items())
-    return commits, str(code["python"]), packages
+    facts = []
+    for name in FACTS:
+        value = machine.get(name)
+        text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        facts.append((name.replace("_gib", " (GiB)"), text or "none"))
+    return commits, str(code["python"]), packages, str(machine["host"]), tuple(facts)
 
 
-def _machine(attempt: dict[str, Any]) -> _Facts:
-    found = attempt["machine"]
-    return tuple((name.replace("_gib", " (GiB)"), _fact(found.get(name))) for name in MACHINE)
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
-
-
-def _differing(versions: list[Software]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    known = [dict(own.packages) for own in versions]
-    names = sorted({name for packages in known for name in packages}, key=str.lower)
-    rows = [(name, tuple(packages.get(name, "-") for packages in known)) for name in names]
-    return tuple(row for row in rows if len(set(row[1])) > 1)
+def _differing(versions: list[dict[str, str]]) -> list[tuple[str, list[str]]]:
+    names = sorted({name for packages in versions for name in packages}, key=str.lower)
+    rows = [(name, [packages.get(name, "-") for packages in versions]) for name in names]
+    return [row for row in rows if len(set(row[1])) > 1]

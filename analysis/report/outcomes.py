@@ -1,4 +1,4 @@
-"""What came of each run: its state, its best evaluation, how it ended. A row a run."""
+"""The outcome of each run: its state, its best evaluation, its last one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) ->
     Arguments:
         frame: metrics, as from `load`; may be empty.
         options: a row per run, as from `load_options`.
-        runs: as from `atbptt.monitor.reading.Reader`.
+        runs: as from `atbptt.monitor.Reader`.
 
     Returns:
         A row per run in `options`, by data set, metric and validation; runs without a finite validation come last.
@@ -35,44 +35,37 @@ def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) ->
     # Of a run that is in two folders the longer one counts, as for its metrics.
     known = {run.last.experiment_id: run for run in sorted(runs, key=lambda run: run.last.epoch or 0.0)}
     own = [known.get(identity) for identity in options[ID]]
+    named = options.reindex(columns=["dataset", "init"]).astype(object)
     rows = pd.DataFrame(
         {
-            ID: options[ID].to_numpy(),
-            "dataset": _text(options, "dataset"),
-            "policy": policies(options).astype(str).to_numpy(),
-            "init": options["init"].to_numpy() if "init" in options else None,
+            ID: options[ID],
+            "dataset": named["dataset"].where(named["dataset"].notna(), "unknown").astype(str),
+            "policy": policies(options).astype(str),
+            "init": named["init"],
             "label": [run.label if run else "" for run in own],
             "state": [run.status.state if run else UNKNOWN for run in own],
-            "epochs": pd.array([run.last.epochs if run else None for run in own], dtype="Float64"),
-            "status_seconds": pd.array([run.last.train_seconds if run else None for run in own], dtype="Float64"),
+            "epochs": [run.last.epochs if run else None for run in own],
+            "status_seconds": [run.last.train_seconds if run else None for run in own],
         }
-    )
+    ).astype({"epochs": float, "status_seconds": float})
     rows = rows.merge(_best(frame), on=ID, how="left").merge(_ends(frame), on=ID, how="left")
-    # A run stores its status more often than it evaluates; of one whose status cannot be read, the metrics count.
-    rows["train_seconds"] = rows.pop("status_seconds").astype("float64").fillna(rows["train_seconds"])
+    # A run stores its status more often than it evaluates.
+    rows["train_seconds"] = rows.pop("status_seconds").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]
     rows["rank"] = rows.groupby(keys, observed=True)["valid"].rank(method="min")
     return rows.sort_values([*keys, "rank", "label", ID], kind="stable", ignore_index=True, na_position="last")
 
 
-def _text(options: pd.DataFrame, name: str) -> np.ndarray:
-    if name not in options:
-        return np.full(len(options), "unknown", dtype=object)
-    return options[name].astype(object).where(options[name].notna(), "unknown").astype(str).to_numpy()
-
-
 def _best(frame: pd.DataFrame) -> pd.DataFrame:
     try:
-        best = best_validation(frame)[[ID, *BEST]]
+        return best_validation(frame)[[ID, *BEST]].astype({"metric": str})
     except AnalysisError:  # nothing is evaluated yet
-        return pd.DataFrame({ID: pd.Series(dtype=str), **{name: pd.Series(dtype=float) for name in BEST}})
-    return best.assign(metric=best["metric"].astype(str))
+        return pd.DataFrame(columns=[ID, *BEST]).astype(dict.fromkeys(BEST, float))
 
 
 def _ends(frame: pd.DataFrame) -> pd.DataFrame:
-    """How far each run is, and what it validated last."""
-    by_run = frame.groupby(ID, observed=True)
-    ends = pd.DataFrame({"reached": by_run["epoch"].max(), "train_seconds": by_run["train_seconds"].max()})
+    """The progress of each run, and its last validation."""
+    ends = frame.groupby(ID, observed=True).agg(reached=("epoch", "max"), train_seconds=("train_seconds", "max"))
     ends["last_K"] = _last(frame[frame["metric"] == "K"])["value"]
     try:
         metrics = validation_metrics(frame)

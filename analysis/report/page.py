@@ -1,45 +1,49 @@
-"""The sections put together to one HTML page."""
+"""The page: every section rendered into one HTML file."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import io
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
+from PIL import Image
 
-from analysis.figures import draw
+from analysis.figures import Drawing, draw, render as render_figure
 from analysis.loading import Results
 from analysis.report.configuration import configuration
 from analysis.report.environment import environment
 from analysis.report.failures import failures
-from analysis.report.images import pictures
-from analysis.report.leaderboard import leaderboard, listed
+from analysis.report.leaderboard import leaderboard
 from analysis.report.outcomes import outcomes
-from analysis.report.summary import summary
+from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
 from analysis.tables import equal_work_tables, paired_tables, result_tables, target_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Run
+from atbptt.runs import duration_text
 from atbptt.system import replacing
 
 TIME = "%Y-%m-%d %H:%M:%S %Z"
+COLORS = 256  # of a figure: a third of the bytes of true colour, without a visible difference
+SCREEN_SCALE = 2  # pixels of the image for a pixel of the page: sharp on a phone, and when enlarged
 
 
 def write_report(results: Results, path: Path) -> Path:
-    """Write one HTML file with all that is known of the runs; it needs no network and no other file.
+    """Write one HTML file about some runs; it needs no network and no other file.
 
     Arguments:
         results: the runs; some may still be running, or have failed.
-        path: the file, which is replaced atomically; its folder is made if need be.
+        path: the file, which is replaced atomically; missing folders are made.
 
     Returns:
         The path.
 
     Raises:
-        AnalysisError: no run that can be read.
+        AnalysisError: no run can be read.
         StorageError: the file cannot be written.
     """
     if path.is_dir():  # reported before the figures are drawn
@@ -54,55 +58,73 @@ def render(results: Results, made: datetime) -> str:
     """The page; the same runs give the same page but for the time at which it was `made`.
 
     Raises:
-        AnalysisError: no run that can be read.
+        AnalysisError: no run can be read.
     """
     report = Reader(results.paths).read()
     options = results.options
     own = outcomes(results.frame, options, report.runs)
-    shown_failures, more_failures = failures(report.runs)
-    board = leaderboard(own, options)
     tables = []
     if own["valid"].notna().any():
-        tables = [
-            *result_tables(results),
-            *equal_work_tables(results),
-            *paired_tables(results),
-            *target_tables(results),
-        ]
+        for kind in (result_tables, equal_work_tables, paired_tables, target_tables):
+            tables += kind(results)
     figures = list(pictures(draw(results))) if own["last_step"].notna().any() else []
+    failed, more_failures = failures(report.runs)
     places = environment(run.last.directory for run in report.runs)
     # Last, since every part that is read can add to them.
-    problems = list(dict.fromkeys([*report.problems, *results.problems, *places.problems]))
-    sections = [
-        ("summary", "Summary", None),
-        ("leaderboard", "Leaderboard", len(board.rows)),
-        ("tables", "Tables", len(tables)),
-        ("figures", "Figures", len(figures)),
-        ("failures", "Failures", sum(len(failure.runs) for failure in shown_failures)),
-        ("configuration", "Configuration", None),
-        ("environment", "Environment", None),
-        ("problems", "Problems", len(problems)),
-    ]
-    css, js = _asset("report.css"), _asset("report.js")
+    problems = list(dict.fromkeys([*report.problems, *results.problems, *places["problems"]]))
+    counts = {
+        "summary": None,
+        "leaderboard": len(own),
+        "tables": len(tables),
+        "figures": len(figures),
+        "failures": sum(len(failure["runs"]) for failure in failed),
+        "configuration": None,
+        "environment": None,
+        "problems": len(problems),
+    }
+    known = remarks(own, options, report, places["software"], problems)
+    seconds = own["train_seconds"]
+    folder = Path(__file__).parent
+    css, js = (Markup((folder / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     return _template().render(
         title=_title(results),
-        paths=[str(path) for path in results.paths],
+        paths=results.paths,
         made=made.strftime(TIME),
         heard=_heard(report.runs),
         policy=_policy(css, js),
         css=css,
         js=js,
-        sections=sections,
-        summary=summary(own, options, report, places, problems),
-        leaderboard=board,
+        sections=counts.items(),
+        verdict=verdict(report.runs, known),
+        remarks=known,
+        report=report,
+        train_time=duration_text(seconds.sum()) if seconds.notna().any() else "",
+        winners=winners(own, options),
+        leaderboard=leaderboard(own, options),
         tables=tables,
         pictures=figures,
-        failures=shown_failures,
+        failures=failed,
         more_failures=more_failures,
         configuration=configuration(options),
         environment=places,
         problems=problems,
     )
+
+
+def pictures(drawings: Iterable[Drawing]) -> Iterator[dict[str, str | int]]:
+    """Each figure as a PNG image in a data URI, with its size on the page in pixels; equal figures give equal bytes."""
+    for drawing in drawings:
+        image = Image.open(io.BytesIO(render_figure(drawing.figure, "png"))).convert("RGB")
+        buffer = io.BytesIO()
+        image.quantize(COLORS, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+        yield {
+            "name": drawing.name,
+            "title": drawing.title,
+            "caption": drawing.caption,
+            "source": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+            "width": image.width // SCREEN_SCALE,
+            "height": image.height // SCREEN_SCALE,
+        }
 
 
 def _title(results: Results) -> str:
@@ -116,12 +138,6 @@ def _heard(runs: list[Run]) -> str:
     return datetime.fromtimestamp(max(beats)).astimezone().strftime(TIME) if beats else ""
 
 
-@cache
-def _asset(name: str) -> Markup:
-    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))
-
-
-@cache
 def _template() -> Template:
     made = Environment(
         loader=PackageLoader("analysis.report", "."),
@@ -130,18 +146,21 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["listed"] = listed
-    made.filters["number"] = _number
+    made.filters.update(listed=listed, minute=_minute, number=_number, runs=number_of_runs, states=states)
     return made.get_template("report.html")
+
+
+def _minute(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")
 
 
 def _number(value: float) -> str:
     """A number as JavaScript reads it."""
-    return repr(float(value)).replace("inf", "Infinity")
+    return repr(value).replace("inf", "Infinity")
 
 
 def _policy(css: str, js: str) -> str:
-    """What the browser may load and run: nothing from elsewhere, and no style or script but ours."""
+    """What the browser may load and run: images within the page, our style and our script."""
     style, script = (
         f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in (css, js)
     )

@@ -1,114 +1,186 @@
-"""What a reader wants to know first: what ran, whether it worked, what is best."""
+"""The summary: whether the runs worked, what to know about them, and which is the best."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from analysis.report.environment import Environment
 from analysis.report.leaderboard import significant
-from analysis.report.verdict import Remark, counted, number_of_runs, remarks, verdict
 from analysis.statistics import ID, format_value, labels
 from analysis.tables import measure_name
-from atbptt.monitor import Report, Sweep
-from atbptt.runs import duration_text
+from atbptt.monitor import Report, Run, seconds_left
+from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration_text
+from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
+
+GOOD, NOTE, BAD = "good", "note", "bad"
+WRONG = {
+    FAILED: "failed",
+    STALE: "were killed, or have been silent for long",
+    UNKNOWN: "have a status that cannot be read",
+}
 
 
-@dataclass(frozen=True)
-class Launch:
-    """A sweep as it was typed, when and where, and how far it is."""
+class Remark(NamedTuple):
+    """Something to know about the runs: how bad it is, the text, and the section that has more."""
 
-    command: str
-    begun: str
-    counts: str
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The best run of a data set."""
-
-    dataset: str
-    measure: str
-    valid: str
-    test: str
-    setting: str
-    init: str
-    K: str
-    epoch: str
-    run: str
-    of: int
+    level: str
+    text: str
+    anchor: str = ""
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The first section."""
+def verdict(runs: Sequence[Run], known: Sequence[Remark]) -> Remark:
+    """In one sentence, whether the runs worked."""
+    counts = counted(runs)
+    if counts.get(FINISHED) == len(runs):
+        total = "The one run" if len(runs) == 1 else f"All {len(runs)} runs"
+        levels = [remark.level for remark in known]
+        if BAD in levels:
+            return Remark(BAD, f"{total} finished, but not all is well.")
+        return Remark(GOOD, f"{total} finished" + (", with something to look at." if NOTE in levels else "."))
+    so_far = " so far" if RUNNING in counts else ""
+    done = f"{counts.get(FINISHED, 0)} of {number_of_runs(runs)} finished{so_far}"
+    wrong = sum(counts.get(state, 0) for state in WRONG)
+    if wrong:
+        return Remark(BAD, f"{done}; {wrong} went wrong.")
+    return Remark(NOTE, f"{done}; the results below are of what has been evaluated.")
 
-    verdict: Remark
-    remarks: tuple[Remark, ...]
-    counts: tuple[tuple[str, int], ...]
-    runs: int
-    train_time: str
-    launches: tuple[Launch, ...]
-    unplanned: int
-    winners: tuple[Winner, ...]
 
-
-def summary(
-    outcomes: pd.DataFrame, options: pd.DataFrame, report: Report, places: Environment, problems: Sequence[str]
-) -> Summary:
-    """The summary of some runs.
+def remarks(
+    outcomes: pd.DataFrame,
+    options: pd.DataFrame,
+    report: Report,
+    software: Sequence[dict[Any, Any]],
+    problems: Sequence[str],
+) -> list[Remark]:
+    """What to know beside the verdict.
 
     Arguments:
         outcomes: as from `outcomes`.
         options: a row per run, as from `load_options`.
-        report: as from `atbptt.monitor.reading.Reader`.
-        places: as from `environment`.
+        report: as from `atbptt.monitor.Reader`.
+        software: as from `environment`.
         problems: a line for each file that cannot be read.
     """
-    runs = report.runs
-    known = remarks(outcomes, options, report, places, problems)
-    return Summary(
-        verdict(runs, known),
-        tuple(known),
-        tuple(counted(runs).items()),
-        len(runs),
-        duration_text(outcomes["train_seconds"].sum()) if outcomes["train_seconds"].notna().any() else "",
-        tuple(_launch(sweep) for sweep in report.sweeps),
-        len(report.unplanned),
-        tuple(winners(outcomes, options)),
-    )
+    found = [*_of_states(report), *_of_results(outcomes, options), *_of_code(software)]
+    if problems:
+        what = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        found.append(Remark(NOTE, f"{what} while reading: some files were left out", "problems"))
+    return found
 
 
-def winners(outcomes: pd.DataFrame, options: pd.DataFrame) -> list[Winner]:
-    """The best run of each data set and metric, with how many runs it is the best of."""
-    ranked = outcomes[outcomes["rank"].notna()]
+def _of_states(report: Report) -> Iterator[Remark]:
+    counts = counted(report.runs)
+    of = f"of {number_of_runs(report.runs)}"
+    for state, what in WRONG.items():
+        if state in counts:
+            yield Remark(BAD, f"{counts[state]} {of} {what}", "problems" if state == UNKNOWN else "failures")
+    if RUNNING in counts:
+        lefts = [left for sweep in report.sweeps if (left := seconds_left(sweep)) is not None]
+        ahead = f", about {duration_text(max(lefts))} left" if lefts else ""
+        yield Remark(NOTE, f"{counts[RUNNING]} {of} still running{ahead}", "leaderboard")
+    if WAITING in counts:
+        launching = any(sweep.launching and counted(sweep.runs).get(WAITING) for sweep in report.sweeps)
+        what = "have yet to begin" if launching else "never began: the same command again runs them"
+        yield Remark(NOTE, f"{counts[WAITING]} {of} {what}")
+    if INTERRUPTED in counts:
+        what = "interrupted: the same command again continues them"
+        yield Remark(NOTE, f"{counts[INTERRUPTED]} {of} {what}", "leaderboard")
+
+
+def _of_results(outcomes: pd.DataFrame, options: pd.DataFrame) -> Iterator[Remark]:
+    names = dict(zip(options[ID], labels(options), strict=True))
+
+    def which(runs: pd.DataFrame) -> str:
+        return listed(dict.fromkeys(names[identity] for identity in runs[ID]), 3)
+
+    evaluated = outcomes[outcomes["evaluations"].fillna(0) > 0]
+    diverged = ~np.isfinite(evaluated["last_valid"].astype(float))
+    if diverged.any():
+        text = f"{diverged.sum()} of {number_of_runs(evaluated)} diverged, the last validation is not finite: "
+        yield Remark(BAD, text + which(evaluated[diverged]), "leaderboard")
+    trained = evaluated["first_step"] == 0
+    untaught = trained & (evaluated["step"] == 0) & ~diverged
+    if untaught.any():
+        text = f"{untaught.sum()} of {number_of_runs(evaluated[trained])} got no better than before training: "
+        yield Remark(BAD, text + which(evaluated[untaught]), "leaderboard")
+    # A single evaluation is always both the last and the best.
+    ended = evaluated[(evaluated["state"] == FINISHED) & (evaluated["evaluations"] > 1)]
+    improving = ended["step"] == ended["last_step"]
+    if improving.any():
+        text = (
+            f"{improving.sum()} of {len(ended)} finished runs validated best at the last evaluation: "
+            "they may not have converged; the same command with larger epochs extends them"
+        )
+        yield Remark(NOTE, text, "figures")
+    for name, end in (("truncation.K_max", "largest"), ("truncation.K_min", "smallest")):
+        if name in options:
+            limit = evaluated[ID].map(options.set_index(ID)[name]).astype("Float64").astype(float)
+            at = limit[evaluated["last_K"] == limit]
+            if not at.empty:
+                text = f"{len(at)} of {number_of_runs(limit.dropna())} that choose K came to the {end} allowed: "
+                yield Remark(NOTE, f"{text}{name}={listed(map(format_value, at.unique()), 3)}", "leaderboard")
+
+
+def _of_code(software: Sequence[dict[Any, Any]]) -> Iterator[Remark]:
+    versions = {own["code"] for own in software}
+    if len(versions) > 1:
+        yield Remark(NOTE, f"the runs come from {len(versions)} versions of the code", "environment")
+    elif len(software) > 1:
+        yield Remark(NOTE, "the runs ran with different packages", "environment")
+    dirty = sum(own["runs"] for own in software if any(changed for _, changed in own["code"]))
+    if dirty:
+        text = f"{number_of_runs(dirty)} ran code with uncommitted changes: no commit has exactly that"
+        yield Remark(NOTE, text, "environment")
+
+
+def winners(outcomes: pd.DataFrame, options: pd.DataFrame) -> list[dict[str, Any]]:
+    """The best run of each data set and metric; `of` is the number of runs that it is the best of."""
     best = []
+    ranked = outcomes[outcomes["rank"].notna()]
     for (dataset, metric), runs in ranked.groupby(["dataset", "metric"], observed=True):
         first = runs.iloc[0]
         rivals = options[options[ID].isin(runs[ID])]  # what differs from other data sets is no setting here
-        own = dict(zip(rivals[ID], labels(rivals), strict=True))
+        names = dict(zip(rivals[ID], labels(rivals), strict=True))
         best.append(
-            Winner(
-                str(dataset),
-                measure_name(str(metric)),
-                significant(first["valid"]),
-                significant(first["test"]),
-                str(own[first[ID]]),
-                format_value(first["init"]),
-                "" if pd.isna(first["K"]) else f"{first['K']:.4g}",
-                f"{first['epoch']:.4g}",
-                first[ID],
-                len(runs),
-            )
+            {
+                "dataset": dataset,
+                "measure": measure_name(str(metric)),
+                "valid": significant(first["valid"]),
+                "test": significant(first["test"]),
+                "setting": names[first[ID]],
+                "init": format_value(first["init"]),
+                "K": "" if pd.isna(first["K"]) else f"{first['K']:.4g}",
+                "epoch": f"{first['epoch']:.4g}",
+                "run": first[ID],
+                "of": len(runs),
+            }
         )
     return best
 
 
-def _launch(sweep: Sweep) -> Launch:
-    begun = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(sweep.started))
-    end = {True: "still running", False: "ended", None: "state unknown"}[sweep.launching]
-    counts = ", ".join(f"{count} {state}" for state, count in counted(sweep.runs).items())
-    return Launch(sweep.typed, f"begun {begun} on {sweep.host}, {end}", f"{number_of_runs(len(sweep.runs))}: {counts}")
+def counted(runs: Sequence[Run]) -> dict[str, int]:
+    """How many runs are in each state, without states that do not occur."""
+    counts = Counter(run.status.state for run in runs)
+    return {state: counts[state] for state in (FINISHED, *STATES) if counts[state]}
+
+
+def states(runs: Sequence[Run]) -> str:
+    """`2 finished, 1 failed`."""
+    return ", ".join(f"{count} {state}" for state, count in counted(runs).items())
+
+
+def number_of_runs(runs: int | Sized) -> str:
+    """`1 run`, `2 runs`."""
+    count = runs if isinstance(runs, int) else len(runs)
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def listed(items: Iterable[str], shown: int = 6) -> str:
+    """`a, b, c and 4 more`."""
+    items = list(items)
+    more = len(items) - shown
+    return ", ".join(items[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -1,65 +1,47 @@
-"""`python -m atbptt.datasets fetch NAME`: the command line of published data sets."""
+"""`python -m atbptt.datasets fetch NAME`: fetch the published data sets."""
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from atbptt.errors import ConfigError, described, listed
-from atbptt.system import needed_by
+from atbptt.errors import listed
+from atbptt.system import Parser, needed_by, run_command
 
 with needed_by("python -m atbptt.datasets"):
     from atbptt.datasets.fetching import ALL, FetchError, fetch
     from atbptt.datasets.sources import SOURCES
 
 
-class UsageError(ValueError):
-    """The command line cannot be read."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises a `UsageError` where argparse would exit with code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 1 after a message on stderr, 130 after Ctrl-C."""
-    try:
+    """Run the command; exit codes as in `run_command`."""
+
+    def command() -> None:
         options = _parser().parse_args(arguments)
         fetch(options.name, options.to, options.local)
-    except (UsageError, ConfigError, FetchError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {described(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted: the same command continues where it stopped", file=sys.stderr)
-        return 130
-    return 0
+
+    return run_command(command, FetchError)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m atbptt.datasets", description="The published data sets.")
+def _parser() -> Parser:
+    folders = listed(f"{source.folder}/" for source in SOURCES.values())
+    addresses = listed("github.com/" + "/".join(source.address.split("/")[3:5]) for source in SOURCES.values())
+    parser = Parser(prog="python -m atbptt.datasets", description="Fetch the published data sets.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    command = commands.add_parser(
+    fetching = commands.add_parser(
         "fetch",
         help="download a published data set, or take it from copies: fetch ptb",
         description="Download a published data set and verify its checksums. Files that are there are left alone; "
         "a download that broke off is continued by the same command.",
-        epilog=f"Their licences are their own. They come from {_addresses()}.",
+        epilog=f"Their licences are their own. They come from {addresses}.",
     )
-    command.add_argument("name", metavar="NAME", help=f"{listed(SOURCES)} or {ALL}")
-    command.add_argument(
-        "--to", type=Path, metavar="DIR", default=Path("data"), help=f"folder for {_folders()} (default: data)"
+    fetching.add_argument("name", metavar="NAME", help=f"{listed(SOURCES)} or {ALL}")
+    fetching.add_argument(
+        "--to", type=Path, metavar="DIR", default=Path("data"), help=f"folder for {folders} (default: data)"
     )
-    command.add_argument(
+    fetching.add_argument(
         "--from",
         dest="local",
         type=Path,
@@ -70,16 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _folders() -> str:
-    return listed(f"{source.folder}/" for source in SOURCES.values())
-
-
-def _addresses() -> str:
-    return listed("github.com/" + "/".join(source.address.split("/")[3:5]) for source in SOURCES.values())
-
-
 if __name__ == "__main__":
-    # A scheduler's or a shell's end of the session is a Ctrl-C: it leaves what the next call continues.
+    # The end of a session or of a cluster's job is as Ctrl-C: it leaves what the next call continues.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     sys.exit(main())

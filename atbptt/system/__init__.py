@@ -1,11 +1,18 @@
-"""What the operating system gives: files that survive a crash, locks, signals, missing packages."""
+"""What the operating system gives: command lines, files that survive a crash, locks, signals."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atbptt.system.command_line import needed_by as needed_by
+    from atbptt.system.command_line import (
+        Parser as Parser,
+        UsageError as UsageError,
+        needed_by as needed_by,
+        print_rich as print_rich,
+        rendered as rendered,
+        run_command as run_command,
+    )
     from atbptt.system.cores import available_cores as available_cores
     from atbptt.system.files import (
         StorageError as StorageError,

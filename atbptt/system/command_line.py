@@ -1,20 +1,82 @@
-"""Commands that need more packages than the library does, where these are not installed."""
+"""What the command lines share: parsing, messages and exit codes, printing, missing packages."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from atbptt.errors import AnalysisError, ConfigError, described
+from atbptt.system.files import StorageError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 OURS = ("atbptt", "analysis")
 
 
+class UsageError(ValueError):
+    """A command line that cannot be parsed."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a `UsageError` where argparse would exit with code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
+    """Call `command` and return the exit code of the process.
+
+    - 0: it returned.
+    - 1: bad usage, input or settings, a file that cannot be read or written, or one of `errors`, after one line on
+      stderr; without a message where nobody reads the output any more, as behind `| head`.
+    - 130: Ctrl-C, after `interrupted` on stderr.
+    """
+    expected: tuple[type[Exception], ...] = (UsageError, ConfigError, AnalysisError, StorageError, *errors)
+    try:
+        command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except expected as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {described(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def print_rich(console: Console, renderable: RenderableType) -> None:
+    """Print to a console; without trailing blanks where it is no terminal."""
+    if console.is_terminal:
+        console.print(renderable)
+    else:
+        print(rendered(console, renderable))
+
+
+def rendered(console: Console, renderable: RenderableType) -> str:
+    """The text that a console prints, without the blanks that fill a table's lines."""
+    with console.capture() as capture:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
 @contextmanager
 def needed_by(command: str) -> Iterator[None]:
-    """Within, a package that is missing ends the process with a message of what to install, and exit code 1.
+    """Within, a missing package ends the process with exit code 1 and a message that says what to install.
 
     Arguments:
-        command: as a person types it.
+        command: as a user types it.
     """
     try:
         yield

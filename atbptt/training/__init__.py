@@ -11,11 +11,7 @@ if TYPE_CHECKING:
         parallel_jobs as parallel_jobs,
     )
     from atbptt.training.experiment import build as build, build_task as build_task, run as run
-    from atbptt.training.stored_model import (
-        StoredModel as StoredModel,
-        StoredModelError as StoredModelError,
-        open_stored_model as open_stored_model,
-    )
+    from atbptt.training.stored_model import StoredModel as StoredModel, open_stored_model as open_stored_model
     from atbptt.training.trainer import Parts as Parts, Trainer as Trainer
 else:
     from atbptt.lazy import exports

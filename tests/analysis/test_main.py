@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 import analysis
 from analysis.__main__ import main
+from analysis.loading import Results
 from atbptt.runs import schema
 from tests.helpers.made import write_plan, write_status
 
@@ -32,10 +34,27 @@ def test_figures_are_written_below_the_path_and_named(sweep: Path, capsys: pytes
     assert main(["table", str(sweep)]) == 0  # the figures are no run
 
 
-def test_figures_elsewhere(sweep: Path, tmp_path: Path) -> None:
-    assert main(["figures", str(sweep), "--out", str(tmp_path / "there")]) == 0
-    assert len(list((tmp_path / "there").iterdir())) == 4
-    assert not (sweep / "figures").exists()
+def test_what_is_written_elsewhere(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(results: Results, out: Path) -> list[Path]:
+        assert len(results.options) == 2
+        return [out / "a", out / "b"]
+
+    broken = sweep / "demo" / "000000000001" / schema.OPTIONS
+    broken.write_bytes(b"")
+    monkeypatch.setattr("analysis.figures.save_figures", write)
+    monkeypatch.setattr("analysis.exporting.export", write)
+    monkeypatch.setattr("analysis.report.page.write_report", lambda results, out: write(results, out)[0])
+    for command, default in (("figures", "figures"), ("export", "export"), ("report", "report.html")):
+        for options, out in (([], sweep / default), (["--out", str(tmp_path)], tmp_path)):
+            assert main([command, str(sweep), *options]) == 0
+            printed = capsys.readouterr()
+            assert printed.out.splitlines() == [
+                str(path) for path in (out / "a", out / "b")[: 1 + (command != "report")]
+            ]
+            assert printed.err.startswith(f"warning: {broken}: ")
+            assert len(printed.err.splitlines()) == 1  # once, although several parts are read
 
 
 def test_skipped_files_are_one_line_each_on_stderr(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,32 +143,44 @@ def test_nothing_to_look_at_is_one_line_and_exit_code_1(
         assert capsys.readouterr() == ("", f"error: {path}: {rule}\n")
 
 
+def test_compact_says_what_it_wrote(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compact", str(sweep)]) == 0
+    out, err = capsys.readouterr()
+    assert (out.count("\n"), err) == (1, "")
+    assert ": 3 runs, 31 rows" in out
+
+
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     out = capsys.readouterr().out
-    assert all(command in out for command in ("table", "figures", "status", "failures"))
+    for words in (r"table +Print validation", r"report +Write one", r"status +Show what", r"probe +Measure how"):
+        assert re.search(words, out), words
+    with pytest.raises(SystemExit, match="2"):
+        main(["table"])
+    assert capsys.readouterr().err.endswith("error: the following arguments are required: PATH\n")
 
 
-def test_the_package_loads_neither_torch_nor_plotting(sweep: Path) -> None:
-    code = (
-        "import sys, analysis; from analysis.__main__ import main; "
-        f"main(['table', {str(sweep)!r}]); "
-        "print(sorted({'torch', 'matplotlib', 'seaborn'} & {*sys.modules}))"
-    )
+def test_ctrl_c_ends_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atbptt.monitor.failures.print_failures", interrupt)
+    assert main(["failures", "."]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_command_loads_what_it_needs(sweep: Path) -> None:
+    code = f"""
+import sys, analysis
+from analysis.__main__ import main
+for command in ("status", "failures", "table"):
+    main([command, {str(sweep)!r}])
+    print("loaded", *{{"torch", "pandas", "matplotlib", "seaborn"}} & {{*sys.modules}})
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[-1] == "[]"
-
-
-def test_status_and_failures_start_without_tables(outputs: Path) -> None:
-    write_status(outputs / "demo" / "a1", schema.FAILED)
-    for command in ("status", "failures"):
-        code = (
-            f"import sys; from analysis.__main__ import main; main([{command!r}, {str(outputs)!r}]); "
-            "print(sorted({'torch', 'pandas', 'matplotlib'} & {*sys.modules}))"
-        )
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert result.stdout.splitlines()[-1] == "[]"
+    loaded = [line for line in result.stdout.splitlines() if line.startswith("loaded")]
+    assert loaded == ["loaded", "loaded", "loaded pandas"]
 
 
 def test_the_package_has_the_names_it_lists() -> None:

@@ -1,8 +1,81 @@
 from __future__ import annotations
 
-import pytest
+import errno
+import os
+import subprocess
+import sys
 
-from atbptt.system.command_line import needed_by
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from atbptt.errors import AnalysisError, ConfigError
+from atbptt.system import Parser, StorageError, UsageError, needed_by, print_rich, run_command
+from tests.conftest import ROOT
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (None, 0, ""),
+        (UsageError("bad usage"), 1, "error: bad usage\n"),
+        (ConfigError("tau", "(=9) is too long"), 1, "error: tau (=9) is too long\n"),
+        (AnalysisError("no runs"), 1, "error: no runs\n"),
+        (StorageError("disk full"), 1, "error: disk full\n"),
+        (OwnError("own"), 1, "error: own\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            1,
+            "error: PermissionError: [Errno 13] Permission denied\n",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_exit_codes_and_messages(
+    error: BaseException | None, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        if error is not None:
+            raise error
+
+    assert run_command(command, OwnError) == code
+    assert capsys.readouterr() == ("", message)
+
+
+def test_a_bug_is_not_taken_for_bad_input() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+def test_output_that_nobody_reads_ends_the_command_without_a_message() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from atbptt.system import run_command; sys.exit(run_command(lambda: print('text')))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_bad_usage_is_raised() -> None:
+    parser = Parser(prog="python -m some")
+    parser.add_argument("name", metavar="NAME")
+    with pytest.raises(UsageError, match=r"^the following arguments are required: NAME; see python -m some --help$"):
+        parser.parse_args([])
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(False, ["a", "long"]), (True, ["a   ", "long"])])
+def test_trailing_blanks_are_printed_to_a_terminal_only(
+    terminal: bool, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table.grid("")
+    for text in ("a", "long"):
+        table.add_row(text)
+    print_rich(Console(force_terminal=terminal, color_system=None), table)
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_a_missing_package_is_reported_with_what_to_install() -> None:

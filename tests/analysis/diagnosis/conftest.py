@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atbptt.training.stored_model import StoredModel, open_stored_model
+from atbptt.training import StoredModel, open_stored_model
 from tests.helpers.training import train
 
 

@@ -5,15 +5,16 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis.diagnosis.figure import BiasCurve, reach
+from analysis.diagnosis.figure import reach
 from analysis.figures import render
+from atbptt.probes import RelativeBias
 
 PHI = 0.5 ** np.arange(1.0, 11)  # lags 1..10
-INF = float("inf")
 
 
-def curve(name: str, values: np.ndarray, lengths: list[float]) -> BiasCurve:
-    return BiasCurve(name, values, values / 2, values * 2, lengths)
+def bias(values: np.ndarray, *factors: float) -> RelativeBias:
+    """A bias, and resamples of it that are so many times as large."""
+    return RelativeBias(values, np.array(factors)[:, None] * values)
 
 
 def labelled(axes: Axes) -> dict[str, Line2D]:
@@ -25,8 +26,9 @@ def points(axes: Axes) -> list[tuple[float, float]]:
 
 
 def test_phi_its_decay_and_the_biases_with_their_lengths() -> None:
-    curves = [curve("bound", 8 * PHI, [3, 6]), curve("measured", PHI, [1, 3])]
-    figure = reach("title", PHI, PHI / 3, PHI * 3, (8, np.log(0.5)), 4, curves, [0.5, 0.125])
+    biases = {"bound": bias(8 * PHI, 0.5, 2.0), "measured": bias(PHI)}
+    norms = np.stack([PHI / 3, PHI * 3])
+    figure = reach("title", PHI, norms, (8, np.log(0.5)), 4, biases, [0.5, 0.125])
     left, right = figure.axes
     found = labelled(left)
     assert found["phi; shaded: 90 % of losses"].get_ydata() == pytest.approx(PHI)
@@ -36,8 +38,12 @@ def test_phi_its_decay_and_the_biases_with_their_lengths() -> None:
     assert [line for line in left.get_lines() if list(line.get_xdata()) == [4, 4]]
     assert list(labelled(right)["K in use, 4"].get_xdata()) == [4, 4]
     assert list(labelled(right)["bound"].get_xdata()) == list(range(1, 11))
-    assert points(right) == [(3, 0.5), (6, 0.125), (1, 0.5), (3, 0.125)]
-    assert [text.get_text() for text in right.texts] == ["3", "6", "1", "3", "0.5", "0.125"]
+    assert points(right) == [(4, 0.5), (6, 0.125), (1, 0.5), (3, 0.125)]
+    assert [text.get_text() for text in right.texts] == ["4", "6", "1", "3", "0.5", "0.125"]
+    (band,) = right.collections  # the measured bias has no resamples
+    assert band.get_paths()[0].get_extents().ymin == pytest.approx(4 * PHI[-1])
+    (band,) = left.collections
+    assert band.get_paths()[0].get_extents().ymax == pytest.approx(PHI[0] / 3 + 0.95 * PHI[0] * 8 / 3)
     assert (left.get_xlabel(), right.get_xlabel()) == ("lag k (steps)", "truncation length K (steps)")
     assert left.get_yscale() == right.get_yscale() == "log"
     render(figure)
@@ -46,11 +52,8 @@ def test_phi_its_decay_and_the_biases_with_their_lengths() -> None:
 def test_what_lies_outside_is_left_out() -> None:
     """An infinite bound, a measured bias of zero, no decay, lags without signal, a K beyond the window."""
     phi = np.array([1.0, 1e-5, 1e-20, 0.0])
-    curves = [
-        BiasCurve("bound", np.full(30, np.inf), None, None, [INF]),
-        BiasCurve("measured", np.array([0.5, 0.2, 0.05, 0.0]), None, None, [2]),
-    ]
-    left, right = reach("", phi, phi * 0, phi, (4, -np.inf), 99, curves, [0.3]).axes
+    biases = {"bound": bias(np.full(30, np.inf)), "measured": bias(np.array([0.5, 0.2, 0.05, 0.0]))}
+    left, right = reach("", phi, np.stack([phi * 0, phi]), (4, -np.inf), 99, biases, [0.3]).axes
     (line,) = labelled(left).values()
     assert list(line.get_ydata()) == [1.0, 1e-5]
     assert left.get_xlim()[1] < 3
@@ -62,7 +65,7 @@ def test_what_lies_outside_is_left_out() -> None:
 
 
 def test_a_bound_is_followed_beyond_the_window() -> None:
-    curves = [BiasCurve("bound", 0.9 ** np.arange(100.0), None, None, [16.0, 45.0])]
-    _, right = reach("", PHI, PHI, PHI, (8, 0.0), 4, curves, [0.2, 0.01]).axes
-    assert points(right) == [(16, 0.2)]  # 45 is more than twice W
-    assert 16 < right.get_xlim()[1] < 20
+    biases = {"bound": bias(0.9 ** np.arange(100.0))}
+    _, right = reach("", PHI, PHI[None], (8, 0.0), 4, biases, [0.2, 0.01]).axes
+    assert points(right) == [(17, 0.2)]  # K(0.01) = 45 is more than twice W
+    assert 17 < right.get_xlim()[1] < 20

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.loading.results import Results
-from analysis.report.environment import environment
+from analysis.loading import Results
 from analysis.report.outcomes import outcomes
-from analysis.report.verdict import BAD, GOOD, NOTE, Remark, remarks, verdict
-from atbptt.monitor.reading import Reader
+from analysis.report.summary import BAD, GOOD, NOTE, Remark, listed, remarks, verdict
+from atbptt.monitor import Reader
 from atbptt.runs import schema
 from atbptt.system.locks import hold
 from tests.helpers.made import write_plan, write_status
@@ -17,27 +16,28 @@ from tests.helpers.made import write_plan, write_status
 WriteRun = Callable[..., Path]
 
 
-def verdict_and_remarks(outputs: Path) -> list[Remark]:
-    """The verdict on the runs, then the remarks."""
+def summarized(outputs: Path, steps_before: int = 0) -> list[Remark]:
+    """The verdict on the runs, then the remarks; as if training had begun so many steps later."""
     results, report = Results(outputs), Reader([outputs]).read()
     options = results.options
-    known = remarks(outcomes(results.frame, options, report.runs), options, report, environment([]), [])
+    frame = results.frame.assign(step=results.frame["step"] - steps_before)
+    known = remarks(outcomes(frame, options, report.runs), options, report, [], [])
     return [verdict(report.runs, known), *known]
 
 
 def test_nothing_stands_out(outputs: Path, write_run: WriteRun) -> None:
     for name in "ab":
         write_run(name, {"valid_ppl": [1.5, 1.2, 1.3]})
-    assert verdict_and_remarks(outputs) == [Remark(GOOD, "All 2 runs finished.")]
+    assert summarized(outputs) == [Remark(GOOD, "All 2 runs finished.")]
 
 
 def test_the_best_at_the_last_evaluation_may_not_be_the_best(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5, 1.2]})
     write_run("b", {"valid_ppl": [1.2, 1.5]})
     write_run("c", {"valid_ppl": [1.2]})  # has no other
-    first, note = verdict_and_remarks(outputs)
+    first, note = summarized(outputs)
     assert first == Remark(GOOD, "All 3 runs finished, with something to look at.")
-    assert note.level == NOTE
+    assert (note.level, note.anchor) == (NOTE, "figures")
     assert note.text.startswith("1 of 2 finished runs validated best at the last evaluation")
 
 
@@ -45,19 +45,19 @@ def test_the_best_at_the_last_evaluation_may_not_be_the_best(outputs: Path, writ
 def test_runs_that_diverged(outputs: Path, write_run: WriteRun, last: float) -> None:
     write_run("a", {"valid_ppl": [1.2, last]}, lr=100.0)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3]}, lr=1.0)
-    first, note = verdict_and_remarks(outputs)
-    assert first == Remark(BAD, "All 2 runs finished, but not all is well.")
-    assert note.text == "1 of 2 runs diverged, the last validation is not finite: fixed K=5, lr=100"
+    text = "1 of 2 runs diverged, the last validation is not finite: fixed K=5, lr=100"
+    assert summarized(outputs) == [
+        Remark(BAD, "All 2 runs finished, but not all is well."),
+        Remark(BAD, text, "leaderboard"),
+    ]
 
 
 def test_runs_that_learned_nothing(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.2, 1.5, 1.4]})
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.4]})
-    results, report = Results(outputs), Reader([outputs]).read()
-    frame = results.frame.assign(step=results.frame["step"] - 100)  # the first evaluation is before training
-    own = outcomes(frame, results.options, report.runs)
-    known = remarks(own, results.options, report, environment([]), [])
-    assert known == [Remark(BAD, "1 of 2 runs got no better than before training: fixed K=5", "leaderboard")]
+    write_run("c", {"valid_ppl": [1.2, 1.5, float("nan")]}, lr=2.0)  # diverged, which says it
+    texts = [remark.text for remark in summarized(outputs, steps_before=100)[1:]]  # an evaluation before training
+    assert texts[1:] == ["1 of 3 runs got no better than before training: fixed K=5, lr=1"]
 
 
 def test_K_at_the_end_of_its_range(outputs: Path, write_run: WriteRun) -> None:
@@ -65,7 +65,7 @@ def test_K_at_the_end_of_its_range(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 9, 9]}, **adaptive)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 2]}, **adaptive)
     write_run("c", {"valid_ppl": [1.5, 1.2, 1.3], "K": [9, 9, 9]})  # fixed, has no range
-    assert [remark.text for remark in verdict_and_remarks(outputs)[1:]] == [
+    assert [remark.text for remark in summarized(outputs)[1:]] == [
         "1 of 2 runs that choose K came to the largest allowed: truncation.K_max=9",
         "1 of 2 runs that choose K came to the smallest allowed: truncation.K_min=2",
     ]
@@ -75,14 +75,19 @@ def test_runs_that_are_not_over(outputs: Path, write_run: WriteRun) -> None:
     done = write_run("a", {"valid_ppl": [1.5, 1.2, 1.3]})
     going = write_run("b", {"valid_ppl": [1.5]})
     write_status(going, schema.RUNNING)
+    write_run("d", None, state=schema.INTERRUPTED)
     folder = write_plan(outputs, "first", {"a": done, "b": going, "c": outputs / "demo" / "c"}, started=0.0)
     with hold(going / schema.LOCK), hold(folder / schema.LOCK):
-        first, *others = verdict_and_remarks(outputs)
-    assert first == Remark(NOTE, "1 of 3 runs finished so far; the results below are of what has been evaluated.")
-    assert [remark.text for remark in others] == [
-        "1 of 3 runs still running, about 30 s left",  # 2 epochs left at 5 s each, then a run of 4
-        "1 of 3 runs have yet to begin",
-    ]
-    assert "1 of 3 runs never began: the same command again runs them" in [
-        remark.text for remark in verdict_and_remarks(outputs)
-    ]
+        assert summarized(outputs) == [
+            Remark(NOTE, "1 of 4 runs finished so far; the results below are of what has been evaluated."),
+            # 2 epochs left at 5 s each, then a run of 4
+            Remark(NOTE, "1 of 4 runs still running, about 30 s left", "leaderboard"),
+            Remark(NOTE, "1 of 4 runs have yet to begin"),
+            Remark(NOTE, "1 of 4 runs interrupted: the same command again continues them", "leaderboard"),
+        ]
+    assert Remark(NOTE, "1 of 4 runs never began: the same command again runs them") in summarized(outputs)
+
+
+def test_a_long_list_is_cut() -> None:
+    assert listed("abc", 3) == "a, b, c"
+    assert listed("abcde", 3) == "a, b, c and 2 more"

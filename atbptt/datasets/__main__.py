@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {described(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command continues where it stopped", file=sys.stderr)
+        print("interrupted: the same command fetches the files that are missing", file=sys.stderr)
         return 130
     return 0
 
@@ -51,8 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser(
         "fetch",
         help="download a published data set, or take it from copies: fetch ptb",
-        description="Download a published data set and verify its checksums. Files that are there are left alone; "
-        "a download that broke off is continued by the same command.",
+        description="Download a published data set and verify its checksums. Files that are there are not overwritten.",
         epilog=f"Their licences are their own. They come from {_addresses()}.",
     )
     command.add_argument("name", metavar="NAME", help=f"{listed(SOURCES)} or {ALL}")
@@ -79,7 +78,7 @@ def _addresses() -> str:
 
 
 if __name__ == "__main__":
-    # A scheduler's or a shell's end of the session is a Ctrl-C: it leaves what the next call continues.
+    # A scheduler's or a shell's end of the session is a Ctrl-C: temporary files are removed.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     sys.exit(main())

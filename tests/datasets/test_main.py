@@ -1,36 +1,34 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from atbptt.datasets.__main__ import main
-from tests.helpers.serving import CONTENT, HALF, Server, cut_at_half, files, serve, status
+from tests.helpers.serving import CONTENT, Handler, Server, cut, files, send, serve
 
 
 def test_command_exit_codes_and_streams(server: Server, one: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
-    server.answers = [status(404), serve]
+    server.answers = [send(404, b"")]
     assert main(arguments) == 1
     out, err = capsys.readouterr()
-    assert out == f"failed   {one}  the server answered 404 Not Found\n"
-    assert err.startswith("error: 1 of 1 files is not in place\n")
+    assert out == ""
+    assert err.startswith(f"error: {one}: HTTPError: 404 ")
+    server.answers = [serve]
     assert main(arguments) == 0
-    out, err = capsys.readouterr()
-    assert out.split() == ["fetched", str(one), "102.4", "kB"]
-    assert err == ""
+    assert capsys.readouterr() == (f"fetched  {one}\n", "")
 
 
 def test_command_takes_copies(server: Server, one: Path, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_bytes(CONTENT)
     assert main(["fetch", "ptb", "--to", str(one.parents[1]), "--from", str(tmp_path)]) == 0
-    assert server.ranges == []
+    assert server.requested == []
 
 
 @pytest.mark.parametrize(
@@ -40,7 +38,7 @@ def test_command_takes_copies(server: Server, one: Path, tmp_path: Path) -> None
             ["fetch", "wikitext-2"],
             "data set (=wikitext-2) must be one of ptb, wikitext2, book_order, all; did you mean",
         ),
-        (["fetch", "ptb", "--from", "no"], "from (=no) must be a folder with copies; there is none\n"),
+        (["fetch", "ptb", "--from", "no"], "from (=no) must be a folder with copies\n"),
         (["fetch", "ptb", "--to", "taken"], "to (=taken) cannot be written: "),
         (["fetch"], "the following arguments are required: NAME\nusage: python -m atbptt.datasets fetch"),
         (["fetch", "ptb", "--to"], "argument --to: expected one argument\n"),
@@ -64,18 +62,13 @@ def test_bad_arguments_are_a_message_and_exit_code_1(
     assert files(tmp_path) == ["taken"]
 
 
-def test_an_interrupted_download_is_continued_by_the_next_call(
+def test_an_interrupted_download_leaves_nothing_and_is_begun_again_by_the_next_call(
     server: Server, one: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = one.parent / ".one.txt.part"
-
-    def interrupt(handler: BaseHTTPRequestHandler, start: int) -> None:
-        cut_at_half(handler, start)
-        deadline = time.monotonic() + 5
-        while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.01)
+    def interrupt(handler: Handler) -> None:
+        cut(handler)
         os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
-        handler.server.closing.wait(10)  # type: ignore[attr-defined]
+        handler.server.closing.wait(10)
 
     server.answers = [interrupt, serve]
     arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
@@ -84,12 +77,9 @@ def test_an_interrupted_download_is_continued_by_the_next_call(
         assert main(arguments) == 130
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "interrupted: the same command continues where it stopped\n"
-    assert files(one.parents[1]) == [".one.txt.part"]
-    kept = part.stat().st_size
-    assert 0 < kept <= HALF
+    assert capsys.readouterr().err == "interrupted: the same command fetches the files that are missing\n"
+    assert files(one.parents[1]) == []
     assert main(arguments) == 0
-    assert server.ranges == [None, f"bytes={kept}-"]
     assert one.read_bytes() == CONTENT
 
 
@@ -110,6 +100,6 @@ def test_as_a_command(root: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert len(result.stdout.splitlines()) == 3
-    assert result.stderr.startswith("error: 3 of 3 files are not in place\n")
-    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    assert re.match(r"error: .*/ptb.train.txt: there is neither ", result.stderr)
+    assert len(result.stderr.splitlines()) == 3

@@ -181,7 +181,7 @@ def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
         ("lr.deep=1", r"^lr.deep is no option$"),
         ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
         ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed, full, randomized, variable, warmup$"),
-        ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) .* must be basic"),
+        ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) must be basic: "),
         ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
         ("-m lr=interval(0,1)", r"^config cannot be composed: BasicSweeper does not support sweep type : INTERVAL"),
         ("lr=${nosuch}", r"^lr cannot be resolved: Interpolation key 'nosuch' not found$"),

@@ -136,7 +136,7 @@ def check_state(state: State, batch: int) -> None:
 def check_outputs(outputs: Tensor, inputs: Tensor) -> None:
     """Raise a `ConfigError` unless outputs begin with the axes (T, B) of their inputs."""
     made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
-    require(made == expected, "outputs", made, f"must begin with the axes (T, B) of the inputs, {expected}")
+    require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
 
 
 def check_streams(inputs: Tensor, targets: Tensor) -> None:

@@ -103,7 +103,7 @@ class Returning(Decoded):
         (lambda outputs, _: (outputs, ()), "state (=()) must hold at least one tensor"),
         (
             lambda outputs, state: (outputs[:, :2], state),
-            "outputs (=(1, 2)) must begin with the axes (T, B) of the inputs, (1, 3)",
+            "outputs (=(1, 2)) must have the axes (T, B) of the inputs first, (1, 3)",
         ),
         (
             lambda outputs, state: (outputs, state[0].long()),

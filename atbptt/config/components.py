@@ -1,7 +1,6 @@
-"""Parts of an experiment that YAML names by `_target_`: model, data set, policy, optimizer.
+"""Classes that YAML names by `_target_`: model, data set, policy, optimizer.
 
-What keys such a part takes, and of which type, is read from the signature of the class, so that a user's
-own class is checked as closely as ours and needs no schema.
+Their arguments are checked against their signature, so that a user's own class needs no schema.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import Any
 import hydra.utils
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from atbptt.errors import ConfigError, described, did_you_mean, listed, show
+from atbptt.errors import ConfigError, described, did_you_mean, listed, require, show
 from atbptt.system import content_digest
 
-# What the system passes besides the YAML's keys; `dataset` and `truncation` get nothing.
+# Arguments that are not options, since the system passes them.
 SUPPLIED: dict[str, tuple[str, ...]] = {
     "model": ("input_size", "output_size"),
     "dataset": (),
@@ -33,13 +32,13 @@ SUPPLIED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Component:
-    """A class and its arguments, checked against the class's signature.
+    """A class and its checked arguments.
 
     Attributes:
         group: `model`, `dataset`, `truncation` or `optimizer`.
-        name: the YAML's `name`, or the class's.
-        target: the class's dotted path.
-        arguments: keyword arguments, coerced to the annotated types (so that 1 and 1.0 are the same).
+        name: `name` in YAML, or the name of the class.
+        target: the dotted path of the class.
+        arguments: by keyword, converted to the annotated types.
     """
 
     group: str
@@ -53,10 +52,9 @@ class Component:
         return _locate(self.group, self.target).__module__
 
     def data_digest(self) -> str | None:
-        """A digest of the data that an argument named `path` leads to, None where there is no such argument.
+        """A digest of the data at the argument named `path`; None if there is no such argument.
 
-        Of the files that the class's static method `data_files(arguments)` lists, where it has one; else of all
-        that the path holds.
+        The data are the files that a static method `data_files(arguments)` of the class lists, else all at the path.
 
         Raises:
             ConfigError: a file cannot be read.
@@ -75,17 +73,13 @@ class Component:
             raise ConfigError(f"{self.group}.path", f"(={error.filename}) cannot be read: {error.strerror}") from error
 
     def build(self, *supplied: Any, **named: Any) -> Any:
-        """The object.
-
-        Raises:
-            ConfigError: the class refuses its arguments, in its own words.
-        """
+        """The object; a `ConfigError` if the class raises any error."""
         try:
             arguments = {key: _instantiated(value) for key, value in self.arguments.items()}
             return _locate(self.group, self.target)(*supplied, **named, **arguments)
         except ConfigError as error:
             raise error.within(self.group) from error
-        except (Exception, SystemExit) as error:  # whatever a user's own class does
+        except (Exception, SystemExit) as error:  # of a user's own class
             raise ConfigError(self.group, f"cannot be made by {self.target}: {described(error)}") from error
 
 
@@ -103,11 +97,8 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
         raise ConfigError(f"{group}._target_", f"(={target}) does not tell what arguments it takes") from error
     for key in given:
         if key not in parameters:
-            raise ConfigError(
-                f"{group}.{key}",
-                f"(={show(given[key])}) is no option of {target}{did_you_mean(key, parameters)}; "
-                f"its options are {listed(parameters)}",
-            )
+            rule = f"is no option of {target}{did_you_mean(key, parameters)}; its options are {listed(parameters)}"
+            require(False, f"{group}.{key}", given[key], rule)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and given.get(name, "???") == "???":
             raise ConfigError(f"{group}.{name}", f"is missing: {target} needs it; set it with {group}.{name}=...")
@@ -125,11 +116,11 @@ def _locate(group: str, target: str) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", located)
 
 
-@functools.lru_cache(maxsize=128)  # what a sweep of many jobs would read of the same few classes each time
+@functools.lru_cache(maxsize=128)  # the jobs of a sweep name the same few classes
 def _signature(
     located: Callable[..., Any], supplied: tuple[str, ...]
 ) -> tuple[dict[str, inspect.Parameter], dict[str, TypeAdapter[Any]]]:
-    """The parameters that YAML may set, and what checks the values of those that have a known type.
+    """The parameters that YAML may set, and validators of those whose type pydantic knows.
 
     Raises:
         TypeError, ValueError: there is no signature.
@@ -139,37 +130,30 @@ def _signature(
         for name, parameter in inspect.signature(located).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in supplied
     }
-    adapters = {name: _adapter(hint) for name, hint in _type_hints(located).items() if name in parameters}
+    try:
+        hints = typing.get_type_hints(located.__init__ if inspect.isclass(located) else located)
+    except (NameError, TypeError):  # annotations that only a type checker can resolve
+        hints = {}
+    adapters = {name: _adapter(hint) for name, hint in hints.items() if name in parameters}
     return parameters, {name: adapter for name, adapter in adapters.items() if adapter is not None}
 
 
-def _type_hints(located: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(located.__init__ if inspect.isclass(located) else located)
-    except (NameError, TypeError):  # annotations that only a type checker can resolve
-        return {}
-
-
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
-    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    own_config = hasattr(annotation, "model_config") or hasattr(annotation, "__dataclass_fields__")
+    config = None if own_config else ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
-        return TypeAdapter(annotation, config=None if _has_config(annotation) else config)
-    except Exception:  # a type that pydantic has no schema for: the class itself must judge
+        return TypeAdapter(annotation, config=config)
+    except Exception:  # pydantic has no schema for the type: the class itself must check the value
         return None
 
 
 def _coerced(name: str, value: Any, adapter: TypeAdapter[Any] | None) -> Any:
-    if adapter is None or (isinstance(value, dict) and "_target_" in value):  # an object of its own, made with this one
+    if adapter is None or (isinstance(value, dict) and "_target_" in value):  # a nested object, built later
         return value
     try:
-        # A truth value is no number: strict.
-        return adapter.validate_python(value, strict=isinstance(value, bool) or None)
+        return adapter.validate_python(value, strict=isinstance(value, bool) or None)  # true is not 1
     except ValidationError as error:
         raise ConfigError(name, f"(={show(value)}) {rule_of(error.errors()[0])}") from error
-
-
-def _has_config(annotation: Any) -> bool:
-    return hasattr(annotation, "model_config") or hasattr(annotation, "__dataclass_fields__")
 
 
 def rule_of(error: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""From a command line to the config of each of its jobs, as Hydra composes it, with errors in our words.
+"""From a command line to the configs of its jobs, as Hydra composes them.
 
-Hydra takes a tenth of a second to compose a job. Nearly all of it goes into a first step that only the choices of
-groups decide: which files are read, and how they are merged. Jobs that make the same choices share that step here; a
-job's own values are applied to a copy of it, as Hydra does. Where that does not work, Hydra composes the whole job.
+Hydra takes a tenth of a second to compose a job, nearly all of it to read and merge the files of its choices of groups.
+Jobs with the same choices share that step here, and each applies its own values to a copy. Where that does not work,
+Hydra composes the whole job.
 """
 
 from __future__ import annotations
@@ -32,32 +32,30 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from atbptt.errors import ConfigError, did_you_mean, listed, require, show
+from atbptt.errors import ConfigError, did_you_mean, listed, require
 
 CONFIG_NAME = "config"
-# Flags that show something and run nothing.
-SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")
+SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")  # flags that run nothing
 PREVIEW = "preview="
-# The former name of probe.decay_fit, which has its value where it is given (conf/config.yaml).
-FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")
-INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may lead there
+FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
+INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
 
-# Hydra copies its store with each of a hundred looks into a folder, half of the time of `--help`. There is one store,
-# and `load` hands out copies of what is in it.
+# Hydra copies its store for each of a hundred look-ups in a folder, half of the time of `--help`. The store never
+# changes, and `load` returns copies of its contents.
 ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, taken apart.
+    """A parsed command line.
 
     Attributes:
-        overrides: as typed, but for `preview`.
+        overrides: as typed, without `preview`.
         multirun: whether `-m` is given.
         name: of the primary config.
         config_dir: its folder.
-        extra: a folder that is searched before it, of `--config-dir`, or None.
-        preview: whether the jobs are to be shown only.
+        extra: the folder of `--config-dir`, searched first; or None.
+        preview: whether the jobs are only shown.
     """
 
     overrides: list[str]
@@ -69,10 +67,10 @@ class Command:
 
 
 def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
-    """Take a command line apart; None where it shows something and runs nothing (`--help`, `--cfg`, ...).
+    """Parse a command line; None if it runs nothing (`--help`, `--cfg`, ...).
 
     Raises:
-        ConfigError: unknown flags, folders that are not there.
+        ConfigError: unknown flags, a missing folder.
     """
     arguments, preview = split_preview(arguments)
     parser = get_args_parser()
@@ -83,14 +81,13 @@ def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
     extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
     if extra is not None and not extra.is_dir():
         raise ConfigError("--config-dir", f"(={parsed.config_dir}) is no folder")
-    base = Path(parsed.config_path) if parsed.config_path else config_dir
-    base = base if base.is_absolute() else config_dir.parent / base
+    base = config_dir.parent / parsed.config_path if parsed.config_path else config_dir
     name = parsed.config_name or CONFIG_NAME
     return Command(parsed.overrides, parsed.multirun, name, base, extra, preview)
 
 
 def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The arguments without `preview=true` or `preview=false`, which Hydra does not know, and which it was."""
+    """The arguments for Hydra, without `preview=...`, and whether `preview=true` is the last of these."""
     values = [argument.removeprefix(PREVIEW) for argument in arguments if argument.startswith(PREVIEW)]
     for value in values:
         require(value.lower() in ("true", "false"), "preview", value, "must be true or false")
@@ -99,7 +96,7 @@ def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def with_former_names(arguments: Iterable[str]) -> list[str]:
-    """The arguments, of which those that set an option by its former name add it: no file has it."""
+    """The arguments, with `++` before options set by their former name, which no file has."""
     return [f"++{argument}" if FORMER.match(argument) else argument for argument in arguments]
 
 
@@ -122,10 +119,10 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
 
 
 def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig]:
-    """The overrides of each job, and what all jobs share, composed.
+    """The overrides of each job, and the config without swept overrides.
 
     Raises:
-        ConfigError: they cannot be read, or what all jobs share cannot be composed.
+        ConfigError: an override cannot be read, or that config cannot be composed.
     """
     name, overrides = command.name, command.overrides
     parser = OverridesParser.create(config_loader=hydra.config_loader)
@@ -136,8 +133,8 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     for override in parsed:
         options = hydra.config_loader.get_group_options(override.key_or_group)
         chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
-        if options and not isinstance(chosen, str | list | dict):
-            raise ConfigError(override.key_or_group, f"(={show(chosen)}) must be one of {listed(options)}")
+        chooses = not options or isinstance(chosen, str | list | dict)
+        require(chooses, override.key_or_group, chosen, f"must be one of {listed(options)}")
     plain = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     try:
         config = _composed(hydra, name, plain)  # as Hydra does before it expands a sweep
@@ -154,7 +151,7 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         return [overrides], config
     sweeper = config.hydra.sweeper._target_
     if not sweeper.endswith("BasicSweeper"):
-        rule = f"(={sweeper}) decides on jobs as it goes; only basic is supported, whose jobs are checked beforehand"
+        rule = f"(={sweeper}) must be basic: only its jobs are known, and checked, before the first one runs"
         raise ConfigError("hydra/sweeper", rule)
     params = with_former_names(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items())
     try:
@@ -168,7 +165,7 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
 
 
 def launcher_options(config: DictConfig) -> dict[str, Any]:
-    """The launcher's options, with `_target_`, of what all jobs share (ConfigError)."""
+    """The launcher's options, with `_target_` (ConfigError)."""
     options = _plain(config.hydra.launcher)
     jobs = options.get("n_jobs", 1)
     fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
@@ -177,32 +174,23 @@ def launcher_options(config: DictConfig) -> dict[str, Any]:
 
 
 def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
-    """A job's config without Hydra's part, as plain containers, interpolations resolved.
-
-    Raises:
-        ConfigError: it cannot be composed, or an interpolation not be resolved.
-    """
+    """A job's config without Hydra's part, as plain containers, interpolations resolved (ConfigError)."""
     return _plain(_without_hydra(_composed(hydra, name, overrides)))
 
 
 def job_configs(hydra: Hydra, name: str, batch: Iterable[list[str]]) -> Iterator[dict[str, Any]]:
-    """What `job_config` gives for the overrides of each job, in a fraction of the time."""
+    """`job_config` of each job, in a fraction of the time."""
     shared = _SharedCompositions(hydra, name)
     for overrides in batch:
         try:
             config = _plain(shared.config(overrides))
-        except Exception:  # whatever it is, Hydra itself finds it, or does better
+        except Exception:  # Hydra composes the job, or reports what is wrong
             config = None
         yield job_config(hydra, name, overrides) if config is None else config
 
 
 class _SharedCompositions:
-    """Composes jobs from one composition of each choice of groups.
-
-    Arguments:
-        hydra: to compose with.
-        name: of the primary config.
-    """
+    """Composes each choice of groups once, for jobs of a primary config."""
 
     def __init__(self, hydra: Hydra, name: str) -> None:
         self.hydra = hydra
@@ -214,11 +202,7 @@ class _SharedCompositions:
         self.chosen = functools.cache(self._chosen)
 
     def config(self, overrides: list[str]) -> DictConfig:
-        """A job's config without Hydra's part.
-
-        Raises:
-            Exception: it is not to be had this way.
-        """
+        """A job's config without Hydra's part; any exception means that it cannot be composed this way."""
         values = [self.parsed(text) for text in overrides]
         choices = tuple(text for text, value in zip(overrides, values, strict=True) if value is None)
         config = copy.deepcopy(self.chosen(choices))
@@ -226,21 +210,21 @@ class _SharedCompositions:
         return config
 
     def _parsed(self, text: str) -> Override | None:
-        """An override of a value; None where it is one of the first step's, a choice or Hydra's own."""
+        """The override of a value; None for the choice of a group and for Hydra's own options."""
         (override,) = self.parser.parse_overrides([text])
         if override.is_hydra_override():
             if override.key_or_group == "hydra.searchpath":
-                raise ValueError(f"{text} may make groups of what are values without it")
+                raise ValueError(f"{text} may turn values into groups")
             return None
         if "hydra" in override.get_key_element() or INTO_HYDRA.search(text):
-            raise ValueError(f"{text} may need Hydra's part of the config, which is not there any more")
+            raise ValueError(f"{text} may refer to Hydra's part of the config")
         return override if Overrides(self.repository, [override]).config_overrides else None
 
     def _chosen(self, choices: tuple[str, ...]) -> DictConfig:
         config = self.hydra.compose_config(self.name, list(choices), RunMode.RUN, with_log_configuration=False)
         config = _without_hydra(config)
         if INTO_HYDRA.search(OmegaConf.to_yaml(config)):
-            raise ValueError(f"{choices} may need Hydra's part of the config, which is not there any more")
+            raise ValueError(f"{choices} may refer to Hydra's part of the config")
         return config
 
 
@@ -262,20 +246,19 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
     try:
         return hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
-    except Exception as error:  # besides Hydra's own: a YAML error, a null where a group's option belongs, ...
+    except Exception as error:  # not only Hydra's: a YAML error, a null as the choice of a group, ...
         raise _explained(error, hydra, name, overrides) from error
 
 
 def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
-    """Hydra's error in our words: what was typed, what there is, what was probably meant."""
+    """Hydra's error with the name, the value and the choices."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
         there = f"the options are {listed(options)}" if options else "there are none"
-        return ConfigError(
-            group or "--config-name", f"(={option}) is no option{did_you_mean(option, options)}; {there}"
-        )
+        rule = f"(={option}) is no option{did_you_mean(option, options)}; {there}"
+        return ConfigError(group or "--config-name", rule)
     if isinstance(error, OverrideParseException):
         return ConfigError(f"'{error.override}'", "cannot be read: options are given as key=value")
     match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)

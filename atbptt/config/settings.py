@@ -1,12 +1,12 @@
-"""The typed schema of a composed config, its rules, and the id of an experiment."""
+"""The schema and rules of a composed config, and the id of an experiment."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
@@ -18,31 +18,25 @@ from atbptt.truncation import Policy, completed
 from atbptt.windows import LR_SCALINGS, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are errors, numbers are finite, a truth value is no number."""
+    """A part of the config: unknown keys are errors, numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # which pydantic would take for 0 or 1
-            raise ValueError("must not be a truth value")
-        return value
 
 
 class DeviceSettings(Section):
     """Where to compute; see conf/device/."""
 
-    type: Literal["auto", "cpu", "cuda"]
+    type: str
     threads: int = Field(ge=1)
     jobs_per_gpu: int = Field(ge=1)
 
 
 class Settings(Section):
-    """A run's whole config, as conf/config.yaml and its groups compose it."""
+    """The whole config of a run; see conf/config.yaml."""
 
     name: str
     output_dir: str
@@ -70,10 +64,7 @@ class Settings(Section):
 
     @field_validator("probe", mode="before")
     @classmethod
-    def _options_of_probe(cls, value: Any) -> Any:
-        for name, part in value.items() if isinstance(value, Mapping) else ():
-            if isinstance(part, bool):
-                raise ConfigError(name, f"(={show(part)}) must not be a truth value")
+    def _probe_by_present_names(cls, value: Any) -> Any:
         return renamed(value) if isinstance(value, Mapping) else value
 
     @field_serializer("probe")
@@ -83,11 +74,10 @@ class Settings(Section):
 
     @property
     def experiment_id(self) -> str:
-        """12 hex characters of a hash of all that decides the result but the budget.
+        """12 hex characters of a hash of all settings that decide the result.
 
-        Left out: device, output folder and name, what is shown while running, and the budget, so that raising
-        `epochs` continues a run instead of starting another. An argument named `path` counts by the content of
-        the files it leads to.
+        The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name and
+        monitor. An argument named `path` counts by the content of its files.
         """
         decisive = self.model_dump(exclude={"name", "output_dir", "epochs", "seconds", "monitor", "device"})
         for group in SUPPLIED:
@@ -103,7 +93,7 @@ class Settings(Section):
         return epoch >= self.epochs or (self.seconds is not None and train_seconds >= self.seconds)
 
     def options(self) -> dict[str, Any]:
-        """Every option by its dotted name, nulls left out; a group's own name is its YAML's `name`."""
+        """Every option by its dotted name, without nulls; a group's own name is that of its choice."""
         tree: dict[str, Any] = self.model_dump()
         flat: dict[str, Any] = {"experiment_id": self.experiment_id}
         for group in SUPPLIED:
@@ -115,7 +105,7 @@ class Settings(Section):
 
 
 def validated(config: Mapping[str, Any]) -> Settings:
-    """A composed config (interpolations resolved) as typed settings, its classes and their arguments checked.
+    """A composed config as typed settings, whose classes and their arguments are checked.
 
     Raises:
         ConfigError: see `typed` and `check_components`.
@@ -126,37 +116,39 @@ def validated(config: Mapping[str, Any]) -> Settings:
 
 
 def check_components(settings: Settings) -> None:
-    """Raise a `ConfigError` where a class that the settings name cannot be imported, or does not take its arguments."""
+    """Raise a `ConfigError` if a class of the settings cannot be imported or does not take its arguments."""
     for group in SUPPLIED:
         settings.component(group)
 
 
 def typed(config: Mapping[str, Any]) -> Settings:
-    """A composed config (interpolations resolved) as typed settings; no class that it names is imported.
+    """A composed config (interpolations resolved) as typed settings; imports none of its classes.
 
     Raises:
         ConfigError: names each key that breaks a rule, its value, the rule and the choices.
     """
+    for key, value in flattened(config):
+        number = key.partition(".")[0] not in SUPPLIED  # all other options are numbers or text
+        require(not (number and isinstance(value, bool)), key, value, "must not be a truth value")
+        fits = not isinstance(value, int) or -(2**63) <= value < 2**63
+        require(fits, key, value, "must fit in 64 bits")
     try:
         settings = Settings.model_validate(config)
     except ValidationError as error:
-        lines = [_explained(problem) for problem in error.errors()]
-        name, rule = lines[0]
-        raise ConfigError(name, "\n".join([rule, *(f"{n} {r}" for n, r in lines[1:])])) from error
+        (name, rule), *others = [_explained(problem) for problem in error.errors()]
+        raise ConfigError(name, "\n".join([rule, *(" ".join(other) for other in others)])) from error
     folder = settings.name not in ("", ".", "..") and not set(settings.name) & set("/\\\0")
     require(folder, "name", settings.name, "must be the name of a folder, without / or \\")
     require(settings.output_dir != "", "output_dir", settings.output_dir, "must be a folder; . is where you are")
-    for key, value in flattened(config):
-        fits = not isinstance(value, int) or -(2**63) <= value < 2**63
-        require(fits, key, value, "must fit in 64 bits")
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
+    require_choice("device.type", settings.device.type, DEVICES)
     return settings
 
 
 def build_policy(settings: Settings) -> Policy:
-    """Build a run's policy and check that it keeps to its protocol (ConfigError)."""
+    """The policy of a run, checked against its protocol (ConfigError)."""
     seed_global("policy", settings.seed)
     given = settings.component("truncation").build()
     try:
@@ -166,7 +158,7 @@ def build_policy(settings: Settings) -> Policy:
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves by dotted name; a list is its JSON."""
+    """The leaves of a tree by their dotted names; lists as JSON."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from flattened(value, f"{prefix}{key}.")
@@ -180,13 +172,13 @@ def _explained(problem: Any) -> tuple[str, str]:
     """One pydantic error as (name, rule)."""
     path = [str(part) for part in problem["loc"]]
     name = ".".join(path)
-    if isinstance(error := problem.get("ctx", {}).get("error"), ConfigError):  # of a section that has rules of its own
+    if isinstance(error := problem.get("ctx", {}).get("error"), ConfigError):  # of ProbeSettings
         return f"{name}.{error.name}", error.rule
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         section: Any = Settings
         for part in path[:-1]:
             section = section.model_fields[part].annotation
-        options = [field.name for field in fields(section)] if is_dataclass(section) else list(section.model_fields)
+        options = list(section.__annotations__)
         return name, f"is no option{did_you_mean(path[-1], options)}; the options are {listed(options)}"
     if problem["type"] == "missing":
         return name, "is missing"

@@ -33,8 +33,7 @@ def _parser() -> Parser:
     fetching = commands.add_parser(
         "fetch",
         help="download a published data set, or take it from copies: fetch ptb",
-        description="Download a published data set and verify its checksums. Files that are there are left alone; "
-        "a download that broke off is continued by the same command.",
+        description="Download a published data set and verify its checksums. Files that are there are not overwritten.",
         epilog=f"Their licences are their own. They come from {addresses}.",
     )
     fetching.add_argument("name", metavar="NAME", help=f"{listed(SOURCES)} or {ALL}")
@@ -53,7 +52,7 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    # The end of a session or of a cluster's job is as Ctrl-C: it leaves what the next call continues.
+    # The end of a session or of a cluster's job is a Ctrl-C: temporary files are removed.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Arrays: a user's own integer sequences from an .npz file."""
+"""Arrays: integer sequences from an .npz file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from atbptt.datasets.task import SPLITS, SymbolTask, batchify_note, require_two_steps, symbol_stream
-from atbptt.errors import ConfigError, require
-from atbptt.windows import Stream, batchify
+from atbptt.datasets.task import SPLITS, SymbolTask, cut, cut_note, symbol_stream
+from atbptt.errors import ConfigError, listed, require
+from atbptt.windows import Stream
 
-# The arrays of a split, by the names of either convention; the second is the released code's.
+# Names of a split's arrays; the second pair is that of the released code.
 NAMES = ("{}_inputs", "{}_targets"), ("{}_X", "{}_Y")
 
 
 class Arrays(SymbolTask):
     """Symbols from `train_inputs`, `train_targets`, `valid_inputs`, ... (or `train_X`, `train_Y`, ...).
 
-    Each array is (T, B), streams read side by side, of which the first `batch_size` are taken, or (T,), one
-    long sequence that is cut into `batch_size` contiguous pieces (the remainder is dropped). Inputs and
-    targets of a split have the same shape.
+    Inputs and targets of a split have the same shape: (T, B), of which the first `batch_size` streams are taken, or
+    (T,), which is cut in `batch_size` contiguous streams (the remainder is dropped).
 
     Arguments:
         path: the .npz file.
@@ -38,31 +37,26 @@ class Arrays(SymbolTask):
         require(symbols > largest, "symbols", symbols, f"must exceed the largest symbol in {path} (={largest})")
         self.input_size = self.output_size = symbols
         self.train, self.valid, self.test = (_stream(*arrays[split], split, batch_size) for split in SPLITS)
-        self.notes = tuple(
-            batchify_note(split, "symbols", len(inputs), batch_size)
-            for split, (inputs, _) in arrays.items()
-            if inputs.ndim == 1 and batch_size is not None
-        ) + tuple(
-            f"{split}: the first {batch_size} of {inputs.shape[1]} streams"
-            for split, (inputs, _) in arrays.items()
-            if inputs.ndim == 2 and batch_size not in (None, inputs.shape[1])
-        )
+        notes = [_note(split, inputs, batch_size) for split, (inputs, _) in arrays.items()]
+        self.notes = tuple(note for note in notes if note)
 
 
 def _stream(inputs: np.ndarray, targets: np.ndarray, split: str, batch_size: int | None) -> Stream:
     if inputs.ndim == 1:
-        require(batch_size is not None, "batch_size", batch_size, f"must be given: the {split} arrays are 1-D")
-        assert batch_size is not None
-        require_two_steps(batch_size, len(inputs), f"{len(inputs)} steps of the {split} arrays")
-        return symbol_stream(batchify(inputs, batch_size), batchify(targets, batch_size))
-    columns = inputs.shape[1]
-    require(
-        (batch_size or 1) <= columns,
-        "batch_size",
-        batch_size,
-        f"must not exceed the {columns} streams of the {split} arrays",
-    )
+        if batch_size is None:
+            raise ConfigError("batch_size", f"(=null) must be given: the {split} arrays are 1-D")
+        return symbol_stream(*cut((inputs, targets), batch_size, f"{len(inputs)} steps of the {split} arrays"))
+    rule = f"must not exceed the {inputs.shape[1]} streams of the {split} arrays"
+    require((batch_size or 1) <= inputs.shape[1], "batch_size", batch_size, rule)
     return symbol_stream(inputs[:, :batch_size], targets[:, :batch_size])
+
+
+def _note(split: str, inputs: np.ndarray, batch_size: int | None) -> str | None:
+    if batch_size is None or inputs.shape[1:] == (batch_size,):
+        return None
+    if inputs.ndim == 1:
+        return cut_note(split, "symbols", len(inputs), batch_size)
+    return f"{split}: the first {batch_size} of {inputs.shape[1]} streams"
 
 
 def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -78,28 +72,18 @@ def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         pairs = [tuple(name.format(split) for name in names) for names in NAMES]
         pair = next((names for names in pairs if any(name in found for name in names)), pairs[0])
         for name in pair:
-            require(
-                name in found,
-                "path",
-                str(path),
-                f"lacks the array {name}; it must hold {' and '.join(pair)} for each of "
-                f"{', '.join(SPLITS)}, and holds {', '.join(sorted(found)) or 'nothing'}",
-            )
+            rule = f"lacks the array {name}; it must hold {' and '.join(pair)} for each of {listed(SPLITS)}"
+            require(name in found, "path", str(path), f"{rule}, and holds {listed(sorted(found)) or 'nothing'}")
             _check(found[name], name, path)
         inputs, targets = (found[name] for name in pair)
-        require(
-            inputs.shape == targets.shape,
-            "path",
-            str(path),
-            f"has {pair[0]} of shape {inputs.shape} and {pair[1]} of shape {targets.shape}; they must match",
-        )
+        rule = f"has {pair[0]} of shape {inputs.shape} and {pair[1]} of shape {targets.shape}; they must match"
+        require(inputs.shape == targets.shape, "path", str(path), rule)
         arrays[split] = inputs, targets
     return arrays
 
 
 def _check(array: np.ndarray, name: str, path: Path) -> None:
-    where = f"in {path}"
-    require(array.ndim in (1, 2), name, array.shape, f"{where} must be of shape (T,) or (T, B)")
-    require(np.issubdtype(array.dtype, np.integer), name, array.dtype, f"{where} must hold integers")
-    require(len(array) >= 2 and array.size > 0, name, array.shape, f"{where} must have at least 2 steps")
-    require(int(array.min()) >= 0, name, int(array.min()), f"{where} must hold no negative symbol")
+    require(array.ndim in (1, 2), name, array.shape, f"in {path} must be of shape (T,) or (T, B)")
+    require(np.issubdtype(array.dtype, np.integer), name, array.dtype, f"in {path} must hold integers")
+    require(len(array) >= 2 and array.size > 0, name, array.shape, f"in {path} must have at least 2 steps")
+    require(int(array.min()) >= 0, name, int(array.min()), f"in {path} must hold no negative symbol")

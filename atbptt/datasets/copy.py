@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from atbptt.datasets.task import SymbolTask, generated, symbol_stream
@@ -12,15 +14,14 @@ BLANK, MARK = 0, 1
 
 
 class Copy(SymbolTask):
-    """A sequence of length m, beginning with the mark, then m blanks, while the target repeats the sequence
-    m steps later; over and over, m drawn anew each time.
+    """A sequence of m symbols, the mark first, then m blanks; the target is the input m steps before.
 
-    Each stream is led in by its own random number of blanks, so that streams are out of phase, and each
-    target equals its own stream's input m steps before.
+    This repeats with a new m each time. A random number of blanks before the first sequence puts the streams out of
+    phase.
 
     Arguments:
         min_length, max_length: m is uniform in min_length..max_length.
-        symbols: V, the blank 0 and the start mark 1 among them.
+        symbols: V, including the blank 0 and the mark 1.
         train_steps, valid_steps, test_steps: stream length T of each split.
         batch_size: streams B.
         seed: of the data.
@@ -38,30 +39,22 @@ class Copy(SymbolTask):
         seed: int,
     ) -> None:
         require(min_length >= 1, "min_length", min_length, "must be at least 1")
-        require(
-            max_length >= min_length,
-            "max_length",
-            max_length,
-            f"must be at least min_length (={min_length})",
-        )
+        rule = f"must be at least min_length (={min_length})"
+        require(max_length >= min_length, "max_length", max_length, rule)
         require(symbols >= 3, "symbols", symbols, "must be at least 3: the blank, the mark and one to copy")
         self.input_size = self.output_size = symbols
-
-        def make(steps: int, generator: np.random.Generator) -> Stream:
-            return symbol_stream(*copy_streams(min_length, max_length, symbols, steps, batch_size, generator))
-
         steps = (train_steps, valid_steps, test_steps)
+        make = partial(_stream, min_length, max_length, symbols)
         self.train, self.valid, self.test = generated("copy", steps, batch_size, seed, make, shortest=2 * max_length)
 
 
-def copy_streams(
+def _stream(
     min_length: int, max_length: int, symbols: int, steps: int, batch: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets, each (T, B)."""
+) -> Stream:
     inputs = np.full((steps + 2 * max_length, batch), BLANK)
     targets = np.full_like(inputs, BLANK)
     for b in range(batch):
-        t = int(generator.integers(min_length + max_length))  # the lead-in: one mean period at most
+        t = int(generator.integers(min_length + max_length))  # first blanks: one mean period at most
         while t < steps:
             m = int(generator.integers(min_length, max_length + 1))
             sequence = generator.integers(MARK + 1, symbols, size=m)
@@ -69,4 +62,4 @@ def copy_streams(
             inputs[t : t + m, b] = sequence
             targets[t + m : t + 2 * m, b] = sequence
             t += 2 * m
-    return inputs[:steps], targets[:steps]
+    return symbol_stream(inputs[:steps], targets[:steps])

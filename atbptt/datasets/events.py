@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.datasets.reading import quoted, refuse, require_files, text_lines
-from atbptt.datasets.task import SPLITS, batchify_note, require_two_steps
+from atbptt.datasets.reading import refuse, require_files, text_lines
+from atbptt.datasets.task import SPLITS, cut, cut_note
 from atbptt.errors import require
 from atbptt.models import cross_entropy, log_density, mean_interval
-from atbptt.windows import Stream, batchify
+from atbptt.windows import Stream
 
-LARGEST_EVENT = 10**7  # beyond, float32 could not tell two apart
-LONGEST_INTERVAL = 1e9  # beyond, norms of gradients overflow in float32: choose a larger unit of time
+LARGEST_EVENT = 10**7  # float32 has no more whole numbers than that
+LONGEST_INTERVAL = 1e9  # longer ones overflow the norms of gradients in float32: choose a larger unit of time
+EVENT = re.compile(f"[0-9]{{1,{len(str(LARGEST_EVENT))}}}")
+SHOWN_LETTERS = 20  # of a word in an error
 
 
 @dataclass(frozen=True)
 class EventStream(Stream):
-    """Streams of events, stored in three numbers a step: event, mark, interval.
+    """Streams of events, stored as three numbers a step.
 
     Attributes:
         inputs: (T, B, 3): the event (from 0), 1 at the first event of a sequence, the interval before the event.
@@ -43,15 +46,14 @@ class EventStream(Stream):
 
 
 class Events:
-    """Event sequences from two text files a split, `event-NAME.txt` and `time-NAME.txt`, a sequence a line.
+    """Event sequences from two text files a split, `event-NAME.txt` and `time-NAME.txt`, one sequence a line.
 
-    Events are numbered from 1, times do not decrease. Within a sequence each event predicts the next one and
-    the interval until it; the last one predicts nothing. Sequences follow one another in `batch_size` contiguous
-    streams (the remainder, fewer than `batch_size` steps, is dropped, and `notes` says how many): the state runs
-    on from one to the next, and the mark at a sequence's first event is what tells the model.
+    Events are numbered from 1; times do not decrease. Each event of a sequence predicts the next one and the interval
+    until it. All sequences together are cut in `batch_size` contiguous streams (the remainder is dropped): the state
+    carries over from one sequence to the next, whose first event is marked.
 
     Outputs are (T, B, E + 2): logits of the next event, log of the rate right after the present one, and the
-    growth w of the log rate (see `point_process`). The loss is that of the event plus that of the interval, nats.
+    growth w of the log rate (see `point_process`). The loss is that of the event plus that of the interval, in nats.
 
     Metrics: `nll`, the mean loss; `event_loss` and `time_loss`, its parts; `event_error`, the share of events that
     are not the likeliest one; `time_rmse`, root mean squared error of the mean interval, up to the longest interval
@@ -98,12 +100,8 @@ class Events:
         short = {split: sum(len(events) < 2 for events, _ in sequences[split]) for split in SPLITS}
         self.notes = (
             f"{types} event types",
-            *(batchify_note(split, "events to predict", len(steps[split][0]), batch_size) for split in SPLITS),
-            *(
-                f"{split}: sequences of less than 2 events, left out: {count}"
-                for split, count in short.items()
-                if count
-            ),
+            *(cut_note(split, "events to predict", len(steps[split][0]), batch_size) for split in SPLITS),
+            *(f"{split}: sequences of less than 2 events, left out: {n}" for split, n in short.items() if n),
         )
 
     @staticmethod
@@ -117,7 +115,7 @@ class Events:
         return _event_loss(outputs, targets) + _time_loss(outputs, targets)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The parts of the loss, whether the likeliest event is wrong, the squared error of the mean interval."""
+        """What `metrics` averages."""
         return {
             "event_loss": _event_loss(outputs, targets),
             "time_loss": _time_loss(outputs, targets),
@@ -129,7 +127,7 @@ class Events:
         return mean_interval(outputs[..., -2].double(), outputs[..., -1].double(), self.longest_interval)
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
-        """Those of `metric_names`."""
+        """The metrics of `metric_names`."""
         return {
             "nll": means["event_loss"] + means["time_loss"],
             **{name: means[name] for name in ("event_loss", "time_loss", "event_error")},
@@ -137,7 +135,7 @@ class Events:
         }
 
     def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """`event`, the likeliest one, numbered from 0; `interval`, the mean that `time_rmse` is of."""
+        """`event`: the likeliest one, from 0; `interval`: the mean interval, as in `time_rmse`."""
         return {
             "event": (outputs[..., :-2].argmax(dim=-1), targets[..., 0]),
             "interval": (self._mean_interval(outputs), targets[..., 1]),
@@ -156,8 +154,8 @@ EventSequence = tuple[np.ndarray, np.ndarray]  # events from 0, times
 
 
 def _stream(inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str) -> EventStream:
-    require_two_steps(batch_size, len(inputs), f"{len(inputs):,} steps of the {split} split")
-    stored = [torch.from_numpy(batchify(part, batch_size).astype(np.float32)) for part in (inputs, targets)]
+    parts = cut((inputs, targets), batch_size, f"{len(inputs):,} steps of the {split} split")
+    stored = [torch.from_numpy(part.astype(np.float32)) for part in parts]
     return EventStream(stored[0], stored[1], types)
 
 
@@ -178,13 +176,13 @@ def _steps(sequences: list[EventSequence]) -> tuple[np.ndarray, np.ndarray]:
 
 def _read(event_file: Path, time_file: Path) -> list[EventSequence]:
     """The sequences of a split, checked."""
-    event_lines, time_lines = _trimmed(event_file), _trimmed(time_file)
-    lines = len(event_lines), len(time_lines)
-    shorter, longer = (event_file, time_file) if lines[0] < lines[1] else (time_file, event_file)
-    if lines[0] != lines[1]:
-        refuse(longer, min(lines) + 1, f"has no line beside it in {shorter.name}, which ends after {min(lines)}")
+    lines = {file: _trimmed(file) for file in (event_file, time_file)}
+    shorter, longer = sorted(lines, key=lambda file: len(lines[file]))
+    end = len(lines[shorter])
+    if end < len(lines[longer]):
+        refuse(longer, end + 1, f"has no line beside it in {shorter.name}, which ends after {end}")
     sequences = []
-    for number, (event_line, time_line) in enumerate(zip(event_lines, time_lines, strict=True), 1):
+    for number, (event_line, time_line) in enumerate(zip(*lines.values(), strict=True), 1):
         events, times = _events(event_file, number, event_line), _times(time_file, number, time_line)
         if len(events) != len(times):
             refuse(event_file, number, f"has {len(events)} events, and the line of {time_file.name} {len(times)} times")
@@ -204,33 +202,36 @@ def _trimmed(file: Path) -> list[str]:
 
 def _events(file: Path, number: int, line: str) -> np.ndarray:
     words = line.split()
-    events = np.empty(len(words), dtype=np.int64)
-    for place, word in enumerate(words):
-        digits = word.isascii() and word.isdecimal() and len(word) <= len(str(LARGEST_EVENT))
-        if not digits or not 1 <= int(word) <= LARGEST_EVENT:
-            rule = f"events are whole numbers from 1 to {LARGEST_EVENT}"
-            refuse(file, number, f"has {quoted(word)} as event {place + 1}: {rule}")
-        events[place] = int(word) - 1
-    return events
+    fine = [EVENT.fullmatch(word) is not None and 1 <= int(word) <= LARGEST_EVENT for word in words]
+    _require_words(fine, file, number, words, "event", f"events are whole numbers from 1 to {LARGEST_EVENT}")
+    return np.array([int(word) - 1 for word in words], dtype=np.int64)
 
 
 def _times(file: Path, number: int, line: str) -> np.ndarray:
     words = line.split()
-    times = np.empty(len(words))
-    for place, word in enumerate(words):
-        entry = f"has {quoted(word)} as time {place + 1}"
-        try:
-            times[place] = float(word)
-        except ValueError:
-            refuse(file, number, f"{entry}: it is no number")
-        if "_" in word or not word.isascii():  # which Python would read
-            refuse(file, number, f"{entry}: it is no number")
-        if not math.isfinite(times[place]):
-            refuse(file, number, f"{entry}: times must be finite")
-        if place and times[place] < times[place - 1]:
-            refuse(file, number, f"{entry} after {quoted(words[place - 1])}: times must not decrease")
-        if place and times[place] - times[place - 1] > LONGEST_INTERVAL:
-            refuse(
-                file, number, f"{entry} after {quoted(words[place - 1])}: intervals must not exceed {LONGEST_INTERVAL}"
-            )
+    _require_words(map(_is_number, words), file, number, words, "time", "it is no number")
+    times = np.array([float(word) for word in words])
+    _require_words(np.isfinite(times), file, number, words, "time", "times must be finite")
+    intervals = np.diff(times, prepend=times[:1])
+    _require_words(intervals >= 0, file, number, words, "time", "times must not decrease")
+    rule = f"intervals must not exceed {LONGEST_INTERVAL}"
+    _require_words(intervals <= LONGEST_INTERVAL, file, number, words, "time", rule)
     return times
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return word.isascii() and "_" not in word  # which Python would read
+
+
+def _require_words(fine: Iterable[bool], file: Path, line: int, words: list[str], kind: str, rule: str) -> None:
+    """Refuse the first word of a line that is not fine."""
+    place = next((place for place, holds in enumerate(fine) if not holds), None)
+    if place is None:
+        return
+    shown = [word if len(word) <= SHOWN_LETTERS else f"{word[:SHOWN_LETTERS]}..." for word in words]
+    after = f" after {shown[place - 1]}" if place else ""
+    refuse(file, line, f"has {shown[place]} as {kind} {place + 1}{after}: {rule}")

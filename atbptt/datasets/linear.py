@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,15 +13,14 @@ from atbptt.errors import require
 from atbptt.randomness import numpy_generator
 from atbptt.windows import Stream
 
-FEATURES_SHOWN = 4  # that predictions are stored of: a figure of more shows nothing
+FEATURES_SHOWN = 4  # the most features whose predictions are stored
 
 
 class Linear:
     """z_{t+1} = A z_t + process noise, y_t = C z_t + observation noise; input y_t, target y_{t+1}.
 
-    A is `radius` times a random rotation, so that the system's memory decays by `radius` a step; A and C are
-    the same for all streams and splits. Observations have unit variance but for the observation noise.
-    The loss is the squared error, mean over the D features.
+    A is `radius` times a random rotation, so that memory decays by `radius` a step; all streams and splits share
+    A and C. Without observation noise y has unit variance. The loss is the squared error, mean over the D features.
 
     Arguments:
         state_size: dimension of z.
@@ -55,10 +56,8 @@ class Linear:
         C = system.normal(size=(features, state_size))
         C /= np.linalg.norm(C, axis=1, keepdims=True)
 
-        def make(steps: int, generator: np.random.Generator) -> Stream:
-            return _stream(A, C, radius, noise, steps, batch_size, generator)
-
         steps = (train_steps, valid_steps, test_steps)
+        make = partial(_stream, A, C, radius, noise)
         self.train, self.valid, self.test = generated("linear", steps, batch_size, seed, make)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -74,24 +73,15 @@ class Linear:
         return {"loss": means["loss"]}
 
     def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """`value` of the one feature; of several `value0`, `value1`, ..., `FEATURES_SHOWN` at most."""
-        if self.output_size == 1:
-            return {"value": (outputs[..., 0], targets[..., 0])}
-        shown = range(min(self.output_size, FEATURES_SHOWN))
-        return {f"value{feature}": (outputs[..., feature], targets[..., feature]) for feature in shown}
+        """`value`; of several features `value0`, `value1`, ..., at most `FEATURES_SHOWN`."""
+        names = ["value"] if self.output_size == 1 else [f"value{i}" for i in range(self.output_size)]
+        return {name: (outputs[..., i], targets[..., i]) for i, name in enumerate(names[:FEATURES_SHOWN])}
 
 
 def _stream(
-    A: np.ndarray,
-    C: np.ndarray,
-    radius: float,
-    noise: float,
-    steps: int,
-    batch: int,
-    generator: np.random.Generator,
+    A: np.ndarray, C: np.ndarray, radius: float, noise: float, steps: int, batch: int, generator: np.random.Generator
 ) -> Stream:
-    # A A' = radius^2 I, so that with this process noise z has the covariance I from its first step on.
-    scale = np.sqrt(1 - radius**2)
+    scale = np.sqrt(1 - radius**2)  # A A' = radius^2 I: with this process noise z has covariance I at every step
     z = generator.normal(size=(batch, len(A)))
     observed = np.empty((steps + 1, batch, len(C)))
     for t in range(steps + 1):

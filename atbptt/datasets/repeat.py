@@ -1,6 +1,8 @@
-"""Repeat: predict the next symbol of a base sequence that comes back again and again."""
+"""Repeat: predict the next symbol of a base sequence that repeats."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
@@ -10,13 +12,12 @@ from atbptt.windows import Stream
 
 
 class Repeat(SymbolTask):
-    """Each stream has a random base sequence of its own, repeated from a random phase; the target is the
-    next symbol, which is known from the symbol one period before it.
+    """Each stream repeats a random base sequence of its own, from a random phase; the target is the next symbol.
 
     Arguments:
         period: length of the base sequence in steps.
         symbols: V.
-        shift: added to every symbol (modulo V) each time the sequence comes back; 0 repeats it unchanged.
+        shift: added to every symbol, modulo V, at each repetition.
         train_steps, valid_steps, test_steps: stream length T of each split.
         batch_size: streams B.
         seed: of the data.
@@ -37,20 +38,14 @@ class Repeat(SymbolTask):
         require(symbols >= 2, "symbols", symbols, "must be at least 2")
         require(0 <= shift < symbols, "shift", shift, f"must lie in 0..{symbols - 1}, below symbols")
         self.input_size = self.output_size = symbols
-
-        def make(steps: int, generator: np.random.Generator) -> Stream:
-            return symbol_stream(*repeat_streams(period, symbols, shift, steps, batch_size, generator))
-
         steps = (train_steps, valid_steps, test_steps)
+        make = partial(_stream, period, symbols, shift)
         self.train, self.valid, self.test = generated("repeat", steps, batch_size, seed, make, shortest=max(2, period))
 
 
-def repeat_streams(
-    period: int, symbols: int, shift: int, steps: int, batch: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets, each (T, B): targets[t] is inputs[t + 1]."""
+def _stream(period: int, symbols: int, shift: int, steps: int, batch: int, generator: np.random.Generator) -> Stream:
     base = generator.integers(symbols, size=(period, batch))
     phase = generator.integers(period, size=batch)
     at = phase + np.arange(steps + 1)[:, None]  # (T + 1, B)
     symbol = (np.take_along_axis(base, at % period, axis=0) + shift * (at // period)) % symbols
-    return symbol[:-1], symbol[1:]
+    return symbol_stream(symbol[:-1], symbol[1:])

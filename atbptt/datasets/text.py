@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,22 @@ import numpy as np
 import torch
 
 from atbptt.datasets.reading import require_files, text_lines
-from atbptt.datasets.task import SPLITS, SymbolTask, batchify_note, require_two_steps
+from atbptt.datasets.task import SPLITS, SymbolTask, cut, cut_note
 from atbptt.errors import DataWarning, described, require
 from atbptt.system import cache_folder, file_digest, write_atomically, write_text
-from atbptt.windows import Stream, batchify
+from atbptt.windows import Stream
+
+END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
+FORMAT = 3  # of the cache's files; a new number leaves older files unread
+NUMBERS, DESCRIPTION = ".int32", ".json"  # the two files of a cache entry
+KIND = np.dtype("<i4")
 
 
 class Text(SymbolTask):
-    """Three text files: words are what white space separates, and every line ends in `<eos>`.
+    """Three text files of words separated by white space; every line ends in `<eos>`.
 
-    The vocabulary is the training file's, by first appearance; words that it lacks become `<unk>`. A split of N
-    words has N - 1 steps (input a word, target the next), cut in `batch_size` contiguous streams; the remainder,
-    fewer than `batch_size` steps, is dropped, and `notes` says how many.
+    The vocabulary is that of the training file, by first appearance; other words become `<unk>`. A split of N words
+    has N - 1 steps (input a word, target the next), cut in `batch_size` contiguous streams; the remainder is dropped.
 
     Arguments:
         path: the folder of the files.
@@ -55,7 +59,7 @@ class Text(SymbolTask):
         )
         self.notes = (
             f"vocabulary: {len(corpus.words):,} words",
-            *(batchify_note(split, "words to predict", len(corpus.tokens[split]) - 1, batch_size) for split in SPLITS),
+            *(cut_note(split, "words to predict", len(corpus.tokens[split]) - 1, batch_size) for split in SPLITS),
             *(
                 f"{split}: words that {train_file} lacks, read as {UNKNOWN}: {count:,}"
                 for split, count in corpus.unknown.items()
@@ -70,25 +74,19 @@ class Text(SymbolTask):
 
 
 def _stream(tokens: np.ndarray, batch_size: int, file: Path) -> Stream:
-    require_two_steps(batch_size, len(tokens) - 1, f"{len(tokens):,} words of {file}", ", and one word more")
     # Views of one array, which may be memory-mapped.
-    return Stream(*(torch.from_numpy(batchify(part, batch_size)) for part in (tokens[:-1], tokens[1:])))
-
-
-END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
-FORMAT = 2  # of the cache's files; another number leaves those of before alone
-NUMBERS, DESCRIPTION = ".int32", ".json"  # an entry's two files
-KIND = np.dtype("<i4")
+    parts = cut((tokens[:-1], tokens[1:]), batch_size, f"{len(tokens):,} words of {file}", ", and one word more")
+    return Stream(*map(torch.from_numpy, parts))
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The three splits of a text, in the words of its training split.
+    """The three splits of a text.
 
     Attributes:
-        words: the vocabulary, by first appearance; the place of a word is its number.
+        words: the vocabulary; a word's number is its index.
         tokens: the words of each split by number, int32.
-        unknown: how many words of each split became `<unk>`, since the training split lacks them.
+        unknown: how many words of each split became `<unk>`.
     """
 
     words: list[str]
@@ -97,13 +95,10 @@ class Corpus:
 
 
 def read_corpus(files: Sequence[Path]) -> Corpus:
-    """The corpus of a train, a valid and a test file, from the cache where it is there and whole.
-
-    Words are what white space separates; every line ends in `<eos>`. Of processes that begin at once each may
-    read the text, and all write the same bytes.
+    """The corpus of a train, a valid and a test file, memory-mapped from the cache; read and cached if it is not there.
 
     Warns:
-        DataWarning: the cache was damaged and has been made anew, or cannot be written.
+        DataWarning: the cache is damaged and is replaced, or cannot be written.
 
     Raises:
         ConfigError: a file has no word, or is not UTF-8.
@@ -111,7 +106,7 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
     key = _key(files)
     cached = cache_folder() / f"text-{key}"
     try:
-        with suppress(OSError):  # not there, or not for this user to read
+        with suppress(OSError):  # not there, or not readable
             return _load(cached)
     except ValueError as error:
         message = f"the cache {cached.with_suffix(NUMBERS)} is damaged ({error}); it is made anew"
@@ -122,10 +117,9 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
         _store(corpus, cached)
         return _load(cached)
     except OSError as error:
-        message = (
-            f"the cache {cached.with_suffix(NUMBERS)} cannot be written ({described(error)}): every run reads the text"
-        )
-        warnings.warn(f"{message} itself; ATBPTT_CACHE names another folder", DataWarning, stacklevel=2)
+        failure = f"the cache {cached.with_suffix(NUMBERS)} cannot be written ({described(error)})"
+        hint = "every run reads the text again; set ATBPTT_CACHE to another folder"
+        warnings.warn(f"{failure}: {hint}", DataWarning, stacklevel=2)
         return corpus
 
 
@@ -136,58 +130,48 @@ def _key(files: Sequence[Path]) -> str:
 def _tokenized(files: Sequence[Path]) -> Corpus:
     numbers: dict[str, int] = {}
     tokens = {}
-    unknown = {}
     for split, file in zip(SPLITS, files, strict=True):
         found = array("i")
-        missing = 0
-        for line in _lines(file):
+        empty = True
+        for line in text_lines(file):
+            words = [*line.split(), END_OF_LINE]
+            empty = empty and len(words) == 1
             if split == "train":
-                found.extend([numbers.setdefault(word, len(numbers)) for word in line])
+                found.extend([numbers.setdefault(word, len(numbers)) for word in words])
             else:
-                line_numbers = [numbers.get(word, -1) for word in line]
-                missing += line_numbers.count(-1)
-                found.extend(line_numbers)
-        tokens[split], unknown[split] = np.frombuffer(found, dtype=np.int32), missing
+                found.extend([numbers.get(word, -1) for word in words])
+        require(not empty, "path", str(file), "must hold text, and there is no word in it")
+        tokens[split] = np.frombuffer(found, dtype=np.int32)
+    unknown = {split: int((found < 0).sum()) for split, found in tokens.items()}
     if any(unknown.values()):
-        number = numbers.setdefault(UNKNOWN, len(numbers))
-        tokens = {split: np.where(found < 0, np.int32(number), found) for split, found in tokens.items()}
+        number = np.int32(numbers.setdefault(UNKNOWN, len(numbers)))
+        tokens = {split: np.where(found < 0, number, found) for split, found in tokens.items()}
     return Corpus(list(numbers), tokens, unknown)
 
 
-def _lines(file: Path) -> Iterator[list[str]]:
-    """The words of each line, `<eos>` last."""
-    empty = True
-    for line in text_lines(file):
-        words = line.split()
-        empty = empty and not words
-        words.append(END_OF_LINE)
-        yield words
-    require(not empty, "path", str(file), "must hold text, and there is no word in it")
-
-
 def _store(corpus: Corpus, cached: Path) -> None:
-    """Write the numbers, then the description, without which the numbers are as good as absent."""
-    numbers = np.concatenate([corpus.tokens[split] for split in SPLITS]).astype(KIND).tobytes()
-    description = {
-        "words": corpus.words,
-        "lengths": [len(corpus.tokens[split]) for split in SPLITS],
-        "unknown": corpus.unknown,
-        "sha256": hashlib.sha256(numbers).hexdigest(),
-    }
+    numbers = np.concatenate([corpus.tokens[split] for split in SPLITS]).astype(KIND)
+    lengths = [len(corpus.tokens[split]) for split in SPLITS]
+    description = {"words": corpus.words, "lengths": lengths, "unknown": corpus.unknown}
     text = json.dumps(description, ensure_ascii=False)
     cached.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cached.with_suffix(NUMBERS), lambda file: file.write(numbers))
-    write_text(cached.with_suffix(DESCRIPTION), f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    # The description last: without it the numbers are ignored.
+    write_atomically(cached.with_suffix(NUMBERS), lambda file: file.write(numbers.data))
+    write_text(cached.with_suffix(DESCRIPTION), f"{_checksum(text, numbers)}\n{text}")
 
 
 def _load(cached: Path) -> Corpus:
-    digest, _, text = cached.with_suffix(DESCRIPTION).read_text(encoding="utf-8").partition("\n")
-    if digest != hashlib.sha256(text.encode()).hexdigest():
-        raise ValueError("its description has changed")
-    description: dict[str, Any] = json.loads(text)
-    # Copy on write, since torch asks for an array that it could write to; nobody does. No header is trusted.
+    checksum, _, text = cached.with_suffix(DESCRIPTION).read_text(encoding="utf-8").partition("\n")
+    # Copy on write: torch wants an array that it could write to.
     numbers = np.memmap(cached.with_suffix(NUMBERS), dtype=KIND, mode="c")
-    if hashlib.sha256(numbers.data).hexdigest() != description["sha256"]:
-        raise ValueError("its numbers have changed")
+    if checksum != _checksum(text, numbers):
+        raise ValueError("its checksum is wrong")
+    description: dict[str, Any] = json.loads(text)
     pieces = np.split(numbers, np.cumsum(description["lengths"])[:-1])
     return Corpus(description["words"], dict(zip(SPLITS, pieces, strict=True)), description["unknown"])
+
+
+def _checksum(text: str, numbers: np.ndarray) -> str:
+    digest = hashlib.sha256(text.encode())
+    digest.update(numbers.data)
+    return digest.hexdigest()

@@ -1,21 +1,14 @@
-"""Recurrent models: what training and probes ask of any of them, and those of the published experiments."""
+"""Recurrent models: their protocol, and those of the published experiments."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from atbptt.models.checks import (
-        check_outputs as check_outputs,
-        check_state as check_state,
-        check_streams as check_streams,
-        losses_of as losses_of,
-        pair_of as pair_of,
-        widened as widened,
-    )
     from atbptt.models.losses import (
         LossFunction as LossFunction,
         cross_entropy as cross_entropy,
+        losses_of as losses_of,
         mean_loss as mean_loss,
         steps_at_once as steps_at_once,
     )
@@ -31,9 +24,14 @@ if TYPE_CHECKING:
     from atbptt.models.recurrent import (
         Halves as Halves,
         Recurrent as Recurrent,
+        check_outputs as check_outputs,
         check_recurrent as check_recurrent,
+        check_state as check_state,
+        check_streams as check_streams,
         halves as halves,
+        pair_of as pair_of,
         starting_state as starting_state,
+        widened as widened,
     )
     from atbptt.models.states import (
         State as State,

@@ -1,7 +1,4 @@
-"""Losses: a function of outputs and targets, the commonest one, and the mean of a window's.
-
-Where outputs are many, the mean is taken a few steps at a time: memory does not grow with a window's logits.
-"""
+"""Losses, and their mean over a window, which decodes a few steps at a time to save memory."""
 
 from __future__ import annotations
 
@@ -12,30 +9,37 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from atbptt.models.checks import losses_of
+from atbptt.errors import ConfigError, require
 
 # (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-OUTPUTS = 2**23  # numbers that a model puts out at once: 32 MB of logits; with fewer, the decoder's products are slower
+OUTPUTS = 2**23  # outputs decoded at once: 32 MB of logits; with fewer, matrix products are slower
 
 
 def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:
-    """Cross entropy in nats, one a step and stream.
-
-    Arguments:
-        logits: (T, B, V).
-        symbols: (T, B), 0..V-1.
-
-    Returns:
-        (T, B).
-    """
+    """Cross entropy (T, B) in nats of logits (T, B, V) at symbols (T, B)."""
     flat = nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), reduction="none")
     return flat.view(symbols.shape)
 
 
 def steps_at_once(batch: int, output_size: int) -> int:
-    """Steps of `batch` streams, `output_size` numbers each, that are decoded at once; at least 1."""
+    """How many steps of `batch` streams with `output_size` outputs each are decoded at once; at least 1."""
     return max(1, OUTPUTS // (batch * output_size))
+
+
+def losses_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
+    """loss(outputs, targets), (T, B); a `ConfigError` if it is something else, or does not depend on the outputs."""
+    if not callable(loss):
+        raise ConfigError("loss", f"(={loss}) must be a function of (outputs, targets)")
+    losses = loss(outputs, targets)
+    if not isinstance(losses, Tensor):
+        raise ConfigError("loss", f"(={type(losses).__name__}) must return a tensor (T, B)")
+    if outputs.requires_grad and torch.is_grad_enabled() and not losses.requires_grad:
+        raise ConfigError("loss", "must depend on the model's outputs")
+    made, expected = tuple(losses.shape), tuple(targets.shape[:2])
+    rule = f'must have the shape (T, B) of its targets, {expected}: one a step and stream, as with reduction="none"'
+    require(made == expected, "loss", made, rule)
+    return losses
 
 
 def mean_loss(
@@ -46,15 +50,15 @@ def mean_loss(
     targets: Tensor,
     steps: int | None = None,
 ) -> Tensor:
-    """The mean of loss(decode(features), targets), a scalar to differentiate once.
+    """The mean of loss(decode(features), targets), a scalar that can be differentiated once.
 
     Arguments:
-        model: whose parameters get a gradient, but for those that require none.
-        decode: its half that makes outputs (T, B, ...) of features (see `halves`).
-        features: (T, B, ...).
-        targets: (T, B, ...).
-        steps: the most that are decoded at once; all if left out. Where T is more, each part is differentiated as
-            soon as it is decoded and its outputs are dropped, so that `backward` has only to scale the gradient.
+        model: its parameters that require a gradient receive one.
+        decode: (T, B, ...) -> outputs (T, B, ...); see `halves`.
+        loss: (outputs, targets) -> (T, B).
+        features, targets: (T, B, ...).
+        steps: the most steps decoded at once; None for all. If T is larger, each part is differentiated as soon as it
+            is decoded and its outputs are freed; `backward` only scales the gradient.
     """
     if steps is None or len(features) <= steps:
         return losses_of(loss, decode(features), targets).mean()
@@ -82,12 +86,12 @@ class _MeanLossInParts(torch.autograd.Function):
         for part, its_targets in zip(features.tensor_split(parts), targets.tensor_split(parts), strict=True):
             leaf = part.detach().requires_grad_()
             with torch.enable_grad():
-                outputs = decode(leaf.clone())  # a copy: it may be changed in place
+                outputs = decode(leaf.clone())  # a copy, since decode may change it in place
                 mean = losses_of(loss, outputs, its_targets).sum() / count
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])
-            # Not in place: two parameters that are only added have one gradient.
+            # Not in place: two parameters may share one gradient tensor.
             of_parameters = [_sum(total, more) for total, more in zip(of_parameters, found[1:], strict=True)]
         ctx.save_for_backward(torch.cat(of_features), *of_parameters)
         return torch.stack(means).sum()

@@ -1,9 +1,9 @@
-"""How a model runs for a while: without dropout, without gradients of its parameters, without subnormal numbers."""
+"""Context managers for a while without dropout, without gradients of parameters, without subnormal numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, the model is in evaluation mode (no dropout); then each of its modules in the mode it was in."""
+    """Evaluation mode (no dropout); afterwards each module is in its former mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -21,37 +21,32 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Within, forward passes of the model leave its parameters out of the graph."""
-    thawed = [p for p in model.parameters() if p.requires_grad]
-    for parameter in thawed:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in thawed:
-            parameter.requires_grad_(True)
+def frozen(model: nn.Module) -> AbstractContextManager[None]:
+    """The model's parameters require no gradient."""
+    return _requiring([p for p in model.parameters() if p.requires_grad], False)
+
+
+def thawed(parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
+    """Within `frozen`: these parameters require a gradient after all."""
+    return _requiring(list(parameters), True)
 
 
 @contextmanager
-def thawed(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within `frozen`: these parameters are in the graph of forward passes after all."""
-    chosen = list(parameters)
-    for parameter in chosen:
-        parameter.requires_grad_(True)
+def _requiring(parameters: list[nn.Parameter], required: bool) -> Iterator[None]:
+    for parameter in parameters:
+        parameter.requires_grad_(required)
     try:
         yield
     finally:
-        for parameter in chosen:
-            parameter.requires_grad_(False)
+        for parameter in parameters:
+            parameter.requires_grad_(not required)
 
 
 @contextmanager
 def flushing_subnormals() -> Iterator[None]:
-    """Within, subnormal numbers are zero, on this thread; then as it was.
+    """Subnormal numbers are zero, on this thread.
 
-    Adjoints vanish into them, and a CPU takes ten times as long for each.
+    Adjoints vanish into them, and each takes a CPU ten times as long.
     """
     flushed = float(torch.tensor(1e-300, dtype=torch.float64) * 1e-20) == 0
     torch.set_flush_denormal(True)
@@ -63,13 +58,13 @@ def flushing_subnormals() -> Iterator[None]:
 
 @contextmanager
 def native_layers() -> Iterator[None]:
-    """Within, torch's recurrent layers use no library.
+    """torch's recurrent layers use neither cuDNN nor mkldnn.
 
-    cuDNN refuses their backward pass in evaluation mode; mkldnn keeps a workspace of megabytes for every step, and
-    step by step is slower (H = 900, B = 32, W = 400: 1.8 instead of 0.6 GB, 12.8 instead of 4.8 s).
+    cuDNN has no backward pass in evaluation mode; mkldnn keeps megabytes of workspace for every step and is slower
+    step by step (H = 900, B = 32, W = 400: 1.8 instead of 0.6 GB, 12.8 instead of 4.8 s).
     """
     mkldnn = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # its context manager warns of other settings it touches
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # its context manager warns about other settings
     try:
         with torch.backends.cudnn.flags(enabled=False):
             yield

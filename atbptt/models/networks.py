@@ -21,7 +21,7 @@ EVENT_DATA = "reads event data (T, B, E + 2), of dataset=book_order or dataset=e
 
 
 class Halved(nn.Module):
-    """A network of two halves, `recur` and `decode`, around torch's recurrent layers `rnn`."""
+    """A network of two halves, `recur` and `decode`, with torch's recurrent layers `rnn`."""
 
     rnn: nn.RNNBase
 
@@ -31,7 +31,7 @@ class Halved(nn.Module):
         return self.decode(features), state  # type: ignore[operator]
 
     def initial_state(self, batch: int) -> State:
-        """Zeros (L, B, H) where the parameters are; for an LSTM the pair (h, c)."""
+        """Zeros (L, B, H); for an LSTM the pair (h, c)."""
         zeros = next(self.rnn.parameters()).new_zeros(self.rnn.num_layers, batch, self.rnn.hidden_size)
         return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
 
@@ -51,11 +51,10 @@ class RecurrentNetwork(Halved):
         layers: recurrent layers L.
         hidden: hidden size H of each layer.
         embedding: size of a learned embedding of the symbols; null feeds them one-hot.
-        tied: the decoder's matrix is the embedding's (Press & Wolf 2017; Inan et al. 2017), so that both have
-            the size H.
+        tied: the decoder shares the embedding's matrix (Press & Wolf 2017; Inan et al. 2017); embedding must be H.
         dropout: probability, on the inputs of each recurrent layer and of the decoder.
 
-    All matrices start uniform in +-sqrt(3 / max(fan)), biases at zero (the published initialisation).
+    Matrices start uniform in +-sqrt(3 / max(fan)), biases at zero (the published initialisation).
     """
 
     def __init__(
@@ -74,9 +73,8 @@ class RecurrentNetwork(Halved):
         if tied:
             rule = f"must be hidden (={hidden}): tied shares the embedding's matrix with the decoder"
             require(embedding == hidden, "embedding", embedding, rule)
-            rule = f"(=true) needs as many inputs as outputs, and the data set has {input_size} and {output_size}"
-            if input_size != output_size:
-                raise ConfigError("tied", rule)
+            rule = f"needs as many inputs as outputs, and the data set has {input_size} and {output_size}"
+            require(input_size == output_size, "tied", tied, rule)
         self.input_size = input_size
         self.embedding = None if embedding is None else nn.Embedding(input_size, embedding)
         self.rnn = recurrent_layers(cell, input_size if embedding is None else embedding, layers, hidden, dropout)
@@ -160,19 +158,19 @@ class PointProcessNetwork(Halved):
 
 
 def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
-    """torch's layers of a cell by its name, on inputs of size `width`; the arguments are checked (ConfigError)."""
+    """torch's recurrent layers on inputs of size `width`; a `ConfigError` for bad arguments."""
     require_choice("cell", cell, CELLS)
     require(layers >= 1, "layers", layers, "must be at least 1")
     require(hidden >= 1, "hidden", hidden, "must be at least 1")
     require(0 <= dropout < 1, "dropout", dropout, "must be at least 0 and below 1")
     kind, options = CELLS[cell]
-    between = dropout if layers > 1 else 0.0  # torch applies it between layers only, and warns of it with one
+    between = dropout if layers > 1 else 0.0  # torch warns about it with one layer
     return kind(width, hidden, layers, dropout=between, **options)
 
 
 @torch.no_grad()
 def published_initialization(module: nn.Module) -> None:
-    """Matrices uniform in +-sqrt(3 / max(fan)), fan the larger dimension; biases zero (released code)."""
+    """Matrices uniform in +-sqrt(3 / larger dimension), biases zero (released code)."""
     for parameter in module.parameters():
         if parameter.dim() < 2:
             parameter.zero_()

@@ -1,12 +1,12 @@
-"""The density of the time to the next event: pure functions (Du et al., "Recurrent Marked Temporal Point
-Processes", KDD 2016, eq. 12 to 14).
+"""The density of the time to the next event (Du et al., "Recurrent Marked Temporal Point Processes", KDD 2016,
+eq. 12 to 14).
 
 The rate after an event starts at exp(log_rate) and grows as exp(w t), so that the next interval has the density
 
     log f(dt) = log_rate + w dt - R(dt),    R(dt) = (exp(log_rate + w dt) - exp(log_rate)) / w.
 
-R, the cumulative rate, is 0/0 at w = 0 and overflows for large w dt. Here its logarithm is computed,
-log_rate + log dt + log((exp(x) - 1) / x) with x = w dt, which does neither.
+The cumulative rate R is 0/0 at w = 0 and overflows for large w dt; its logarithm, which is computed here, is neither:
+log_rate + log dt + log((exp(x) - 1) / x) with x = w dt.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Below it the series of `log_mean_growth` has an error of 1e-15; above, nothing cancels.
-SERIES = 0.1
-# A cumulative rate beyond exp(15) has no chance to be seen. It is continued as a straight line, so that value,
-# gradient and the gradient's norm are finite, and point to where the rate is smaller.
+SERIES = 0.1  # below it the series of `log_mean_growth` has an error of 1e-15; above, nothing cancels
+# A cumulative rate beyond exp(15) never occurs in data. It is continued as a straight line, so that value and gradient
+# are finite and point to smaller rates.
 LARGEST_EXPONENT = 15.0
 QUADRATURE_POINTS = 64
 QUADRATURE_SPAN = 25.0  # of log R, downwards: less than exp(-25) of the integral lies below
@@ -26,7 +25,7 @@ LARGEST_SEEN = 40.0  # R beyond which less than exp(-40) of the density lies
 
 
 def log_density(log_rate: Tensor, w: Tensor, interval: Tensor) -> Tensor:
-    """log f(dt), in nats; all arguments are broadcast against each other.
+    """log f(dt), in nats; the arguments are broadcast.
 
     Arguments:
         log_rate: log of the rate right after the event before, in events per unit of time.
@@ -39,9 +38,9 @@ def log_density(log_rate: Tensor, w: Tensor, interval: Tensor) -> Tensor:
 def mean_interval(log_rate: Tensor, w: Tensor, longest: float) -> Tensor:
     """The integral of t f(t) over 0..longest, by quadrature; the shape of `log_rate`.
 
-    It is the mean of f but for what lies beyond `longest`, with w < 0 also the chance that no event ever comes.
-    The variable of integration is log R, in which the density is exp(log R - R), of the same width whatever the
-    rate and its growth: in t it may lie anywhere over many decades, and be narrow.
+    It is the mean of f without the part beyond `longest`, and for w < 0 without the chance that no event ever comes.
+    The variable of integration is log R, in which the density is exp(log R - R) for any rate and growth; in t it may be
+    narrow, and anywhere over many decades.
 
     Arguments:
         log_rate, w: as in `log_density`, of the same shape. Better in float64.
@@ -61,8 +60,7 @@ def mean_interval(log_rate: Tensor, w: Tensor, longest: float) -> Tensor:
 
 def log_mean_growth(x: Tensor) -> Tensor:
     """log((exp(x) - 1) / x), the log of the mean of exp over 0..x: exact near 0, without overflow anywhere."""
-    # Each side of `where` gets only arguments at which it is finite, or the gradient of the side not taken would
-    # be NaN.
+    # Both sides of `where` must be finite, or the gradient of the side not taken is NaN.
     near = x.abs() < SERIES
     small = torch.where(near, x, 0.0)
     square = small.square()

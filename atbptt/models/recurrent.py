@@ -1,33 +1,28 @@
-"""What training and probes ask of a model, and whether one keeps to it."""
+"""The protocol of a recurrent model, and its checks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, described, require
-from atbptt.models.checks import check_outputs, check_state, pair_of
 from atbptt.models.modes import evaluating
-from atbptt.models.states import State, map_state
+from atbptt.models.states import State, map_state, tensors
 
 
 class Recurrent(Protocol):
-    """What the training loop and the probes ask of a model: any `nn.Module` with these two methods.
+    """A recurrent model: any `nn.Module` with these two methods.
 
-    In a loop of your own, the second may be left out where the first takes None for the zero state, as torch's layers
-    do.
+    Time is the first axis. In a loop of your own `initial_state` is optional for a model that takes None as the zero
+    state, as torch's layers do. A model made from YAML receives the `input_size` and `output_size` of its data set
+    besides its own arguments, and draws its initial parameters from torch's global generator, seeded with `init`.
 
-    Time is the first axis. A model made from YAML is called with `input_size` and `output_size` of its data
-    set besides its own arguments, and draws its initial parameters from torch's global generator, which
-    is seeded with `init`.
-
-    A model may offer its two halves besides, `recur` and `decode` with decode(recur(inputs)) = outputs (see
-    `halves`). Then only steps whose loss is taken are decoded, which saves most of the time and memory where
-    the outputs are many.
+    A model may also have two methods `recur` and `decode` with decode(recur(inputs)) = outputs (see `halves`). Then
+    only steps whose loss is needed are decoded, which saves time and memory if there are many outputs.
     """
 
     def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -42,9 +37,9 @@ class Halves:
     """A model and its two halves.
 
     Attributes:
-        model: the whole.
-        recur: what runs over time, (inputs, state) -> (features (T, B, ...), state).
-        decode: what makes outputs (T, B, ...) of features.
+        model: the whole model.
+        recur: (inputs, state) -> (features (T, B, ...), state).
+        decode: features -> outputs (T, B, ...).
     """
 
     model: nn.Module
@@ -53,15 +48,14 @@ class Halves:
 
     @property
     def whole(self) -> bool:
-        """Whether the model does not come in halves: then the features are its outputs."""
+        """Whether the model has no halves: its features are its outputs."""
         return self.recur is self.model
 
 
 def halves(model: nn.Module) -> Halves:
-    """The halves of a model: its methods `recur` and `decode`, or the whole model and nothing.
+    """The model's `recur` and `decode`, or the whole model and the identity.
 
-    The latter where it lacks one of these methods, or where a class derived from theirs has a `forward` of its own,
-    which may do more than they do.
+    The latter if a method is missing, or if a subclass overrides `forward`, which may then do more than the halves.
     """
     classes = type(model).__mro__
     defined = [next((c for c in classes if name in vars(c)), None) for name in ("forward", "recur", "decode")]
@@ -71,7 +65,7 @@ def halves(model: nn.Module) -> Halves:
 
 
 def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> State:
-    """The state before inputs (T, B, ...): the one given, what `initial_state` gives, or zeros like the state after."""
+    """The state before inputs (T, B, ...): `state`, else the model's `initial_state`, else zeros."""
     state = _given(model, inputs.shape[1], state)
     if state is None:
         with evaluating(model), torch.no_grad():
@@ -80,39 +74,81 @@ def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> Sta
 
 
 def _given(model: nn.Module, batch: int, state: State) -> State:
-    made = getattr(model, "initial_state", None)
-    return made(batch) if state is None and callable(made) else state
+    make = getattr(model, "initial_state", None)
+    return make(batch) if state is None and callable(make) else state
 
 
 def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None) -> None:
-    """Run a step or two of inputs (T, B, ...) from the starting state, to say what does not fit before it matters.
+    """Run one or two steps of inputs (T, B, ...) from the starting state and check what the model returns.
 
     Raises:
-        ConfigError: the model does not run, returns something else than outputs (T, B, ...) and a state, or has memory
-            beside its state.
+        ConfigError: the model does not run, does not return outputs (T, B, ...) and a state, or remembers more than
+            its state.
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
     state = _given(model, inputs.shape[1], state)
     if state is not None:
         check_state(state, inputs.shape[1])
-    step = inputs[:1]
     try:
         with evaluating(model), torch.no_grad():
-            made = model(step, state)
+            made = model(inputs[:1], state)
             at_once = [model(inputs[:2], state) for _ in range(2)] if len(inputs) > 1 else []
     except ConfigError:
         raise
-    except Exception as error:  # whatever a user's own class does
+    except Exception as error:  # of a user's own class
         without = ", with None for the zero state where it has no initial_state(batch)" if state is None else ""
         rule = f"(={type(model).__name__}) must run as model(inputs, state){without}: {described(error)}"
         raise ConfigError("model", rule) from error
     outputs, after = pair_of(model, made)
     check_state(after, inputs.shape[1])
-    check_outputs(outputs, step)
-    if at_once and torch.equal(at_once[0][0], at_once[1][0]):  # else it draws something, and cannot be compared
+    check_outputs(outputs, inputs[:1])
+    if at_once and torch.equal(at_once[0][0], at_once[1][0]):  # else it is random
         with evaluating(model), torch.no_grad():
             pieces = torch.cat([outputs, pair_of(model, model(inputs[1:2], after))[0]])
         precise = pieces.dtype in (torch.float32, torch.float64)
         same = not precise or torch.allclose(pieces, at_once[0][0], rtol=1e-3, atol=1e-4, equal_nan=True)
-        rule = "must give in two pieces what it gives at once: all that it remembers must be in its state"
+        rule = "must give the same outputs for two steps at once and one by one: its state must hold all it remembers"
         require(same, "model", type(model).__name__, rule)
+
+
+def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:
+    """The pair (outputs, state) that a model returned; a `ConfigError` if it is something else."""
+    if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], Tensor)):
+        kind = "null" if made is None else type(made).__name__
+        kind = f"{kind} of {len(made)}" if isinstance(made, tuple | list) else kind
+        raise ConfigError("model", f"(={type(model).__name__}) must return the pair (outputs, state), not {kind}")
+    return made[0], made[1]
+
+
+def check_state(state: State, batch: int) -> None:
+    """Raise a `ConfigError` unless a state consists of tensors (L, B, H) or (B, H) of real numbers."""
+    try:
+        parts = tensors(state)
+    except TypeError as error:
+        raise ConfigError("state", str(error).removeprefix("a recurrent state ")) from error
+    require(len(parts) > 0, "state", state, "must hold at least one tensor")
+    for part in parts:
+        fits = part.is_floating_point() and part.dim() in (2, 3) and part.shape[-2] == batch
+        rule = f"must be of floating point and of shape (L, B, H) or (B, H), B = {batch} (batch_first=False in torch)"
+        require(fits, "state", f"{tuple(part.shape)} {part.dtype}", rule)
+
+
+def check_outputs(outputs: Tensor, inputs: Tensor) -> None:
+    """Raise a `ConfigError` unless outputs begin with the axes (T, B) of their inputs."""
+    made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
+    require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
+
+
+def check_streams(inputs: Tensor, targets: Tensor) -> None:
+    """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B)."""
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        require(isinstance(values, Tensor), name, type(values).__name__, "must be a tensor")
+    shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
+    same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
+    rule = "must begin with the same (T, B), time before streams, none of them 0"
+    require(same, "inputs and targets", shapes, rule)
+
+
+def widened(values: Tensor) -> Tensor:
+    """Inputs or targets as models and losses take them: symbols as int64, whatever they are stored as."""
+    return values if values.is_floating_point() else values.long()

@@ -14,7 +14,7 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
     """The state with `function` applied to each tensor, in the same structure.
 
     Raises:
-        TypeError: the state holds something that is no tensor.
+        TypeError: a part is not a tensor.
     """
     if isinstance(state, Tensor):
         return function(state)
@@ -24,28 +24,22 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
         return type(state)(map_state(function, part) for part in state)
     if isinstance(state, dict):
         return {key: map_state(function, part) for key, part in state.items()}
-    raise TypeError(
-        f"a recurrent state must be a tensor, or a tuple, list or dict of tensors, not {type(state).__name__}"
-    )
+    kind = type(state).__name__
+    raise TypeError(f"a recurrent state must be a tensor, or a tuple, list or dict of tensors, not {kind}")
 
 
 def tensors(state: State) -> list[Tensor]:
     """The state's tensors, in a fixed order."""
     found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_state(note, state)
+    map_state(lambda tensor: found.append(tensor) or tensor, state)  # type: ignore[func-returns-value]
     return found
 
 
 def leaves(state: State) -> State:
-    """A copy without history whose gradients can be asked for."""
+    """A copy without history that requires gradients."""
     return map_state(lambda part: part.detach().clone().requires_grad_(), state)
 
 
 def detach(state: State) -> State:
-    """The state without its history: where backpropagation is cut."""
+    """The state without history, where backpropagation is cut."""
     return map_state(Tensor.detach, state)

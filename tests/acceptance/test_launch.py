@@ -240,7 +240,7 @@ def test_real_text_is_trained_and_what_is_wrong_with_it_is_reported(
     done = call("init=2")
     assert done.returncode == 1
     expected = (
-        f"error: dataset.path (={tmp_path}) cannot be read: line 2 of valid.txt is not UTF-8: byte 0xef at its place 3"
+        f"error: dataset.path (={tmp_path}) cannot be read: line 2 of valid.txt is not UTF-8: byte 0xef at position 3"
     )
     assert done.stderr.strip() == expected
     assert runs(tmp_path / "out") == before

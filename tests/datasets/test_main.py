@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +10,25 @@ from pathlib import Path
 import pytest
 
 from atbptt.datasets.__main__ import main
+from tests.helpers.serving import CONTENT, Handler, Server, cut, files, send, serve
+
+
+def test_command_exit_codes_and_streams(server: Server, one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
+    server.answers = [send(404, b"")]
+    assert main(arguments) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {one}: HTTPError: 404 ")
+    server.answers = [serve]
+    assert main(arguments) == 0
+    assert capsys.readouterr() == (f"fetched  {one}\n", "")
+
+
+def test_command_takes_copies(server: Server, one: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_bytes(CONTENT)
+    assert main(["fetch", "ptb", "--to", str(one.parents[1]), "--from", str(tmp_path)]) == 0
+    assert server.requested == []
 
 
 @pytest.mark.parametrize(
@@ -16,7 +38,7 @@ from atbptt.datasets.__main__ import main
             ["fetch", "wikitext-2"],
             "data set (=wikitext-2) must be one of ptb, wikitext2, book_order, all; did you mean",
         ),
-        (["fetch", "ptb", "--from", "no"], "from (=no) must be a folder with copies; there is none\n"),
+        (["fetch", "ptb", "--from", "no"], "from (=no) must be a folder with copies\n"),
         (["fetch", "ptb", "--to", "taken"], "to (=taken) cannot be written: "),
         (["fetch"], "the following arguments are required: NAME; see python -m atbptt.datasets fetch --help\n"),
         (["ftch", "ptb"], "argument COMMAND: invalid choice: 'ftch' (choose from "),
@@ -35,7 +57,28 @@ def test_bad_arguments_are_a_message_and_exit_code_1(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"error: {message}")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    assert files(tmp_path) == ["taken"]
+
+
+def test_an_interrupted_download_leaves_nothing_and_is_begun_again_by_the_next_call(
+    server: Server, one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(handler: Handler) -> None:
+        cut(handler)
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+        handler.server.closing.wait(10)
+
+    server.answers = [interrupt, serve]
+    arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    try:
+        assert main(arguments) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "interrupted\n"
+    assert files(one.parents[1]) == []
+    assert main(arguments) == 0
+    assert one.read_bytes() == CONTENT
 
 
 def test_help_names_the_data_sets_and_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,5 +94,6 @@ def test_the_command(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "atbptt.datasets", "fetch", "ptb", "--from", tmp_path, "--to", tmp_path / "data"]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert len(result.stdout.splitlines()) == 3
-    assert result.stderr.startswith("error: 3 of 3 files are not in place\n")
+    assert result.stdout == ""
+    assert re.match(r"error: .*/ptb.train.txt: there is neither ", result.stderr)
+    assert len(result.stderr.splitlines()) == 3

@@ -2,18 +2,25 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from atbptt.datasets import SymbolTask
-from atbptt.datasets.task import generated, symbol_stream
+from atbptt.datasets import SPLITS, Copy, Linear, Repeat, SymbolTask
+from atbptt.datasets.task import symbol_stream
 from atbptt.errors import ConfigError
-from atbptt.windows.streams import Stream
+
+SIZES = {"train_steps": 60, "valid_steps": 40, "test_steps": 30, "batch_size": 16, "seed": 0}
+GENERATED: dict[Any, dict[str, Any]] = {
+    Copy: {**SIZES, "min_length": 2, "max_length": 5, "symbols": 6},
+    Repeat: {**SIZES, "period": 8, "symbols": 4, "shift": 0},
+    Linear: {**SIZES, "state_size": 4, "features": 3, "radius": 0.9, "noise": 0.5},
+}
 
 
-@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize("kind", ["int8", "uint16", ">i4", "int64"])
 def test_symbols_are_int64_whatever_they_came_as(kind: str) -> None:
     stream = symbol_stream(np.array([[1], [2]], dtype=kind), np.array([[3], [4]], dtype=kind))
     assert stream.inputs.dtype == stream.targets.dtype == torch.int64
@@ -24,58 +31,66 @@ def test_cross_entropy_is_in_nats_per_step_and_stream() -> None:
     """Logits log(1), log(3): probabilities 1/4 and 3/4."""
     outputs = torch.tensor([0.0, math.log(3)]).expand(2, 3, 2)
     targets = torch.tensor([[0, 1, 1], [1, 0, 1]])
-    expected = [[math.log(4) if y == 0 else math.log(4 / 3) for y in row] for row in targets.tolist()]
-    torch.testing.assert_close(SymbolTask().loss(outputs, targets), torch.tensor(expected))
-    torch.testing.assert_close(SymbolTask().measures(outputs, targets)["loss"], torch.tensor(expected))
-
-
-def test_each_loss_belongs_to_its_own_step_and_stream() -> None:
-    outputs = torch.zeros(3, 2, 4)
-    outputs[2, 1, 3] = 100
-    loss = SymbolTask().loss(outputs, torch.full((3, 2), 3))
-    assert loss[2, 1].item() == pytest.approx(0, abs=1e-6)
-    assert loss.flatten()[:-1].tolist() == pytest.approx([math.log(4)] * 5)
+    expected = torch.tensor([[math.log(4) if y == 0 else math.log(4 / 3) for y in row] for row in targets.tolist()])
+    torch.testing.assert_close(SymbolTask().loss(outputs, targets), expected)
+    torch.testing.assert_close(SymbolTask().measures(outputs, targets)["loss"], expected)
 
 
 def test_perplexity_is_the_exponential_of_the_mean_loss() -> None:
     task = SymbolTask()
     assert task.metrics({"loss": math.log(6)}) == {"loss": math.log(6), "ppl": pytest.approx(6)}
-    assert tuple(sorted(task.metrics({"loss": 1.0}))) == tuple(sorted(task.metric_names))
-    assert task.metric_names[0] == "ppl"
+    assert task.metric_names == ("ppl", "loss")
+    assert [task.metrics({"loss": loss})["ppl"] for loss in (800.0, math.inf)] == [math.inf] * 2
+    assert math.isnan(task.metrics({"loss": math.nan})["loss"])
 
 
-@pytest.mark.parametrize("loss", [800.0, math.inf])
-def test_a_huge_loss_has_an_infinite_perplexity(loss: float) -> None:
-    assert SymbolTask().metrics({"loss": loss})["ppl"] == math.inf
+@pytest.mark.parametrize("kind", GENERATED)
+def test_generated_streams_have_their_sizes(kind: Any) -> None:
+    task = kind(**GENERATED[kind])
+    tail = (3,) if kind is Linear else ()
+    for split, steps in zip(SPLITS, (60, 40, 30), strict=True):
+        stream = getattr(task, split)
+        assert stream.inputs.shape == stream.targets.shape == (steps, 16, *tail)
+    size = 3 if kind is Linear else GENERATED[kind]["symbols"]
+    assert task.input_size == task.output_size == size
 
 
-def test_a_loss_that_is_no_number_is_not_hidden() -> None:
-    assert math.isnan(SymbolTask().metrics({"loss": math.nan})["loss"])
-    assert not math.isfinite(SymbolTask().metrics({"loss": math.nan})["ppl"])
+@pytest.mark.parametrize("kind", GENERATED)
+def test_the_seed_decides_the_data_and_splits_and_streams_differ(kind: Any) -> None:
+    one, same, other = (kind(**GENERATED[kind] | {"seed": seed, "train_steps": 61}) for seed in (3, 3, 4))
+    assert torch.equal(kind(**GENERATED[kind] | {"seed": 3}).valid.inputs, one.valid.inputs)  # of whatever length train
+    for split in SPLITS:
+        a, b, c = (getattr(task, split) for task in (one, same, other))
+        assert torch.equal(a.inputs, b.inputs)
+        assert torch.equal(a.targets, b.targets)
+        assert not torch.equal(a.inputs, c.inputs)
+    beginnings = [getattr(one, split).inputs[:30, stream] for split in SPLITS for stream in range(16)]
+    assert len({str(beginning.tolist()) for beginning in beginnings}) == 48
 
 
-def counted(steps: int, generator: np.random.Generator) -> Stream:
-    drawn = generator.integers(9, size=(steps, 1))
-    return symbol_stream(drawn, drawn)
+REFUSED: list[tuple[Any, dict[str, Any], str]] = [
+    *((kind, {"batch_size": 0}, "batch_size (=0) must be at least 1") for kind in GENERATED),
+    (Copy, {"min_length": 0}, "min_length (=0) must be at least 1"),
+    (Copy, {"max_length": 1}, "max_length (=1) must be at least min_length (=2)"),
+    (Copy, {"symbols": 2}, "symbols (=2) must be at least 3: the blank, the mark and one to copy"),
+    (Copy, {"test_steps": 9}, "test_steps (=9) must be at least 10"),
+    (Repeat, {"period": 0}, "period (=0) must be at least 1"),
+    (Repeat, {"period": 1, "test_steps": 1}, "test_steps (=1) must be at least 2"),
+    (Repeat, {"symbols": 1}, "symbols (=1) must be at least 2"),
+    (Repeat, {"shift": 4}, "shift (=4) must lie in 0..3, below symbols"),
+    (Repeat, {"shift": -1}, "shift (=-1) must lie in 0..3, below symbols"),
+    (Repeat, {"valid_steps": 7}, "valid_steps (=7) must be at least 8"),
+    (Linear, {"state_size": 0}, "state_size (=0) must be at least 1"),
+    (Linear, {"features": 0}, "features (=0) must be at least 1"),
+    (Linear, {"radius": 1.0}, "radius (=1.0) must be at least 0 and below 1, or the system explodes"),
+    (Linear, {"radius": -0.1}, "radius (=-0.1) must be at least 0 and below 1, or the system explodes"),
+    (Linear, {"radius": math.nan}, "radius (=nan) must be at least 0 and below 1, or the system explodes"),
+    (Linear, {"noise": -1.0}, "noise (=-1.0) must be at least 0"),
+    (Linear, {"train_steps": 1}, "train_steps (=1) must be at least 2"),
+]
 
 
-def test_each_split_has_its_length_and_its_own_draws() -> None:
-    streams = generated("counting", (50, 40, 30), 1, 0, counted)
-    assert [stream.length for stream in streams] == [50, 40, 30]
-    assert not torch.equal(streams[0].inputs[:30], streams[2].inputs)
-    other = generated("counting", (50, 40, 30), 1, 1, counted)
-    assert not torch.equal(streams[0].inputs, other[0].inputs)
-
-
-@pytest.mark.parametrize("split", [0, 1, 2])
-def test_a_split_has_at_least_two_steps(split: int) -> None:
-    name = ("train", "valid", "test")[split]
-    steps = [2, 2, 2]
-    steps[split] = 1
-    with pytest.raises(ConfigError, match=re.escape(f"{name}_steps (=1) must be at least 2")):
-        generated("counting", (steps[0], steps[1], steps[2]), 1, 0, counted)
-
-
-def test_there_is_at_least_one_stream() -> None:
-    with pytest.raises(ConfigError, match=r"^batch_size \(=0\) must be at least 1$"):
-        generated("counting", (2, 2, 2), 0, 0, counted)
+@pytest.mark.parametrize(("kind", "changes", "message"), REFUSED)
+def test_bad_arguments_are_refused_by_name_value_and_rule(kind: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        kind(**GENERATED[kind] | changes)

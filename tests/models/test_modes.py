@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from atbptt.models.modes import evaluating, flushing_subnormals, frozen
+from atbptt.models import evaluating, flushing_subnormals, frozen, native_layers, thawed
 
 
 def test_frozen_thaws_only_what_it_froze() -> None:
@@ -12,29 +12,19 @@ def test_frozen_thaws_only_what_it_froze() -> None:
     model.bias.requires_grad_(False)
     with frozen(model):
         assert not model.weight.requires_grad
+        with thawed([model.weight]):
+            assert model.weight.requires_grad
+        assert not model.weight.requires_grad
     assert model.weight.requires_grad
     assert not model.bias.requires_grad
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_evaluating_returns_to_the_mode_before_even_after_an_error(training: bool) -> None:
-    model = nn.Dropout().train(training)
-
-    def fail() -> None:
-        with evaluating(model):
-            assert not model.training
-            raise ValueError
-
-    with pytest.raises(ValueError, match=r"^$"):
-        fail()
-    assert model.training is training
-
-
-def test_a_part_that_is_always_in_evaluation_mode_stays_so() -> None:
+def test_evaluating_returns_every_part_to_its_mode_even_after_an_error() -> None:
     model = nn.Sequential(nn.Dropout(), nn.Dropout())
     model[1].eval()
-    with evaluating(model):
+    with pytest.raises(ValueError, match=r"^$"), evaluating(model):  # noqa: PT012
         assert not model[0].training
+        raise ValueError
     assert (model.training, model[0].training, model[1].training) == (True, True, False)
 
 
@@ -50,3 +40,11 @@ def test_subnormals_are_zero_within_and_as_before_after(before: bool) -> None:
         assert (product() == 0) is before
     finally:
         torch.set_flush_denormal(False)
+
+
+def test_native_layers_use_no_library() -> None:
+    libraries = torch.backends.mkldnn, torch.backends.cudnn
+    before = [library.enabled for library in libraries]
+    with native_layers():
+        assert [library.enabled for library in libraries] == [False, False]
+    assert [library.enabled for library in libraries] == before

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from atbptt.models.point_process import LARGEST_EXPONENT, log_density, log_mean_growth, mean_interval
@@ -63,7 +63,7 @@ def test_without_growth_intervals_are_exponential(w: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
-@pytest.mark.parametrize("w", [*(sign * 10.0**e for e in range(-30, 21, 2) for sign in (-1, 1)), 0.0, 1e-8, -1e-8])
+@pytest.mark.parametrize("w", [*(sign * 10.0**e for e in range(-30, 21, 10) for sign in (-1, 1)), 0.0, 1e-8, -1e-8])
 def test_value_and_gradient_are_finite_for_every_w(w: float, kind: torch.dtype) -> None:
     interval = torch.tensor([0.0, 1e-6, 0.1, 1.0, 1e3], dtype=kind)
     log_rate = torch.tensor([-30.0, 0.0, 12.0, 60.0], dtype=kind)[:, None].requires_grad_()
@@ -73,7 +73,6 @@ def test_value_and_gradient_are_finite_for_every_w(w: float, kind: torch.dtype) 
     assert all(torch.isfinite(part).all() for part in (found, *gradients))
 
 
-@settings(deadline=None)
 @given(st.floats(-600, 600, allow_subnormal=False))
 def test_the_log_of_the_mean_growth_and_its_gradient_are_exact(x: float) -> None:
     """Against log(expm1(x) / x), in the form that does not overflow, and its derivative."""
@@ -87,13 +86,8 @@ def test_the_log_of_the_mean_growth_and_its_gradient_are_exact(x: float) -> None
         slope = 1 / -math.expm1(-x) - 1 / x if x > 0 else math.exp(x) / math.expm1(x) - 1 / x
     assert found.item() == pytest.approx(expected, rel=1e-11, abs=1e-15)
     assert float(gradient) == pytest.approx(slope, rel=1e-8)
-
-
-def test_the_gradient_is_autograds_by_finite_differences() -> None:
-    generator = torch.Generator().manual_seed(0)
-    log_rate, w = (torch.randn(20, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
-    interval = torch.rand(20, generator=generator, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda *arguments: log_density(*arguments, interval), (log_rate, w))
+    single = log_mean_growth(value.detach().float()).item()  # also far to the left, where x / 2 + |x| / 2 would cancel
+    assert single == pytest.approx(log_mean_growth(value.detach().float().double()).item(), rel=1e-5, abs=1e-7)
 
 
 def test_beyond_what_can_be_seen_the_cumulative_rate_goes_on_as_a_line() -> None:
@@ -107,32 +101,16 @@ def test_beyond_what_can_be_seen_the_cumulative_rate_goes_on_as_a_line() -> None
     assert gradient.tolist() == pytest.approx([edge, edge])
 
 
-@pytest.mark.parametrize("longest", [1e-3, 4.5, 1e7])
-@pytest.mark.parametrize("w", [-100.0, -1.0, -1e-9, 0.0, 1e-9, 0.1, 10.0, 1e4])
+@pytest.mark.parametrize("longest", [1e-3, 1e7])
+@pytest.mark.parametrize("w", [-100.0, -1.0, -1e-9, 0.0, 0.1, 1e4])
 def test_the_mean_is_found_at_every_scale(w: float, longest: float) -> None:
-    """Against half a million points in log t; the density may be narrow, and anywhere over many decades."""
-    log_t = torch.linspace(math.log(longest) - 45, math.log(longest), 500_001, dtype=torch.float64)
+    """Against a hundred thousand points in log t; the density may be narrow, and anywhere over many decades."""
+    log_t = torch.linspace(math.log(longest) - 45, math.log(longest), 100_001, dtype=torch.float64)
     t = log_t.exp()
-    for rate in (-20.0, -8.0, 0.0, 9.0):
+    for rate in (-20.0, 0.0, 9.0):
         log_rate, growth = (torch.tensor([value], dtype=torch.float64) for value in (rate, w))
         expected = torch.trapezoid(t.square() * log_density(log_rate, growth, t).exp(), log_t)
         assert mean_interval(log_rate, growth, longest).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-@pytest.mark.parametrize("rate", [1e-2, 1.0, 1e4])
-def test_the_mean_of_an_exponential_is_one_over_its_rate(rate: float) -> None:
-    log_rate = torch.tensor([math.log(rate)], dtype=torch.float64)
-    found = mean_interval(log_rate, torch.zeros(1, dtype=torch.float64), 1e3)
-    missing = (1e3 + 1 / rate) * math.exp(-rate * 1e3)  # of the mean, beyond the longest interval
-    assert float(found) == pytest.approx(1 / rate - missing, rel=1e-6)
-
-
-@given(st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False))
-def test_single_precision_is_as_exact_as_it_can_be(x: float) -> None:
-    """Also far to the left, where x / 2 + |x| / 2 would cancel."""
-    found = log_mean_growth(torch.tensor(x, dtype=torch.float32)).item()
-    expected = log_mean_growth(torch.tensor(x, dtype=torch.float64)).item()
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize("w", [-1.7, 0.0, 1.7])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import atbptt
 from atbptt.models.networks import PointProcessNetwork, RecurrentNetwork
 from atbptt.models.recurrent import halves
 from atbptt.models.states import tensors
-from tests.helpers.modules import B, D, Decoded, H, data, message_of, squared_error
+from tests.helpers.modules import STEPS, B, D, Decoded, H, data, message_of, squared_error
 from tests.helpers.networks import B as BATCH, H as HIDDEN, V, events, network, point_process, symbols
 
 
@@ -65,7 +66,7 @@ class NoNone(Decoded):
         return super().forward(inputs, (hidden, cell))
 
 
-def test_a_model_that_takes_no_None_says_what_it_needs() -> None:
+def test_a_model_that_takes_no_None_is_told_what_it_needs() -> None:
     message = message_of(NoNone(nn.LSTM(D, H)))
     assert message.startswith("model (=NoNone) must run as model(inputs, state), with None for the zero state where it")
     state = torch.zeros(1, B, H, dtype=torch.float64), torch.zeros(1, B, H, dtype=torch.float64)
@@ -87,37 +88,87 @@ class Returning(Decoded):
 
 
 @pytest.mark.parametrize(
-    ("change", "what"),
+    ("change", "message"),
     [
-        (lambda outputs, _: outputs, "Tensor"),
-        (lambda outputs, state: (outputs, *state), "tuple of 3"),
-        (lambda _, __: None, "null"),
+        (lambda outputs, _: outputs, "model (=Returning) must return the pair (outputs, state), not Tensor"),
+        (
+            lambda outputs, state: (outputs, *state),
+            "model (=Returning) must return the pair (outputs, state), not tuple of 3",
+        ),
+        (lambda _, __: None, "model (=Returning) must return the pair (outputs, state), not null"),
+        (
+            lambda outputs, _: (outputs, None),
+            "state must be a tensor, or a tuple, list or dict of tensors, not NoneType",
+        ),
+        (lambda outputs, _: (outputs, ()), "state (=()) must hold at least one tensor"),
+        (
+            lambda outputs, state: (outputs[:, :2], state),
+            "outputs (=(1, 2)) must have the axes (T, B) of the inputs first, (1, 3)",
+        ),
+        (
+            lambda outputs, state: (outputs, state[0].long()),
+            "state (=(1, 3, 5) torch.int64) must be of floating point and of shape (L, B, H) or (B, H), B = 3 "
+            "(batch_first=False in torch)",
+        ),
     ],
 )
-def test_a_model_that_returns_no_pair_is_reported(change: Any, what: str) -> None:
-    assert message_of(Returning(change)) == f"model (=Returning) must return the pair (outputs, state), not {what}"
+def test_a_model_that_returns_something_else_is_reported(change: Any, message: str) -> None:
+    assert message_of(Returning(change)) == message
 
 
-def test_a_model_that_returns_no_state_is_reported() -> None:
-    message = message_of(Returning(lambda outputs, _: (outputs, None)))
-    assert message == "state must be a tensor, or a tuple, list or dict of tensors, not NoneType"
+MODEL = Decoded(nn.LSTM(D, H))
+UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "no module": (len, {}, r"model \(=builtin_function_or_method\) must be a torch.nn.Module$"),
+    "does not run": (
+        nn.Linear(D, 2),
+        {},
+        r"model \(=Linear\) must run as model\(inputs, state\), .*positional arguments",
+    ),
+    "batch first": (Decoded(nn.LSTM(D, H, batch_first=True)), {}, r".*batch_first=False"),
+    "remembers": (
+        nn.GRU(D, H, bidirectional=True),
+        {"loss": lambda outputs, _: outputs.square().sum(-1)},
+        r"model \(=GRU\) must give the same outputs for two steps at once and one by one",
+    ),
+    "scalar loss": (
+        MODEL,
+        {"loss": nn.functional.mse_loss},
+        r'loss \(=\(\)\) must have the shape \(T, B\) of its targets, \(1, 3\): .*reduction="none"$',
+    ),
+    "loss of every feature": (
+        MODEL,
+        {"loss": nn.MSELoss(reduction="none")},
+        r"loss \(=\(1, 3, 2\)\) must have the shape",
+    ),
+    "a number": (
+        MODEL,
+        {"loss": lambda outputs, _: outputs.mean().item()},
+        r"loss \(=float\) must return a tensor \(T, B\)",
+    ),
+    "detached loss": (
+        MODEL,
+        {"loss": lambda outputs, targets: squared_error(outputs, targets).detach()},
+        "loss must depend on the model's outputs$",
+    ),
+    "no loss": (MODEL, {"loss": "mse"}, r"loss \(=mse\) must be a function of \(outputs, targets\)$"),
+    "state of other streams": (
+        Decoded(nn.GRU(D, H)),
+        {"state": torch.zeros(1, B + 1, H, dtype=torch.float64)},
+        r"state \(=\(1, 4, 5\) torch.float64\) must be of floating point and of shape \(L, B, H\) or \(B, H\), B = 3",
+    ),
+    "no tensor": (MODEL, {"targets": [1]}, r"targets \(=list\) must be a tensor$"),
+    **{
+        f"targets {shape}": (
+            MODEL,
+            {"targets": torch.zeros(shape).double()},
+            r"inputs and targets \(=\(\(14, 3\), .*\) must begin with the same \(T, B\), time before streams",
+        )
+        for shape in ((5, B, 2), (STEPS, B + 1, 2), (STEPS,))
+    },
+}
 
 
-def test_a_model_that_does_not_run_is_not_said_to_lack_a_state() -> None:
-    """The message must name the model and hand on what went wrong, not guess."""
-    message = message_of(nn.Linear(D, 2))
-    assert message.startswith("model (=Linear) must run as model(inputs, state), with None for the zero state where it")
-    assert "positional arguments" in message
-
-
-def test_what_is_no_module_is_reported() -> None:
-    assert message_of(lambda inputs, state: (inputs, state)) == "model (=function) must be a torch.nn.Module"
-
-
-def test_layers_that_read_batch_first_are_reported_with_what_to_do() -> None:
-    assert "batch_first=False" in message_of(Decoded(nn.LSTM(D, H, batch_first=True)))
-
-
-def test_a_model_that_remembers_beside_its_state_is_reported() -> None:
-    message = message_of(nn.GRU(D, H, bidirectional=True), lambda outputs, _: outputs.square().sum(-1))
-    assert message.startswith("model (=GRU) must give in two pieces what it gives at once")
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_does_not_fit_is_reported(case: str) -> None:
+    model, options, message = UNFIT[case]
+    assert re.match(message, message_of(model, **options))

@@ -1,24 +1,51 @@
-"""Which steps of a probe window are how many steps before its loss positions."""
+"""The window of a probe, its loss positions, and the steps that lie a lag before them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from atbptt.models import Halves, LossFunction, State, losses_of
+
+
+@dataclass(frozen=True)
+class ProbeWindow:
+    """W steps of B streams, and the P steps whose losses are differentiated.
+
+    Attributes:
+        halves: of the model.
+        loss: (outputs, targets) -> losses.
+        inputs, targets: (W, B, ...).
+        state: before the window, detached.
+        positions: of the losses, in ascending order.
+    """
+
+    halves: Halves
+    loss: LossFunction
+    inputs: Tensor
+    targets: Tensor
+    state: State
+    positions: list[int]
+
+    def losses(self, features: Tensor, at: Any, dtype: torch.dtype) -> Tensor:
+        """Losses of the steps `at`, (steps, B), from the features of the model's first half."""
+        return losses_of(self.loss, self.halves.decode(features), self.targets[at]).to(dtype)
+
 
 class Kept:
-    """Something of every step, (T, B, n), with the view of each step at hand, which takes time to make."""
+    """A tensor (T, B, n) with a view of each step, made once because making views takes time."""
 
     def __init__(self, whole: Tensor) -> None:
         self.whole = whole
         self.steps = whole.unbind(0)
 
     def at(self, cells: Cells) -> Tensor:
-        """What was kept of these steps: (P, B, n), or (B, n) where P is 1."""
+        """The rows of these steps: (P, B, n), or (B, n) if P is 1."""
         if cells.count == 1:
             return self.steps[cells.last]
         if cells.spacing:  # a view
@@ -32,8 +59,8 @@ class Cells:
 
     Attributes:
         count: P.
-        last: the last one.
-        spacing: steps between one and the next, where they are evenly spaced; else 0.
+        last: the last step.
+        spacing: steps from one to the next if they are evenly spaced, else 0.
         steps: all of them, (P,), on the device.
     """
 
@@ -48,9 +75,9 @@ class Segment:
     """Consecutive lags at which the same P' loss positions have not reached the window's start.
 
     Attributes:
-        lag: how many steps before the losses' the first cells are.
+        lag: how many steps the first cells lie before the losses.
         cells: at each lag.
-        steps: the same, (lags, P').
+        steps: of the cells, (lags, P').
     """
 
     lag: int
@@ -59,11 +86,7 @@ class Segment:
 
 
 def segments(positions: list[int], longest: int, device: torch.device) -> Iterator[Segment]:
-    """All lags in order, cut where a position reaches the window's start and after `longest` lags.
-
-    Arguments:
-        positions: in ascending order.
-    """
+    """All lags of ascending positions in order, at most `longest` in a segment."""
     lag = 0
     while lag <= positions[-1]:
         left = [position for position in positions if position >= lag]

@@ -1,10 +1,10 @@
 """torch's recurrent layers taken apart: a forward pass that keeps what the adjoint needs, and the adjoint itself.
 
-The equations are those of the documentation of torch.nn.LSTM, GRU and RNN. A layer runs over T steps once, keeps
-the derivatives of its gates' products (its *factors*), and can then take the gradient with respect to its state
-back by a step at any of them: some elementwise products and one matrix product, for many loss positions at once.
-torch's own fused forward does not give its gates away: to recompute them from its states is one matrix product
-more over all steps, which took 1.4 to 1.8 times as long as this loop over time at every size measured.
+The equations are those of the documentation of torch.nn.LSTM, GRU and RNN. A layer runs over T steps once and keeps
+the derivatives of its gates' products (its *factors*). It then takes the gradient with respect to its state back by
+one step, for many loss positions at once, with elementwise products and one matrix product. torch's fused forward
+does not return its gates, and recomputing them from the states takes one more matrix product over all steps: 1.4 to
+1.8 times as long as this loop over time at every size measured.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from torch import Tensor, nn
 
 from atbptt.probes.lags import Cells, Kept
 
-TAKEN_APART = (nn.LSTM, nn.GRU, nn.RNN)  # these classes themselves: one derived from them may do anything
 ALIGNMENT = 16  # numbers; rows of other lengths make a matrix product three times slower
-AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that what is between stays in cache
+AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that temporary results stay in cache
 
 
 @dataclass(frozen=True)
 class Product:
-    """Where parameters meet the adjoint: their gradient is the sum over cells of gates^T inputs.
+    """Parameters whose gradient is the sum of gates^T inputs over cells.
 
     Attributes:
-        start, stop: the gates, as columns of those that `Layer.back` fills in.
-        kept: (T, B, n), what the parameters are multiplied with at every step: the layer's inputs, its state, ones
-            for the biases, and zeros.
+        start, stop: their columns among the gates that `Layer.back` fills in.
+        kept: (T, B, n), what the parameters are multiplied with: the layer's inputs, its state, ones for the biases,
+            zeros for the alignment.
     """
 
     start: int
@@ -42,65 +41,54 @@ class Product:
         """Number of gates."""
         return self.stop - self.start
 
-    @property
-    def inputs(self) -> Tensor:
-        """(T, B, n)."""
-        return self.kept.whole
-
 
 class Layer:
-    """One layer of H hidden units on inputs of size D; weights and biases as in torch, without gradient.
+    """One layer of H hidden units on inputs of size D.
 
     Arguments:
-        weights: weight_ih (gates H, D), weight_hh (gates H, H), and with biases bias_ih and bias_hh.
-        nonlinearity: of an RNN.
+        weights: weight_ih (gates H, D), weight_hh (gates H, H), and with biases bias_ih and bias_hh, as in torch.
     """
 
     states: ClassVar[int] = 1  # tensors of its state: (h,), or (h, c) of an LSTM
     gates: ClassVar[int] = 1  # columns of the gates that `back` fills in, in units of H
+    outputs: Tensor  # (T, B, H), kept by `run`
 
-    def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
+    def __init__(self, weights: list[Tensor]) -> None:
         weights = [weight.detach() for weight in weights]
         self.input_weight, self.state_weight, *biases = weights
         self.hidden = self.state_weight.shape[1]
         self.biased = bool(biases)
         self.input_bias, self.state_bias = biases or [weights[0].new_zeros(len(weights[0]))] * 2
-        self.nonlinearity = nonlinearity
 
     def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Inputs (T, B, D) and the state, each part (B, H), to outputs (T, B, H) and the state after; keeps factors."""
         raise NotImplementedError
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
-        """What `back` fills in at each of some lags, as it needs it; made at once, which takes less time.
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
+        """The tensors that `back` fills in, with an axis of lags in front.
 
         Arguments:
             before: gradient with respect to each part of the state before the step, (lags, P, B, H).
-            gates: that with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
+            gates: gradient with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
         """
         raise NotImplementedError
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         """Take the gradient with respect to the state back by a step.
 
         Arguments:
-            cells: the step of every loss position, P of them.
-            above: (P, B, H), gradient with respect to the step's outputs that comes from the layer above or the loss.
+            cells: the step of each of P loss positions.
             after: gradient with respect to each part of the state after the step, (P, B, H).
-            filled: the lag's `views`.
+            filled: the `views` of the lag.
         """
         raise NotImplementedError
 
     def below(self, gates: Tensor) -> Tensor:
-        """Gradient with respect to the inputs, (P, B, D), from what `back` filled in."""
+        """Gradient with respect to the inputs, (P, B, D), from the gates that `back` filled in."""
         return gates @ self.input_weight
 
     def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
-        """Where its parameters meet the adjoint.
-
-        Arguments:
-            inputs, first: what `run` was given.
-        """
+        """The products of parameters and adjoint; `inputs` and `first` are the arguments of `run`."""
         # Both biases have the same gradient: in its norm one column of ones counts twice.
         columns = [inputs, self._states_before(first), *self._ones(inputs, 2**0.5)]
         return [Product(0, self.gates * self.hidden, _aligned(columns))]
@@ -117,8 +105,6 @@ class Layer:
         flat = torch.addmm(bias, inputs.flatten(0, 1), self.input_weight.t())
         return flat.view(*inputs.shape[:2], -1)
 
-    outputs: Tensor  # (T, B, H), kept by `run`
-
 
 class LSTMLayer(Layer):
     """Gates o, i, f, g, in this order, not torch's: c = f c + i g, h = o tanh(c)."""
@@ -126,10 +112,9 @@ class LSTMLayer(Layer):
     states = 2
     gates = 4
 
-    def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
+    def __init__(self, weights: list[Tensor]) -> None:
         # The three sigmoids side by side, and the three gates that act on the cell.
-        parts = [weight.chunk(4) for weight in weights]
-        super().__init__([torch.cat([o, i, f, g]) for i, f, g, o in parts], nonlinearity)
+        super().__init__([torch.cat([o, i, f, g]) for i, f, g, o in (weight.chunk(4) for weight in weights)])
 
     def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         H, steps = self.hidden, len(inputs)
@@ -169,14 +154,13 @@ class LSTMLayer(Layer):
         self.forget, self.through = Kept(forget), Kept(through)
         return self.outputs, [hidden, cell]
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
         of_output, of_cell = gates[..., : self.hidden], gates[..., self.hidden :].unflatten(-1, (3, self.hidden))
-        parts = (before[0].flatten(1, 2), before[1], of_output, of_cell, gates.flatten(1, 2))
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+        return before[0].flatten(1, 2), before[1], of_output, of_cell, gates.flatten(1, 2)
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         hidden_before, cell_before, of_output, of_cell, gates = filled
-        output = after[0] if above is None else after[0] + above
+        output = after[0]
         cell = torch.addcmul(after[1], output, self.through.at(cells))
         torch.mul(output, self.by_output.at(cells), out=of_output)
         torch.mul(cell.unsqueeze(-2), self.by_cell.at(cells), out=of_cell)
@@ -223,23 +207,16 @@ class GRULayer(Layer):
         self.factors, self.update = Kept(factors), Kept(update)
         return self.outputs, [states[-1]]
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
         H = self.hidden
         flat = gates.flatten(1, 2)
-        parts = (
-            before[0],
-            before[0].flatten(1, 2),
-            gates.unflatten(-1, (4, H)),
-            flat[..., : 2 * H],
-            flat[..., 3 * H :],
-        )
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+        of_r_and_z, of_q = flat[..., : 2 * H], flat[..., 3 * H :]
+        return before[0], before[0].flatten(1, 2), gates.unflatten(-1, (4, H)), of_r_and_z, of_q
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         before, flat_before, gates, of_r_and_z, of_q = filled
-        output = after[0] if above is None else after[0] + above
-        torch.mul(output.unsqueeze(-2), self.factors.at(cells), out=gates)
-        torch.mul(output, self.update.at(cells), out=before)
+        torch.mul(after[0].unsqueeze(-2), self.factors.at(cells), out=gates)
+        torch.mul(after[0], self.update.at(cells), out=before)
         flat_before.addmm_(of_r_and_z, self.state_weight[: 2 * self.hidden])
         flat_before.addmm_(of_q, self.state_weight[2 * self.hidden :])
 
@@ -258,44 +235,50 @@ class GRULayer(Layer):
 
 
 class RNNLayer(Layer):
-    """h = tanh or relu of the inputs' and the state's products."""
+    """h = tanh of the sum of the inputs' and the state's products."""
+
+    relu: ClassVar[bool] = False
 
     def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         (hidden,) = state
         self.outputs = self._projected(inputs, self.input_bias + self.state_bias)
-        activate = torch.tanh_ if self.nonlinearity == "tanh" else torch.relu_
+        activate = torch.relu_ if self.relu else torch.tanh_
         for output in self.outputs:
             hidden = activate(output.addmm_(hidden, self.state_weight.t()))
-        slope = 1 - self.outputs.square() if self.nonlinearity == "tanh" else (self.outputs > 0).to(self.outputs.dtype)
-        self.slope = Kept(slope)
+        self.slope = Kept((self.outputs > 0).to(self.outputs.dtype) if self.relu else 1 - self.outputs.square())
         return self.outputs, [hidden]
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
-        parts = (before[0].flatten(1, 2), gates, gates.flatten(1, 2))
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
+        return before[0].flatten(1, 2), gates, gates.flatten(1, 2)
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         before, gates, flat_gates = filled
-        output = after[0] if above is None else after[0] + above
-        torch.mul(output, self.slope.at(cells), out=gates)
+        torch.mul(after[0], self.slope.at(cells), out=gates)
         torch.mm(flat_gates, self.state_weight, out=before)
 
 
-def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
-    """Its layers, first to last, or None where they cannot be taken apart.
+class ReLULayer(RNNLayer):
+    """With relu."""
 
-    Those are time-first, of one direction, without a projection of the LSTM's output, and with parameters of their own:
-    not shared, and not made of others.
+    relu = True
+
+
+LAYERS = {"LSTM": LSTMLayer, "GRU": GRULayer, "RNN_TANH": RNNLayer, "RNN_RELU": ReLULayer}  # by the module's mode
+
+
+def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
+    """The layers of a module, first to last, or None if they cannot be taken apart.
+
+    They can if the module is time-first, in one direction, without a projection of the LSTM's output, and all its
+    parameters are its own: neither shared nor made of others. A class derived from torch's may do anything.
     """
-    if type(rnn) not in TAKEN_APART or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
+    if type(rnn) not in (nn.LSTM, nn.GRU, nn.RNN) or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
         return None
     weights = [weight for of_layer in rnn.all_weights for weight in of_layer]
     own = all(isinstance(weight, nn.Parameter) for weight in weights)
     if not own or len({id(weight) for weight in weights}) < len(weights):
         return None
-    kind = {nn.LSTM: LSTMLayer, nn.GRU: GRULayer, nn.RNN: RNNLayer}[type(rnn)]
-    nonlinearity = "relu" if rnn.mode == "RNN_RELU" else "tanh"
-    return [kind(list(of_layer), nonlinearity) for of_layer in rnn.all_weights]
+    return [LAYERS[rnn.mode](list(of_layer)) for of_layer in rnn.all_weights]
 
 
 def _chunks(outputs: Tensor) -> Iterator[slice]:

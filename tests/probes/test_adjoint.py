@@ -15,6 +15,7 @@ from atbptt.probes import adjoint, gradients, sums
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.bias import resampling_weights
 from atbptt.probes.gradients import lag_gradients
+from atbptt.probes.lags import ProbeWindow
 from atbptt.probes.sums import LagGradients
 from tests.helpers.probing import CELLS, Elman, OfCells, assert_same, network, symbols
 
@@ -241,13 +242,9 @@ def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -
     assert found.unsuited is not None
     assert 0 <= found.parameters.bias[-1] < found.parameters.bias[0]
 
-    def take_apart() -> None:
-        state = detach(model.initial_state(3))
-        recording = adjoint.record(halves(model), inputs, state)
-        adjoint.loss_gradients(halves(model), recording, loss, inputs, targets, state, [7])
-
+    window = ProbeWindow(halves(model), loss, inputs, targets, detach(model.initial_state(3)), [7])
     with pytest.raises(UnsuitedError):
-        take_apart()
+        adjoint.loss_gradients(window, adjoint.record(window))
 
 
 def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:

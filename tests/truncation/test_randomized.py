@@ -16,9 +16,8 @@ from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.recurrent import halves, starting_state
 from atbptt.truncation import Fixed, Policy, Probe, Progress, Randomized
 from atbptt.windows.cursor import Cursor
-from atbptt.windows.learning_rate import window_lr
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import window_loss
+from atbptt.windows.update import window_loss, window_lr
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 T, B = 9, 2

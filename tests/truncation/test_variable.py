@@ -8,7 +8,7 @@ import pytest
 from atbptt.errors import ConfigError
 from atbptt.truncation import Progress, Variable
 from atbptt.windows.cursor import Cursor
-from atbptt.windows.learning_rate import window_lr
+from atbptt.windows.update import window_lr
 
 
 def drawn(policy: Variable, count: int) -> np.ndarray:

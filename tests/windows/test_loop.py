@@ -20,10 +20,9 @@ from atbptt.runs.schema import CHECKPOINT
 from atbptt.training.experiment import build, run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Probe, Progress
-from atbptt.windows.learning_rate import window_lr
 from atbptt.windows.loop import Windows
 from atbptt.windows.schemes import SCHEMES
-from atbptt.windows.update import step
+from atbptt.windows.update import step, window_lr
 from tests.helpers.modules import D, data, squared_error
 
 SYMBOLS = 5

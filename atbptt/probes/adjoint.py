@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import State, check_outputs, leaves, tensors
+from atbptt.models import State, leaves, tensors
 from atbptt.probes.lags import ProbeWindow, Segment, segments
-from atbptt.probes.layers import Layer, Product, layers_of
+from atbptt.probes.layers import Layer, layers_of
 from atbptt.probes.sums import LagSums, ParameterSums
 
 SEGMENT = 2**19  # numbers: the gradients of this many lags are summed up at once, while they are in cache
@@ -34,29 +34,18 @@ class Recording:
 
     Attributes:
         rnn: the module.
-        layers: its layers, with what they kept of the window.
-        inputs: of each layer, (W, B, D).
-        first: of each layer, the parts of its state before the window, (B, H).
+        layers: its layers, after their `run`.
         order: the place of each part of the module's state (h, c) among the tensors of the model's state.
     """
 
     rnn: nn.RNNBase
     layers: list[Layer]
-    inputs: list[Tensor]
-    first: list[list[Tensor]]
     order: list[int]
 
     @property
     def outputs(self) -> Tensor:
         """The module's outputs, (W, B, H)."""
         return self.layers[-1].outputs
-
-    def products(self) -> list[list[Product]]:
-        """The products of parameters and adjoint of each layer."""
-        return [
-            layer.products(inputs, first)
-            for layer, inputs, first in zip(self.layers, self.inputs, self.first, strict=True)
-        ]
 
 
 def record(window: ProbeWindow) -> Recording:
@@ -78,13 +67,11 @@ def record(window: ProbeWindow) -> Recording:
         order = _order(given, window.state)
         if recorded or len(features) != len(window.inputs):
             raise UnsuitedError("its recurrent module is not run once over the window")
-        layer_inputs, first, after = [], [], []
+        after = []
         for index, layer in enumerate(layers):
-            layer_inputs.append(features)
-            first.append([part[index] for part in tensors(given)])
-            features, last = layer.run(features, first[-1])
+            features, last = layer.run(features, [part[index] for part in tensors(given)])
             after.append(last)
-        recorded.append(Recording(rnns[0], layers, layer_inputs, first, order))
+        recorded.append(Recording(rnns[0], layers, order))
         # A copy: the model may change it in place.
         return features.clone(), [torch.stack(parts) for parts in zip(*after, strict=True)]
 
@@ -117,11 +104,7 @@ def loss_gradients(window: ProbeWindow, recording: Recording) -> tuple[Tensor, T
 
 
 class _Step:
-    """One step of the model with a graph, in which its recurrent module returns the outputs recorded.
-
-    Raises:
-        UnsuitedError: the module's inputs depend on the state, or the state returned is not the module's.
-    """
+    """One step of the model with a graph, in which its recurrent module returns the outputs recorded."""
 
     def __init__(self, window: ProbeWindow, recording: Recording, position: int) -> None:
         self.at = slice(position, position + 1)
@@ -136,12 +119,10 @@ class _Step:
             self.handed_on = self.output.clone()
             return self.handed_on, [self.after[place] for place in recording.order]
 
-        step = window.inputs[self.at]
         with torch.enable_grad(), _standing_in(recording.rnn, run):
-            self.features, state_after = window.halves.recur(step, self.state)
+            self.features, state_after = window.halves.recur(window.inputs[self.at], self.state)
         if [id(part) for part in tensors(state_after)] != [id(part) for part in self.after]:
             raise UnsuitedError("the state it hands on is not its recurrent module's")
-        check_outputs(self.features, step)
 
     def differentiate(self, window: ProbeWindow) -> tuple[Tensor, Tensor]:
         """Its losses, (1, B), and the gradient of their mean with respect to the module's outputs, (1, B, H)."""
@@ -196,33 +177,31 @@ def sum_lags(
 def _back(
     layers: list[Layer], gradient: Tensor, segment: Segment, after: list[list[Tensor]]
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
-    """Gradients with respect to the states and the gates at the lags of a segment.
+    """Gradients with respect to the states before each cell of a segment and to its gates.
 
     Arguments:
         gradient: with respect to the last layer's outputs at the losses' steps, (P, B, H).
         after: of each layer, each part of the state after the segment's first cells, (P, B, H).
 
     Returns:
-        Of each layer, each part of the state before each cell, (lags, P', B, H); of each layer, the gates,
-        (lags, P', B, gates * H). P' positions are left in the segment.
+        Of each layer, each part of the state, (lags, P', B, H); of each layer, the gates, (lags, P', B, gates * H).
     """
-    lags, left = segment.steps.shape
-    batch = gradient.shape[1]
+    lags, batch = len(segment.steps), gradient.shape[1]
 
     def empty(width: int) -> Tensor:
-        return gradient.new_empty(lags, left, batch, width)
+        return gradient.new_empty(lags, segment.count, batch, width)
 
     before = [[empty(layer.hidden) for _ in range(layer.states)] for layer in layers]
     gates = [empty(layer.gates * layer.hidden) for layer in layers]
-    after = [[part[-left:] for part in parts] for parts in after]
+    after = [[part[-segment.count :] for part in parts] for parts in after]
     filled = [_by_lag(layer.views(before[level], gates[level])) for level, layer in enumerate(layers)]
     states = [_by_lag(parts) for parts in before]
-    for index, cells in enumerate(segment.cells):
+    for index in range(lags):
         above = gradient if segment.lag + index == 0 else None
         for level in reversed(range(len(layers))):
             if above is not None:
                 after[level][0] = after[level][0] + above
-            layers[level].back(cells, after[level], filled[level][index])
+            layers[level].back(segment, index, after[level], filled[level][index])
             after[level] = list(states[level][index])
             above = layers[level].below(gates[level][index]) if level else None
     return before, gates
@@ -234,11 +213,7 @@ def _by_lag(parts: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
 
 
 def _order(given: State, parts: State) -> list[int]:
-    """The place of each tensor of one state among those of another that has the same ones.
-
-    Raises:
-        UnsuitedError: it has not.
-    """
+    """The place of each tensor of one state among those of another, which must have the same ones."""
     places = {id(part): place for place, part in enumerate(tensors(parts))}
     order = [] if given is None else [places.get(id(part), -1) for part in tensors(given)]
     if sorted(order) != list(range(len(places))):
@@ -250,8 +225,7 @@ def _order(given: State, parts: State) -> list[int]:
 def _standing_in(rnn: nn.RNNBase, run: Callable[[Tensor, State], tuple[Tensor, list[Tensor]]]) -> Iterator[None]:
     """Within, calls of the module call `run` instead, which returns outputs and the parts of the state after.
 
-    Raises:
-        UnsuitedError: on any error within. An error of the model's own comes again when it is run step by step.
+    Any error is an UnsuitedError: if it is the model's own, it comes again when the model is run step by step.
     """
     if "forward" in vars(rnn):
         raise UnsuitedError("something stands in for its recurrent module")

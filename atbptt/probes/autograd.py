@@ -9,18 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.models import (
-    Halves,
-    State,
-    check_outputs,
-    check_state,
-    detach,
-    leaves,
-    map_state,
-    native_layers,
-    tensors,
-    thawed,
-)
+from atbptt.models import Halves, State, detach, leaves, map_state, native_layers, tensors, thawed
 from atbptt.probes.lags import ProbeWindow, segments
 from atbptt.probes.sums import LAGS_AT_ONCE, LagGradients, LagSums, ParameterGradients, parameter_gradients
 
@@ -65,10 +54,7 @@ class _Unrolled:
         features = []
         with torch.enable_grad(), thawed(self.parameters):
             for t in range(window.positions[-1] + 1):
-                step = window.inputs[t : t + 1]
-                feature, after = window.halves.recur(step, self.states[-1])
-                check_outputs(feature, step)
-                check_state(after, step.shape[1])
+                feature, after = window.halves.recur(window.inputs[t : t + 1], self.states[-1])
                 features.append(feature)
                 # Nodes of their own: what one part of the state adds to another within the step, as an LSTM's c to
                 # its h, is no way through the state. A part that nothing before decides still has a gradient.
@@ -115,11 +101,10 @@ class _Unrolled:
     def sum_lags(self, sums: LagSums) -> None:
         """Add the gradients with respect to the states to `sums`."""
         for segment in segments(self.window.positions, LAGS_AT_ONCE, self.losses.device):
-            lags, left = segment.steps.shape
+            lags = slice(segment.lag, segment.lag + len(segment.steps))
             component = 0
-            for kind in range(len(self.gradients[0])):
-                of_lags = [gradients[kind][segment.lag : segment.lag + lags] for gradients in self.gradients[-left:]]
-                stacked = torch.stack(of_lags, dim=1)  # (lags, P', [L,] B, H)
+            for of_kind in zip(*self.gradients[-segment.count :], strict=True):
+                stacked = torch.stack([gradients[lags] for gradients in of_kind], dim=1)  # (lags, P', [L,] B, H)
                 for layer in stacked.unbind(2) if stacked.dim() == 5 else (stacked,):
                     sums.add(component, segment.lag, layer)
                     component += 1

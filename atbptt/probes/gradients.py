@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.errors import require
 from atbptt.models import (
     LossFunction,
     State,
-    check_state,
     detach,
     evaluating,
     flushing_subnormals,
@@ -47,7 +45,7 @@ def lag_gradients(
 
     Arguments:
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
-        positions: steps of the window (0..W-1) whose loss is differentiated.
+        positions: steps of the window (0..W-1) whose loss is differentiated, in ascending order.
         burn_in: steps run without gradient before the window.
         state: before the burn-in; zero by default.
         measured: also measure the gradient of the recurrent parameters truncated at every K. These are the parameters
@@ -56,23 +54,18 @@ def lag_gradients(
         generator: on the CPU, for the random projections of the resampled measured bias; always the same by default.
 
     Raises:
-        ConfigError: the arguments do not fit, or the model's state or outputs have the wrong shape.
+        ConfigError: no output of the model depends on its state.
     """
-    steps, batch = len(inputs) - burn_in, inputs.shape[1]
-    require(steps >= 1, "inputs", len(inputs), f"must be more steps than burn_in (={burn_in})")
-    for position in positions:
-        require(0 <= position < steps, "positions", position, f"must lie in the window, 0..{steps - 1}")
+    steps = len(inputs) - burn_in
     if weights is None:
-        weights = np.empty((0, len(positions), batch))
-    weights = weights[:, np.argsort(positions, kind="stable")]
+        weights = np.empty((0, len(positions), inputs.shape[1]))
     with evaluating(model), frozen(model), flushing_subnormals():
         state = starting_state(model, inputs, state)
-        check_state(state, batch)
         parts = halves(model)
         if burn_in:
             with torch.no_grad():
                 _, state = parts.recur(inputs[:burn_in], state)
-        window = ProbeWindow(parts, loss, inputs[burn_in:], targets[burn_in:], detach(state), sorted(positions))
+        window = ProbeWindow(parts, loss, inputs[burn_in:], targets[burn_in:], detach(state), positions)
         components = _component_names(model, tensors(state))
         try:
             recording = record(window)
@@ -85,7 +78,7 @@ def lag_gradients(
                 of_layers = {id(parameter) for parameter in recording.rnn.parameters()}
                 names = [name for name, parameter in model.named_parameters() if id(parameter) in of_layers]
                 generator = generator or torch.Generator()
-                parameters = ParameterSums(names, recording.products(), steps, losses, weights, generator)
+                parameters = ParameterSums(names, recording.layers, steps, losses, weights, generator)
             sum_lags(recording, gradient, window.positions, lags, parameters)
             return lags.result(None if parameters is None else parameters.result())
 

@@ -37,52 +37,23 @@ class ProbeWindow:
         return losses_of(self.loss, self.halves.decode(features), self.targets[at]).to(dtype)
 
 
-class Kept:
-    """A tensor (T, B, n) with a view of each step, made once because making views takes time."""
-
-    def __init__(self, whole: Tensor) -> None:
-        self.whole = whole
-        self.steps = whole.unbind(0)
-
-    def at(self, cells: Cells) -> Tensor:
-        """The rows of these steps: (P, B, n), or (B, n) if P is 1."""
-        if cells.count == 1:
-            return self.steps[cells.last]
-        if cells.spacing:  # a view
-            return self.whole[cells.last - (cells.count - 1) * cells.spacing : cells.last + 1 : cells.spacing]
-        return self.whole.index_select(0, cells.steps)
-
-
-@dataclass(frozen=True)
-class Cells:
-    """One step of the window for each of P loss positions.
-
-    Attributes:
-        count: P.
-        last: the last step.
-        spacing: steps from one to the next if they are evenly spaced, else 0.
-        steps: all of them, (P,), on the device.
-    """
-
-    count: int
-    last: int
-    spacing: int
-    steps: Tensor
-
-
 @dataclass(frozen=True)
 class Segment:
     """Consecutive lags at which the same P' loss positions have not reached the window's start.
 
     Attributes:
         lag: how many steps the first cells lie before the losses.
-        cells: at each lag.
-        steps: of the cells, (lags, P').
+        steps: the steps of the window at each lag, (lags, P'), on the device.
+        count: P'.
+        last: the last position's step at the first lag.
+        spacing: steps from one position to the next if they are evenly spaced, else 0.
     """
 
     lag: int
-    cells: list[Cells]
     steps: Tensor
+    count: int
+    last: int
+    spacing: int
 
 
 def segments(positions: list[int], longest: int, device: torch.device) -> Iterator[Segment]:
@@ -93,7 +64,22 @@ def segments(positions: list[int], longest: int, device: torch.device) -> Iterat
         lags = min(longest, left[0] + 1 - lag)
         steps = torch.tensor(left, device=device) - torch.arange(lag, lag + lags, device=device)[:, None]
         gaps = {later - earlier for earlier, later in pairwise(left)}
-        spacing = gaps.pop() if len(gaps) == 1 else 0
-        cells = [Cells(len(left), left[-1] - lag - index, spacing, steps[index]) for index in range(lags)]
-        yield Segment(lag, cells, steps)
+        yield Segment(lag, steps, len(left), left[-1] - lag, gaps.pop() if len(gaps) == 1 else 0)
         lag += lags
+
+
+class Kept:
+    """A tensor (T, B, n) with a view of each step, made once because making views takes time."""
+
+    def __init__(self, whole: Tensor) -> None:
+        self.whole = whole
+        self.steps = whole.unbind(0)
+
+    def at(self, segment: Segment, index: int) -> Tensor:
+        """The steps at a lag of the segment: (P', B, n), or (B, n) if P' is 1."""
+        last = segment.last - index
+        if segment.count == 1:
+            return self.steps[last]
+        if segment.spacing:  # a view
+            return self.whole[last - (segment.count - 1) * segment.spacing : last + 1 : segment.spacing]
+        return self.whole.index_select(0, segment.steps[index])

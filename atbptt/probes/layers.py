@@ -9,6 +9,7 @@ does not return its gates, and recomputing them from the states takes one more m
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from atbptt.probes.lags import Cells, Kept
+from atbptt.probes.lags import Kept, Segment
 
 ALIGNMENT = 16  # numbers; rows of other lengths make a matrix product three times slower
 AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that temporary results stay in cache
@@ -38,11 +39,10 @@ class Product:
 
     @property
     def width(self) -> int:
-        """Number of gates."""
         return self.stop - self.start
 
 
-class Layer:
+class Layer(ABC):
     """One layer of H hidden units on inputs of size D.
 
     Arguments:
@@ -51,7 +51,7 @@ class Layer:
 
     states: ClassVar[int] = 1  # tensors of its state: (h,), or (h, c) of an LSTM
     gates: ClassVar[int] = 1  # columns of the gates that `back` fills in, in units of H
-    outputs: Tensor  # (T, B, H), kept by `run`
+    outputs: Tensor  # (T, B, H)
 
     def __init__(self, weights: list[Tensor]) -> None:
         weights = [weight.detach() for weight in weights]
@@ -62,8 +62,13 @@ class Layer:
 
     def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Inputs (T, B, D) and the state, each part (B, H), to outputs (T, B, H) and the state after; keeps factors."""
-        raise NotImplementedError
+        self.inputs, self.first = inputs, state[0]
+        return self._run(inputs, state)
 
+    @abstractmethod
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]: ...
+
+    @abstractmethod
     def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
         """The tensors that `back` fills in, with an axis of lags in front.
 
@@ -71,39 +76,36 @@ class Layer:
             before: gradient with respect to each part of the state before the step, (lags, P, B, H).
             gates: gradient with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
         """
-        raise NotImplementedError
 
-    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    @abstractmethod
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         """Take the gradient with respect to the state back by a step.
 
         Arguments:
-            cells: the step of each of P loss positions.
+            index: of the lag in the segment.
             after: gradient with respect to each part of the state after the step, (P, B, H).
-            filled: the `views` of the lag.
+            filled: the `views` at the lag.
         """
-        raise NotImplementedError
 
     def below(self, gates: Tensor) -> Tensor:
         """Gradient with respect to the inputs, (P, B, D), from the gates that `back` filled in."""
         return gates @ self.input_weight
 
-    def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
-        """The products of parameters and adjoint; `inputs` and `first` are the arguments of `run`."""
+    def products(self) -> list[Product]:
+        """Its parameters by the gates that they lead to, after `run`."""
         # Both biases have the same gradient: in its norm one column of ones counts twice.
-        columns = [inputs, self._states_before(first), *self._ones(inputs, 2**0.5)]
+        columns = [self.inputs, self._states_before(), *self._ones(2**0.5)]
         return [Product(0, self.gates * self.hidden, _aligned(columns))]
 
-    def _states_before(self, first: list[Tensor]) -> Tensor:
-        """h before every step, (T, B, H)."""
-        return torch.cat([first[0].unsqueeze(0), self.outputs[:-1]])
+    def _states_before(self) -> Tensor:
+        return torch.cat([self.first.unsqueeze(0), self.outputs[:-1]])  # (T, B, H)
 
-    def _ones(self, inputs: Tensor, value: float) -> list[Tensor]:
-        return [inputs.new_full((*inputs.shape[:2], 1), value)] if self.biased else []
+    def _ones(self, value: float) -> list[Tensor]:
+        return [self.inputs.new_full((*self.inputs.shape[:2], 1), value)] if self.biased else []
 
     def _projected(self, inputs: Tensor, bias: Tensor) -> Tensor:
-        """The inputs' part of the gates at all steps, (T, B, gates H)."""
         flat = torch.addmm(bias, inputs.flatten(0, 1), self.input_weight.t())
-        return flat.view(*inputs.shape[:2], -1)
+        return flat.view(*inputs.shape[:2], -1)  # (T, B, gates H)
 
 
 class LSTMLayer(Layer):
@@ -116,7 +118,7 @@ class LSTMLayer(Layer):
         # The three sigmoids side by side, and the three gates that act on the cell.
         super().__init__([torch.cat([o, i, f, g]) for i, f, g, o in (weight.chunk(4) for weight in weights)])
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         H, steps = self.hidden, len(inputs)
         gates = self._projected(inputs, self.input_bias + self.state_bias)
         cells = inputs.new_empty(steps + 1, *state[1].shape)
@@ -158,14 +160,14 @@ class LSTMLayer(Layer):
         of_output, of_cell = gates[..., : self.hidden], gates[..., self.hidden :].unflatten(-1, (3, self.hidden))
         return before[0].flatten(1, 2), before[1], of_output, of_cell, gates.flatten(1, 2)
 
-    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         hidden_before, cell_before, of_output, of_cell, gates = filled
         output = after[0]
-        cell = torch.addcmul(after[1], output, self.through.at(cells))
-        torch.mul(output, self.by_output.at(cells), out=of_output)
-        torch.mul(cell.unsqueeze(-2), self.by_cell.at(cells), out=of_cell)
+        cell = torch.addcmul(after[1], output, self.through.at(segment, index))
+        torch.mul(output, self.by_output.at(segment, index), out=of_output)
+        torch.mul(cell.unsqueeze(-2), self.by_cell.at(segment, index), out=of_cell)
         torch.mm(gates, self.state_weight, out=hidden_before)
-        torch.mul(cell, self.forget.at(cells), out=cell_before)
+        torch.mul(cell, self.forget.at(segment, index), out=cell_before)
 
 
 class GRULayer(Layer):
@@ -176,7 +178,7 @@ class GRULayer(Layer):
 
     gates = 4
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         H = self.hidden
         (hidden,) = state
         by_input = self._projected(inputs, self.input_bias)
@@ -213,25 +215,20 @@ class GRULayer(Layer):
         of_r_and_z, of_q = flat[..., : 2 * H], flat[..., 3 * H :]
         return before[0], before[0].flatten(1, 2), gates.unflatten(-1, (4, H)), of_r_and_z, of_q
 
-    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         before, flat_before, gates, of_r_and_z, of_q = filled
-        torch.mul(after[0].unsqueeze(-2), self.factors.at(cells), out=gates)
-        torch.mul(after[0], self.update.at(cells), out=before)
+        torch.mul(after[0].unsqueeze(-2), self.factors.at(segment, index), out=gates)
+        torch.mul(after[0], self.update.at(segment, index), out=before)
         flat_before.addmm_(of_r_and_z, self.state_weight[: 2 * self.hidden])
         flat_before.addmm_(of_q, self.state_weight[2 * self.hidden :])
 
     def below(self, gates: Tensor) -> Tensor:
         return gates[..., : 3 * self.hidden] @ self.input_weight
 
-    def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
-        H = self.hidden
-        states, ones = self._states_before(first), self._ones(inputs, 1.0)
-        of_state = _aligned([states, *ones])
-        return [
-            Product(0, 3 * H, _aligned([inputs, *ones])),
-            Product(0, 2 * H, of_state),
-            Product(3 * H, 4 * H, of_state),
-        ]
+    def products(self) -> list[Product]:
+        H, ones = self.hidden, self._ones(1.0)
+        of_inputs, of_state = _aligned([self.inputs, *ones]), _aligned([self._states_before(), *ones])
+        return [Product(0, 3 * H, of_inputs), Product(0, 2 * H, of_state), Product(3 * H, 4 * H, of_state)]
 
 
 class RNNLayer(Layer):
@@ -239,7 +236,7 @@ class RNNLayer(Layer):
 
     relu: ClassVar[bool] = False
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         (hidden,) = state
         self.outputs = self._projected(inputs, self.input_bias + self.state_bias)
         activate = torch.relu_ if self.relu else torch.tanh_
@@ -251,15 +248,13 @@ class RNNLayer(Layer):
     def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
         return before[0].flatten(1, 2), gates, gates.flatten(1, 2)
 
-    def back(self, cells: Cells, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         before, gates, flat_gates = filled
-        torch.mul(after[0], self.slope.at(cells), out=gates)
+        torch.mul(after[0], self.slope.at(segment, index), out=gates)
         torch.mm(flat_gates, self.state_weight, out=before)
 
 
 class ReLULayer(RNNLayer):
-    """With relu."""
-
     relu = True
 
 
@@ -282,14 +277,12 @@ def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
 
 
 def _chunks(outputs: Tensor) -> Iterator[slice]:
-    """Steps (T, B, H), some at a time."""
     steps = max(1, AT_ONCE // outputs[0].numel())
     for start in range(0, len(outputs), steps):
         yield slice(start, start + steps)
 
 
 def _aligned(columns: list[Tensor]) -> Kept:
-    """Columns (T, B, n) side by side, padded with zeros."""
     missing = -sum(part.shape[-1] for part in columns) % ALIGNMENT
     padding = columns[0].new_zeros(*columns[0].shape[:2], missing)
     return Kept(torch.cat([*columns, padding], dim=-1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atbptt.probes.lags import Segment
-from atbptt.probes.layers import Product
+from atbptt.probes.layers import Layer
 
 LAGS_AT_ONCE = 16  # lags that are summed at once
 ROWS = 2**18  # numbers of a gradient that are summed up at once, while they are in cache
@@ -54,10 +54,8 @@ class LagSums:
     """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`.
 
     Arguments:
-        components: their names.
+        components, losses, weights: as in `LagGradients`.
         window: W.
-        losses: (P, B).
-        weights: of R resamples, (R, P, B).
     """
 
     def __init__(self, components: Sequence[str], window: int, losses: Tensor, weights: np.ndarray) -> None:
@@ -158,21 +156,22 @@ def parameter_gradients(
 class ParameterSums:
     """Sums the gradients of the gates of torch's recurrent layers to `ParameterGradients`.
 
-    First all lags, in any order, by `add_all`; then from the farthest lag to the nearest by `take_lags`.
+    First all lags, in any order, by `add_all`; then from the farthest lag to the nearest by `take_lags`. Both take the
+    gates of each layer, (lags, P', B, gates * H).
 
     Arguments:
         names: of the parameters.
-        products: of each layer, the products of its parameters and the adjoint.
+        layers: after their `run`.
         window: W.
         losses: (P, B).
-        weights: of R resamples, (R, P, B), each with the sum 1.
+        weights: of R resamples, (R, P, B).
         generator: for the random projections, on the CPU.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        products: list[list[Product]],
+        layers: list[Layer],
         window: int,
         losses: Tensor,
         weights: np.ndarray,
@@ -180,7 +179,7 @@ class ParameterSums:
     ) -> None:
         self.names = names
         self.positions = len(losses)
-        self.products = [(layer, product) for layer, of_layer in enumerate(products) for product in of_layer]
+        self.products = [(level, product) for level, layer in enumerate(layers) for product in layer.products()]
         all_inputs = [product.kept.whole for _, product in self.products]  # (T, B, n)
         widths = [product.width for _, product in self.products]
         self.full = [
@@ -204,13 +203,8 @@ class ParameterSums:
             self.sketched = losses.new_zeros(window, len(self.weights), SKETCH)
 
     def add_all(self, segment: Segment, gates: list[Tensor]) -> None:
-        """Add the gradient of a segment to that of the whole window.
-
-        Arguments:
-            gates: of each layer, (lags, P', B, gates * H).
-        """
-        lags, left = segment.steps.shape
-        steps = segment.steps.flatten()
+        """Add the gradient of a segment to that of the whole window."""
+        lags, steps = len(segment.steps), segment.steps.flatten()
         projected = []
         for number, (layer, product) in enumerate(self.products):
             of_product = gates[layer][..., product.start : product.stop]
@@ -221,19 +215,15 @@ class ParameterSums:
                 sketched = sketched_inputs.index_select(0, steps).view(lags, -1, SKETCH)
                 projected.append((of_product @ signs).view(lags, -1, SKETCH) * sketched)
         if self.weights is not None:
-            weights = self.weights[:, -left:].flatten(1)
+            weights = self.weights[:, -segment.count :].flatten(1)
             self.sketched[segment.lag : segment.lag + lags] = torch.matmul(weights, torch.stack(projected).sum(dim=0))
 
     def take_lags(self, segment: Segment, gates: list[Tensor]) -> None:
-        """Measure ||g_K - g_W|| for the K of a segment, after all segments beyond it.
-
-        Arguments:
-            gates: of each layer, (lags, P', B, gates * H).
-        """
+        """Measure ||g_K - g_W|| for the K of a segment, after all segments beyond it."""
         first = 0
         for number, (layer, product) in enumerate(self.products):
             of_product = gates[layer][..., product.start : product.stop].flatten(1, 2).mT  # (lags, width, P' B)
-            inputs = [product.kept.at(cells).flatten(0, -2) for cells in segment.cells]
+            inputs = [product.kept.at(segment, index).flatten(0, -2) for index in range(len(segment.steps))]
             some = max(1, ROWS // inputs[0].shape[1])
             # All lags for some rows, then for others: the rows stay in cache.
             for start in range(0, product.width, some):
@@ -248,7 +238,6 @@ class ParameterSums:
             first += product.width
 
     def result(self) -> ParameterGradients:
-        """The norms of all lags."""
         square = sum(float(torch.linalg.vector_norm(full, dim=1).double().square().sum()) for full in self.full)
         resampled = None
         if self.weights is not None:

@@ -60,9 +60,6 @@ def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
     After a change of K one window still has the old pre-roll, since the state is known only where the last window left
     it; with `original`, as many windows as the pre-roll takes to grow.
     """
-    require_choice("scheme", scheme, SCHEMES)
-    require(K >= 1, "K", K, "must be at least 1")
-    require(0 <= start <= position < length, "position", position, f"must lie in {start}..{length - 1}")
     if scheme == "buffer":
         stop = min(position + 2 * K - 1, length)
         # A window that reaches the end has nothing left to look ahead to and counts all its steps.

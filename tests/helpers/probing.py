@@ -58,7 +58,8 @@ def norms_by_hand(
         states = [leaves(state)]
         for t in range(position + 1):
             outputs, after = model(inputs[t : t + 1], states[-1])
-            states.append(map_state(lambda part: part.view_as(part), after))  # c reaches h within a step, too
+            # c reaches h within a step, too; a state that depends on nothing still has a gradient.
+            states.append(map_state(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after))
         value = loss(outputs, targets[position : position + 1]).mean()
         for lag in range(1, position + 2):
             of = tensors(states[position + 1 - lag])

@@ -55,6 +55,9 @@ def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own()
     assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
     users.base = 9  # type: ignore[attr-defined]  # as an update may, or a checkpoint
     assert policy.base == 9
+    bare = type("Bare", (), {})()
+    bare.K, bare.update = 3, next_due  # attributes of the object
+    assert (completed(bare).K, completed(bare).update) == (3, next_due)
 
 
 def test_a_policy_that_is_one_is_itself() -> None:

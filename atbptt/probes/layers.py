@@ -10,7 +10,7 @@ does not return its gates, and recomputing them from the states takes one more m
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -258,7 +258,12 @@ class ReLULayer(RNNLayer):
     relu = True
 
 
-LAYERS = {"LSTM": LSTMLayer, "GRU": GRULayer, "RNN_TANH": RNNLayer, "RNN_RELU": ReLULayer}  # by the module's mode
+LAYERS: dict[str, Callable[[list[Tensor]], Layer]] = {  # by the module's mode
+    "LSTM": LSTMLayer,
+    "GRU": GRULayer,
+    "RNN_TANH": RNNLayer,
+    "RNN_RELU": ReLULayer,
+}
 
 
 def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:

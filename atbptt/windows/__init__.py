@@ -9,18 +9,16 @@ if TYPE_CHECKING:
     from atbptt.windows.loop import StreamWindow as StreamWindow, Windows as Windows
     from atbptt.windows.prober import Prober as Prober, check_asked as check_asked
     from atbptt.windows.schemes import (
+        LR_SCALINGS as LR_SCALINGS,
         SCHEMES as SCHEMES,
         Window as Window,
         check_scheme as check_scheme,
+        full_lr as full_lr,
+        window_lr as window_lr,
         windows as windows,
     )
     from atbptt.windows.streams import Stream as Stream, batchify as batchify
-    from atbptt.windows.update import (
-        LR_SCALINGS as LR_SCALINGS,
-        full_lr as full_lr,
-        step as step,
-        window_lr as window_lr,
-    )
+    from atbptt.windows.update import step as step
 else:
     from atbptt.lazy import exports
 

@@ -13,9 +13,9 @@ from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation import AnyPolicy, Policy, completed
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.prober import Prober, check_asked
-from atbptt.windows.schemes import Window, check_scheme
+from atbptt.windows.schemes import Window, check_scheme, lr_scale
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import lr_scale, window_loss
+from atbptt.windows.update import window_loss
 
 # Called with a purpose and the step: `policy` before the policy sets K, `dropout` before a window runs.
 Seed = Callable[[str, int], object]

@@ -1,7 +1,8 @@
-"""Truncation schemes: how a stream is cut in windows, each making one update (docs/definitions.md).
+"""Truncation schemes: how a stream is cut in windows, each making one update with its learning rate.
 
 A scheme is TBPTT(k1, k2) of Williams & Peng (1990): every k1 steps, backpropagate k2 steps. Cutting is a pure function
-of K and the position, so K may change between any two windows, and a run resumes from two integers.
+of K and the position, so K may change between any two windows, and a run resumes from two integers. Definitions:
+docs/definitions.md. Without torch, since configs are read without it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from atbptt.errors import require, require_choice
 from atbptt.truncation import Policy
 
 Length = TypeVar("Length", int, float)  # in steps
+LR_SCALINGS = ("none", "sqrt", "linear")
 SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")
 
 
@@ -93,3 +95,26 @@ def check_scheme(policy: Policy, scheme: str) -> None:
         rule = f"must be tf with the {kind} policy: in others a gradient does not end at the policy's cuts"
         require(scheme == "tf", "scheme", scheme, rule)
     policy.check_scheme(scheme)
+
+
+def scaled_lr(lr: float, scaling: str, K: float) -> float:
+    """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step."""
+    return {"none": lr, "sqrt": lr * K**0.5, "linear": lr * K}[scaling]
+
+
+def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
+    """The learning rate of a window of length K, or of the policy's `base` if it has one."""
+    return scaled_lr(lr, scaling, K if policy.base is None else policy.base)
+
+
+def lr_scale(policy: Policy, scheme: str, window: Window) -> float:
+    """A window's losses over those of a window of the policy's `base`; 1 for a policy without one."""
+    return 1.0 if policy.base is None else window.losses / full_losses(scheme, policy.base)
+
+
+def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:
+    """The learning rate of one window's update."""
+    if policy.base is not None:
+        return scaled_lr(lr, scaling, policy.base) * lr_scale(policy, scheme, window)
+    # The last window of a stream may be short: scaled with the whole K, its few losses would make as large a step.
+    return scaled_lr(lr, scaling, policy.K * min(window.losses / full_losses(scheme, policy.K), 1.0))

@@ -1,4 +1,4 @@
-"""One update: a window's loss, its learning rate, its gradient, clipping, a step of the optimizer."""
+"""One update: a window's loss, its gradient, clipping, a step of the optimizer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.models import Halves, LossFunction, State, detach, frozen, map_state, mean_loss, native_layers
-from atbptt.truncation import Policy
-from atbptt.windows.schemes import Window, full_losses
+from atbptt.windows.schemes import Window
 from atbptt.windows.streams import Stream
-
-LR_SCALINGS = ("none", "sqrt", "linear")
 
 
 def window_loss(
@@ -112,26 +109,3 @@ def step(
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     optimizer.step()
     return norm
-
-
-def scaled_lr(lr: float, scaling: str, K: float) -> float:
-    """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step."""
-    return {"none": lr, "sqrt": lr * K**0.5, "linear": lr * K}[scaling]
-
-
-def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
-    """The learning rate of a window of length K, or of the policy's `base` if it has one."""
-    return scaled_lr(lr, scaling, K if policy.base is None else policy.base)
-
-
-def lr_scale(policy: Policy, scheme: str, window: Window) -> float:
-    """A window's losses over those of a window of the policy's `base`; 1 for a policy without one."""
-    return 1.0 if policy.base is None else window.losses / full_losses(scheme, policy.base)
-
-
-def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:
-    """The learning rate of one window's update."""
-    if policy.base is not None:
-        return scaled_lr(lr, scaling, policy.base) * lr_scale(policy, scheme, window)
-    # The last window of a stream may be short: scaled with the whole K, its few losses would make as large a step.
-    return scaled_lr(lr, scaling, policy.K * min(window.losses / full_losses(scheme, policy.K), 1.0))

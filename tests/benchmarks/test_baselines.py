@@ -11,9 +11,9 @@ import torch
 from atbptt.models.losses import cross_entropy
 from atbptt.models.recurrent import halves
 from atbptt.probes.gradients import lag_gradients
-from atbptt.windows.schemes import Window, full_losses, windows
+from atbptt.windows.schemes import Window, full_losses, scaled_lr, windows
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import scaled_lr, step, window_loss
+from atbptt.windows.update import step, window_loss
 from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining, one_call_probe, plain_probe
 from benchmarks.sizes import RandomSymbols, Size, random_symbols
 

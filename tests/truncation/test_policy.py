@@ -32,13 +32,6 @@ def test_what_a_policy_leaves_is_an_integer_from_1_on() -> None:
             update(completed(Users(K)), Progress(0, 10), lambda **_: [])
 
 
-def test_fixed_and_full_never_probe() -> None:
-    for policy, K in ((Fixed(7), 7), (Full(window=9), 9), (Full(), 19)):
-        policy.update(Progress(38, 19), lambda **_: pytest.fail("probed"))
-        assert policy.K == K
-        assert policy.adjoint_factors(12) is None
-
-
 def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own() -> None:
     users = Users(7)
     policy = completed(users)

@@ -5,7 +5,7 @@ import pytest
 
 from atbptt.truncation import Progress, Variable
 from atbptt.windows.cursor import Cursor
-from atbptt.windows.update import window_lr
+from atbptt.windows.schemes import window_lr
 
 
 def drawn(policy: Variable, count: int) -> np.ndarray:

@@ -19,8 +19,8 @@ from atbptt.training.experiment import build, run
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Warmup
 from atbptt.truncation.policy import Probe, Progress
 from atbptt.windows.loop import Windows
-from atbptt.windows.schemes import SCHEMES
-from atbptt.windows.update import step, window_lr
+from atbptt.windows.schemes import SCHEMES, window_lr
+from atbptt.windows.update import step
 from tests.helpers.modules import LSTMCellByCell, data, squared_error
 
 SYMBOLS = 5

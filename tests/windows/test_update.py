@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from atbptt.models.recurrent import halves
 from atbptt.models.states import State
 from atbptt.truncation import Fixed, Variable
-from atbptt.windows.schemes import SCHEMES, Window, windows
+from atbptt.windows.schemes import SCHEMES, Window, full_lr, lr_scale, scaled_lr, window_lr, windows
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import full_lr, lr_scale, recur_reweighted, scaled_lr, step, window_loss, window_lr
+from atbptt.windows.update import recur_reweighted, step, window_loss
 from tests.helpers.probing import network, symbols
 
 T = 19

@@ -1,6 +1,6 @@
 """How far back must a recurrent network backpropagate? Truncation policies, windows and probes for any training loop.
 
-What is named here is the library: it imports torch and numpy, and nothing of what runs experiments.
+These names are the library: they import torch and numpy, and nothing that runs experiments.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names of a package that load the file they live in when they are first used: not all who import it need torch."""
+"""Names of packages that are imported when they are first used: not every user of a package needs torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 
 def exports(package: str) -> tuple[list[str], Callable[[str], object], Callable[[], list[str]]]:
-    """`__all__`, `__getattr__` and `__dir__` of a package, from what its `__init__.py` imports if `TYPE_CHECKING`.
+    """`__all__`, `__getattr__` and `__dir__` of a package, from the imports under `TYPE_CHECKING` in its `__init__.py`.
 
-    So each name stands there once, for type checkers and for Python.
+    So each name is written once, for type checkers and for Python.
     """
     tree = ast.parse(inspect.getsource(sys.modules[package]))
     homes = {

@@ -1,6 +1,6 @@
-"""`python -m atbptt.probe` of earlier versions, which tells what it is called now.
+"""The command `python -m atbptt.probe` of earlier versions: names its successor.
 
-Not to be imported: `atbptt.probe` is the library's function.
+It cannot be imported: `atbptt.probe` is the library's function.
 """
 
 import shlex

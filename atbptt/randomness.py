@@ -1,7 +1,7 @@
 """One random stream per purpose, so that drawing for one never shifts another.
 
-A stream is named by its purpose and numbers (`seed`, step, ...) and made afresh from that name. Nothing
-has to be stored to resume a run, and a run's draws do not depend on what else was drawn before.
+A stream is named by its purpose and numbers (`seed`, step, ...) and made anew from that name. Nothing has to be stored
+to resume a run, and draws do not depend on what was drawn before.
 """
 
 from __future__ import annotations
@@ -38,17 +38,16 @@ def numpy_generator(purpose: str, *numbers: int) -> np.random.Generator:
 def seed_global(purpose: str, *numbers: int) -> None:
     """Seed the global generators of torch, which `nn.Module` initialisation and dropout draw from, Python and numpy.
 
-    Nothing here draws from the last two, but a user's own model, data or policy may.
+    This package does not draw from the last two, but a user's model, data or policy may.
     """
     seed = derive_seed(purpose, *numbers)
     random.seed(seed)
-    np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (the legacy one is what such code draws from)
-    if "torch" not in sys.modules:  # nobody can draw from it, and it takes seconds to import
+    np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002  (such code draws from the legacy one)
+    if "torch" not in sys.modules:  # nothing can draw from it, and it takes seconds to import
         return
     import torch
 
-    # torch.manual_seed formats a stack trace for each kind of device that is not in use: more than a tenth of a
-    # millisecond for every window.
+    # torch.manual_seed formats a stack trace for each kind of device not in use: over 0.1 ms for every window.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(seed)

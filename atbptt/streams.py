@@ -1,3 +1,3 @@
-"""Where earlier versions had streams, for data sets of users that import them from here."""
+"""Streams under the name of earlier versions, for users' data sets that import them from here."""
 
 from atbptt.windows import Stream as Stream, batchify as batchify

@@ -1,49 +1,45 @@
 """Probes of models around torch's recurrent layers: the adjoint recursion, lag by lag, without a graph.
 
-Where all of a model's state is that of one torch.nn.LSTM, GRU or RNN, the gradient with respect to the state at
-every lag follows from the layers' own equations (layers.py): one forward pass over the window, then one step
-back a lag for all loss positions at once, of which alone the outputs are decoded.
+Where all of a model's state is that of one torch.nn.LSTM, GRU or RNN, the gradient with respect to the state at every
+lag follows from the layers' equations (layers.py): one forward pass over the window, then one step back a lag for all
+loss positions at once. Only the outputs at the loss positions are decoded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import Halves, LossFunction, State, check_outputs, leaves, losses_of, tensors
-from atbptt.probes.lags import Segment, segments
-from atbptt.probes.layers import Layer, Product, layers_of
+from atbptt.models import State, leaves, tensors
+from atbptt.probes.lags import ProbeWindow, Segment, segments
+from atbptt.probes.layers import Layer, layers_of
 from atbptt.probes.sums import LagSums, ParameterSums
 
-SEGMENT = 2**19  # numbers: the gradients of so many lags are summed up at once, while they are in cache
-KEPT_GATES = 2**26  # numbers; where the gradients of the gates at all lags are more, they are computed twice
+SEGMENT = 2**19  # numbers: the gradients of this many lags are summed up at once, while they are in cache
+KEPT_GATES = 2**26  # numbers; if the gradients of the gates at all lags are more, they are computed twice
 
 
 class UnsuitedError(Exception):
-    """A model whose state is more than that of one recurrent module of torch, or that uses it otherwise; says why."""
+    """The model's state is more than that of one recurrent module of torch, or is used otherwise; says why."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What the recurrent module of a model did in a window of W steps.
+    """The forward pass of a model's recurrent module over a window of W steps.
 
     Attributes:
         rnn: the module.
-        layers: its layers, with what they kept of the window.
-        inputs: of each layer, (W, B, D).
-        first: of each layer, the parts of its state before the window, (B, H).
-        order: where each part of the module's state (h, c) is among the tensors of the model's.
+        layers: its layers, after their `run`.
+        order: the place of each part of the module's state (h, c) among the tensors of the model's state.
     """
 
     rnn: nn.RNNBase
     layers: list[Layer]
-    inputs: list[Tensor]
-    first: list[list[Tensor]]
     order: list[int]
 
     @property
@@ -51,20 +47,14 @@ class Recording:
         """The module's outputs, (W, B, H)."""
         return self.layers[-1].outputs
 
-    def products(self) -> list[list[Product]]:
-        """Where the parameters of each layer meet the adjoint."""
-        return [
-            layer.products(inputs, first)
-            for layer, inputs, first in zip(self.layers, self.inputs, self.first, strict=True)
-        ]
 
-
-def record(halves: Halves, inputs: Tensor, state: State) -> Recording:
-    """Run a model over a window, (W, B, ...), from a state, without graph.
+def record(window: ProbeWindow) -> Recording:
+    """Run the model over the window without a graph.
 
     Raises:
         UnsuitedError: the model's state is not that of its one recurrent module, run once over the window.
     """
+    halves = window.halves
     rnns = [module for module in halves.model.modules() if isinstance(module, nn.RNNBase)]
     if len(rnns) != 1:
         raise UnsuitedError(f"it has {len(rnns)} of torch's recurrent modules, not one")
@@ -74,66 +64,52 @@ def record(halves: Halves, inputs: Tensor, state: State) -> Recording:
     recorded: list[Recording] = []
 
     def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
-        order = _order(given, state)
-        if recorded or len(features) != len(inputs):
+        order = _order(given, window.state)
+        if recorded or len(features) != len(window.inputs):
             raise UnsuitedError("its recurrent module is not run once over the window")
-        layer_inputs, first, after = [], [], []
+        after = []
         for index, layer in enumerate(layers):
-            layer_inputs.append(features)
-            first.append([part[index] for part in tensors(given)])
-            features, last = layer.run(features, first[-1])
+            features, last = layer.run(features, [part[index] for part in tensors(given)])
             after.append(last)
-        recorded.append(Recording(rnns[0], layers, layer_inputs, first, order))
-        # A copy: what the model does with it in place is no matter of the layers'.
+        recorded.append(Recording(rnns[0], layers, order))
+        # A copy: the model may change it in place.
         return features.clone(), [torch.stack(parts) for parts in zip(*after, strict=True)]
 
     with torch.no_grad(), _standing_in(rnns[0], run):
-        halves.recur(inputs, state)
+        halves.recur(window.inputs, window.state)
     if not recorded:
         raise UnsuitedError("its recurrent module is not run")
     return recorded[0]
 
 
-def loss_gradients(
-    halves: Halves,
-    recording: Recording,
-    loss: LossFunction,
-    inputs: Tensor,
-    targets: Tensor,
-    state: State,
-    positions: list[int],
-) -> tuple[Tensor, Tensor]:
-    """Losses at P steps of the window, (P, B), and their gradients with respect to the module's outputs, (P, B, H).
+def loss_gradients(window: ProbeWindow, recording: Recording) -> tuple[Tensor, Tensor]:
+    """Losses at the P positions, (P, B), and their gradients with respect to the module's outputs, (P, B, H).
 
     Each loss is averaged over streams for its gradient.
 
     Raises:
-        UnsuitedError: the outputs of a step, or the module's inputs, depend on the state in another way than through
-            the module's outputs, or the state that the model hands over is not the module's.
+        UnsuitedError: the outputs of a step or the module's inputs depend on the state other than through the module's
+            outputs, or the state that the model returns is not the module's.
     """
-    last = _Step(halves, recording, inputs, state, positions[-1])
+    last = _Step(window, recording, window.positions[-1])
     if last.features is last.handed_on:  # the second half begins right after the module
         with torch.enable_grad():
-            leaf = recording.outputs[positions].requires_grad_()
-            losses = losses_of(loss, halves.decode(leaf.clone()), targets[positions]).to(leaf.dtype)
+            leaf = recording.outputs[window.positions].requires_grad_()
+            losses = window.losses(leaf.clone(), window.positions, leaf.dtype)
             (gradient,) = torch.autograd.grad(losses.mean(dim=1).sum(), leaf)
         return losses.detach(), gradient
-    steps = [_Step(halves, recording, inputs, state, position) for position in positions[:-1]]
-    found = [step.differentiate(loss, halves.decode, targets) for step in (*steps, last)]
+    steps = [_Step(window, recording, position) for position in window.positions[:-1]]
+    found = [step.differentiate(window) for step in (*steps, last)]
     return torch.cat([losses for losses, _ in found]), torch.cat([gradient for _, gradient in found])
 
 
 class _Step:
-    """One step of a model whose recurrent module gives what it gave in the window, with a graph of all else.
+    """One step of the model with a graph, in which its recurrent module returns the outputs recorded."""
 
-    Raises:
-        UnsuitedError: the module's inputs depend on the state, or the state handed over is not the module's.
-    """
-
-    def __init__(self, halves: Halves, recording: Recording, inputs: Tensor, state: State, position: int) -> None:
-        self.position = position
-        self.state = leaves(state)  # any will do: its gradient tells whether the step depends on it
-        self.after = [part.clone().requires_grad_() for part in tensors(state)]
+    def __init__(self, window: ProbeWindow, recording: Recording, position: int) -> None:
+        self.at = slice(position, position + 1)
+        self.state = leaves(window.state)  # values do not matter: its gradient shows whether the step depends on it
+        self.after = [part.clone().requires_grad_() for part in tensors(window.state)]
         self.output = recording.outputs[position].unsqueeze(0).clone().requires_grad_()
 
         def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
@@ -143,20 +119,15 @@ class _Step:
             self.handed_on = self.output.clone()
             return self.handed_on, [self.after[place] for place in recording.order]
 
-        step = inputs[position : position + 1]
         with torch.enable_grad(), _standing_in(recording.rnn, run):
-            self.features, state_after = halves.recur(step, self.state)
+            self.features, state_after = window.halves.recur(window.inputs[self.at], self.state)
         if [id(part) for part in tensors(state_after)] != [id(part) for part in self.after]:
             raise UnsuitedError("the state it hands on is not its recurrent module's")
-        check_outputs(self.features, step)
 
-    def differentiate(
-        self, loss: LossFunction, decode: Callable[[Tensor], Tensor], targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def differentiate(self, window: ProbeWindow) -> tuple[Tensor, Tensor]:
         """Its losses, (1, B), and the gradient of their mean with respect to the module's outputs, (1, B, H)."""
         with torch.enable_grad():
-            losses = losses_of(loss, decode(self.features), targets[self.position : self.position + 1])
-            losses = losses.to(self.output.dtype)
+            losses = window.losses(self.features, self.at, self.output.dtype)
             wanted = [self.output, *tensors(self.state), *self.after]
             gradient, *others = torch.autograd.grad(losses.mean(), wanted, allow_unused=True)
         if gradient is None or any(other is not None for other in others):
@@ -167,117 +138,94 @@ class _Step:
 def sum_lags(
     recording: Recording, gradient: Tensor, positions: list[int], lags: LagSums, parameters: ParameterSums | None
 ) -> None:
-    """Take losses at P positions back to the window's start, and sum up their gradients at every lag.
+    """Take the gradients of P losses back to the window's start, and sum them up at every lag.
 
     Arguments:
         gradient: of the losses with respect to the module's outputs at their positions, (P, B, H).
         positions: in ascending order.
         lags: takes the gradients with respect to the state.
-        parameters: takes those of the recurrent parameters.
+        parameters: takes those with respect to the gates, first all lags, then from the farthest lag to the nearest.
     """
-    layers = recording.layers
-    recursion = _Recursion(layers, gradient, positions, parameters is not None)
+    layers, batch = recording.layers, gradient.shape[1]
+    cells = batch * sum(position + 1 for position in positions)
+    twice = parameters is not None and cells * sum(layer.gates * layer.hidden for layer in layers) > KEPT_GATES
+    numbers = len(positions) * batch * sum(layer.states * layer.hidden for layer in layers)
+    # Gates are computed again from the start of a segment: as many starts are kept as a segment has lags.
+    longest = max(SEGMENT // numbers, math.isqrt(positions[-1]) if twice else 1, 1)
+    all_lags = list(segments(positions, longest, gradient.device))
+    state = [[torch.zeros_like(gradient)] * layer.states for layer in layers]
     starts: list[list[list[Tensor]]] = []
     kept: list[list[Tensor]] = []
-    state = recursion.at_the_losses()
-    for segment in recursion.segments:
-        if recursion.twice:
+    for segment in all_lags:
+        if twice:
             starts.append(state)
-        before, gates = recursion.back(segment, state)
+        before, gates = _back(layers, gradient, segment, state)
         for layer, parts in enumerate(before):
             for place, part in zip(recording.order, parts, strict=True):
                 lags.add(place * len(layers) + layer, segment.lag, part)
         if parameters is not None:
             parameters.add_all(segment, gates)
-            if not recursion.twice:
+            if not twice:
                 kept.append(gates)
         state = [[part[-1].clone() for part in parts] for parts in before]  # without the segment's memory
     if parameters is not None:
-        for segment in reversed(recursion.segments):
-            gates = recursion.back(segment, starts.pop())[1] if recursion.twice else kept.pop()
+        for segment in reversed(all_lags):
+            gates = _back(layers, gradient, segment, starts.pop())[1] if twice else kept.pop()
             parameters.take_lags(segment, gates)
 
 
-class _Recursion:
-    """The gradients of P losses, from lag to lag.
+def _back(
+    layers: list[Layer], gradient: Tensor, segment: Segment, after: list[list[Tensor]]
+) -> tuple[list[list[Tensor]], list[Tensor]]:
+    """Gradients with respect to the states before each cell of a segment and to its gates.
 
     Arguments:
-        layers: with what they kept of the window.
-        gradient: with respect to the last layer's outputs at the positions, (P, B, H).
-        positions: in ascending order.
-        measured: whether the gates' gradients at all lags are needed again, from the farthest lag on.
+        gradient: with respect to the last layer's outputs at the losses' steps, (P, B, H).
+        after: of each layer, each part of the state after the segment's first cells, (P, B, H).
 
-    Attributes:
-        segments: all lags in order.
-        twice: whether these gradients are too many to keep, and computed a second time.
+    Returns:
+        Of each layer, each part of the state, (lags, P', B, H); of each layer, the gates, (lags, P', B, gates * H).
     """
+    lags, batch = len(segment.steps), gradient.shape[1]
 
-    def __init__(self, layers: list[Layer], gradient: Tensor, positions: list[int], measured: bool) -> None:
-        self.layers = layers
-        self.gradient = gradient
-        batch = gradient.shape[1]
-        cells = sum(position + 1 for position in positions)
-        gates = cells * batch * sum(layer.gates * layer.hidden for layer in layers)
-        self.twice = measured and gates > KEPT_GATES
-        numbers = len(positions) * batch * sum(layer.states * layer.hidden for layer in layers)
-        # Computed again from where a segment starts: as many starts are kept as a segment has lags.
-        longest = max(SEGMENT // numbers, math.isqrt(positions[-1]) if self.twice else 1, 1)
-        self.segments = list(segments(positions, longest, gradient.device))
+    def empty(width: int) -> Tensor:
+        return gradient.new_empty(lags, segment.count, batch, width)
 
-    def at_the_losses(self) -> list[list[Tensor]]:
-        """The gradient with respect to the state after the losses' steps: none, but for what `gradient` brings."""
-        zero = torch.zeros_like(self.gradient)
-        return [[zero] * layer.states for layer in self.layers]
+    before = [[empty(layer.hidden) for _ in range(layer.states)] for layer in layers]
+    gates = [empty(layer.gates * layer.hidden) for layer in layers]
+    after = [[part[-segment.count :] for part in parts] for parts in after]
+    filled = [_by_lag(layer.views(before[level], gates[level])) for level, layer in enumerate(layers)]
+    states = [_by_lag(parts) for parts in before]
+    for index in range(lags):
+        above = gradient if segment.lag + index == 0 else None
+        for level in reversed(range(len(layers))):
+            if above is not None:
+                after[level][0] = after[level][0] + above
+            layers[level].back(segment, index, after[level], filled[level][index])
+            after[level] = list(states[level][index])
+            above = layers[level].below(gates[level][index]) if level else None
+    return before, gates
 
-    def back(self, segment: Segment, after: list[list[Tensor]]) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Gradients with respect to the states and the gates at the lags of a segment.
 
-        Arguments:
-            after: of each layer, each part of the state after the segment's first cells, (P, B, H).
-
-        Returns:
-            Of each layer, each part of the state before each cell, (lags, P', B, H); of each layer, the gates,
-            (lags, P', B, gates * H). P' positions are left in the segment.
-        """
-        lags, left = segment.steps.shape
-        batch = self.gradient.shape[1]
-
-        def empty(width: int) -> Tensor:
-            return self.gradient.new_empty(lags, left, batch, width)
-
-        before = [[empty(layer.hidden) for _ in range(layer.states)] for layer in self.layers]
-        gates = [empty(layer.gates * layer.hidden) for layer in self.layers]
-        after = [[part[-left:] for part in parts] for parts in after]
-        to_fill = [layer.views(before[level], gates[level]) for level, layer in enumerate(self.layers)]
-        by_lag = [[part.unbind(0) for part in parts] for parts in before]
-        for index, cells in enumerate(segment.cells):
-            above = self.gradient if segment.lag + index == 0 else None
-            for level in reversed(range(len(self.layers))):
-                self.layers[level].back(cells, above, after[level], to_fill[level][index])
-                after[level] = [part[index] for part in by_lag[level]]
-                above = self.layers[level].below(gates[level][index]) if level else None
-        return before, gates
+def _by_lag(parts: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Views of the parts at each lag, made at once because that takes less time."""
+    return list(zip(*(part.unbind(0) for part in parts), strict=True))
 
 
 def _order(given: State, parts: State) -> list[int]:
-    """Where each tensor of one state is among those of another, if both have the same ones.
-
-    Raises:
-        UnsuitedError: they have not.
-    """
+    """The place of each tensor of one state among those of another, which must have the same ones."""
     places = {id(part): place for place, part in enumerate(tensors(parts))}
     order = [] if given is None else [places.get(id(part), -1) for part in tensors(given)]
-    if sorted(order) != list(range(len(tensors(parts)))):
+    if sorted(order) != list(range(len(places))):
         raise UnsuitedError("its state is not what its recurrent module is given")
     return order
 
 
 @contextmanager
 def _standing_in(rnn: nn.RNNBase, run: Callable[[Tensor, State], tuple[Tensor, list[Tensor]]]) -> Iterator[None]:
-    """Within, calls of the module do `run` instead, which gives outputs and the parts of the state after.
+    """Within, calls of the module call `run` instead, which returns outputs and the parts of the state after.
 
-    Raises:
-        UnsuitedError: whatever goes wrong within. If it is the model's own fault, it will tell again.
+    Any error is an UnsuitedError: if it is the model's own, it comes again when the model is run step by step.
     """
     if "forward" in vars(rnn):
         raise UnsuitedError("something stands in for its recurrent module")

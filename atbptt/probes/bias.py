@@ -1,8 +1,8 @@
 """Relative bias of truncated gradients, from the norms of gradients at each lag: pure functions.
 
-Source: Aicher, Foti & Fox, "Adaptively Truncating Backpropagation Through Time to Control Gradient Bias"
-(UAI 2019), with the definitions of docs/definitions.md. Lags count from 1: row 0 of an array is lag 1, and
-`tau` and `fit_from` count rows. K counts lags, so row K is the first lag that truncation at K drops.
+Source: Aicher, Foti & Fox, "Adaptively Truncating Backpropagation Through Time to Control Gradient Bias" (UAI 2019),
+with the definitions of docs/definitions.md. Lags count from 1: row 0 of an array is lag 1, and `tau` and `fit_from`
+count rows. K counts lags, so row K is the first lag that truncation at K drops.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atbptt.errors import require, require_choice
-from atbptt.probes.settings import AVERAGES, ProbeSettings
+from atbptt.errors import require
+from atbptt.probes.settings import ProbeSettings
 
 ESTIMATORS = ("bound", "measured")  # of the bias
 QUANTILE = 0.95  # of all pairwise slopes, for `quantile`
@@ -21,11 +21,11 @@ NO_SIGNAL = 1e-22  # lags whose phi is at most this fraction of the largest are 
 
 
 def resampling_weights(resamples: int, positions: int, streams: int, generator: np.random.Generator) -> np.ndarray:
-    """How much each loss counts in each of R bootstrap resamples, (R, P, B); the sum over losses is 1.
+    """Weight of each loss in each of R bootstrap resamples, (R, P, B); the sum over losses is 1.
 
-    Streams and positions are drawn with replacement independently of each other, and a loss counts by the product
-    of how often each was drawn: losses share what their stream and their position have in common (the pigeonhole
-    bootstrap of Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007, which errs towards wide intervals).
+    Streams and positions are drawn with replacement, independently of each other; the weight of a loss is proportional
+    to the product of how often each was drawn. Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007; its intervals
+    tend to be wide.
     """
 
     def drawn(count: int) -> np.ndarray:
@@ -35,17 +35,15 @@ def resampling_weights(resamples: int, positions: int, streams: int, generator: 
 
 
 def average_norms(norms: np.ndarray, average: str = "mean", weights: np.ndarray | None = None) -> np.ndarray:
-    """phi per lag, (W,): norms (W, B) averaged over streams, (P, W, B) over loss positions too.
+    """phi per lag, (W,): norms (W, B) averaged over streams, or (P, W, B) over streams and loss positions.
 
-    A lag that a position lacks is NaN for all its streams, and left out; any other NaN is handed on.
-
-    `mean`, or `geometric`: exp of the mean of log phi, which streams with rare large gradients move less.
+    A lag that a position lacks is NaN for all its streams and is left out; any other NaN makes the average NaN.
 
     Arguments:
-        weights: of each loss in R resamples, (R, P, B): then the average of each, (R, W). It is NaN where all
+        average: `mean`; or `geometric`, exp of the mean of log phi, which rare streams with large gradients move less.
+        weights: of each loss in R resamples, (R, P, B): gives the average of each, (R, W). It is NaN where all
             positions of a resample lack the lag.
     """
-    require_choice("average", average, AVERAGES)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(norms) if average == "geometric" else norms
         if weights is not None:
@@ -69,13 +67,10 @@ def _weighted_average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def log_decay_rate(phi: np.ndarray, settings: ProbeSettings) -> float:
-    """log beta, the slope of log phi over lags, in nats per lag; -inf where too few lags carry signal.
+    """log beta, the slope of log phi (W,) over lags, in nats per lag; -inf if too few lags carry signal.
 
-    Arguments:
-        phi: averaged gradient norms, (W,).
-        settings: `fit_from` is the first row fitted. `decay_fit=ols` fits a line to rows fit_from..W-1; `max` is the
-            steepest rise from the first row of the fit to any later one; `quantile` the 0.95 quantile of the slopes
-            between any two rows.
+    Fitted to rows fit_from..W-1. With `decay_fit` `ols` by a line; `max` is the steepest rise from the first row to any
+    later one; `quantile` the 0.95 quantile of the slopes between any two rows.
     """
     first = settings.tau if settings.fit_from is None else settings.fit_from
     rows = np.arange(first, len(phi))
@@ -96,16 +91,15 @@ def log_decay_rate(phi: np.ndarray, settings: ProbeSettings) -> float:
 def absolute_error(phi: np.ndarray, tau: int, log_beta: float | np.ndarray, longest: int | None = None) -> np.ndarray:
     """E(K) for K = 1..longest (W if left out): what truncation at K drops, up to the paper's factor M.
 
-    E(K) = sum of phi over lags K+1..tau, plus the tail from lag tau+1 as a geometric series of ratio beta;
-    for K >= tau, E(K) = phi_{tau+1} beta^(K-tau) / (1-beta). Infinite for every K where beta >= 1. With too
-    little signal to fit a decay (beta = 0) the measured lags up to W are summed, and nothing beyond them.
+    E(K) = sum of phi over lags K+1..tau, plus the tail from lag tau+1 as a geometric series of ratio beta; for
+    K >= tau, E(K) = phi_{tau+1} beta^(K-tau) / (1-beta). Infinite for every K if beta >= 1. With too little signal to
+    fit a decay (beta = 0), the measured lags up to W are summed, and nothing beyond them.
 
     Arguments:
         phi: (W,), or of R resamples (R, W) with a log beta each.
+        tau: smaller than W.
     """
-    window = phi.shape[-1]
-    require(1 <= tau < window, "tau", tau, f"must be at least 1 and smaller than the probe window W (={window})")
-    K = np.arange(1, (longest or window) + 1)
+    K = np.arange(1, (longest or phi.shape[-1]) + 1)
     log_beta = np.asarray(log_beta, dtype=float)[..., None]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         tail = phi[..., tau, None] / -np.expm1(log_beta)
@@ -116,14 +110,14 @@ def absolute_error(phi: np.ndarray, tau: int, log_beta: float | np.ndarray, long
 
 
 def _dropped(phi: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Sum of phi over lags beyond each K; a lag that is not known (NaN) adds nothing."""
+    """Sum of phi over lags beyond each K; an unknown lag (NaN) adds nothing."""
     sums = np.cumsum(np.nan_to_num(phi)[..., ::-1], axis=-1)[..., ::-1]
     sums = np.concatenate([sums, np.zeros((*phi.shape[:-1], 1))], axis=-1)  # row K: lags K+1..
     return sums[..., np.minimum(K, phi.shape[-1])]
 
 
 def relative_bias(error: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """delta(K) = E(K) / max_j (g_j - E(j)); infinite where the gradient has no positive lower bound.
+    """delta(K) = E(K) / max_j (g_j - E(j)); infinite if the gradient has no positive lower bound.
 
     Arguments:
         error: E(K), for K = 1, 2, ...; of R resamples, with one more axis in front.
@@ -137,14 +131,14 @@ def relative_bias(error: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def truncation_length(bias: np.ndarray, delta: float) -> int | None:
-    """K(delta): the smallest K with delta(K) <= delta, or None where there is none."""
+    """K(delta): the smallest K with delta(K) <= delta, or None if there is none."""
     allowed = np.flatnonzero(bias <= delta)
     return int(allowed[0]) + 1 if len(allowed) else None
 
 
 @dataclass(frozen=True)
 class RelativeBias:
-    """The relative bias of truncation at K = 1, 2, ..., and how sure it is.
+    """The relative bias of truncation at K = 1, 2, ..., with resamples.
 
     Attributes:
         values: delta(K).
@@ -160,14 +154,15 @@ class RelativeBias:
         return not bool(np.isnan(self.values).any())
 
     def at(self, K: int) -> float:
-        """delta(K) of one truncation length; of the longest estimated, where K exceeds it."""
+        """delta(K) of one truncation length; of the longest estimated if K exceeds it."""
         return float(self.values[min(K, len(self.values)) - 1])
 
     def truncation(self, delta: float, confidence: float | None = None) -> int | None:
-        """K(delta), the smallest K whose bias is at most delta, or None where there is none.
+        """K(delta), the smallest K whose bias is at most delta, or None if there is none.
 
         Arguments:
-            confidence: share of the resamples in which it must be so; the estimate itself is asked if left out.
+            confidence: share of the resamples in which the bias must be at most delta; by default the estimate itself
+                must be.
         """
         if confidence is None:
             return truncation_length(self.values, delta)
@@ -178,9 +173,9 @@ class RelativeBias:
         return truncation_length(-np.mean(self.resampled <= delta, axis=0), -confidence)
 
     def interval(self, delta: float, level: float) -> tuple[float, float]:
-        """Between what K(delta) lies in a share `level` of the resamples, as many beyond on either side.
+        """Bootstrap percentile interval that holds K(delta) in a share `level` of the resamples.
 
-        A bootstrap percentile interval; infinite where no K has so small a bias, NaN without resamples.
+        An end is infinite if no K has so small a bias there; both are NaN without resamples.
         """
         if not len(self.resampled) or not self.finite:
             return np.nan, np.nan
@@ -189,7 +184,7 @@ class RelativeBias:
         return float(low), float(high)
 
     def _lengths(self, delta: float) -> np.ndarray:
-        """K(delta) of each resample, (R,); infinite where there is none."""
+        """K(delta) of each resample, (R,); infinite if there is none."""
         allowed = self.resampled <= delta
         return np.where(allowed.any(axis=1), allowed.argmax(axis=1) + 1.0, np.inf)
 
@@ -198,7 +193,7 @@ class RelativeBias:
 class Bound(RelativeBias):
     """The bound of Aicher, Foti & Fox on the relative bias, from the norms of gradients at each lag.
 
-    It falls as K grows, and from K = tau on by the same factor beta a lag.
+    It falls as K grows, from K = tau on by the same factor beta a lag.
 
     Attributes:
         phi: averaged gradient norm per lag, (W,); row 0 is lag 1.
@@ -228,12 +223,11 @@ class Bound(RelativeBias):
 
 @dataclass(frozen=True)
 class BiasEstimate:
-    """What one probe says about truncation.
+    """The relative bias of truncation that one probe found.
 
     Attributes:
         bound: on the relative bias, for every K up to the stream's length.
-        measured: the relative bias against the gradient of the whole probe window, for K = 1..W; None where it was
-            not asked for.
+        measured: against the gradient of the whole probe window, for K = 1..W; None if it was not measured.
     """
 
     bound: Bound
@@ -254,21 +248,19 @@ def bias_bound(
     Arguments:
         norms: phi per stream, (P, W, B) or (W, B).
         kept_of_mean: norm of the cumulative mean gradient, (W,).
-        settings: rows before `tau` are summed as measured, the tail is extrapolated from it; `average` is over streams
-            and positions; `kept_norm=of_mean` takes `kept_of_mean` for g_j, `sum` the cumulative sum of mean phi.
-        longest: largest K of interest, where it exceeds W.
-        weights, resampled_kept_of_mean: of R resamples, (R, P, B) and (R, W); without them nothing is resampled.
+        settings: `kept_norm=of_mean` takes `kept_of_mean` for g_j, `sum` the cumulative sum of mean phi.
+        longest: largest K of interest if it exceeds W.
+        weights, resampled_kept_of_mean: of R resamples, (R, P, B) and (R, W).
     """
     phi = average_norms(norms, settings.average)
     longest = max(longest or 0, len(phi))
-    kept = kept_of_mean if settings.kept_norm == "of_mean" else np.cumsum(average_norms(norms, "mean"))
-    no_resamples = np.empty((0, len(phi))), np.empty(0)
+    kept = kept_of_mean if settings.kept_norm == "of_mean" else np.cumsum(average_norms(norms))
+    resampled, log_betas = np.empty((0, len(phi))), np.empty(0)
     if not (np.isfinite(phi).all() and np.isfinite(kept).all()):
         unknown = np.full(longest, np.nan)
-        return Bound(unknown, no_resamples[0], phi, np.nan, unknown, no_resamples[1])
+        return Bound(unknown, resampled, phi, np.nan, unknown, log_betas)
     log_beta = log_decay_rate(phi, settings)
     error = absolute_error(phi, settings.tau, log_beta, longest)
-    resampled, log_betas = no_resamples
     if weights is not None and resampled_kept_of_mean is not None and len(weights):
         phis = average_norms(norms, settings.average, weights)
         log_betas = np.array([log_decay_rate(of_resample, settings) for of_resample in phis])

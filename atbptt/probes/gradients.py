@@ -1,6 +1,6 @@
 """Probes: how large the gradient of a loss is with respect to the recurrent state k steps earlier.
 
-Torch's own recurrent layers are taken apart (adjoint.py); all other models are run step by step with a graph
+torch's own recurrent layers are taken apart (adjoint.py); all other models are run step by step with a graph
 (autograd.py). Both give the same.
 """
 
@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.errors import require
 from atbptt.models import (
     LossFunction,
     State,
-    check_state,
     detach,
     evaluating,
     flushing_subnormals,
@@ -23,8 +21,9 @@ from atbptt.models import (
     starting_state,
     tensors,
 )
-from atbptt.probes.adjoint import Recording, UnsuitedError, loss_gradients, record, sum_lags
+from atbptt.probes.adjoint import UnsuitedError, loss_gradients, record, sum_lags
 from atbptt.probes.autograd import unrolled_gradients
+from atbptt.probes.lags import ProbeWindow
 from atbptt.probes.sums import LagGradients, LagSums, ParameterSums
 
 
@@ -46,66 +45,42 @@ def lag_gradients(
 
     Arguments:
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
-        positions: steps of the window (0..W-1) whose loss is differentiated.
+        positions: steps of the window (0..W-1) whose loss is differentiated, in ascending order.
         burn_in: steps run without gradient before the window.
-        state: where the burn-in starts; zero if left out.
-        measured: measure the gradient of the recurrent parameters truncated at every K, too. These are the
-            parameters of torch's recurrent layers; in other models those on which the next state depends, embeddings
-            left out.
+        state: before the burn-in; zero by default.
+        measured: also measure the gradient of the recurrent parameters truncated at every K. These are the parameters
+            of torch's recurrent layers; in other models those on which the next state depends, without embeddings.
         weights: of each loss in R resamples, (R, P, B), each with the sum 1; see `bias.resampling_weights`.
-        generator: on the CPU, for what the resampled measured bias draws; always the same if left out.
+        generator: on the CPU, for the random projections of the resampled measured bias; always the same by default.
 
     Raises:
-        ConfigError: what does not fit, the model's state and outputs included.
+        ConfigError: no output of the model depends on its state.
     """
-    window, batch = len(inputs) - burn_in, inputs.shape[1]
-    require(window >= 1, "inputs", len(inputs), f"must be more steps than burn_in (={burn_in})")
-    for position in positions:
-        require(0 <= position < window, "positions", position, f"must lie in the window, 0..{window - 1}")
+    steps = len(inputs) - burn_in
     if weights is None:
-        weights = np.empty((0, len(positions), batch))
-    weights = weights[:, np.argsort(positions, kind="stable")]
-    positions = sorted(positions)
+        weights = np.empty((0, len(positions), inputs.shape[1]))
     with evaluating(model), frozen(model), flushing_subnormals():
         state = starting_state(model, inputs, state)
-        check_state(state, batch)
         parts = halves(model)
         if burn_in:
             with torch.no_grad():
                 _, state = parts.recur(inputs[:burn_in], state)
-        state = detach(state)
-        inputs, targets = inputs[burn_in:], targets[burn_in:]
+        window = ProbeWindow(parts, loss, inputs[burn_in:], targets[burn_in:], detach(state), positions)
         components = _component_names(model, tensors(state))
         try:
-            recording = record(parts, inputs, state)
-            losses, gradient = loss_gradients(parts, recording, loss, inputs, targets, state, positions)
+            recording = record(window)
+            losses, gradient = loss_gradients(window, recording)
         except UnsuitedError as why:
-            return unrolled_gradients(
-                parts, loss, inputs, targets, state, positions, components, weights, measured, str(why)
-            )
+            return unrolled_gradients(window, components, weights, measured, str(why))
         with torch.no_grad():
-            lags = LagSums(components, window, losses, weights)
-            parameters = _parameter_sums(model, recording, losses, weights, generator) if measured else None
-            sum_lags(recording, gradient, positions, lags, parameters)
+            lags, parameters = LagSums(components, steps, losses, weights), None
+            if measured:
+                of_layers = {id(parameter) for parameter in recording.rnn.parameters()}
+                names = [name for name, parameter in model.named_parameters() if id(parameter) in of_layers]
+                generator = generator or torch.Generator()
+                parameters = ParameterSums(names, recording.layers, steps, losses, weights, generator)
+            sum_lags(recording, gradient, window.positions, lags, parameters)
             return lags.result(None if parameters is None else parameters.result())
-
-
-def _parameter_sums(
-    model: nn.Module,
-    recording: Recording,
-    losses: Tensor,
-    weights: np.ndarray,
-    generator: torch.Generator | None,
-) -> ParameterSums:
-    of_layers = {id(parameter) for parameter in recording.rnn.parameters()}
-    return ParameterSums(
-        [name for name, parameter in model.named_parameters() if id(parameter) in of_layers],
-        recording.products(),
-        len(recording.inputs[0]),
-        losses,
-        weights,
-        generator or torch.Generator(),
-    )
 
 
 def _component_names(model: nn.Module, parts: list[Tensor]) -> tuple[str, ...]:

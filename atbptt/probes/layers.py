@@ -1,36 +1,36 @@
 """torch's recurrent layers taken apart: a forward pass that keeps what the adjoint needs, and the adjoint itself.
 
-The equations are those of the documentation of torch.nn.LSTM, GRU and RNN. A layer runs over T steps once, keeps
-the derivatives of its gates' products (its *factors*), and can then take the gradient with respect to its state
-back by a step at any of them: some elementwise products and one matrix product, for many loss positions at once.
-torch's own fused forward does not give its gates away: to recompute them from its states is one matrix product
-more over all steps, which took 1.4 to 1.8 times as long as this loop over time at every size measured.
+The equations are those of the documentation of torch.nn.LSTM, GRU and RNN. A layer runs over T steps once and keeps
+the derivatives of its gates' products (its *factors*). It then takes the gradient with respect to its state back by
+one step, for many loss positions at once, with elementwise products and one matrix product. torch's fused forward
+does not return its gates, and recomputing them from the states takes one more matrix product over all steps: 1.4 to
+1.8 times as long as this loop over time at every size measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from atbptt.probes.lags import Cells, Kept
+from atbptt.probes.lags import Kept, Segment
 
-TAKEN_APART = (nn.LSTM, nn.GRU, nn.RNN)  # these classes themselves: one derived from them may do anything
 ALIGNMENT = 16  # numbers; rows of other lengths make a matrix product three times slower
-AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that what is between stays in cache
+AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that temporary results stay in cache
 
 
 @dataclass(frozen=True)
 class Product:
-    """Where parameters meet the adjoint: their gradient is the sum over cells of gates^T inputs.
+    """Parameters whose gradient is the sum of gates^T inputs over cells.
 
     Attributes:
-        start, stop: the gates, as columns of those that `Layer.back` fills in.
-        kept: (T, B, n), what the parameters are multiplied with at every step: the layer's inputs, its state, ones
-            for the biases, and zeros.
+        start, stop: their columns among the gates that `Layer.back` fills in.
+        kept: (T, B, n), what the parameters are multiplied with: the layer's inputs, its state, ones for the biases,
+            zeros for the alignment.
     """
 
     start: int
@@ -39,85 +39,73 @@ class Product:
 
     @property
     def width(self) -> int:
-        """Number of gates."""
         return self.stop - self.start
 
-    @property
-    def inputs(self) -> Tensor:
-        """(T, B, n)."""
-        return self.kept.whole
 
-
-class Layer:
-    """One layer of H hidden units on inputs of size D; weights and biases as in torch, without gradient.
+class Layer(ABC):
+    """One layer of H hidden units on inputs of size D.
 
     Arguments:
-        weights: weight_ih (gates H, D), weight_hh (gates H, H), and with biases bias_ih and bias_hh.
-        nonlinearity: of an RNN.
+        weights: weight_ih (gates H, D), weight_hh (gates H, H), and with biases bias_ih and bias_hh, as in torch.
     """
 
     states: ClassVar[int] = 1  # tensors of its state: (h,), or (h, c) of an LSTM
     gates: ClassVar[int] = 1  # columns of the gates that `back` fills in, in units of H
+    outputs: Tensor  # (T, B, H)
 
-    def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
+    def __init__(self, weights: list[Tensor]) -> None:
         weights = [weight.detach() for weight in weights]
         self.input_weight, self.state_weight, *biases = weights
         self.hidden = self.state_weight.shape[1]
         self.biased = bool(biases)
         self.input_bias, self.state_bias = biases or [weights[0].new_zeros(len(weights[0]))] * 2
-        self.nonlinearity = nonlinearity
 
     def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Inputs (T, B, D) and the state, each part (B, H), to outputs (T, B, H) and the state after; keeps factors."""
-        raise NotImplementedError
+        self.inputs, self.first = inputs, state[0]
+        return self._run(inputs, state)
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
-        """What `back` fills in at each of some lags, as it needs it; made at once, which takes less time.
+    @abstractmethod
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]: ...
+
+    @abstractmethod
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
+        """The tensors that `back` fills in, with an axis of lags in front.
 
         Arguments:
             before: gradient with respect to each part of the state before the step, (lags, P, B, H).
-            gates: that with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
+            gates: gradient with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
         """
-        raise NotImplementedError
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    @abstractmethod
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         """Take the gradient with respect to the state back by a step.
 
         Arguments:
-            cells: the step of every loss position, P of them.
-            above: (P, B, H), gradient with respect to the step's outputs that comes from the layer above or the loss.
+            index: of the lag in the segment.
             after: gradient with respect to each part of the state after the step, (P, B, H).
-            filled: the lag's `views`.
+            filled: the `views` at the lag.
         """
-        raise NotImplementedError
 
     def below(self, gates: Tensor) -> Tensor:
-        """Gradient with respect to the inputs, (P, B, D), from what `back` filled in."""
+        """Gradient with respect to the inputs, (P, B, D), from the gates that `back` filled in."""
         return gates @ self.input_weight
 
-    def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
-        """Where its parameters meet the adjoint.
-
-        Arguments:
-            inputs, first: what `run` was given.
-        """
+    def products(self) -> list[Product]:
+        """Its parameters by the gates that they lead to, after `run`."""
         # Both biases have the same gradient: in its norm one column of ones counts twice.
-        columns = [inputs, self._states_before(first), *self._ones(inputs, 2**0.5)]
+        columns = [self.inputs, self._states_before(), *self._ones(2**0.5)]
         return [Product(0, self.gates * self.hidden, _aligned(columns))]
 
-    def _states_before(self, first: list[Tensor]) -> Tensor:
-        """h before every step, (T, B, H)."""
-        return torch.cat([first[0].unsqueeze(0), self.outputs[:-1]])
+    def _states_before(self) -> Tensor:
+        return torch.cat([self.first.unsqueeze(0), self.outputs[:-1]])  # (T, B, H)
 
-    def _ones(self, inputs: Tensor, value: float) -> list[Tensor]:
-        return [inputs.new_full((*inputs.shape[:2], 1), value)] if self.biased else []
+    def _ones(self, value: float) -> list[Tensor]:
+        return [self.inputs.new_full((*self.inputs.shape[:2], 1), value)] if self.biased else []
 
     def _projected(self, inputs: Tensor, bias: Tensor) -> Tensor:
-        """The inputs' part of the gates at all steps, (T, B, gates H)."""
         flat = torch.addmm(bias, inputs.flatten(0, 1), self.input_weight.t())
-        return flat.view(*inputs.shape[:2], -1)
-
-    outputs: Tensor  # (T, B, H), kept by `run`
+        return flat.view(*inputs.shape[:2], -1)  # (T, B, gates H)
 
 
 class LSTMLayer(Layer):
@@ -126,12 +114,11 @@ class LSTMLayer(Layer):
     states = 2
     gates = 4
 
-    def __init__(self, weights: list[Tensor], nonlinearity: str = "tanh") -> None:
+    def __init__(self, weights: list[Tensor]) -> None:
         # The three sigmoids side by side, and the three gates that act on the cell.
-        parts = [weight.chunk(4) for weight in weights]
-        super().__init__([torch.cat([o, i, f, g]) for i, f, g, o in parts], nonlinearity)
+        super().__init__([torch.cat([o, i, f, g]) for i, f, g, o in (weight.chunk(4) for weight in weights)])
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         H, steps = self.hidden, len(inputs)
         gates = self._projected(inputs, self.input_bias + self.state_bias)
         cells = inputs.new_empty(steps + 1, *state[1].shape)
@@ -169,19 +156,18 @@ class LSTMLayer(Layer):
         self.forget, self.through = Kept(forget), Kept(through)
         return self.outputs, [hidden, cell]
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
         of_output, of_cell = gates[..., : self.hidden], gates[..., self.hidden :].unflatten(-1, (3, self.hidden))
-        parts = (before[0].flatten(1, 2), before[1], of_output, of_cell, gates.flatten(1, 2))
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+        return before[0].flatten(1, 2), before[1], of_output, of_cell, gates.flatten(1, 2)
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         hidden_before, cell_before, of_output, of_cell, gates = filled
-        output = after[0] if above is None else after[0] + above
-        cell = torch.addcmul(after[1], output, self.through.at(cells))
-        torch.mul(output, self.by_output.at(cells), out=of_output)
-        torch.mul(cell.unsqueeze(-2), self.by_cell.at(cells), out=of_cell)
+        output = after[0]
+        cell = torch.addcmul(after[1], output, self.through.at(segment, index))
+        torch.mul(output, self.by_output.at(segment, index), out=of_output)
+        torch.mul(cell.unsqueeze(-2), self.by_cell.at(segment, index), out=of_cell)
         torch.mm(gates, self.state_weight, out=hidden_before)
-        torch.mul(cell, self.forget.at(cells), out=cell_before)
+        torch.mul(cell, self.forget.at(segment, index), out=cell_before)
 
 
 class GRULayer(Layer):
@@ -192,7 +178,7 @@ class GRULayer(Layer):
 
     gates = 4
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         H = self.hidden
         (hidden,) = state
         by_input = self._projected(inputs, self.input_bias)
@@ -223,90 +209,85 @@ class GRULayer(Layer):
         self.factors, self.update = Kept(factors), Kept(update)
         return self.outputs, [states[-1]]
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
         H = self.hidden
         flat = gates.flatten(1, 2)
-        parts = (
-            before[0],
-            before[0].flatten(1, 2),
-            gates.unflatten(-1, (4, H)),
-            flat[..., : 2 * H],
-            flat[..., 3 * H :],
-        )
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+        of_r_and_z, of_q = flat[..., : 2 * H], flat[..., 3 * H :]
+        return before[0], before[0].flatten(1, 2), gates.unflatten(-1, (4, H)), of_r_and_z, of_q
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         before, flat_before, gates, of_r_and_z, of_q = filled
-        output = after[0] if above is None else after[0] + above
-        torch.mul(output.unsqueeze(-2), self.factors.at(cells), out=gates)
-        torch.mul(output, self.update.at(cells), out=before)
+        torch.mul(after[0].unsqueeze(-2), self.factors.at(segment, index), out=gates)
+        torch.mul(after[0], self.update.at(segment, index), out=before)
         flat_before.addmm_(of_r_and_z, self.state_weight[: 2 * self.hidden])
         flat_before.addmm_(of_q, self.state_weight[2 * self.hidden :])
 
     def below(self, gates: Tensor) -> Tensor:
         return gates[..., : 3 * self.hidden] @ self.input_weight
 
-    def products(self, inputs: Tensor, first: list[Tensor]) -> list[Product]:
-        H = self.hidden
-        states, ones = self._states_before(first), self._ones(inputs, 1.0)
-        of_state = _aligned([states, *ones])
-        return [
-            Product(0, 3 * H, _aligned([inputs, *ones])),
-            Product(0, 2 * H, of_state),
-            Product(3 * H, 4 * H, of_state),
-        ]
+    def products(self) -> list[Product]:
+        H, ones = self.hidden, self._ones(1.0)
+        of_inputs, of_state = _aligned([self.inputs, *ones]), _aligned([self._states_before(), *ones])
+        return [Product(0, 3 * H, of_inputs), Product(0, 2 * H, of_state), Product(3 * H, 4 * H, of_state)]
 
 
 class RNNLayer(Layer):
-    """h = tanh or relu of the inputs' and the state's products."""
+    """h = tanh of the sum of the inputs' and the state's products."""
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    relu: ClassVar[bool] = False
+
+    def _run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         (hidden,) = state
         self.outputs = self._projected(inputs, self.input_bias + self.state_bias)
-        activate = torch.tanh_ if self.nonlinearity == "tanh" else torch.relu_
+        activate = torch.relu_ if self.relu else torch.tanh_
         for output in self.outputs:
             hidden = activate(output.addmm_(hidden, self.state_weight.t()))
-        slope = 1 - self.outputs.square() if self.nonlinearity == "tanh" else (self.outputs > 0).to(self.outputs.dtype)
-        self.slope = Kept(slope)
+        self.slope = Kept((self.outputs > 0).to(self.outputs.dtype) if self.relu else 1 - self.outputs.square())
         return self.outputs, [hidden]
 
-    def views(self, before: list[Tensor], gates: Tensor) -> list[tuple[Tensor, ...]]:
-        parts = (before[0].flatten(1, 2), gates, gates.flatten(1, 2))
-        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+    def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
+        return before[0].flatten(1, 2), gates, gates.flatten(1, 2)
 
-    def back(self, cells: Cells, above: Tensor | None, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
+    def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
         before, gates, flat_gates = filled
-        output = after[0] if above is None else after[0] + above
-        torch.mul(output, self.slope.at(cells), out=gates)
+        torch.mul(after[0], self.slope.at(segment, index), out=gates)
         torch.mm(flat_gates, self.state_weight, out=before)
 
 
-def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
-    """Its layers, first to last, or None where they cannot be taken apart.
+class ReLULayer(RNNLayer):
+    relu = True
 
-    Those are time-first, of one direction, without a projection of the LSTM's output, and with parameters of their own:
-    not shared, and not made of others.
+
+LAYERS: dict[str, Callable[[list[Tensor]], Layer]] = {  # by the module's mode
+    "LSTM": LSTMLayer,
+    "GRU": GRULayer,
+    "RNN_TANH": RNNLayer,
+    "RNN_RELU": ReLULayer,
+}
+
+
+def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
+    """The layers of a module, first to last, or None if they cannot be taken apart.
+
+    They can if the module is time-first, in one direction, without a projection of the LSTM's output, and all its
+    parameters are its own: neither shared nor made of others. A class derived from torch's may do anything.
     """
-    if type(rnn) not in TAKEN_APART or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
+    if type(rnn) not in (nn.LSTM, nn.GRU, nn.RNN) or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
         return None
     weights = [weight for of_layer in rnn.all_weights for weight in of_layer]
     own = all(isinstance(weight, nn.Parameter) for weight in weights)
     if not own or len({id(weight) for weight in weights}) < len(weights):
         return None
-    kind = {nn.LSTM: LSTMLayer, nn.GRU: GRULayer, nn.RNN: RNNLayer}[type(rnn)]
-    nonlinearity = "relu" if rnn.mode == "RNN_RELU" else "tanh"
-    return [kind(list(of_layer), nonlinearity) for of_layer in rnn.all_weights]
+    return [LAYERS[rnn.mode](list(of_layer)) for of_layer in rnn.all_weights]
 
 
 def _chunks(outputs: Tensor) -> Iterator[slice]:
-    """Steps (T, B, H), some at a time."""
     steps = max(1, AT_ONCE // outputs[0].numel())
     for start in range(0, len(outputs), steps):
         yield slice(start, start + steps)
 
 
 def _aligned(columns: list[Tensor]) -> Kept:
-    """Columns (T, B, n) side by side, padded with zeros."""
     missing = -sum(part.shape[-1] for part in columns) % ALIGNMENT
     padding = columns[0].new_zeros(*columns[0].shape[:2], missing)
     return Kept(torch.cat([*columns, padding], dim=-1))

@@ -1,4 +1,4 @@
-"""One probe: `probe` and `measure` take the gradients of a window, and a `Measurement` is what they say."""
+"""One probe: `probe` and `measure` take the gradients of a window and return a `Measurement`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require, require_choice
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, widened
-from atbptt.probes.bias import (
-    ESTIMATORS,
-    BiasEstimate,
-    RelativeBias,
-    bias_bound,
-    resampling_weights,
-)
+from atbptt.probes.bias import ESTIMATORS, BiasEstimate, RelativeBias, bias_bound, resampling_weights
 from atbptt.probes.gradients import lag_gradients
 from atbptt.probes.settings import ProbeSettings, default_tau, taking_former_names
 from atbptt.probes.sums import LagGradients
@@ -25,11 +19,11 @@ from atbptt.randomness import numpy_generator, torch_generator
 
 @dataclass(frozen=True)
 class Measurement:
-    """One probe: the gradients at each lag and the bias that they imply.
+    """One probe: the gradients at each lag and the bias of truncation that follows from them.
 
     Attributes:
         gradients: norms by loss position, lag and stream, and by component of the state.
-        estimate: the relative bias of truncation at K = 1, 2, ..., its bound and as measured, with resamples of both.
+        estimate: the relative bias of truncation at K = 1, 2, ..., bounded and measured, with resamples of both.
     """
 
     gradients: LagGradients
@@ -47,33 +41,36 @@ class Measurement:
 
     @property
     def measured(self) -> np.ndarray | None:
-        """The relative bias at K = 1..W against the gradient of the whole window; None where it was not measured."""
+        """The relative bias at K = 1..W against the gradient of the whole window; None if it was not measured."""
         return None if self.estimate.measured is None else self.estimate.measured.values
 
     def K(self, delta: float, estimator: str = "bound") -> int | None:  # noqa: N802  (the field's name for a length)
-        """K(delta), the smallest truncation length whose relative bias is at most delta; None where there is none.
+        """K(delta), the smallest truncation length whose relative bias is at most delta; None if there is none.
 
         Arguments:
-            delta: the relative bias allowed.
-            estimator: by the `bound` on it, or as `measured`.
+            delta: the largest relative bias allowed.
+            estimator: of the bias, its `bound` or `measured`.
+
+        Raises:
+            ConfigError: an argument breaks its rule, or the bias was not measured.
         """
         require(delta > 0, "delta", delta, "must be greater than 0")
         require_choice("estimator", estimator, ESTIMATORS)
-        bias = getattr(self.estimate, estimator)
+        bias: RelativeBias | None = getattr(self.estimate, estimator)
         if bias is None:
             raise ConfigError("estimator", "(=measured) needs a probe that measures: a model with recurrent parameters")
-        length: int | None = bias.truncation(delta)
-        return length
+        return bias.truncation(delta)
 
     def problem(self) -> str | None:
-        """Why it tells nothing of the bias, because something is not finite; None where all is well."""
+        """What in the probe is not finite, so that nothing is known of the bias; None if all is."""
         losses = self.gradients.losses
         if not np.isfinite(losses).all():
             stream = np.argwhere(~np.isfinite(losses))[0, 1]
             return f"its loss must be finite, and is {losses[~np.isfinite(losses)][0]} in stream {stream}"
-        phi = self.estimate.bound.phi
-        if not np.isfinite(phi).all():
-            return f"its losses are finite, but their gradient at lag {int(np.argmin(np.isfinite(phi))) + 1} is not"
+        if not np.isfinite(self.phi).all():
+            return (
+                f"its losses are finite, but their gradient at lag {int(np.argmin(np.isfinite(self.phi))) + 1} is not"
+            )
         if not self.estimate.bound.finite:
             return "the norms of its gradients are finite, but their sum is not"
         if self.estimate.measured is not None and not self.estimate.measured.finite:
@@ -99,31 +96,31 @@ def probe(
     kept_norm: str = "of_mean",
     seed: int = 0,
 ) -> Measurement:
-    """How far back the gradient of a model's loss reaches, and what truncation would lose of it.
+    """How far back the gradient of a model's loss reaches, and the bias that truncation would cause.
 
-    Any recurrent module can be probed, see `atbptt.models.Recurrent`. Dropout is off meanwhile, the module's mode is
-    restored, and no gradient is left on its parameters.
+    Any recurrent module can be probed, see `atbptt.models.Recurrent`. Dropout is off during the probe, the module's
+    mode is restored, and no gradient is left on its parameters.
 
     Arguments:
         model: (inputs, state) -> (outputs, state), time first.
         loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged.
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
-        state: before the first of them; zero if left out.
-        burn_in: steps that are run before the window, without gradient.
-        tau: rows of measured lags that are summed; beyond, the fitted decay is extrapolated. Three quarters of the
-            window if left out.
-        positions: steps whose loss is differentiated, the last one and others from `tau` on; up to 4 if left out.
+        state: before the first of them; zero by default.
+        burn_in: steps run without gradient before the window.
+        tau: lags whose measured norms are summed; the fitted decay is extrapolated beyond them. Three quarters of the
+            window by default.
+        positions: steps whose loss is differentiated, the last one and others from `tau` on; up to 4 by default.
         resamples, average, decay_fit, fit_from, kept_norm: see `ProbeSettings`.
         seed: of the resamples.
 
     Raises:
-        ConfigError: what does not fit, by its name.
+        ConfigError: an argument breaks its rule, or the model, the loss or the streams do not fit together.
     """
     check_streams(inputs, targets)
     inputs, targets = widened(inputs), widened(targets)
     check_recurrent(model, inputs, state)
     window = len(inputs) - burn_in
-    require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and 4 steps at least")
+    require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and at least 4 steps")
     tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
@@ -147,11 +144,11 @@ def measure(
 
     Arguments:
         model, loss, inputs, targets, state: see `probe`.
-        settings: of the probe; its `window` and `burn_in` are how many steps are given.
+        settings: its `window` and `burn_in` are the steps given.
         drawn_for: the purpose and the numbers that name its random streams.
-        measured: measure the relative bias besides bounding it.
+        measured: measure the relative bias besides its bound.
         resampled: resample streams and positions, for intervals.
-        longest: largest K of interest, where it exceeds W.
+        longest: largest K of interest if it exceeds W.
     """
     purpose, *numbers = drawn_for
     positions = settings.loss_positions
@@ -181,12 +178,7 @@ def measure(
         weights=gradients.weights,
         resampled_kept_of_mean=gradients.resampled_kept_of_mean,
     )
-    return Measurement(gradients, BiasEstimate(bound, _measured_bias(gradients)))
-
-
-def _measured_bias(gradients: LagGradients) -> RelativeBias | None:
-    found = gradients.parameters
-    if found is None:
-        return None
-    resampled = np.empty((0, len(found.bias))) if found.resampled_bias is None else found.resampled_bias
-    return RelativeBias(found.bias, resampled)
+    if (found := gradients.parameters) is None:
+        return Measurement(gradients, BiasEstimate(bound))
+    of_resamples = np.empty((0, len(found.bias))) if found.resampled_bias is None else found.resampled_bias
+    return Measurement(gradients, BiasEstimate(bound, RelativeBias(found.bias, of_resamples)))

@@ -1,4 +1,4 @@
-"""How a probe measures: its window, its loss positions, how the bias is estimated from it."""
+"""Settings of probes: their window, their loss positions, and how the bias is estimated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from atbptt.errors import require, require_choice, show
 AVERAGES = ("mean", "geometric")
 DECAY_FITS = ("ols", "max", "quantile")
 KEPT_NORMS = ("of_mean", "sum")
-# Options by their former names, which are still taken, and under which runs are stored and known by their id.
+# Former names of options: still accepted, and the ones in stored runs and in their ids.
 FORMER_NAMES = {"estimator": "decay_fit"}
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -22,7 +22,7 @@ def renamed(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with their present names.
 
     Raises:
-        ConfigError: one is given by both names, with two values.
+        ConfigError: an option has different values under its two names.
     """
     for former, name in FORMER_NAMES.items():
         if former in options and name in options:
@@ -32,7 +32,7 @@ def renamed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def taking_former_names(call: Call) -> Call:
-    """The same call, which takes keywords by their former names too."""
+    """The same call, which accepts keywords by their former names too."""
 
     @functools.wraps(call)
     def taking(*arguments: Any, **options: Any) -> Any:
@@ -47,18 +47,18 @@ class ProbeSettings:
 
     Attributes:
         window: W, steps that a probe backpropagates through.
-        tau: rows of measured lags that are summed; beyond, the fitted decay is extrapolated.
+        tau: lags whose measured norms are summed; the fitted decay is extrapolated beyond them.
         burn_in: steps from a zero state before the window, without gradient.
-        positions: loss positions a probe, spread over the window's end.
+        positions: steps of the window's end whose loss is differentiated.
         probes: probes that are averaged for one estimate.
         resamples: bootstrap resamples of streams and positions, for intervals; 0 for none.
         average: of gradient norms over streams and positions, `mean` or `geometric`.
-        decay_fit: of the decay, `ols`, `max` or `quantile`.
-        fit_from: first row of the decay's fit; None is tau.
-        kept_norm: norm of the gradient kept, `of_mean` or `sum`.
+        decay_fit: `ols`, `max` or `quantile`, see docs/definitions.md.
+        fit_from: first row of the decay's fit; tau if None.
+        kept_norm: norm of the gradient that truncation keeps, `of_mean` or `sum`.
 
     Raises:
-        ConfigError: a value breaks a rule, alone or beside the others.
+        ConfigError: a value breaks its rule.
     """
 
     window: int = 40
@@ -75,7 +75,8 @@ class ProbeSettings:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  (where a config is read, unknown keys are errors)
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        lowest = {"window": 2, "tau": 1, "burn_in": 0, "positions": 1, "probes": 1, "resamples": 0, "fit_from": 0}
+        for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None:
                 require(value >= least, name, value, f"must be greater than or equal to {least}")
@@ -95,12 +96,17 @@ class ProbeSettings:
         """Steps that one probe reads."""
         return self.burn_in + self.window
 
+    def check_stream(self, length: int, stream: str = "the stream", name: str = "burn_in + window") -> None:
+        """Raise a `ConfigError` unless a probe fits in a stream of this length."""
+        rule = f"must not exceed {stream}'s {length} steps: a probe reads that many"
+        require(self.steps <= length, name, self.steps, rule)
+
     @property
     def loss_positions(self) -> list[int]:
         """Steps of the window whose loss is differentiated, evenly spaced up to its last one, in ascending order.
 
-        They are as far apart as tau allows: every position has a state at lags 1..tau+1, all that the sums of the bias
-        estimate take; lags beyond serve the fit of the decay only, and are averaged over the positions that have them.
+        They are as far apart as tau allows: every position has a state at lags 1..tau+1, those that the bias estimate
+        sums. Larger lags are only used for the fit of the decay, and averaged over the positions that have them.
         """
         last = self.window - 1
         spacing = (last - self.tau) // max(self.positions - 1, 1)
@@ -109,9 +115,7 @@ class ProbeSettings:
 
 ProbeSettings.__init__ = taking_former_names(ProbeSettings.__init__)  # type: ignore[method-assign]
 
-_LEAST = {"window": 2, "tau": 1, "burn_in": 0, "positions": 1, "probes": 1, "resamples": 0, "fit_from": 0}
-
 
 def default_tau(window: int) -> int:
-    """Three quarters of a probe's window, which leave the decay's fit two rows at least."""
+    """Three quarters of a probe's window, but at least two rows less, for the fit of the decay."""
     return max(1, min(3 * window // 4, window - 2))

@@ -10,31 +10,32 @@ import torch
 from torch import Tensor
 
 from atbptt.probes.lags import Segment
-from atbptt.probes.layers import Product
+from atbptt.probes.layers import Layer
 
-LAGS_AT_ONCE = 16  # that are summed, where more are given
+LAGS_AT_ONCE = 16  # lags that are summed at once
+ROWS = 2**18  # numbers of a gradient that are summed up at once, while they are in cache
+SKETCH = 128  # random projections from which the norms of resampled gradients are estimated
 
 
 @dataclass(frozen=True)
 class LagGradients:
     """Gradients of losses at P positions with respect to the states at lags 1..W; row 0 is lag 1.
 
-    The loss at a position is the mean over the B streams. A position that lies fewer than W steps into the
-    window has no state at the largest lags: NaN there. A gradient that is not finite has infinite norm. Positions
-    stand in ascending order.
+    The loss at a position is the mean over the B streams. A position fewer than W steps into the window has no state
+    at the largest lags: NaN there. A gradient that is not finite has infinite norm. Positions are in ascending order.
 
     Attributes:
         losses: (P, B).
         norms: phi, (P, W, B), over all layers and, for an LSTM, h and c together.
         component_norms: the same for each of C components (each state tensor of each layer), (C, P, W, B).
         components: their names, `hidden0`, `cell0`, ...
-        kept_of_mean: (W,), the norm of the gradient, averaged over streams and positions and summed over
-            lags up to the row's.
+        kept_of_mean: (W,), the norm of the gradient averaged over streams and positions and summed over lags up to the
+            row's.
         component_kept_of_mean: the same for each component, (C, W).
         weights: of each loss in R resamples, (R, P, B), each with the sum 1.
         resampled_kept_of_mean: `kept_of_mean` of each resample, (R, W).
-        parameters: what was measured of the gradient with respect to the recurrent parameters, if it was.
-        unsuited: why the model was run step by step; None where its layers were taken apart.
+        parameters: gradients of the recurrent parameters; None if they were not measured.
+        unsuited: why the model was run step by step; None if its layers were taken apart.
     """
 
     losses: np.ndarray
@@ -50,32 +51,29 @@ class LagGradients:
 
 
 class LagSums:
-    """Takes gradients with respect to states, some lags of a component at a time, and makes `LagGradients` of them.
+    """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`.
 
     Arguments:
-        components: their names.
+        components, losses, weights: as in `LagGradients`.
         window: W.
-        losses: (P, B).
-        weights: of R resamples, (R, P, B).
     """
 
     def __init__(self, components: Sequence[str], window: int, losses: Tensor, weights: np.ndarray) -> None:
         self.components = tuple(components)
         self.losses = losses
         self.resampling = weights
-        resamples = torch.from_numpy(weights).to(losses)
-        self.weights = torch.cat([torch.full_like(losses, 1 / losses.numel()).unsqueeze(0), resamples])
+        self.weights = _with_mean(weights, losses)
         count = len(self.components)
         self.squares = losses.new_full((count, len(losses), window, losses.shape[1]), torch.nan, dtype=torch.float64)
         self.sums = [losses.new_zeros(1, 1)] * count  # of the gradients up to a lag, (1 + R, H)
         self.squares_of_sums = losses.new_full((count, window, 1 + len(weights)), torch.nan, dtype=torch.float64)
 
     def add(self, component: int, row: int, gradients: Tensor) -> None:
-        """Take the gradients of a component.
+        """Add the gradients of a component; lags must come in order.
 
         Arguments:
-            row: lag - 1 of the first; lags must come in order.
-            gradients: (lags, P', B, H), of the last P' positions; of those before, the window holds no such lag.
+            row: lag - 1 of the first.
+            gradients: (lags, P', B, H), of the last P' positions, which have not reached the window's start.
         """
         for start in range(0, len(gradients), LAGS_AT_ONCE):
             self._add(component, row + start, gradients[start : start + LAGS_AT_ONCE])
@@ -88,18 +86,18 @@ class LagSums:
             norms.square().nan_to_num(nan=torch.inf, posinf=torch.inf).swapaxes(0, 1)
         )
         weights = self.weights[:, -left:].flatten(1)
-        # Where a resample has none of the positions left, it knows of no gradient.
+        # A resample that has none of the positions left has no gradient.
         weights = (weights / weights.sum(dim=1, keepdim=True)).nan_to_num(nan=0.0)
         sums = torch.matmul(weights, gradients.flatten(1, 2)).cumsum(dim=0) + self.sums[component]
         self.sums[component] = sums[-1]
         self.squares_of_sums[component, rows] = torch.linalg.vector_norm(sums, dim=-1, dtype=torch.float64).square()
 
     def result(self, parameters: ParameterGradients | None, unsuited: str | None = None) -> LagGradients:
-        """All lags together; `parameters` and `unsuited` as in `LagGradients`."""
+        """All lags together."""
         squares = self.squares.cpu().numpy()
         kept = self.squares_of_sums.cpu().numpy()
         lags = int((~np.isnan(squares[0, -1, :, 0])).sum())
-        kept[:, lags:] = kept[:, lags - 1 : lags]  # beyond the last position's nothing is added
+        kept[:, lags:] = kept[:, lags - 1 : lags]  # nothing is added beyond the last position's lags
         return LagGradients(
             losses=self.losses.double().cpu().numpy(),
             norms=np.sqrt(squares.sum(axis=0)),
@@ -114,24 +112,20 @@ class LagSums:
         )
 
 
-ROWS = 2**18  # numbers of a gradient that are summed up at once, while they are in cache
-SKETCH = 128  # random projections from which the norms of resampled gradients are estimated
-
-
 @dataclass(frozen=True)
 class ParameterGradients:
     """The gradient g_K of the recurrent parameters, truncated at K = 1..W steps; row 0 is K = 1.
 
-    Of the mean loss over positions and streams. A position that lies fewer than W steps into the window is
-    backpropagated to the window's start.
+    Of the mean loss over positions and streams. A position fewer than W steps into the window is backpropagated to the
+    window's start.
 
     Attributes:
         names: of the recurrent parameters.
         norm: ||g_W||.
-        bias: ||g_K - g_W|| / ||g_W||, (W,); NaN where there is no gradient at all, which tells nothing.
-        cosine: of the angle between g_K and g_W, (W,); NaN where either is zero.
-        resampled_bias: the same as `bias` in each of R resamples of streams and positions, (R, W). None where
-            streams cannot be told apart: probes of models other than torch's recurrent layers.
+        bias: ||g_K - g_W|| / ||g_W||, (W,); NaN if there is no gradient at all.
+        cosine: of the angle between g_K and g_W, (W,); NaN if either is zero.
+        resampled_bias: `bias` in each of R resamples of streams and positions, (R, W). None for models other than
+            torch's recurrent layers, whose gradients are not known stream by stream.
     """
 
     names: tuple[str, ...]
@@ -147,37 +141,37 @@ def parameter_gradients(
     """From the square of ||g_W||, those of ||g_K - g_W|| and the products (g_W - g_K) g_W, for K = 1..W.
 
     Arguments:
-        resampled: estimates of ||g_K - g_W|| / ||g_W||: in row 0 without resampling, then of each resample,
-            (1 + R, W).
+        resampled: estimates of ||g_K - g_W|| / ||g_W||, (1 + R, W): row 0 without resampling, then of each resample.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         bias = np.sqrt(errors / square)
         kept = square - 2 * products + errors  # ||g_K||^2
         cosine = (square - products) / np.sqrt(square * np.maximum(kept, 0))
         if resampled is not None:
-            # What the projections get wrong without resampling they get wrong with it.
+            # The error of the projections is the same with and without resampling.
             resampled = resampled[1:] * np.where(resampled[0] > 0, bias / resampled[0], 1.0)
     return ParameterGradients(tuple(names), float(np.sqrt(square)), bias, np.clip(cosine, -1, 1), resampled)
 
 
 class ParameterSums:
-    """Takes the gradients of the gates of torch's recurrent layers, and measures the parameters' of them.
+    """Sums the gradients of the gates of torch's recurrent layers to `ParameterGradients`.
 
-    First all lags, in any order, by `add_all`; then from the farthest lag to the nearest by `take_lags`.
+    First all lags, in any order, by `add_all`; then from the farthest lag to the nearest by `take_lags`. Both take the
+    gates of each layer, (lags, P', B, gates * H).
 
     Arguments:
         names: of the parameters.
-        products: of each layer, where its parameters meet the adjoint.
+        layers: after their `run`.
         window: W.
-        losses: P positions x B streams, (P, B).
-        weights: of R resamples, (R, P, B), each with the sum 1.
+        losses: (P, B).
+        weights: of R resamples, (R, P, B).
         generator: for the random projections, on the CPU.
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        products: list[list[Product]],
+        layers: list[Layer],
         window: int,
         losses: Tensor,
         weights: np.ndarray,
@@ -185,54 +179,51 @@ class ParameterSums:
     ) -> None:
         self.names = names
         self.positions = len(losses)
-        self.products = [(layer, product) for layer, of_layer in enumerate(products) for product in of_layer]
-        self.full = [product.inputs.new_zeros(product.width, product.inputs.shape[-1]) for _, product in self.products]
+        self.products = [(level, product) for level, layer in enumerate(layers) for product in layer.products()]
+        all_inputs = [product.kept.whole for _, product in self.products]  # (T, B, n)
+        widths = [product.width for _, product in self.products]
+        self.full = [
+            inputs.new_zeros(width, inputs.shape[-1]) for width, inputs in zip(widths, all_inputs, strict=True)
+        ]
         self.beyond = [torch.zeros_like(full) for full in self.full]  # g_W - g_K
         # Row by row: summed up in single precision, millions of numbers would be off in the fourth digit.
-        rows = sum(len(full) for full in self.full)
-        self.error_norms = losses.new_zeros(window, rows)
-        self.inner_products = losses.new_zeros(window, rows)
+        self.error_norms = losses.new_zeros(window, sum(widths))
+        self.inner_products = losses.new_zeros(window, sum(widths))
         self.weights: Tensor | None = None
         if len(weights):
-            resamples = torch.from_numpy(weights).to(losses)
-            self.weights = torch.cat([torch.full_like(resamples[:1], 1 / losses.numel()), resamples])
+            self.weights = _with_mean(weights, losses)
+
+            def signs(rows: int) -> Tensor:
+                return torch.randint(2, (rows, SKETCH), generator=generator).mul_(2).sub_(1).to(losses)
+
             self.sketches = [
-                (_signs(product.width, product.inputs, generator), _sketched(product.inputs, generator))
-                for _, product in self.products
+                (signs(width), inputs @ signs(inputs.shape[-1]))
+                for width, inputs in zip(widths, all_inputs, strict=True)
             ]
             self.sketched = losses.new_zeros(window, len(self.weights), SKETCH)
 
     def add_all(self, segment: Segment, gates: list[Tensor]) -> None:
-        """Add the gradient of a segment to that of the whole window.
-
-        Arguments:
-            gates: of each layer, (lags, P', B, gates * H).
-        """
-        lags, left = segment.steps.shape
-        steps = segment.steps.flatten()
+        """Add the gradient of a segment to that of the whole window."""
+        lags, steps = len(segment.steps), segment.steps.flatten()
         projected = []
         for number, (layer, product) in enumerate(self.products):
             of_product = gates[layer][..., product.start : product.stop]
-            inputs = product.inputs.index_select(0, steps)  # (lags * P', B, n)
+            inputs = product.kept.whole.index_select(0, steps)  # (lags * P', B, n)
             self.full[number].addmm_(of_product.flatten(0, 2).t(), inputs.flatten(0, 1))
             if self.weights is not None:
                 signs, sketched_inputs = self.sketches[number]
                 sketched = sketched_inputs.index_select(0, steps).view(lags, -1, SKETCH)
                 projected.append((of_product @ signs).view(lags, -1, SKETCH) * sketched)
         if self.weights is not None:
-            weights = self.weights[:, -left:].flatten(1)
+            weights = self.weights[:, -segment.count :].flatten(1)
             self.sketched[segment.lag : segment.lag + lags] = torch.matmul(weights, torch.stack(projected).sum(dim=0))
 
     def take_lags(self, segment: Segment, gates: list[Tensor]) -> None:
-        """Measure ||g_K - g_W|| for the K of a segment, those of all segments beyond being taken.
-
-        Arguments:
-            gates: of each layer, (lags, P', B, gates * H).
-        """
+        """Measure ||g_K - g_W|| for the K of a segment, after all segments beyond it."""
         first = 0
         for number, (layer, product) in enumerate(self.products):
             of_product = gates[layer][..., product.start : product.stop].flatten(1, 2).mT  # (lags, width, P' B)
-            inputs = [product.kept.at(cells).flatten(0, -2) for cells in segment.cells]
+            inputs = [product.kept.at(segment, index).flatten(0, -2) for index in range(len(segment.steps))]
             some = max(1, ROWS // inputs[0].shape[1])
             # All lags for some rows, then for others: the rows stay in cache.
             for start in range(0, product.width, some):
@@ -247,7 +238,6 @@ class ParameterSums:
             first += product.width
 
     def result(self) -> ParameterGradients:
-        """The norms of all lags."""
         square = sum(float(torch.linalg.vector_norm(full, dim=1).double().square().sum()) for full in self.full)
         resampled = None
         if self.weights is not None:
@@ -265,11 +255,7 @@ class ParameterSums:
         )
 
 
-def _signs(rows: int, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Random projections: signs (rows, SKETCH)."""
-    return torch.randint(2, (rows, SKETCH), generator=generator).mul_(2).sub_(1).to(like)
-
-
-def _sketched(inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """Inputs (T, B, n) projected, (T, B, SKETCH)."""
-    return inputs @ _signs(inputs.shape[-1], inputs, generator)
+def _with_mean(weights: np.ndarray, losses: Tensor) -> Tensor:
+    """The weights of the mean over all losses, then those of R resamples: (1 + R, P, B)."""
+    mean = torch.full_like(losses, 1 / losses.numel()).unsqueeze(0)
+    return torch.cat([mean, torch.from_numpy(weights).to(losses)])

@@ -1,4 +1,4 @@
-"""Truncation policies: who decides K, and when. One file a policy; what any policy must offer is in policy.py."""
+"""Truncation policies, which decide K: the protocol in policy.py, one file for each policy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         Probe as Probe,
         Progress as Progress,
         completed as completed,
-        kind_of as kind_of,
         next_due as next_due,
         update as update,
     )

@@ -1,4 +1,4 @@
-"""The truncation length that gradients ask for."""
+"""The truncation length from the gradients' relative bias."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ class Adaptive(Policy):
     """The smallest K whose relative bias is at most delta (Aicher, Foti & Fox, UAI 2019, alg. 2).
 
     Arguments:
-        delta: the relative bias allowed.
+        delta: the largest relative bias allowed.
         estimator: `bound`, the paper's bound on the bias; or `measured`, against the gradient of the whole probe
             window, so that K never exceeds W.
-        confidence: share of the resamples of streams and loss positions in which the bias must be at most delta;
-            None asks the estimate itself.
+        confidence: share of the resamples of streams and loss positions in which the bias must be at most delta; with
+            None, the estimate itself must be.
         K_init: K until the first update.
-        K_min, K_max: K is clamped to them; K_max is taken where no K has so small a bias.
+        K_min, K_max: K is clamped to them; K_max if no K has so small a bias.
         max_factor: the most that an update may multiply or divide K by, but K may always move by 1; None for any.
         update_every: epochs between updates, a fraction is fine.
 
-    At an update K(delta) is averaged over the probes and rounded down. A probe that is not finite is
-    ignored; if none is, K stays.
+    An update averages K(delta) over the probes and rounds down. Probes that are not finite are ignored; without any
+    finite probe K stays.
 
     Raises:
-        ConfigError: an argument breaks its rule, alone or beside the others.
+        ConfigError: an argument breaks its rule.
     """
 
     probes = True
@@ -64,7 +64,7 @@ class Adaptive(Policy):
         self.next_update: int | None = None  # in steps
 
     def update(self, progress: Progress, probe: Probe) -> None:
-        """Probe and set K where an update is due."""
+        """Probe and set K if an update is due."""
         if self.next_update is None:
             self.next_update = next_due(0, self.update_every, progress.epoch_steps)
         if progress.step < self.next_update:
@@ -75,11 +75,8 @@ class Adaptive(Policy):
         lengths = [bias.truncation(self.delta, self.confidence) for bias in biases if bias.finite]
         if lengths:
             mean = sum(self.K_max if K is None else K for K in lengths) / len(lengths)
-            self.K = min(max(self._limited(int(mean)), self.K_min), self.K_max)
-
-    def _limited(self, K: int) -> int:
-        if self.max_factor is None:
-            return K
-        longest = max(math.floor(self.K * self.max_factor), self.K + 1)
-        shortest = min(math.ceil(self.K / self.max_factor), self.K - 1)
-        return min(max(K, shortest), longest)
+            shortest, longest = self.K_min, self.K_max
+            if self.max_factor is not None:
+                shortest = max(shortest, min(math.ceil(self.K / self.max_factor), self.K - 1))
+                longest = min(longest, max(math.floor(self.K * self.max_factor), self.K + 1))
+            self.K = min(max(int(mean), shortest), longest)

@@ -1,22 +1,21 @@
-"""No truncation: backpropagation through the whole stream, or through the whole of each window."""
+"""No truncation: backpropagation through the whole stream, or through pieces of it as a whole."""
 
 from __future__ import annotations
 
 from atbptt.errors import require, require_whole
 from atbptt.truncation.policy import Policy, Probe, Progress
 
-BEYOND_ANY_STREAM = 2**31 - 1  # K until the stream's length is known, which `update` tells
+BEYOND_ANY_STREAM = 2**31 - 1  # K until `update` receives the stream's length
 
 
 class Full(Policy):
-    """Full backpropagation (Werbos, Proc. IEEE 1990): one update a pass over the stream, of its whole gradient.
+    """Full backpropagation (Werbos, Proc. IEEE 1990): one update a pass, with the gradient of the whole stream.
 
-    A pass keeps what backpropagation needs of every step, so that memory grows with the stream's length; `window`
-    bounds it.
+    Memory grows with the stream's length; `window` bounds it.
 
     Arguments:
-        window: steps that the stream is cut in, each piece backpropagated through as a whole, with nothing handed back
-            to the piece before; None for all of the stream.
+        window: length of the pieces that the stream is cut in, each backpropagated through as a whole; None for the
+            whole stream.
 
     Raises:
         ConfigError: an argument breaks its rule.
@@ -29,7 +28,7 @@ class Full(Policy):
         self.K = BEYOND_ANY_STREAM if window is None else window
 
     def check_scheme(self, scheme: str) -> None:
-        """`tf` with a window; else any scheme whose one window has all losses (ConfigError)."""
+        """Raise a `ConfigError` for `original`, and with a window for all but `tf`."""
         if self.window is not None:
             rule = f"must be tf with the full policy's window (={self.window}): in others, windows share steps"
             require(scheme == "tf", "scheme", scheme, rule)

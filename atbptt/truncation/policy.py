@@ -1,4 +1,4 @@
-"""What any truncation policy must offer, the arguments it receives, and schedules in epochs."""
+"""The protocol of truncation policies, the arguments they receive, and schedules in epochs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Progress:
     """Training progress. Schedules count steps, so that they do not depend on the machine.
 
     Attributes:
-        step: training steps of the stream so far, over all epochs.
+        step: training steps so far, over all epochs.
         epoch_steps: steps in an epoch, the stream's length T.
     """
 
@@ -31,19 +31,19 @@ class Progress:
 
 
 class Probe(Protocol):
-    """How a policy asks for the present bias."""
+    """Measures the relative bias at the present parameters."""
 
     def __call__(self, *, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
-        """One estimate a probe, but for probes that are not finite.
+        """One estimate for each probe that is finite.
 
         Arguments:
-            measured: measure the relative bias besides bounding it, which takes 1.5 to 2.3 times as long.
+            measured: measure the bias besides bounding it, which takes 1.5 to 2.3 times as long.
             resampled: resample streams and positions, for intervals and confidence.
         """
 
 
 class AnyPolicy(Protocol):
-    """The least that is asked of a policy: any object with the present `K` and an `update`, see `Policy`."""
+    """The least that a policy needs, see `Policy`."""
 
     K: int
 
@@ -52,19 +52,19 @@ class AnyPolicy(Protocol):
 
 
 class Policy(ABC):
-    """Decides K. A policy of your own derives from it, or has `K` and `update` alone: what it lacks is as here.
+    """Decides K. Your own policy derives from it, or has `K` and `update` only and the defaults below.
 
-    The object's `__dict__` is what a checkpoint stores of it.
+    A checkpoint stores the object's `__dict__`.
 
     Attributes:
-        K: the present truncation length in steps, from 1 on.
-        base: a length in steps, or None. A learning rate is then scaled with `base`, not with K, and each window's
-            multiplied by its losses over those of a window of that length: for policies that draw K anew for every
-            window, whose steps would else count the more, the shorter their window is.
-        probes: whether `update` calls `probe`. Where probes cannot be made, such a policy is refused before the first
-            window. Of an object that does not say it, `update` is looked at.
-        estimator: of the relative bias it asks for: its `bound`, or as `measured`, which not every model allows.
-        confidence: not None if it asks for the share of resamples whose bias is small enough, see `Adaptive`.
+        K: the truncation length in steps, at least 1.
+        base: a length in steps, or None. For policies that draw K anew for every window: the learning rate is scaled
+            with `base` instead of K, and multiplied by the window's losses over those of a window of length `base`.
+            Otherwise the steps of short windows would count more.
+        probes: whether `update` calls `probe`. Such a policy is refused before the first window if probes cannot be
+            made. For an object without the attribute, found from the code of its `update`.
+        estimator: of the relative bias that it uses, `bound` or `measured`; not every model's bias can be measured.
+        confidence: not None if it uses the share of resamples whose bias is small enough, see `Adaptive`.
     """
 
     K: int
@@ -79,72 +79,63 @@ class Policy(ABC):
 
         Arguments:
             progress: where training is.
-            probe: measures the bias at the present parameters; a call makes `probe.probes` probes, counted in
-                `adaptive_epoch`.
+            probe: measures the bias at the present parameters. Each call makes `probe.probes` probes, whose steps
+                count in `adaptive_epoch`.
         """
 
     def check_scheme(self, scheme: str) -> None:
-        """Raise a `ConfigError` for a scheme that makes no sense with it."""
-        return  # none does by default
+        """Raise a `ConfigError` for a scheme that does not work with the policy; every scheme works by default."""
+        return
 
     def adjoint_factors(self, steps: int) -> Sequence[float] | None:
         """Factors that multiply the gradient with respect to the state on its way back through a window.
 
-        There are `steps - 1`, the first between the second step and the first. None leaves the gradient as it is. For
-        scheme `tf` only, whose windows are what lies between two cuts.
+        There are `steps - 1`, the first between the second step and the first; None changes nothing. For scheme `tf`
+        only, whose windows are what lies between two cuts.
         """
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint stores of it."""
+        """The policy's part of a checkpoint."""
         return dict(vars(self))
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go back to what that was when `state_dict` was called."""
+        """Go back to where it was when `state_dict` was called."""
         vars(self).update(saved)
 
 
-class _Completed(Policy):
-    """An object with `K` and `update`, and what it lacks of a policy.
+def completed(given: AnyPolicy) -> Policy:
+    """The object as a policy: itself, or with the defaults of `Policy` if it does not derive from it.
 
-    Arguments:
-        given: the object.
+    Raises:
+        ConfigError: it is no policy, or a checkpoint cannot store it.
     """
+    kind = "type" if isinstance(given, type) else type(given).__name__  # a class was given, not an object
+    K = getattr(given, "K", None)
+    require(isinstance(K, int) and K >= 1, "K", K, f"must be an integer from 1 on in an object of {kind}")
+    require(callable(getattr(given, "update", None)), "_target_", kind, "must have a method update")
+    try:
+        policy = given if isinstance(given, Policy) else _with_defaults(given)
+        pickle.dumps(policy.state_dict())
+    except Exception as error:  # no __dict__, or it holds something that cannot be pickled
+        raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
+    return policy
 
-    def __init__(self, given: Any) -> None:
-        self.given = given
-        self.probes = _reads_second_argument(given.update)
-        for name in ("probes", "estimator", "confidence", "check_scheme", "adjoint_factors"):
-            if hasattr(given, name):
-                setattr(self, name, getattr(given, name))
 
-    @property
-    def base(self) -> float | None:  # type: ignore[override]
-        """At present: an update, or going back to a checkpoint, may change it."""
-        base: float | None = getattr(self.given, "base", None)
-        return base
-
-    @property
-    def K(self) -> int:  # noqa: N802  (the field's name for a length)
-        K: int = self.given.K
-        return K
-
-    @K.setter
-    def K(self, K: int) -> None:  # noqa: N802
-        self.given.K = K
-
-    def update(self, progress: Progress, probe: Probe) -> None:
-        self.given.update(progress, probe)
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self.given))
-
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        vars(self.given).update(saved)
+def _with_defaults(given: Any) -> Policy:
+    """A policy of a class derived from the object's and from `Policy`, which shares the object's attributes."""
+    own = type(given)
+    kind: Any = type(own.__name__, (own, Policy), {})
+    kind.__abstractmethods__ = frozenset()  # `update` may be an attribute of the object
+    if not hasattr(given, "probes"):
+        kind.probes = _reads_second_argument(given.update)
+    policy: Policy = object.__new__(kind)
+    policy.__dict__ = given.__dict__
+    return policy
 
 
 def _reads_second_argument(method: Callable[..., object]) -> bool:
-    """Whether a method does anything with its second argument; False where its code cannot be looked at."""
+    """Whether the method's code reads its second argument; False if it has no code in Python."""
     code = getattr(method, "__code__", None)
     if not isinstance(code, CodeType):
         return False
@@ -154,41 +145,18 @@ def _reads_second_argument(method: Callable[..., object]) -> bool:
     return any(name in (part if isinstance(part, tuple) else (part,)) for name in second for part in read)
 
 
-def completed(given: AnyPolicy) -> Policy:
-    """The object as a policy: itself, or with the defaults of `Policy` where it does not derive from it.
-
-    Raises:
-        ConfigError: it is no policy, or none that a checkpoint can store.
-    """
-    kind = "type" if isinstance(given, type) else kind_of(given)  # a class was given, not an object
-    K = getattr(given, "K", None)
-    require(isinstance(K, int) and K >= 1, "K", K, f"must be an integer from 1 on in an object of {kind}")
-    require(callable(getattr(given, "update", None)), "_target_", kind, "must have a method update")
-    try:
-        policy = given if isinstance(given, Policy) else _Completed(given)
-        pickle.dumps(policy.state_dict())
-    except Exception as error:  # no __dict__, or something in it that no file can hold
-        raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
-    return policy
-
-
-def kind_of(policy: AnyPolicy) -> str:
-    """The name of its class."""
-    return type(policy.given if isinstance(policy, _Completed) else policy).__name__
-
-
 def update(policy: Policy, progress: Progress, probe: Probe) -> None:
     """Let the policy set its K for the next window, and check it (ConfigError)."""
     policy.update(progress, probe)
     try:
-        policy.K = operator.index(policy.K)  # a user's policy may leave a numpy integer
+        policy.K = operator.index(policy.K)  # a user's policy may set a numpy integer
     except TypeError:
         require(False, "truncation.K", policy.K, "must be an integer after an update")
     require(policy.K >= 1, "truncation.K", policy.K, "must be at least 1 after an update")
 
 
 def next_due(step: int, every: float, epoch_steps: int) -> int:
-    """The first step after `step` that is due, where every `every` epochs of `epoch_steps` steps one is.
+    """The first step after `step` that is due on a schedule of every `every` epochs of `epoch_steps` steps.
 
     The n-th is due at step n * every * epoch_steps, rounded up. Products of decimal fractions are a little off
     (3 * 0.2 * 60 is 36.00000000000001), which must not move a step.

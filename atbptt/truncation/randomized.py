@@ -1,4 +1,4 @@
-"""Random cuts, with the gradient that gets past them made up for: truncation without bias."""
+"""Random cuts, with the remaining gradient reweighted: truncation without bias."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ DRAWN_AT_ONCE = 256  # boundaries between steps that are decided at once, until 
 class Randomized(Policy):
     """Anticipated reweighted truncated backpropagation, ARTBP (Tallec & Ollivier, arXiv 1705.08209).
 
-    After each step the stream is cut with probability c. Where it is not, the gradient with respect to the state is
-    multiplied by 1 / (1 - c) on its way back, while that of the step's own loss enters as it is. A loss then
-    reaches a step with the probability that no cut lies between them, and with its inverse as a factor: the expected
-    gradient, at given parameters, is that of the whole stream. What it costs is variance, since a gradient that comes
-    from far away is rare, and large when it comes.
+    After each step the stream is cut with probability c. If it is not cut, the gradient with respect to the state is
+    multiplied by 1 / (1 - c) on its way back; that of the step's own loss is not. A loss then reaches a step with the
+    probability that no cut lies between them, and with its inverse as a factor: the expected gradient, at given
+    parameters, is that of the whole stream. The price is variance: a gradient from far away is rare and large.
 
     The n-th boundary after a cut is cut with probability
 
@@ -30,13 +29,13 @@ class Randomized(Policy):
       factors grow with a power of the lag only (the paper's schedule).
 
     Both make windows of `length` steps on average. The learning rate is multiplied by a window's losses over `length`,
-    so that each step of the stream counts the same; a clipped gradient is biased all the same.
+    so that each step of the stream counts the same. Clipping makes the gradient biased again.
 
     Arguments:
         length: expected steps between two cuts, greater than 1.
         hazard: `decreasing` or `constant`.
         alpha: exponent of the tail for `decreasing`, greater than 1.
-        seed: of the draws; what is drawn at a step of the stream depends on it and on the step alone.
+        seed: of the draws, which depend on it and on the step of the stream only.
 
     Raises:
         ConfigError: an argument breaks its rule.
@@ -62,7 +61,7 @@ class Randomized(Policy):
         return self.alpha / ((self.alpha - 1) * self.base + np.arange(first, first + count))
 
     def update(self, progress: Progress, probe: Probe) -> None:
-        """Draw where the next cut is; what lies beyond the stream's end is not drawn."""
+        """Draw the next cut, at most at the stream's end."""
         generator = numpy_generator("randomized cuts", self.seed, progress.step)
         left = progress.epoch_steps - progress.step % progress.epoch_steps
         for first in range(1, left, DRAWN_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Lengths drawn around a base, so that windows do not end at the same steps in every epoch."""
+"""Lengths drawn around a base, so that windows end at other steps in every epoch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Variable(Policy):
     """K drawn anew for every window (AWD-LSTM: Merity, Keskar & Socher, ICLR 2018).
 
     Normal around `base`, or around half of it with probability `half_probability`; rounded down, and at least `K_min`.
-    The learning rate is multiplied by a window's losses over those of a window of length `base`: each step of the
-    stream counts the same, in whatever window it lies.
+    The learning rate is multiplied by a window's losses over those of a window of length `base`, so that each step of
+    the stream counts the same.
 
     Arguments:
-        base: length in steps that K is drawn around.
+        base: mean of K, in steps.
         sd: standard deviation of K, in steps.
-        half_probability: that K is drawn around half of `base`.
-        K_min: smallest K, in place of shorter ones that are drawn.
-        seed: of the draws; what is drawn at a step of the stream depends on it and on the step alone.
+        half_probability: the probability that K is drawn around half of `base`.
+        K_min: smallest K; shorter draws are raised to it.
+        seed: of the draws, which depend on it and on the step of the stream only.
 
     Raises:
         ConfigError: an argument breaks its rule.
@@ -45,7 +45,7 @@ class Variable(Policy):
         self.seed = seed
 
     def check_scheme(self, scheme: str) -> None:
-        """Any but `original` (ConfigError)."""
+        """Raise a `ConfigError` for `original`."""
         rule = "must be another with the variable policy: its windows have one loss each, whatever K is"
         require(scheme != "original", "scheme", scheme, rule)
 

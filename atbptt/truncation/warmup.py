@@ -13,13 +13,13 @@ GROWTHS = ("linear", "geometric")
 class Warmup(Policy):
     """K grows from `K_init` to `K_final`, then stays: short, cheap windows while only near lags carry a signal.
 
-    A curriculum over the length of what is learned from (Elman, Cognition 1993; Bengio et al., ICML 2009). K follows
-    training steps, window by window, rounded down.
+    A curriculum over the length of windows (Elman, Cognition 1993; Bengio et al., ICML 2009). K is set before each
+    window, by the steps so far, and rounded down.
 
     Arguments:
         K_init: K of the first window.
         K_final: K from `epochs` on.
-        epochs: passes over the training stream that K grows for, a fraction is fine.
+        epochs: passes over the training stream until K is `K_final`, a fraction is fine.
         growth: `linear`, by the same number of steps an epoch; or `geometric`, by the same factor.
 
     Raises:
@@ -38,10 +38,10 @@ class Warmup(Policy):
         self.growth = growth
 
     def update(self, progress: Progress, probe: Probe) -> None:
-        """Set K to where the schedule is."""
+        """Set K by the schedule."""
         share = min(progress.step / (self.epochs * progress.epoch_steps), 1.0)
         if self.growth == "linear":
             K = self.K_init + (self.K_final - self.K_init) * share
         else:
             K = self.K_init * (self.K_final / self.K_init) ** share
-        self.K = min(math.floor(K + 1e-9), self.K_final)  # what is a whole number may be computed as a little less
+        self.K = min(math.floor(K + 1e-9), self.K_final)  # a whole number may be computed as a little less

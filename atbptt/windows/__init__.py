@@ -1,4 +1,4 @@
-"""Windows: a stream cut by a scheme, sized by a policy, its state handed over from each window to the next."""
+"""Windows: a stream cut by a scheme, with lengths from a policy; each window starts in the state the last one left."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.windows.cursor import Cursor as Cursor
-    from atbptt.windows.learning_rate import LR_SCALINGS as LR_SCALINGS, full_lr as full_lr, window_lr as window_lr
     from atbptt.windows.loop import StreamWindow as StreamWindow, Windows as Windows
     from atbptt.windows.prober import Prober as Prober, check_asked as check_asked
     from atbptt.windows.schemes import (
+        LR_SCALINGS as LR_SCALINGS,
         SCHEMES as SCHEMES,
         Window as Window,
         check_scheme as check_scheme,
+        full_lr as full_lr,
+        window_lr as window_lr,
         windows as windows,
     )
     from atbptt.windows.streams import Stream as Stream, batchify as batchify

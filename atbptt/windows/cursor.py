@@ -1,4 +1,4 @@
-"""Where training is in a stream, and which window comes next."""
+"""The position of training in a stream, and the window that comes next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAVED = ("epochs_done", "start", "position", "state")
 
 
 class Cursor:
-    """Walks over a stream of T steps, pass after pass, in windows that a scheme cuts and a policy sizes.
+    """Moves over a stream of T steps, pass after pass, in windows that a scheme cuts.
 
     Arguments:
         scheme: one of `SCHEMES`.
@@ -20,7 +20,7 @@ class Cursor:
         length: T.
 
     Attributes:
-        epochs_done: passes finished.
+        epochs_done: finished passes.
         start, position: within the pass, see `schemes.cut`.
         state: at `start`, detached; None at the start of a pass.
     """
@@ -36,29 +36,21 @@ class Cursor:
 
     @property
     def step(self) -> int:
-        """Steps of the stream whose loss was counted so far, over all passes."""
+        """Steps whose loss has been counted, over all passes."""
         return self.epochs_done * self.length + self.position
 
     @property
     def K(self) -> int:  # noqa: N802  (the field's name for a length)
-        """The policy's K; T where that is longer, which truncates nothing more."""
+        """The policy's K, or T if that is shorter: a longer K truncates no less."""
         return min(self.policy.K, self.length)
 
     def next_window(self, probe: Probe) -> Window:
-        """Let the policy set its K, and cut the next window.
-
-        Arguments:
-            probe: what the policy may ask.
-        """
+        """Let the policy set its K with the help of `probe`, and cut the next window."""
         update(self.policy, Progress(self.step, self.length), probe)
         return cut(self.scheme, self.policy.K, self.length, self.start, self.position)
 
     def advance(self, window: Window, state: State) -> None:
-        """Go on behind a window.
-
-        Arguments:
-            state: at `window.next_start`.
-        """
+        """Move behind a window, given the state at its `next_start`."""
         self.start, self.position, self.state = window.next_start, window.loss_stop, state
         if self.position == self.length:
             self.epochs_done += 1
@@ -66,10 +58,10 @@ class Cursor:
             self.state = None
 
     def saved(self) -> dict[str, Any]:
-        """All that a checkpoint needs of it."""
+        """The attributes that a checkpoint needs."""
         return {name: getattr(self, name) for name in SAVED}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go back to where it was when that was `saved`."""
+        """Go back to where it was when `saved` was called."""
         for name in SAVED:
             setattr(self, name, saved[name])

@@ -1,4 +1,4 @@
-"""The loop: `Windows` walks over a stream, and each `StreamWindow` of it is one update."""
+"""The training loop: `Windows` moves over a stream, and each of its `StreamWindow`s is one update."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from atbptt.errors import ConfigError, require
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, halves, map_state, starting_state
 from atbptt.probes import BiasEstimate, ProbeSettings
-from atbptt.truncation import AnyPolicy, Policy, completed, kind_of
+from atbptt.truncation import AnyPolicy, Policy, completed
 from atbptt.windows.cursor import Cursor
-from atbptt.windows.learning_rate import share_of_base
 from atbptt.windows.prober import Prober, check_asked
-from atbptt.windows.schemes import Window, check_scheme
+from atbptt.windows.schemes import Window, check_scheme, lr_scale
 from atbptt.windows.streams import Stream
 from atbptt.windows.update import window_loss
 
-# Called with a purpose, `policy` before the policy sets K, `dropout` before a window runs, and with the step.
+# Called with a purpose and the step: `policy` before the policy sets K, `dropout` before a window runs.
 Seed = Callable[[str, int], object]
 
 
@@ -26,21 +25,20 @@ class StreamWindow:
     """One window of a stream: one loss to differentiate, one update.
 
     Attributes:
-        steps: which steps of the stream it reads, and whose loss it counts.
+        steps: the steps of the stream that it reads and whose loss it counts.
         K: the policy's truncation length.
         losses: number of steps whose loss it counts.
-        lr_scale: what a policy that draws K multiplies the learning rate with (AWD-LSTM's rule); 1 for others.
+        lr_scale: factor of the learning rate for a policy that draws K (AWD-LSTM's rule); 1 for others.
     """
 
     def __init__(self, windows: Windows, steps: Window, state: State) -> None:
+        policy = windows.cursor.policy
         self._windows = windows
         self._state = state
         self.steps = steps
         self.K = windows.cursor.K
         self.losses = steps.losses
-        policy, scheme = windows.cursor.policy, windows.cursor.scheme
-        share = share_of_base(policy, scheme, steps)
-        self.lr_scale = 1.0 if share is None else share
+        self.lr_scale = lr_scale(policy, windows.cursor.scheme, steps)
         self._factors = policy.adjoint_factors(steps.stop - steps.start)
         self._mean_loss: Tensor | None = None
 
@@ -54,12 +52,11 @@ class StreamWindow:
     def loss(self, steps_at_once: int | None = None) -> Tensor:
         """Run the model over the window: the scalar to call `backward` on, the mean of the losses that it counts.
 
-        With scheme `buffer` it has the look-ahead's losses besides, which reach the parameters through the state only.
-        The state that the next window starts in is handed over; called again, it is computed from the same state.
+        With scheme `buffer` it also has the losses of the look-ahead, which reach the parameters through the state
+        only. The next window starts in the state computed here. A second call computes the same again.
 
         Arguments:
-            steps_at_once: the most steps that are decoded at once, which bounds the memory of many outputs; all if
-                left out.
+            steps_at_once: the most steps that are decoded at once, to bound the memory of many outputs; all by default.
         """
         windows = self._windows
         objective, self._mean_loss, handed_over = window_loss(
@@ -81,8 +78,7 @@ class Windows:
             optimizer.step()
     ```
 
-    A `for` over it ends with the pass over the stream. After a `break`, the next one goes on with the window that comes
-    then.
+    A `for` loop ends with the pass over the stream. After a `break`, the next one continues with the next window.
 
     Arguments:
         model: (inputs, state) -> (outputs, state), time first; see `atbptt.models.Recurrent`.
@@ -91,12 +87,12 @@ class Windows:
         targets: (T, B, ...).
         policy: sets K before each window.
         scheme: one of `SCHEMES`.
-        state: before the first step of every pass, and of every probe; zero if left out.
-        probes: how the policy's probes are made, if it makes any.
-        seed: of what these draw.
+        state: before the first step of every pass and of every probe; zero by default.
+        probes: settings of the policy's probes, if it makes any.
+        seed: of the probes' draws.
 
     Raises:
-        ConfigError: what does not fit, by its name.
+        ConfigError: an argument breaks its rule, or the arguments do not fit together.
     """
 
     def __init__(
@@ -121,12 +117,11 @@ class Windows:
         check_scheme(policy, scheme)
         first_state = None if state is None else detach(state)
         check_recurrent(model, stream.read(0, 2)[0], first_state)
-        prober = Prober(ProbeSettings() if probes is None else probes, seed)
-        if policy.probes:  # better said now than at its first update
-            rule = f"must not exceed the stream's {stream.length} steps: a probe reads burn_in + window"
-            require(prober.settings.steps <= stream.length, "probes", prober.settings.steps, rule)
-            check_asked(prober.settings, model, loss, stream, policy, first_state)
-        self._begin(model, loss, stream, policy, scheme, prober, first_state)
+        probes = ProbeSettings() if probes is None else probes
+        if policy.probes:  # before training rather than at its first update
+            probes.check_stream(stream.length)
+            check_asked(probes, model, loss, stream, policy, first_state)
+        self._begin(model, loss, stream, policy, scheme, Prober(probes, seed), first_state)
 
     @classmethod
     def over(
@@ -140,12 +135,11 @@ class Windows:
         prober: Prober,
         seed: Seed,
     ) -> Windows:
-        """Windows for a Trainer: over a data set's stream, from a zero state, of parts that were checked together.
+        """Windows for a Trainer, which has checked that the parts fit together; every pass starts in the zero state.
 
         Arguments:
-            stream, model, loss, policy, scheme: see `Windows`.
             prober: makes the policy's probes.
-            seed: called before anything draws.
+            seed: called before random numbers are drawn.
         """
         windows = cls.__new__(cls)
         windows._begin(model, loss, stream, policy, scheme, prober, None, seed)
@@ -160,7 +154,7 @@ class Windows:
         scheme: str,
         prober: Prober,
         first_state: State,
-        seed: Seed = lambda purpose, step: None,  # noqa: ARG005  (a loop of your own seeds as it likes)
+        seed: Seed | None = None,
     ) -> None:
         self.model = model
         self.halves = halves(model)
@@ -175,7 +169,7 @@ class Windows:
 
     @property
     def step(self) -> int:
-        """Steps of the stream whose loss was counted so far, over all passes."""
+        """Steps whose loss has been counted, over all passes."""
         return self.cursor.step
 
     @property
@@ -185,18 +179,18 @@ class Windows:
 
     @property
     def adaptive_epoch(self) -> float:
-        """The same, with the steps that the policy's probes read."""
+        """`epoch`, counting the steps of the policy's probes too."""
         return (self.step + self.probe_steps) / self.stream.length
 
     def __iter__(self) -> Iterator[StreamWindow]:
         """The windows to the end of the pass.
 
         Raises:
-            RuntimeError: a window's `loss` was not called before the next window was asked for.
+            RuntimeError: the next window was requested before `loss` of this one was called.
         """
         passes = self.cursor.epochs_done
         while self.cursor.epochs_done == passes:
-            if self._current is None:  # else a window was broken out of before its loss was called
+            if self._current is None:  # else a `for` loop was left before the window's loss was called
                 self._current = self._next()
             window = self._current
             yield window
@@ -207,62 +201,51 @@ class Windows:
         state = self.cursor.state
         if self.cursor.position == 0:
             state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
-        self._seed("policy", self.step)
+        if self._seed is not None:
+            self._seed("policy", self.step)
         steps = self.cursor.next_window(self._probe)
-        self._seed("dropout", self.step)
+        if self._seed is not None:
+            self._seed("dropout", self.step)
         return StreamWindow(self, steps, state)
 
     def _hand_over(self, window: StreamWindow, state: State) -> None:
-        """Go on behind a window whose forward pass is done; nothing if that was done before."""
-        if self._current is window:
+        if self._current is window:  # else its loss is called again
             self._current = None
             self.cursor.advance(window.steps, state)
 
     def _probe(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
-        found = self.prober.measure(
-            self.model,
-            self.loss,
-            self.stream,
-            "policy",
-            self.step,
-            measured=measured,
-            resampled=resampled,
-            state=self.first_state,
-        )
+        how: dict[str, Any] = {"measured": measured, "resampled": resampled, "state": self.first_state}
+        found = self.prober.measure(self.model, self.loss, self.stream, "policy", self.step, **how)
         return [each.estimate for each in found if each.problem() is None]
 
     def _made_for(self) -> dict[str, Any]:
         return {
-            "policy": kind_of(self.cursor.policy),
+            "policy": type(self.cursor.policy).__name__,
             "scheme": self.cursor.scheme,
             "streams": tuple(self.stream.inputs.shape[:2]),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is, and its policy: with those of the model and the optimizer, all to continue exactly."""
+        """Its position and its policy: with those of the model and the optimizer, all that it takes to continue."""
         return {"made_for": self._made_for(), **self.saved()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go back to where it was when its `state_dict` was taken.
 
         Raises:
-            ConfigError: that was of another policy, scheme or stream.
+            ConfigError: it was taken with another policy, scheme or stream.
         """
         found, own = saved.get("made_for"), self._made_for()
         require(found == own, "state_dict", found, f"must be of the same policy, scheme and streams: {own}")
         self.restore(saved)
 
     def saved(self) -> dict[str, Any]:
-        """What `state_dict` has, but for what it was made for: a run's checkpoint says that already."""
-        return {
-            **self.cursor.saved(),
-            "probe_steps": self.probe_steps,
-            "policy": self.cursor.policy.state_dict(),
-        }
+        """`state_dict` for a run's checkpoint, without `made_for`."""
+        return {**self.cursor.saved(), "probe_steps": self.probe_steps, "policy": self.cursor.policy.state_dict()}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go back to where it was when that was `saved`, by windows of the same policy, scheme and stream."""
+        """Go back to where it was when `saved` was called, with the same policy, scheme and stream."""
         self._current = None
         self.cursor.restore(saved)
         if self.cursor.state is not None:

@@ -16,37 +16,34 @@ from atbptt.windows.streams import Stream
 def check_asked(
     settings: ProbeSettings, model: nn.Module, loss: LossFunction, stream: Stream, policy: Policy, state: State = None
 ) -> None:
-    """Raise a `ConfigError` where probes of a model cannot tell what a policy asks them: `estimator`, `confidence`."""
-    estimator, confidence = policy.estimator, policy.confidence
+    """Raise a `ConfigError` unless probes of the model give what the policy needs: `estimator` and `confidence`."""
+    measured, confidence = policy.estimator == "measured", policy.confidence
     # The first two steps of the data, measured as a probe measures its window.
-    positions, weights = [0, 1], np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
-    inputs, targets = stream.read(0, 2)
+    weights = np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
     found = lag_gradients(
-        model, loss, inputs, targets, positions, state=state, measured=True, weights=weights
+        model, loss, *stream.read(0, 2), [0, 1], state=state, measured=True, weights=weights
     ).parameters
-    if estimator == "measured" and found is None:
+    if measured and found is None:
         name = type(model).__name__
         rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
         raise ConfigError("estimator", rule)
-    if confidence is None:
-        return
-    rule = f"must be at least 1 for the policy's confidence (={confidence})"
-    require(settings.resamples > 0, "resamples", settings.resamples, rule)
-    if estimator == "measured":
+    if confidence is not None:
+        rule = f"must be at least 1 for the policy's confidence (={confidence})"
+        require(settings.resamples > 0, "resamples", settings.resamples, rule)
         rule = (
-            "must be null with estimator=measured, but for a model whose whole state is that of one "
-            "torch.nn.LSTM, GRU or RNN: of others, the streams' gradients are not told apart"
+            "must be null with estimator=measured, unless the model's whole state is that of one "
+            "torch.nn.LSTM, GRU or RNN: of others, the gradient of each stream is not known"
         )
         resampled = found is not None and found.resampled_bias is not None
-        require(resampled, "confidence", confidence, rule)
+        require(resampled or not measured, "confidence", confidence, rule)
 
 
 class Prober:
-    """Draws windows from a stream, from an independent random start for each of its columns, and measures them.
+    """Draws windows from a stream, each column's from an independent random start, and measures them.
 
     Arguments:
         settings: of the probes.
-        seed: what a probe draws depends on it, on the purpose and on the step, and on no other draw.
+        seed: draws depend on it, on the purpose and on the step only.
     """
 
     def __init__(self, settings: ProbeSettings, seed: int) -> None:
@@ -55,7 +52,7 @@ class Prober:
 
     @property
     def steps(self) -> int:
-        """Steps of the stream that one measurement consumes, over all its probes."""
+        """Steps of the stream that one measurement reads, over all its probes."""
         return self.settings.probes * self.settings.steps
 
     def measure(
@@ -70,32 +67,31 @@ class Prober:
         resampled: bool,
         state: State = None,
     ) -> list[Measurement]:
-        """Measure `probes` probes of a stream, of the training stream say.
+        """Make the probes of one estimate.
 
         Arguments:
             model, loss: see `probe`.
             purpose: names the random stream: `policy` or `evaluation`.
             step: training steps so far.
-            measured: measure the relative bias besides bounding it.
+            measured: measure the relative bias besides its bound.
             resampled: resample streams and positions, for intervals.
-            state: before each probe's first step; zero if left out.
+            state: before each probe's first step; zero by default.
         """
+        self.settings.check_stream(stream.length)
         found = []
         for number in range(self.settings.probes):
             drawn_for = (f"probe for {purpose}", self.seed, step, number)
-            inputs, targets = stream.draw(self.settings.steps, torch_generator(*drawn_for))
             found.append(
                 measure(
                     model,
                     loss,
-                    inputs,
-                    targets,
+                    *stream.draw(self.settings.steps, torch_generator(*drawn_for)),
                     self.settings,
                     state=state,
                     drawn_for=drawn_for,
                     measured=measured,
                     resampled=resampled,
-                    longest=stream.length,  # K beyond it truncates nothing more
+                    longest=stream.length,  # a longer K truncates no less
                 )
             )
         return found

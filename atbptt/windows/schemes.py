@@ -1,8 +1,8 @@
-"""Truncation schemes: how a stream is cut in windows, each making one update (docs/definitions.md).
+"""Truncation schemes: how a stream is cut in windows, each making one update with its learning rate.
 
-A scheme is TBPTT(k1, k2) of Williams & Peng (1990): every k1 steps, backpropagate k2 steps. Cutting is a
-pure function of the present K and the position, so K may change between any two windows and a run resumes
-from two integers.
+A scheme is TBPTT(k1, k2) of Williams & Peng (1990): every k1 steps, backpropagate k2 steps. Cutting is a pure function
+of K and the position, so K may change between any two windows, and a run resumes from two integers. Definitions:
+docs/definitions.md. Without torch, since configs are read without it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from atbptt.errors import require, require_choice
-from atbptt.truncation import Policy, kind_of
+from atbptt.truncation import Policy
 
 Length = TypeVar("Length", int, float)  # in steps
+LR_SCALINGS = ("none", "sqrt", "linear")
 SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")
 
 
 @dataclass(frozen=True)
 class Window:
-    """Steps of a stream that make one update; all are counted from the stream's start.
+    """Steps of a stream that make one update, counted from the stream's start.
 
     Attributes:
-        start: first step, where the state is handed over. `start..loss_start-1` is the pre-roll.
+        start: first step read. `start..loss_start-1` is the pre-roll.
         loss_start: first step whose loss this window counts.
         loss_stop: one past the last step whose loss this window counts.
-        stop: one past the last step read. Beyond `loss_stop` lies the look-ahead of scheme `buffer`, whose
-            losses reach the parameters only through the state at `loss_stop`.
-        next_start: first step of the next window, whose initial state this window's forward pass computes.
+        stop: one past the last step read. `loss_stop..stop-1` is the look-ahead of scheme `buffer`, whose losses reach
+            the parameters only through the state at `loss_stop`.
+        next_start: first step of the next window; this window's forward pass computes the state there.
     """
 
     start: int
@@ -44,7 +45,7 @@ class Window:
 
 
 def full_losses(scheme: str, K: Length) -> Length:
-    """Losses that a window counts, but for the last one of a stream; `K` may be the mean of lengths that are drawn."""
+    """Losses that every window but the last of a stream counts; `K` may be the mean of lengths that are drawn."""
     return {"original": type(K)(1), "double-tf": 2 * K - 1}.get(scheme, K)
 
 
@@ -55,18 +56,15 @@ def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
         scheme: one of `SCHEMES`.
         K: truncation length in steps, at least 1.
         length: the stream's length T.
-        start: the step whose state is at hand (0, or the last window's `next_start`).
+        start: the step whose state is known (0, or the last window's `next_start`).
         position: the first step whose loss is not counted yet (0, or the last window's `loss_stop`).
 
-    After a change of K the state at hand is where the window before left it, so one window has the old
-    pre-roll (with `original`, as many as it takes to grow to the new K).
+    After a change of K one window still has the old pre-roll, since the state is known only where the last window left
+    it; with `original`, as many windows as the pre-roll takes to grow.
     """
-    require_choice("scheme", scheme, SCHEMES)
-    require(K >= 1, "K", K, "must be at least 1")
-    require(0 <= start <= position < length, "position", position, f"must lie in {start}..{length - 1}")
     if scheme == "buffer":
         stop = min(position + 2 * K - 1, length)
-        # A window that sees the end has nothing left to look ahead to and counts all its steps.
+        # A window that reaches the end has nothing left to look ahead to and counts all its steps.
         loss_stop = length if stop == length else position + full_losses(scheme, K)
         return Window(start, position, loss_stop, stop, loss_stop)
     if scheme == "original":
@@ -90,10 +88,33 @@ def windows(scheme: str, K: int, length: int) -> Iterator[Window]:
 
 
 def check_scheme(policy: Policy, scheme: str) -> None:
-    """Raise a `ConfigError` unless windows of the scheme make sense with the policy."""
+    """Raise a `ConfigError` if the scheme does not work with the policy."""
     require_choice("scheme", scheme, SCHEMES)
     if policy.adjoint_factors(1) is not None:
-        kind = kind_of(policy).lower()
+        kind = type(policy).__name__.lower()
         rule = f"must be tf with the {kind} policy: in others a gradient does not end at the policy's cuts"
         require(scheme == "tf", "scheme", scheme, rule)
     policy.check_scheme(scheme)
+
+
+def scaled_lr(lr: float, scaling: str, K: float) -> float:
+    """lr, lr * sqrt(K) or lr * K: with mean losses, a window of K losses deserves a larger step."""
+    return {"none": lr, "sqrt": lr * K**0.5, "linear": lr * K}[scaling]
+
+
+def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
+    """The learning rate of a window of length K, or of the policy's `base` if it has one."""
+    return scaled_lr(lr, scaling, K if policy.base is None else policy.base)
+
+
+def lr_scale(policy: Policy, scheme: str, window: Window) -> float:
+    """A window's losses over those of a window of the policy's `base`; 1 for a policy without one."""
+    return 1.0 if policy.base is None else window.losses / full_losses(scheme, policy.base)
+
+
+def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:
+    """The learning rate of one window's update."""
+    if policy.base is not None:
+        return scaled_lr(lr, scaling, policy.base) * lr_scale(policy, scheme, window)
+    # The last window of a stream may be short: scaled with the whole K, its few losses would make as large a step.
+    return scaled_lr(lr, scaling, policy.K * min(window.losses / full_losses(scheme, policy.K), 1.0))

@@ -1,4 +1,4 @@
-"""Streams: sequences that are read side by side, window by window."""
+"""Streams: sequences that are read side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Sequenced = TypeVar("Sequenced", Tensor, np.ndarray)
 
 @dataclass(frozen=True)
 class Stream:
-    """B streams read side by side, as they are stored; `read` and `draw` give them as a model takes them.
+    """B streams of T steps, as they are stored; `read` and `draw` return them as a model takes them.
 
     Attributes:
         inputs: (T, B) symbols, of any integer type, or (T, B, D) reals.
@@ -43,38 +43,30 @@ class Stream:
 
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of steps start..stop-1 of all streams, (stop - start, B, ...)."""
-        return self.present(self.inputs[start:stop], self.targets[start:stop])
+        return widened(self.inputs[start:stop]), widened(self.targets[start:stop])
 
     def draw(self, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of `steps` consecutive steps of every stream, from an independent random start each.
+        """Inputs and targets of `steps` (at most T) consecutive steps of every stream, each from a random start.
 
         Arguments:
-            steps: at most T.
-            generator: a CPU generator.
+            generator: on the CPU.
         """
-        require(steps <= self.length, "burn_in + window", steps, f"must not exceed the stream's {self.length} steps")
         device = self.inputs.device
         starts = torch.randint(self.length - steps + 1, (self.batch,), generator=generator).to(device)
         rows = starts + torch.arange(steps, device=device)[:, None]  # (steps, B)
         columns = torch.arange(self.batch, device=device)
-        return self.present(self.inputs[rows, columns], self.targets[rows, columns])
-
-    def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Stored steps as a model and a loss take them: symbols as int64, however few bytes they are stored in."""
-        return widened(inputs), widened(targets)
+        return widened(self.inputs[rows, columns]), widened(self.targets[rows, columns])
 
 
 def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
-    """One sequence (N, ...) as `batch_size` contiguous pieces side by side, (N // B, B, ...); the rest is dropped.
-
-    A view of the tensor or array: nothing is copied.
+    """A sequence (N, ...) as `batch_size` contiguous pieces side by side, (N // B, B, ...); the remainder is dropped.
 
     Arguments:
-        sequence: a tensor or array (N, ...).
-        batch_size: B, at most N.
+        sequence: a tensor or array, of which a view is returned.
+        batch_size: B, from 1 to N.
 
     Raises:
-        ConfigError: B is not.
+        ConfigError: B is not in 1..N.
     """
     require(1 <= batch_size <= len(sequence), "batch_size", batch_size, f"must lie in 1..{len(sequence)}")
     steps = len(sequence) // batch_size

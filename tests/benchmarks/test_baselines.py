@@ -11,8 +11,7 @@ import torch
 from atbptt.models.losses import cross_entropy
 from atbptt.models.recurrent import halves
 from atbptt.probes.gradients import lag_gradients
-from atbptt.windows.learning_rate import scaled_lr
-from atbptt.windows.schemes import Window, full_losses, windows
+from atbptt.windows.schemes import Window, full_losses, scaled_lr, windows
 from atbptt.windows.streams import Stream
 from atbptt.windows.update import step, window_loss
 from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining, one_call_probe, plain_probe
@@ -54,7 +53,7 @@ def test_the_plain_training_makes_the_projects_updates(size: Size) -> None:
         for window in windows("original-buffer", K, stream.length):
             objective, _, state = window_loss(halves(model), cross_entropy, stream, window, state)
             share = window.losses / full_losses("original-buffer", K)
-            optimizer.param_groups[0]["lr"] = scaled_lr(lr, "sqrt", K, share)
+            optimizer.param_groups[0]["lr"] = scaled_lr(lr, "sqrt", K * share)
             step(model, optimizer, objective, clip_norm / window.losses)
     training = PlainTraining(plain(size), stream, K, lr, clip_norm, weight_decay)
     for _ in range(2 * 4):

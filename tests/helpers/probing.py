@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.models.networks import RecurrentNetwork
+from atbptt.models.states import leaves, map_state, tensors
 from atbptt.probes import gradients
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.sums import LagGradients
@@ -47,22 +49,44 @@ def assert_same(found: LagGradients, expected: LagGradients, rtol: float) -> Non
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=rtol, err_msg=name)
 
 
-class Elman(nn.Module):
-    """A network around one of torch's modules, which takes its state and hands it on as it pleases."""
+def norms_by_hand(
+    model: nn.Module, loss: Any, inputs: Tensor, targets: Tensor, positions: list[int], state: Any
+) -> np.ndarray:
+    """phi of each position, lag and stream, by autograd step by step: (P, W, B), NaN where there is no such lag."""
+    found = np.full((len(positions), *inputs.shape[:2]), np.nan)
+    for row, position in enumerate(positions):
+        states = [leaves(state)]
+        for t in range(position + 1):
+            outputs, after = model(inputs[t : t + 1], states[-1])
+            # c reaches h within a step, too; a state that depends on nothing still has a gradient.
+            states.append(map_state(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after))
+        value = loss(outputs, targets[position : position + 1]).mean()
+        for lag in range(1, position + 2):
+            of = tensors(states[position + 1 - lag])
+            parts = torch.autograd.grad(value, of, retain_graph=True, materialize_grads=True)
+            squares = sum(part.square().sum(dim=-1).reshape(-1, part.shape[-2]).sum(dim=0) for part in parts)
+            found[row, lag - 1] = torch.as_tensor(squares).sqrt().numpy()
+    return found
 
-    def __init__(self, kind: type[nn.RNNBase] = nn.GRU, **options: Any) -> None:
+
+class Elman(nn.Module):
+    """A network around one of torch's modules, which `step` uses in its own way."""
+
+    def __init__(self, step: Callable[..., Any] | None = None, kind: type[nn.RNNBase] = nn.GRU, **options: Any) -> None:
         super().__init__()
         torch.manual_seed(3)
+        self.step = step
         self.rnn = kind(5, 4, **options)
-        self.decoder = nn.Linear(self.rnn.proj_size or 4, 5)
+        self.decoder = nn.Linear(4, 5)
         self.double()
 
-    def encode(self, inputs: Tensor, state: Any) -> Tensor:  # noqa: ARG002  # for those derived from it
-        return nn.functional.one_hot(inputs, 5).double()
+    def plain(self, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden, state = self.rnn(encoded, state)
+        return self.decoder(hidden), state
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        hidden, state = self.rnn(self.encode(inputs, state), state)
-        return self.decoder(hidden), state
+        encoded = nn.functional.one_hot(inputs, 5).double()
+        return self.plain(encoded, state) if self.step is None else self.step(self, encoded, state)
 
     def initial_state(self, batch: int) -> Any:
         zeros = torch.zeros(self.rnn.num_layers, batch, 4, dtype=torch.float64)

@@ -3,44 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from torch import Tensor, nn
 
-from atbptt.models.states import detach
 from atbptt.probes.bias import resampling_weights
 from atbptt.probes.gradients import lag_gradients
-from tests.helpers.probing import CELLS, OfCells, network, symbols
-
-
-def truncated_gradient(model: Any, loss: Any, inputs: Tensor, targets: Tensor, positions: list[int], K: int) -> Tensor:
-    """Of the mean loss at the positions, with respect to the recurrent layers, through K steps each: autograd's."""
-    parameters = list(model.rnn.parameters())
-    total = torch.zeros(sum(parameter.numel() for parameter in parameters), dtype=torch.float64)
-    for position in positions:
-        start = max(position + 1 - K, 0)
-        state = model.initial_state(inputs.shape[1])
-        if start:
-            _, state = model(inputs[:start], state)
-        outputs, _ = model(inputs[start : position + 1], detach(state))
-        value = loss(outputs[-1:], targets[position : position + 1]).mean()
-        total += torch.cat([g.flatten() for g in torch.autograd.grad(value, parameters)]) / len(positions)
-    return total
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_measured_bias_is_that_of_autograds_full_and_truncated_gradients(cell: str, loss: Any, way: str) -> None:
-    model, (inputs, targets) = network(cell=cell, layers=2), symbols(10)
-    positions = [6, 9]
-    found = lag_gradients(model, loss, inputs, targets, positions, measured=True).parameters
-    gradients = [truncated_gradient(model, loss, inputs, targets, positions, K) for K in range(1, 11)]
-    full = gradients[-1]
-    bias = [float((g - full).norm() / full.norm()) for g in gradients]
-    np.testing.assert_allclose(found.norm, float(full.norm()), rtol=1e-10)
-    np.testing.assert_allclose(found.bias, bias, rtol=1e-10, atol=1e-14, err_msg=way)
-    cosine = [float(nn.functional.cosine_similarity(g, full, dim=0)) for g in gradients]
-    np.testing.assert_allclose(found.cosine, cosine, rtol=1e-10)
-    assert found.names == tuple(f"rnn.{name}" for name, _ in model.rnn.named_parameters())
+from tests.helpers.probing import OfCells, network, symbols
 
 
 def drawn(weights: np.ndarray) -> tuple[list[int], list[int]]:
@@ -86,6 +53,7 @@ def test_where_streams_cannot_be_told_apart_the_measured_bias_is_not_resampled(l
     found = lag_gradients(OfCells(), loss, *symbols(6), [5], measured=True, weights=weights)
     assert found.resampled_kept_of_mean.shape == (2, 6)
     assert found.parameters.resampled_bias is None
+    assert found.components == ("state0_0", "state1_0", "state2_0")
     assert set(found.parameters.names) == {n for n, _ in OfCells().named_parameters() if "decoder" not in n}
 
 

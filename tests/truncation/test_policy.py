@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.truncation import Fixed, Progress, Randomized
+from atbptt.truncation import Adaptive, Fixed, Full, Progress, Randomized, Variable, Warmup
 from atbptt.truncation.policy import Policy, completed, next_due, update
 
 
@@ -27,13 +27,9 @@ def test_what_a_policy_leaves_is_an_integer_from_1_on() -> None:
     policy = Users(np.int64(7))
     update(completed(policy), Progress(0, 10), lambda **_: [])
     assert (policy.K, type(policy.K)) == (7, int)
-    with pytest.raises(ConfigError, match=r"truncation.K \(=0\) must be at least 1 after an update"):
-        update(completed(Users(0)), Progress(0, 10), lambda **_: [])
-
-
-def test_what_only_some_policies_have_others_need_not() -> None:
-    assert Fixed(5).adjoint_factors(12) is None
-    assert Randomized(length=2.0, hazard="constant").adjoint_factors(12) == [2.0] * 11
+    for K, rule in ((0, "at least 1"), (2.0, "an integer")):
+        with pytest.raises(ConfigError, match=rf"truncation.K \(={K}\) must be {rule} after an update"):
+            update(completed(Users(K)), Progress(0, 10), lambda **_: [])
 
 
 def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own() -> None:
@@ -52,6 +48,9 @@ def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own()
     assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
     users.base = 9  # type: ignore[attr-defined]  # as an update may, or a checkpoint
     assert policy.base == 9
+    bare = type("Bare", (), {})()
+    bare.K, bare.update = 3, next_due  # attributes of the object
+    assert (completed(bare).K, completed(bare).update) == (3, next_due)
 
 
 def test_a_policy_that_is_one_is_itself() -> None:
@@ -101,3 +100,53 @@ def test_something_is_due_after_every_step_and_within_an_interval(step: int, eve
 
 def test_a_schedule_is_never_finer_than_a_step() -> None:
     assert next_due(7, 1e-300, 100) == 8
+
+
+ARGUMENTS: dict[Any, dict[str, Any]] = {
+    Adaptive: {"delta": 0.5, "K_init": 10, "K_min": 2, "K_max": 40, "update_every": 1.0},
+    Fixed: {},
+    Full: {},
+    Randomized: {"length": 5.0},
+    Variable: {"base": 9},
+    Warmup: {"K_init": 2, "K_final": 9, "epochs": 1.0},
+}
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "rule"),
+    [
+        (Adaptive, "delta", 0, "must be greater than 0"),
+        (Adaptive, "K_min", 0, "must be at least 1"),
+        (Adaptive, "K_min", 41, r"must not exceed K_max \(=40\)"),
+        (Adaptive, "K_init", 1, r"must lie in K_min..K_max \(=2..40\)"),
+        (Adaptive, "estimator", "bond", r"must be one of bound, measured; did you mean bound\?"),
+        (Adaptive, "confidence", 1.0, "must lie between 0 and 1, or null"),
+        (Adaptive, "confidence", 0, "must lie between 0 and 1, or null"),
+        (Adaptive, "max_factor", 1, "must be greater than 1, or null"),
+        (Adaptive, "update_every", 0, "must be greater than 0"),
+        (Fixed, "K", 0, "must be at least 1"),
+        (Fixed, "K", 10.0, "must be a whole number, 1"),
+        (Fixed, "K", True, "must be a whole number, 1"),
+        (Full, "window", 0, "must be at least 1"),
+        (Randomized, "length", 1, "must be greater than 1"),
+        (Randomized, "length", INFINITE, "must be greater than 1"),
+        (Randomized, "seed", -1, "must be at least 0"),
+        (Randomized, "hazard", "increasing", "must be one of constant, decreasing"),
+        (Randomized, "alpha", 1.0, "must be greater than 1"),
+        (Variable, "base", 0, "must be at least 1"),
+        (Variable, "sd", -1, "must be at least 0"),
+        (Variable, "half_probability", 1.5, "must lie between 0 and 1"),
+        (Variable, "K_min", 0, "must be at least 1"),
+        (Variable, "K_min", 10, r"must be at most base \(=9\)"),
+        (Variable, "seed", None, "must be a whole number, 0"),
+        (Warmup, "K_init", 0, "must be at least 1"),
+        (Warmup, "K_final", INFINITE, "must be a whole number, 1"),
+        (Warmup, "K_final", 1, r"must be at least K_init \(=2\)"),
+        (Warmup, "epochs", 0, "must be greater than 0"),
+        (Warmup, "growth", "geometrical", r"must be one of linear, geometric; did you mean geometric\?"),
+    ],
+)
+def test_arguments_that_break_a_rule_are_refused(kind: Any, name: str, value: Any, rule: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} \(=.*\) {rule}"):
+        kind(**{**ARGUMENTS[kind], name: value})

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given, strategies as st
 
-from atbptt.errors import ConfigError
 from atbptt.truncation import Progress, Warmup
 
 
@@ -36,20 +33,3 @@ def test_K_never_shrinks_and_stays_between_its_ends(K_init: int, more: int, epoc
     assert found == sorted(found)
     assert found[0] == K_init
     assert found[-1] == K_init + more
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"K_init": 0}, r"K_init \(=0\) must be at least 1"),
-        ({"K_final": 1}, r"K_final \(=1\) must be at least K_init \(=2\)"),
-        ({"epochs": 0}, r"epochs \(=0\) must be greater than 0"),
-        (
-            {"growth": "geometrical"},
-            r"growth \(=geometrical\) must be one of linear, geometric; did you mean geometric\?",
-        ),
-    ],
-)
-def test_warmup_refuses(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Warmup(**{"K_init": 2, "K_final": 9, "epochs": 1.0, **changed})

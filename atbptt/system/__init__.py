@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from atbptt.system.signals import (
         ENDING as ENDING,
         STORING as STORING,
-        LauncherSignals as LauncherSignals,
         LeftRunningError as LeftRunningError,
         Signals as Signals,
         StoppedError as StoppedError,

@@ -112,7 +112,7 @@ def test_more_runs_than_a_screen_has_lines_are_counted() -> None:
     lines = shown(Report((sweep(*runs, run("c", "stale", why="killed")),), (), ()))
     assert len(lines) == 4 + 20 + 20 + 1 + 1
     assert lines[-2].split() == ["stale", "c", "killed"]  # not crowded out by the failed ones
-    assert lines[-1] == "  and 3 more running, 1 more failed: --all lists them"
+    assert lines[-1] == "  and 3 more running, 1 more failed (status --all lists them)"
     assert len(shown(Report((sweep(*runs),), (), ()), show_all=True)) == 4 + 23 + 21
 
 
@@ -135,7 +135,7 @@ def test_whether_the_launching_process_still_runs_is_reported() -> None:
     ends = [shown(Report((sweep(waiting("a"), launching=known),), (), ()))[1] for known in (True, False, None)]
     assert ends[0].endswith("process 99 still runs")
     assert ends[1].endswith("process 99 has ended")
-    assert ends[2].endswith("process 99 may run: its folder's file system knows no locks")
+    assert ends[2].endswith("process 99 may still run: its folder's file system has no locks")
 
 
 def test_a_wide_terminal_has_a_bar() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from atbptt.monitor.progress import ROWS, Watch, current, headline, running_table
+from atbptt.monitor.progress import Watch
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.status import RunStatus, read_run

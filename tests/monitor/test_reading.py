@@ -211,7 +211,7 @@ def test_a_plan_and_ended_runs_are_read_once(
     reader = Reader([outputs])
     before = reader.read()
     plans: list[object] = []
-    monkeypatch.setattr("atbptt.monitor.reading._plan", lambda *arguments: plans.append(arguments))
+    monkeypatch.setattr("atbptt.monitor.reading.read_plan", lambda *arguments: plans.append(arguments))
     after = reader.read()
     assert not plans
     assert after.sweeps[0].runs[0].last is before.sweeps[0].runs[0].last

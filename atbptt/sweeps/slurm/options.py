@@ -1,4 +1,4 @@
-"""The options of `hydra/launcher=slurm`: what is wrong with them, before or after Slurm was asked."""
+"""Errors about the options of `hydra/launcher=slurm`, found here or by Slurm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atbptt.errors import ConfigError, listed, require, show
 from atbptt.sweeps.slurm.queue import SlurmError, largest_array, partitions
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "srun")
-# The option that a refusal is about, by words in Slurm's text.
+# The option that a refusal is about, by words in Slurm's message.
 CAUSES = {
     "invalid account": "account",
     "invalid partition": "partition",
@@ -26,14 +26,14 @@ CAUSES = {
 
 
 def check_slurm(options: Mapping[str, Any], threads: int) -> None:
-    """Look whether jobs can be sent to Slurm from here, and whether the launcher's options fit together.
+    """Check that Slurm can be reached, and that the launcher's options fit together.
 
     Arguments:
         options: the composed `hydra.launcher`.
         threads: the largest `device.threads` of the runs.
 
     Raises:
-        ConfigError: they cannot, or do not.
+        ConfigError: it cannot, or they do not.
     """
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
@@ -61,7 +61,7 @@ def check_slurm(options: Mapping[str, Any], threads: int) -> None:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """Within, Slurm must answer (ConfigError)."""
+    """Within, a Slurm that does not answer is a ConfigError."""
     try:
         yield
     except SlurmError as error:
@@ -69,10 +69,10 @@ def reached() -> Iterator[None]:
 
 
 def refused(text: str, options: Mapping[str, Any]) -> ConfigError:
-    """What Slurm refuses to take, as an error about the option that it is about.
+    """Slurm's refusal of a job as an error about the option that caused it.
 
     Arguments:
-        text: Slurm's, in a line (see `queue.complaint_of`).
+        text: Slurm's message in one line.
         options: the composed `hydra.launcher`.
     """
     cause = next((name for words, name in CAUSES.items() if words in text.lower()), None)

@@ -215,8 +215,8 @@ def test_jobs_that_cannot_start_are_reported_once(make: Make, made_up: MadeUpSlu
     stuck = listing("PENDING", "10_0", "10_1", reason="PartitionTimeLimit")
     made_up.answers("", stuck, stuck, stuck, "")
     assert launch(make(2), 2)[1:] == [
-        "Slurm does not start 2 jobs (10_0, 10_1) until something is changed (PartitionTimeLimit); "
-        "scontrol show job 10_0 says more, Ctrl-C cancels all"
+        "Slurm does not start 2 jobs (10_0, 10_1) until something changes (PartitionTimeLimit): "
+        "see scontrol show job 10_0; Ctrl-C cancels all"
     ]
 
 
@@ -244,7 +244,7 @@ def test_ctrl_c_cancels_the_jobs_and_waits_for_their_end(make: Make, made_up: Ma
     with sent_while_waiting(signal.SIGINT, made_up), pytest.raises(KeyboardInterrupt):
         launch(made, 2)
     assert made.lines[1:] == [  # type: ignore[attr-defined]
-        "cancelling 2 jobs (10_0, 10_1), each with a checkpoint; once more leaves without waiting"
+        "cancelling 2 jobs (10_0, 10_1), each with a checkpoint; a second Ctrl-C does not wait"
     ]
     assert "scancel --quiet 10_0 10_1" in made_up.calls
     assert {job.state for job in read_jobs(tmp_path / "sweeps" / "now").values()} == {"CANCELLED"}

@@ -22,12 +22,8 @@ LINE_SECONDS = 15.0  # between lines, if the output is no terminal
 class Watch:
     """Shows the progress of jobs from their status files, as long as it is entered.
 
-    In a terminal, tables that are refreshed; elsewhere a line when a run starts or ends and every `LINE_SECONDS`.
-
-    Arguments:
-        jobs: the runs to watch, in any process.
-        console: where to show them.
-        sweep: name of the sweep that launches them; runs that an earlier one left are waiting.
+    In a terminal, tables that are refreshed; elsewhere a line when a run starts or ends and every `LINE_SECONDS`. Runs
+    that an earlier sweep than `sweep` (a name) left are waiting.
     """
 
     def __init__(self, jobs: list[Job], console: Console, sweep: str) -> None:
@@ -79,8 +75,8 @@ class Watch:
             self.last_line = time.monotonic()
             running = [run.status for run in runs if run.status.state == RUNNING]
             at = [f"at epoch {s.epoch:.3g} of {s.epochs:g}" for s in running if s.epoch is not None and s.epochs]
-            parts = [counts_text(runs), *best(runs), *([Text(", ".join(at[:ROWS]))] if at else [])]
-            self.console.print(Text(" | ").join(parts), soft_wrap=True)
+            epochs = [Text(", ".join(at[:ROWS]))] if at else []
+            self.console.print(Text(" | ").join([counts_text(runs), *best(runs), *epochs]), soft_wrap=True)
 
     def _read(self) -> list[Run]:
         runs = []

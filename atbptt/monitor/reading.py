@@ -19,39 +19,24 @@ PARENTS = 2  # the output folder is so far above its runs
 
 @dataclass(frozen=True)
 class Run:
-    """One run.
+    """One run."""
 
-    Attributes:
-        label: the overrides that tell it from the sweep's other runs; its path if there is no sweep.
-        last: the state of its last attempt.
-        status: its state in the sweep: `last`, or waiting (see `status_in_sweep`).
-    """
-
-    label: str
-    last: RunStatus
-    status: RunStatus
+    label: str  # the overrides that tell it from the sweep's other runs; its path if there is no sweep
+    last: RunStatus  # of its last attempt
+    status: RunStatus  # in the sweep: `last`, or waiting (see `status_in_sweep`)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep, with those of its runs that are at or below the paths.
+    """A sweep, with those of its runs that are at or below the paths."""
 
-    Attributes:
-        name: its folder's name below `.sweeps`.
-        command: what was typed, by argument.
-        host, pid: of the launching process.
-        started: unix time.
-        launching: whether that process still runs; None if the file system does not say.
-        runs: in the order of the plan.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    host: str
+    name: str  # of its folder below `.sweeps`
+    command: tuple[str, ...]  # what was typed, by argument
+    host: str  # of the launching process, as the pid
     pid: int
-    started: float
-    launching: bool | None
-    runs: tuple[Run, ...]
+    started: float  # unix time
+    launching: bool | None  # whether that process still runs; None if the file system does not say
+    runs: tuple[Run, ...]  # in the order of the plan
 
     @property
     def typed(self) -> str:
@@ -62,17 +47,11 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Report:
-    """What is found at and below the paths.
+    """What is found at and below the paths."""
 
-    Attributes:
-        sweeps: the oldest first, without ended ones whose runs all belong to a later sweep.
-        unplanned: runs that no plan names.
-        problems: a line for each file or folder that cannot be read.
-    """
-
-    sweeps: tuple[Sweep, ...]
-    unplanned: tuple[Run, ...]
-    problems: tuple[str, ...]
+    sweeps: tuple[Sweep, ...]  # the oldest first, without ended ones whose runs all belong to a later sweep
+    unplanned: tuple[Run, ...]  # runs that no plan names
+    problems: tuple[str, ...]  # a line for each file or folder that cannot be read
 
     @property
     def runs(self) -> list[Run]:
@@ -91,17 +70,10 @@ class Report:
 def status_in_sweep(
     last: RunStatus, sweep: str, started: float, launching: bool, epochs: float | None, seconds: float | None
 ) -> RunStatus:
-    """The status of a run in a sweep: that of its last attempt, or waiting for another one.
+    """The status of a run in a sweep: that of its `last` attempt, or waiting for another one.
 
-    A finished run waits if the sweep has a larger budget. A run that an earlier sweep left unfinished waits while this
-    sweep is launched.
-
-    Arguments:
-        last: status of the last attempt.
-        sweep: the sweep's name.
-        started: when it began (unix time).
-        launching: whether its launching process still runs.
-        epochs, seconds: the budget that it asks for.
+    A finished run waits if its budget in the sweep (`epochs`, `seconds`) is larger. A run that an earlier sweep left
+    unfinished waits while this sweep, begun at the unix time `started`, is `launching`.
     """
     if last.state == FINISHED:
         ahead = not last.reached(epochs, seconds)

@@ -32,16 +32,9 @@ MULTIRUN = "multirun.yaml"  # the composed config, with Hydra's part
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a command line.
+    """One run of a command line."""
 
-    Attributes:
-        label: the overrides that tell it from the others, as typed.
-        overrides: all of them.
-        settings: its checked config.
-        directory: where its results are stored.
-    """
-
-    label: str
+    label: str  # the overrides that tell it from the others, as typed
     overrides: list[str]
     settings: Settings
     directory: RunDirectory
@@ -65,16 +58,10 @@ def make_sweep(output_dir: str) -> Path:
 
 @contextmanager
 def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
-    """Store a sweep's plan and hold its lock; within, processes that this one starts find their jobs (see `planned`).
+    """Store the plan of a sweep in its folder and hold its lock; within, child processes find their jobs (`planned`).
 
-    Arguments:
-        sweep: the sweep's folder.
-        jobs: all of the command line.
-        launched: those that are not finished, in the order in which a launcher numbers them.
-        config: the composed config of the sweep, as YAML.
-
-    Raises:
-        StorageError: the folder cannot be written.
+    A launcher numbers the `launched` ones of the jobs. `config` is the composed config of the sweep as YAML. Raises a
+    StorageError if the folder cannot be written.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
     entries = [

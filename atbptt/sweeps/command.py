@@ -61,15 +61,9 @@ SKIPPED, ELSEWHERE = "skipped", "running elsewhere"
 
 
 def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
-    """Plan, run and report.
+    """Plan, run and report; `show` has Hydra answer options that run nothing, such as --help.
 
-    Arguments:
-        arguments: of the command line.
-        config_dir: folder of the primary config.
-        show: has Hydra answer options that run nothing, such as --help.
-
-    Returns:
-        The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
+    Returns the exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
     """
     for number in STORING:  # meant for the runs, of which there are none yet
         signal.signal(number, lambda *_: None)

@@ -56,12 +56,7 @@ def job(config: DictConfig) -> None:
 
 @contextmanager
 def prepared_launcher(command: Command, sweep: Path) -> Iterator[tuple[Launcher, str]]:
-    """Yield the launcher that a command line asks for, and the composed config of the sweep as YAML.
-
-    Arguments:
-        command: the command line.
-        sweep: the sweep's folder.
-    """
+    """Yield the launcher that a command line asks for, and the composed config of the sweep, in its folder, as YAML."""
     # An override, since Hydra's launchers compose each job's config again.
     quoted = str(sweep).replace("'", "\\'")
     overrides = [*command.overrides, f"hydra.sweep.dir='{quoted}'"]

@@ -45,38 +45,23 @@ BESIDES_PARTS = {
 
 @dataclass(frozen=True)
 class Composed:
-    """The jobs of a command line, composed and typed.
-
-    Attributes:
-        command: the parsed command line.
-        batch: the overrides of each job.
-        settings: of each job; of the classes that they name, only the policy's is checked.
-        policies: of all jobs, by `_policy_key`.
-        shared: the composed config that all jobs share, with Hydra's part.
-    """
+    """The jobs of a command line, composed and typed."""
 
     command: Command
-    batch: list[list[str]]
-    settings: list[Settings]
-    policies: dict[str, Policy]
-    shared: DictConfig
+    batch: list[list[str]]  # the overrides of each job
+    settings: list[Settings]  # of each job; of the classes that they name, only the policy's is checked
+    policies: dict[str, Policy]  # of all jobs, by `_policy_key`
+    shared: DictConfig  # the composed config that all jobs share, with Hydra's part
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The checked jobs of a command line.
+    """The checked jobs of a command line."""
 
-    Attributes:
-        jobs: all of them, in the order of the sweep.
-        ahead: those that had not reached their budget when they were planned.
-        command: the parsed command line.
-        local: whether they run on this machine instead of a cluster.
-    """
-
-    jobs: list[Job]
-    ahead: list[Job]
+    jobs: list[Job]  # in the order of the sweep
+    ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
-    local: bool
+    local: bool  # whether they run on this machine instead of a cluster
 
     @property
     def preview(self) -> bool:
@@ -87,12 +72,8 @@ class Plan:
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
     """Compose the jobs of a command line, and check what needs no torch, which takes seconds to import.
 
-    Arguments:
-        arguments: of the command line.
-        config_dir: folder of the primary config.
-
-    Returns:
-        None if the command line runs nothing (`--help`, `--cfg`, ...).
+    Returns None if the command line runs nothing (`--help`, `--cfg`, ...). `config_dir` is the folder of the primary
+    config.
 
     Raises:
         ConfigError: something in the config is wrong.
@@ -113,11 +94,7 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
-    """Check the jobs of a command line by building their parts.
-
-    Arguments:
-        composed: the jobs.
-        prepare: called with the plan before that, which takes a while.
+    """Check the jobs of a command line by building their parts; `prepare` is called before that, which takes a while.
 
     Raises:
         ConfigError: something in the config, or in what it names, is wrong.

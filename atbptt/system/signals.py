@@ -26,18 +26,12 @@ class LeftRunningError(RuntimeError):
 
 
 class Signals:
-    """The signals received by the process since it began to listen.
-
-    Attributes:
-        ending: the first signal to end since this was last None.
-        count: how many signals to end have come.
-        storing: whether a checkpoint is asked for; set it back when one is stored.
-    """
+    """The signals received by the process since it began to listen."""
 
     def __init__(self) -> None:
-        self.ending: signal.Signals | None = None
-        self.count = 0
-        self.storing = False
+        self.ending: signal.Signals | None = None  # the first signal to end
+        self.count = 0  # of signals to end
+        self.storing = False  # whether a checkpoint is asked for; set it back when one is stored
 
     def note(self, number: int, _: FrameType | None = None) -> None:
         """Note a signal: a handler for `signal.signal`."""

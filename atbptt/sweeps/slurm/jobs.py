@@ -18,18 +18,12 @@ NAME = "slurm.json"
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job of Slurm.
+    """A job of Slurm. Its run prints into its own directory, and only the rest into the job's files."""
 
-    Attributes:
-        number: its id: `12`, or `12_3` in an array.
-        stdout, stderr: files of what it printed outside of its run, which prints into its own directory.
-        state: as Slurm last listed it, once it is over.
-    """
-
-    number: str
+    number: str  # its id: `12`, or `12_3` in an array
     stdout: Path
     stderr: Path
-    state: str | None = None
+    state: str | None = None  # as Slurm last listed it, once it is over
 
     def complaint(self) -> str:
         """The last line of its stderr that speaks of an error, or the last; empty if there is none."""
@@ -69,15 +63,9 @@ def write_jobs(sweep: Path, jobs: Mapping[str, SlurmJob]) -> None:
 def still_queued(
     sweep: Path, settings: Mapping[str, Any], queue: Mapping[str, QueuedJob]
 ) -> tuple[dict[str, SlurmJob], set[str]]:
-    """Find jobs of earlier sweeps that are not over and have the same runs with the same settings.
+    """Find jobs of earlier sweeps in the queue that have the runs of this one, by experiment id, with these settings.
 
-    Arguments:
-        sweep: folder of the present sweep.
-        settings: of its runs, by experiment id.
-        queue: Slurm's answer.
-
-    Returns:
-        The jobs by experiment id, and the ids of those for which another launching process waits.
+    Returns the jobs by experiment id, and the ids of those for which another launching process waits.
     """
     jobs: dict[str, SlurmJob] = {}
     foreign: set[str] = set()

@@ -28,7 +28,7 @@ from atbptt.runs import PLAN_VARIABLE, read_plan, schema
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.slurm.jobs import SlurmJob, still_queued, write_jobs
 from atbptt.sweeps.slurm.options import check_slurm, reached, refused
-from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
+from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
 from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError, Signals, listening
 
@@ -56,6 +56,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         self._jobs: dict[str, SlurmJob] = {}  # by experiment id
         self._foreign: set[str] = set()  # jobs for which another process waits
         self._signals = Signals()
+        self._silent = False  # whether Slurm did not answer the last time
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the jobs of the plan with these numbers, and wait until they are over.
@@ -165,19 +166,9 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
     def _wait(self) -> None:
         """Wait until Slurm says that all jobs are over."""
         waiting = Waiting(job.number for job in self._jobs.values())
-        silent = False
         while waiting.left:
             self._sleep(POLL_SECONDS)
-            try:
-                answer = queued_jobs()
-            except SlurmError as error:  # no word about the jobs: the controller may be restarted
-                if not silent:
-                    self.say(f"Slurm does not answer ({error}); waiting until it does")
-                silent = True
-                continue
-            silent = False
-            waiting.note(answer)
-            for reason, jobs in waiting.stuck(answer).items():
+            for reason, jobs in waiting.stuck(self._ask(waiting)).items():
                 hint = f"see scontrol show job {jobs[0]}; Ctrl-C cancels all"
                 self.say(f"Slurm does not start {counted(jobs)} until something changes ({reason}): {hint}")
         self._store_states(waiting)
@@ -188,20 +179,28 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         self._signals.ending = None
         if waiting.left:
             self.say(f"cancelling {counted(waiting.left)}, each with a checkpoint; a second Ctrl-C does not wait")
-        silent = False
         while waiting.left:
-            try:
-                cancel(waiting.left)  # each time: a job that was being requeued is pending again
-                waiting.note(queued_jobs())
-            except SlurmError as error:
-                if not silent:
-                    self.say(f"Slurm does not answer ({error}), jobs may be left in its queue; trying again")
-                silent = True
+            self._ask(waiting, cancelling=True)  # each time: a job that was being requeued is pending again
             try:
                 self._sleep(CANCEL_POLL_SECONDS if waiting.left else 0)
             except LeftRunningError:  # the jobs are cancelled, not left
                 self._signals.ending = None
         self._store_states(waiting)
+
+    def _ask(self, waiting: Waiting, cancelling: bool = False) -> Mapping[str, QueuedJob]:
+        """Note Slurm's answer and return it; a Slurm that does not answer, as during a restart, is reported once."""
+        try:
+            if cancelling:
+                cancel(waiting.left)
+            answer = queued_jobs()
+        except SlurmError as error:
+            if not self._silent:
+                self.say(f"Slurm does not answer ({error}); waiting until it does")
+            self._silent = True
+            return {}
+        self._silent = False
+        waiting.note(answer)
+        return answer
 
     def _store_states(self, waiting: Waiting) -> None:
         for experiment_id, job in self._jobs.items():

@@ -26,14 +26,11 @@ CAUSES = {
 
 
 def check_slurm(options: Mapping[str, Any], threads: int) -> None:
-    """Check that Slurm can be reached, and that the launcher's options fit together.
+    """Check that Slurm can be reached and that the options fit together (ConfigError).
 
     Arguments:
         options: the composed `hydra.launcher`.
         threads: the largest `device.threads` of the runs.
-
-    Raises:
-        ConfigError: it cannot, or they do not.
     """
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
@@ -69,12 +66,7 @@ def reached() -> Iterator[None]:
 
 
 def refused(text: str, options: Mapping[str, Any]) -> ConfigError:
-    """Slurm's refusal of a job as an error about the option that caused it.
-
-    Arguments:
-        text: Slurm's message in one line.
-        options: the composed `hydra.launcher`.
-    """
+    """Slurm's refusal of a job, a message of one line, as an error about the option that caused it."""
     cause = next((name for words, name in CAUSES.items() if words in text.lower()), None)
     if cause is None:
         return ConfigError("hydra.launcher", f"is refused by Slurm: {text}")

@@ -28,19 +28,13 @@ class SlurmError(RuntimeError):
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job as Slurm lists it.
+    """A job as `squeue` lists it."""
 
-    Attributes:
-        state: as `squeue` spells it (PENDING, RUNNING, COMPLETED, ...).
-        reason: why it is pending, as `squeue` spells it.
-    """
-
-    state: str
-    reason: str = ""
+    state: str  # PENDING, RUNNING, COMPLETED, ...
+    reason: str = ""  # why it is pending
 
     @property
     def final(self) -> bool:
-        """Whether it is over."""
         return self.state in FINAL
 
     @property
@@ -79,18 +73,11 @@ class Waiting:
 
     A job is over when Slurm lists it as ended or does not know it any more, twice in a row. A requeued job is pending
     again.
-
-    Arguments:
-        jobs: their ids.
-
-    Attributes:
-        left: the ids of those that are not over.
-        ended: the last known state of those that are.
     """
 
     def __init__(self, jobs: Iterable[str]) -> None:
-        self.left = set(jobs)
-        self.ended: dict[str, str] = {}
+        self.left = set(jobs)  # ids of those that are not over
+        self.ended: dict[str, str] = {}  # the last known state of those that are
         self._seen: dict[str, str] = {}
         self._over: Counter[str] = Counter()  # answers in a row
         self._reported: set[str] = set()

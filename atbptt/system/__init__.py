@@ -1,4 +1,4 @@
-"""What the operating system gives: files that survive a crash, locks, signals, missing packages."""
+"""Files that survive a crash, locks, signals, missing packages."""
 
 from __future__ import annotations
 

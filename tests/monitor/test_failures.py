@@ -36,7 +36,7 @@ def test_where_there_is_no_traceback_the_last_output_follows(outputs: Path, caps
     run = write_status(outputs / "demo" / "a1", schema.RUNNING)
     (run / schema.OUTPUT).write_text("".join(f"line {i}\n" for i in range(LINES + 5)))
     lines = printed(capsys, run)
-    assert (lines[0], lines[2], lines[3]) == ("stale  a1", "killed at epoch 2", "the last of output.txt:")
+    assert (lines[0], lines[2], lines[3]) == ("stale  a1", "killed at epoch 2", "the end of output.txt:")
     assert lines[4:] == [f"  line {i}" for i in range(5, LINES + 5)]
 
 
@@ -46,7 +46,7 @@ def test_a_crash_has_both_and_nothing_twice(outputs: Path, capsys: pytest.Captur
     (run / schema.OUTPUT).write_text("epoch 1\nepoch 2\n")
     assert printed(capsys, outputs)[3:] == [
         "  Fatal Python error: Segmentation fault",
-        "the last of output.txt:",
+        "the end of output.txt:",
         "  epoch 1",
         "  epoch 2",
     ]

@@ -49,11 +49,7 @@ def print_status(paths: Sequence[Path], show_all: bool = False) -> None:
     """
     report = Reader(paths).read()
     console = _console()
-    shown = blocks(report, console, show_all)
-    if console.is_terminal:
-        console.print(shown)
-    else:
-        print(_text(console, shown))
+    print(_text(console, blocks(report, console, show_all)))
     for problem in report.problems:
         print(f"warning: {problem}", file=sys.stderr)
 

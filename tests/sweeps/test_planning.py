@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,35 +20,25 @@ from atbptt.training.checks import check_probe
 from atbptt.training.experiment import build_task, run
 from atbptt.truncation import Fixed
 
-MadePlan = Callable[..., Plan | None]
-Made = Callable[..., list[Job]]
+Planned = Callable[..., Plan]
 
 
 @pytest.fixture
-def whole_plan(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> MadePlan:
-    def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan | None:
+def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Planned:
+    """The plan of a command line."""
+
+    def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan:
         flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
         rest = [argument for argument in arguments if argument not in flags]
         composed = compose([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf")
-        return None if composed is None else plan(composed, **options)
+        assert composed is not None
+        return plan(composed, **options)
 
     return make
 
 
-@pytest.fixture
-def planned(whole_plan: MadePlan) -> Made:
-    """The jobs of a command line."""
-
-    def make(*arguments: str, **options: Any) -> list[Job]:
-        found = whole_plan(*arguments, **options)
-        assert found is not None
-        return found.jobs
-
-    return make
-
-
-def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Made) -> None:
-    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4")
+def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Planned) -> None:
+    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4").jobs
     assert [job.label for job in jobs] == [
         "truncation=fixed lr=1",
         "truncation=fixed lr=10",
@@ -58,19 +49,19 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
     assert {job.settings.seed for job in jobs} == {4}
 
 
-def test_a_command_line_without_a_sweep_is_one_job_and_runs_named_twice_are_one(planned: Made) -> None:
-    (job,) = planned("lr=3")
+def test_a_command_line_without_a_sweep_is_one_job_and_runs_named_twice_are_one(planned: Planned) -> None:
+    (job,) = planned("lr=3").jobs
     assert job.settings.lr == 3
     assert "lr=3" in job.label
-    assert [job.settings.init for job in planned("-m", "init=0,1,0")] == [0, 1]
+    assert [job.settings.init for job in planned("-m", "init=0,1,0").jobs] == [0, 1]
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job", "preview=true"]])
-def test_what_only_shows_something_plans_nothing(whole_plan: MadePlan, flags: list[str]) -> None:
-    assert whole_plan(*flags) is None
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg=job", "preview=true"]])
+def test_options_that_run_nothing_are_for_hydra(root: Path, arguments: list[str]) -> None:
+    assert compose(arguments, root / "conf") is None
 
 
-def test_an_experiment_also_runs_with_other_data_and_policies(planned: Made, tmp_path: Path) -> None:
+def test_an_experiment_also_runs_with_other_data_and_policies(planned: Planned, tmp_path: Path) -> None:
     """Its sizes of one data set, and its options of one policy, do not get in the way of another."""
     symbols = np.random.default_rng(0).integers(3, size=(300, 4))
     path = tmp_path / "own.npz"
@@ -78,7 +69,7 @@ def test_an_experiment_also_runs_with_other_data_and_policies(planned: Made, tmp
     np.savez(path, **dict.fromkeys(names, symbols))
     for name in ("copy_fixed", "copy_variable"):
         swept = (f"experiment={name}", "dataset=arrays", f"dataset.path={path}", "truncation=glob(*)", "scheme=tf")
-        jobs = planned("-m", *swept, size=())
+        jobs = planned("-m", *swept, size=()).jobs
         assert len(jobs) == 6
         for job in jobs:
             assert (job.settings.name, job.settings.model["layers"]) == (f"published_{name}", 2)
@@ -150,7 +141,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[arguments for arguments, _ in BAD])
-def test_bad_input_is_named_and_leaves_nothing(planned: Made, tmp_path: Path, arguments: str, message: str) -> None:
+def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path, arguments: str, message: str) -> None:
     if "cuda" in arguments:
         import torch
 
@@ -161,14 +152,14 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Made, tmp_path: Path, ar
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_runs_would_be_is_refused(planned: Made, tmp_path: Path) -> None:
+def test_a_file_where_the_runs_would_be_is_refused(planned: Planned, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "copy_fixed").write_text("in the way")
     with pytest.raises(ConfigError, match=r"^output_dir .* cannot be written: .*out/copy_fixed is no folder"):
         planned()
 
 
-def test_bad_data_and_what_does_not_fit_them_are_named(planned: Made, tmp_path: Path) -> None:
+def test_bad_data_and_what_does_not_fit_them_are_named(planned: Planned, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^model.embedding \(=8\) must be null: the inputs are real numbers"):
         planned("dataset=linear", "model.embedding=8", size=())
     with pytest.raises(ConfigError, match=r"^dataset.path is missing: .* set it with dataset.path=..."):
@@ -179,66 +170,49 @@ def test_bad_data_and_what_does_not_fit_them_are_named(planned: Made, tmp_path: 
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_a_preview_is_noted_and_is_no_override_of_a_job(whole_plan: MadePlan, flags: list[str]) -> None:
-    found, plain = whole_plan(*flags, "preview=true", "lr=3"), whole_plan(*flags, "lr=3", "preview=false")
-    assert found is not None
-    assert plain is not None
+def test_a_preview_is_noted_and_is_no_override_of_a_job(planned: Planned, flags: list[str]) -> None:
+    found, plain = planned(*flags, "preview=true", "lr=3"), planned(*flags, "lr=3", "preview=false")
     assert (found.preview, plain.preview) == (True, False)
     assert [job.label for job in found.jobs] == [job.label for job in plain.jobs]
     assert found.command.overrides == plain.command.overrides
 
 
-def test_what_is_finished_is_neither_ahead_nor_checked(whole_plan: MadePlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = whole_plan("epochs=0.5")
-    assert first is not None
+def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = planned("epochs=0.5")
     assert first.ahead == first.jobs
     run(first.jobs[0].settings)
+    further = planned("epochs=1")
+    assert further.ahead == further.jobs
     checked: list[Job] = []
     monkeypatch.setattr(planning, "_check", lambda jobs, *_: checked.extend(jobs))
     composed: list[Plan] = []
-    again = whole_plan("-m", "epochs=0.5", "init=0,1", prepare=composed.append)
-    assert again is not None
+    again = planned("-m", "epochs=0.5", "init=0,1", prepare=composed.append)
     assert [job.settings.init for job in again.jobs] == [0, 1]
     assert [job.settings.init for job in again.ahead] == [1]
     assert checked == again.ahead
     assert composed == [again]
-    further = whole_plan("epochs=1")
-    assert further is not None
-    assert further.ahead == further.jobs
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How often each part of the checks is called."""
-    counts: dict[str, int] = {}
-
-    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            counts[name] = counts.get(name, 0) + 1
-            return call(*arguments)
-
-        return counted
-
-    for home, names in ((training, ("build_task", "build")), (planning, ("build_policy", "check_writable"))):
-        for name in names:
-            monkeypatch.setattr(home, name, counting(name, getattr(home, name)), raising=False)
-    return counts
-
-
-def test_what_several_jobs_build_alike_is_built_once(planned: Made, calls: dict[str, int]) -> None:
-    planned("-m", "truncation.K=2,3,4", "lr=1,2", "init=range(3)", "scheme=tf,buffer")
-    assert calls == {"build_task": 1, "build_policy": 3, "build": 1, "check_writable": 1}
-
-
-def test_data_are_made_once_however_the_sweep_is_ordered(planned: Made, calls: dict[str, int]) -> None:
-    planned("-m", "model.hidden=5,6", "dataset.batch_size=3,4")
-    assert calls == {"build_task": 2, "build_policy": 1, "build": 4, "check_writable": 1}
-
-
-def test_what_a_policy_asks_of_a_probe_is_checked_for_each_of_its_kind(planned: Made, calls: dict[str, int]) -> None:
-    adaptive = ("truncation=adaptive", "truncation.delta=0.5,0.9", "truncation.estimator=bound,measured")
-    planned("-m", *adaptive, "output_dir=a,b", size=("dataset.batch_size=4",))
-    assert (calls["build_policy"], calls["build"], calls["check_writable"]) == (4, 2, 2)
+@pytest.mark.parametrize(
+    ("sweep", "calls"),  # of build_task, build_policy, build, check_writable
+    [
+        ("truncation.K=2,3,4 lr=1,2 init=range(3) scheme=tf,buffer", [1, 3, 1, 1]),
+        ("model.hidden=5,6 dataset.batch_size=3,4", [2, 1, 4, 1]),  # data first, whatever the order of the sweep
+        (
+            "truncation=adaptive truncation.delta=0.5,0.9 truncation.estimator=bound,measured output_dir=a,b",
+            [1, 4, 2, 2],
+        ),
+    ],
+)
+def test_what_several_jobs_build_alike_is_built_once(
+    planned: Planned, sweep: str, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = {"build_task": training, "build_policy": planning, "build": training, "check_writable": planning}
+    counting = {name: Mock(wraps=getattr(home, name)) for name, home in homes.items()}
+    for name, home in homes.items():
+        monkeypatch.setattr(home, name, counting[name], raising=False)
+    planned("-m", *sweep.split())
+    assert [counted.call_count for counted in counting.values()] == calls
 
 
 def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[..., Settings]) -> None:

@@ -24,10 +24,11 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
+from atbptt.errors import ConfigError
 from atbptt.runs import PLAN_VARIABLE, read_plan, schema
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.slurm.jobs import SlurmJob, still_queued, write_jobs
-from atbptt.sweeps.slurm.options import check_slurm, reached, refused
+from atbptt.sweeps.slurm.options import check_slurm, refused
 from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
 from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError, Signals, listening
@@ -75,9 +76,11 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         ids = {number: run["experiment_id"] for number, run in runs.items()}
         settings = {run["experiment_id"]: run["settings"] for run in runs.values()}
         check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
-        with reached():
+        try:
             size = largest_array()
             self._jobs, self._foreign = still_queued(self._sweep, settings, queued_jobs())
+        except SlurmError as error:
+            raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
         if self._jobs:
             self.say(f"in Slurm's queue already: {counted(job.number for job in self._jobs.values())}")
         with listening() as self._signals:

@@ -139,20 +139,22 @@ def test_a_job_has_the_options_and_finds_the_plan_and_a_users_modules(
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_refusal_is_an_error_that_names_the_option(
+def test_a_refusal_is_an_error_that_names_the_option_and_a_silent_slurm_one_too(
     make: Make, made_up: MadeUpSlurm, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    refusal = (
-        "#!/bin/sh\necho 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1\n"
-    )
-    (made_up.folder / "sbatch").write_text(refusal)
-    with pytest.raises(
-        ConfigError, match=r"^hydra.launcher.partition \(=null\) is refused by Slurm: Invalid partition"
-    ):
+    refusal = "sbatch: error: Batch job submission failed: Invalid partition name specified"
+    (made_up.folder / "sbatch").write_text(f"#!/bin/sh\necho '{refusal}' >&2; exit 1\n")
+    message = r"^hydra.launcher.partition \(=null\) is refused by Slurm: Invalid partition"
+    with pytest.raises(ConfigError, match=message):
         launch(make(1), 1)
     assert capfd.readouterr() == ("", "")
     with pytest.raises(ConfigError, match=r"^hydra.launcher.nodes \(=2\) must be 1"):
         launch(make(1, "hydra.launcher.nodes=2", name="wrong"), 1)
+    made_up.say("silent")
+    with pytest.raises(
+        ConfigError, match=r"^hydra/launcher \(=slurm\) cannot reach Slurm: scontrol: Unable to contact"
+    ):
+        launch(make(1, name="silent"), 1)
 
 
 def test_what_slurm_takes_no_more_is_reported_and_the_rest_is_waited_for(make: Make, made_up: MadeUpSlurm) -> None:

@@ -113,18 +113,20 @@ def test_unknown_values_are_blank_and_measures_of_several_kinds_are_named() -> N
     assert [line.split()[-4:-2] for line in lines[4:]] == [["valid_ppl", "1.25"], ["valid_nll", "-5"]]
 
 
-def test_whether_the_launching_process_still_runs_is_reported() -> None:
-    ends = [shown(Report((sweep(waiting("a"), launching=known),), (), ()))[1] for known in (True, False, None)]
-    assert ends[0].endswith("process 99 still runs")
-    assert ends[1].endswith("process 99 has ended")
-    assert ends[2].endswith("process 99 may still run: its folder's file system has no locks")
+@pytest.mark.parametrize(
+    ("launching", "end"),
+    [(True, "still runs"), (False, "has ended"), (None, "may still run: its folder's file system has no locks")],
+)
+def test_whether_the_launching_process_still_runs_is_reported(launching: bool | None, end: str) -> None:
+    assert shown(Report((sweep(waiting("a"), launching=launching),), (), ()))[1].endswith(f"process 99 {end}")
 
 
-def test_a_wide_terminal_has_a_bar() -> None:
+@pytest.mark.parametrize(
+    ("width", "terminal", "begin"), [(100, True, "━"), (80, True, "1 of 2 finished"), (200, False, "1 of 2 finished")]
+)
+def test_a_wide_terminal_has_a_bar(width: int, terminal: bool, begin: str) -> None:
     report = Report((sweep(run("a", "finished"), run("b", "running")),), (), ())
-    assert shown(report, width=100, terminal=True)[2].startswith("━")
-    assert shown(report, width=80, terminal=True)[2].startswith("1 of 2 finished")
-    assert shown(report, width=200)[2].startswith("1 of 2 finished")
+    assert shown(report, width=width, terminal=terminal)[2].startswith(begin)
 
 
 def test_the_latest_sweep_is_last_and_first_in_a_watch() -> None:

@@ -1,4 +1,4 @@
-"""Compose runs from conf/, check them all, run them: python launch.py -m truncation=adaptive lr=1,10"""
+"""Compose runs from conf/, check all of them, run them: python launch.py -m truncation=adaptive lr=1,10"""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
-for _descriptor in range(3):  # one that is closed would be given to the next file, and prints would land there
+for _descriptor in range(3):  # else the next file would get its number, and what is printed
     try:
         os.fstat(_descriptor)
     except OSError:
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
 
-# Importing takes seconds, in which Ctrl-C shall end this without a word; an exception in torch's native code would not.
+# Importing takes seconds, in which Ctrl-C ends this at once; an exception would wait for torch's native code.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -31,8 +31,8 @@ CONF = Path(__file__).resolve().parent / "conf"
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def show(config: DictConfig) -> None:
-    """What Hydra answers itself: --help, --cfg, --info."""
-    from atbptt.sweeps import job  # loads torch, which none of these needs
+    """Have Hydra answer --help, --cfg and --info."""
+    from atbptt.sweeps import job  # loads torch, which they do not need
 
     job(config)
 

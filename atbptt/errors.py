@@ -28,11 +28,11 @@ class ConfigError(ValueError):
 
 
 class AnalysisError(ValueError):
-    """Bad input, with a message of one line that names it; the command line prints it and exits with 1."""
+    """Bad input, named in a message of one line; the command line prints it and exits with 1."""
 
 
 class DataWarning(UserWarning):
-    """Something about the data that is worth knowing and stops nothing."""
+    """Something unexpected in the data that does not stop a run."""
 
 
 def require(condition: bool, name: str, value: Any, rule: str) -> None:
@@ -50,28 +50,29 @@ def require_whole(name: str, value: Any, least: int) -> None:
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise a `ConfigError` that lists the choices unless `value` is one of them."""
     choices = list(choices)
-    if value not in choices:  # the nearest one is dear to find, and windows are cut by their scheme
-        require(False, name, value, f"must be one of {listed(choices)}{did_you_mean(value, choices)}")
+    if value not in choices:
+        rule = f"must be one of {listed(choices)}{did_you_mean(value, choices)}"
+        raise ConfigError(name, f"(={show(value)}) {rule}")
 
 
 def did_you_mean(name: Any, choices: Iterable[str]) -> str:
-    """`; did you mean x?` with the nearest of `choices`, or nothing if none is near."""
+    """`; did you mean x?` with the nearest of `choices`, or an empty text if none is near."""
     close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def unknown(name: str, value: str, choices: Sequence[str]) -> AnalysisError:
-    """The error for a `value` that is none of the `choices`, with the nearest of them."""
+    """The error for a `value` that is not one of the `choices`, with the nearest of them."""
     return AnalysisError(f"{name} (={value}) must be one of {listed(choices)}{did_you_mean(value, choices)}")
 
 
 def listed(names: Iterable[str]) -> str:
-    """The names, comma separated, in their order."""
+    """The names, separated by commas."""
     return ", ".join(names)
 
 
 def described(error: BaseException) -> str:
-    """The error's kind and message in one line."""
+    """The error's class and message in one line."""
     try:
         message = str(error)
     except Exception:  # of a user's own class
@@ -94,6 +95,6 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """What concerns the user's data in one line; any other warning with its place in the code."""
+    """Print a `DataWarning` in one line, and any other warning with its place in the code."""
     with_place = warnings.formatwarning(message, category, filename, lineno, line)
     print(f"warning: {message}" if issubclass(category, DataWarning) else with_place.rstrip(), file=file or sys.stderr)

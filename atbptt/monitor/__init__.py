@@ -1,4 +1,4 @@
-"""What of a sweep runs, waits or failed, and why, read from its files."""
+"""Which runs of a sweep run, wait or failed, and why, read from its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is going on: per sweep the counts and the time left, then the runs that run and those that went wrong."""
+"""Sweeps and runs as text: counts, time left, a table of the running runs and one of those that went wrong."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration_text, resul
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
 
 WATCH_SECONDS = 2.0
-BLOCK_SECONDS = 60.0  # between blocks that differ in progress only, where the output is no terminal
-ROWS = 20  # of one state, unless all are asked for
-WIDE = 100  # columns; narrower, a progress bar and wide gaps would cost too much
+BLOCK_SECONDS = 60.0  # between blocks that differ only in progress, if the output is no terminal
+ROWS = 20  # listed of a state, unless all are asked for
+WIDE = 100  # columns of a terminal that has room for a progress bar and wide gaps
 BAR = 20  # columns
 # In the order of the counts.
 STYLES = {
@@ -35,31 +35,30 @@ STYLES = {
     UNKNOWN: "red",
 }
 WRONG = (FAILED, STALE, UNKNOWN, INTERRUPTED)
-QUIET = (FINISHED, WAITING)  # counted, and listed only if all are asked for
 
 
 def print_status(paths: Sequence[Path], show_all: bool = False) -> None:
-    """Print what is going on at and below the paths.
+    """Print the sweeps and runs at and below the paths.
 
     Arguments:
         paths: run directories, or folders of them.
-        show_all: list every run, those that are finished or wait too.
+        show_all: whether every run is listed, including finished and waiting ones.
 
     Raises:
-        AnalysisError: a path is no folder, or nothing is there.
+        AnalysisError: a path is no folder, or there are no runs.
     """
     report = Reader(paths).read()
     console = _console()
-    show(console, blocks(report, console, show_all))
+    print(_text(console, blocks(report, console, show_all)))
     for problem in report.problems:
         print(f"warning: {problem}", file=sys.stderr)
 
 
 def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Show what is going on until nothing runs or waits any more, or until Ctrl-C.
+    """Show the sweeps and runs until nothing runs or waits any more, or until Ctrl-C.
 
-    A terminal is refreshed every `WATCH_SECONDS`, the latest sweep on top. Elsewhere a block is printed whenever a
-    run or a launching process has changed its state, and at most every `BLOCK_SECONDS` for progress alone.
+    A terminal is refreshed every `WATCH_SECONDS`, with the latest sweep on top. Elsewhere a block is printed when the
+    state of a run or of a launching process changes, and at most every `BLOCK_SECONDS` for progress alone.
     Arguments and errors as in `print_status`; `sleep` waits for so many seconds.
     """
     try:
@@ -72,44 +71,31 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
                     sleep(WATCH_SECONDS)
                     report = reader.read()
                     live.update(_watched(report, console, show_all), refresh=True)
-        else:
-            _print_changes(reader, report, console, show_all, sleep)
-    except KeyboardInterrupt:
-        pass  # the way to end it
-
-
-def _print_changes(
-    reader: Reader, report: Report, console: Console, show_all: bool, sleep: Callable[[float], None]
-) -> None:
-    states, printed, waited = None, "", 0.0
-    while True:
-        block = _text(console, _watched(report, console, show_all))
-        if _states(report) != states or (waited >= BLOCK_SECONDS and block != printed):
-            states, printed, waited = _states(report), block, 0.0
-            print(time.strftime("--- %Y-%m-%d %H:%M:%S"), block, sep="\n", flush=True)
-        if not report.pending:
             return
-        sleep(WATCH_SECONDS)
-        waited += WATCH_SECONDS
-        report = reader.read()
-
-
-def show(console: Console, renderable: RenderableType) -> None:
-    """Print, and where that is no terminal, without the blanks that fill a table's lines."""
-    if console.is_terminal:
-        console.print(renderable)
-    else:
-        print(_text(console, renderable))
+        states, printed, waited = None, "", 0.0
+        while True:
+            block = _text(console, _watched(report, console, show_all))
+            if _states(report) != states or (waited >= BLOCK_SECONDS and block != printed):
+                states, printed, waited = _states(report), block, 0.0
+                print(time.strftime("--- %Y-%m-%d %H:%M:%S"), block, sep="\n", flush=True)
+            if not report.pending:
+                return
+            sleep(WATCH_SECONDS)
+            waited += WATCH_SECONDS
+            report = reader.read()
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
 
 
 def _text(console: Console, renderable: RenderableType) -> str:
+    """What the console would print, without the blanks that fill a table's lines."""
     with console.capture() as capture:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _console() -> Console:
-    # Fitted to a pipe's 80 columns, cells would be cut that nobody can widen.
+    # A pipe has no width: cells cut to 80 columns could not be widened later.
     fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(highlight=False, width=None if fitted else 10_000)
 
@@ -125,38 +111,38 @@ def _watched(report: Report, console: Console, show_all: bool) -> RenderableType
 
 
 def blocks(report: Report, console: Console, show_all: bool = False, latest_first: bool = False) -> RenderableType:
-    """A headline and its tables for each sweep, and for the runs of none; to be shown on the console."""
-    parts = [Group(*headline(sweep, console), *tables(sweep.runs, console, show_all)) for sweep in report.sweeps]
+    """A heading, counts and tables for each sweep, and for the runs of none, fitted to the console."""
+    headings = [(_heading(sweep), sweep.runs) for sweep in report.sweeps]
     if report.unplanned:
-        title = Text("no sweep recorded", style="bold")
-        parts.insert(0, Group(title, _counts(report.unplanned, console), *tables(report.unplanned, console, show_all)))
-    if latest_first:
-        parts.reverse()
-    return Group(*(part for i, each in enumerate(parts) for part in ([Text("")] if i else []) + [each]))
+        headings.insert(0, ([Text("no sweep recorded", style="bold")], report.unplanned))
+    listed = (*WRONG, FINISHED, WAITING) if show_all else WRONG
+    parts: list[RenderableType] = []
+    for heading, runs in headings[::-1] if latest_first else headings:
+        parts += [Text(""), *heading, counts(runs, console), *tables(runs, console, listed, None if show_all else ROWS)]
+    return Group(*parts[1:])
 
 
-def headline(sweep: Sweep, console: Console) -> list[RenderableType]:
-    """The command; when and where it was typed, whether it is still at it and how long yet; how far it is."""
+def _heading(sweep: Sweep) -> list[Text]:
     begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.started))
-    end = {True: "still runs", False: "has ended", None: "may run: its folder's file system knows no locks"}
-    where = Text(f"begun {begun} on {sweep.host}, process {sweep.pid} {end[sweep.launching]}", style="dim")
+    state = {True: "still runs", False: "has ended", None: "may still run: its folder's file system has no locks"}
+    where = Text(f"begun {begun} on {sweep.host}, process {sweep.pid} {state[sweep.launching]}", style="dim")
     left = seconds_left(sweep)
     if left is not None:
         where.append(f"; about {duration_text(left)} left", style="not dim bold")
-    return [Text(sweep.typed, style="bold"), where, _counts(sweep.runs, console)]
+    return [Text(sweep.typed, style="bold"), where]
 
 
 def seconds_left(sweep: Sweep) -> float | None:
-    """An estimate of the time until all runs have ended (s): as many at once as now, each as long as those so far.
+    """Estimate the time until all runs have ended (s).
 
-    None where nothing runs, or no run has shown yet how long it takes; and of a sweep that has ended, unless runs that
-    it sent elsewhere go on.
+    It assumes as many runs at a time as now, each as long as those so far. None if nothing runs, or no run shows yet
+    how long it takes. Of a sweep that has ended, only runs that it has sent to a cluster count.
     """
     running = [run.status for run in sweep.runs if run.status.state == RUNNING]
     if not sweep.launching:
         running = [status for status in running if status.sweep == sweep.name]
     done = [run.status for run in sweep.runs if run.status.state == FINISHED and run.status.sweep == sweep.name]
-    # An attempt that began from a checkpoint is no whole run: counted only where there is no other.
+    # An attempt that began from a checkpoint is no whole run: it counts only if there is no other.
     lengths = [length for status in [*done, *running] if not status.first_epoch and (length := _length(status))]
     lengths = lengths or [length for status in running if (length := _length(status))]
     if not running or not lengths:
@@ -168,7 +154,7 @@ def seconds_left(sweep: Sweep) -> float | None:
 
 
 def _length(status: RunStatus) -> float | None:
-    """Seconds from the attempt's begin to the run's end."""
+    """Seconds from the beginning of the attempt to the end of the run."""
     if status.state == FINISHED:
         return status.elapsed
     if status.elapsed is None or status.seconds_left is None:
@@ -176,12 +162,9 @@ def _length(status: RunStatus) -> float | None:
     return status.elapsed + status.seconds_left
 
 
-def _counts(runs: Sequence[Run], console: Console) -> RenderableType:
-    counts = Counter(run.status.state for run in runs)
-    text = Text(f"{counts[FINISHED]} of {len(runs)} finished", style=STYLES[FINISHED])
-    for state, style in STYLES.items():
-        if counts[state] and state != FINISHED:
-            text.append(", ", style="default").append(f"{counts[state]} {state}", style=style or "default")
+def counts(runs: Sequence[Run], console: Console) -> RenderableType:
+    """The number of runs in each state, behind a progress bar if the terminal is wide."""
+    text = counts_text(runs)
     if not console.is_terminal or console.width < WIDE:
         return text
     done = sum(1.0 if run.status.state == FINISHED else _share(run.status) for run in runs)
@@ -190,27 +173,35 @@ def _counts(runs: Sequence[Run], console: Console) -> RenderableType:
     return line
 
 
+def counts_text(runs: Sequence[Run]) -> Text:
+    """The number of runs in each state: `1 of 3 finished, 2 running`."""
+    number = Counter(run.status.state for run in runs)
+    text = Text(f"{number[FINISHED]} of {len(runs)} finished", style=STYLES[FINISHED])
+    for state, style in STYLES.items():
+        if number[state] and state != FINISHED:
+            text.append(", ", style="default").append(f"{number[state]} {state}", style=style or "default")
+    return text
+
+
 def _share(status: RunStatus) -> float:
     return min(max(status.epoch / status.epochs, 0.0), 1.0) if status.epoch and status.epochs else 0.0
 
 
-def tables(runs: Sequence[Run], console: Console, show_all: bool = False) -> list[RenderableType]:
-    """A table of the runs that run, and one of those that went wrong; of all others too if they are asked for."""
-    by_state: dict[str, list[Run]] = {state: [] for state in STYLES}
-    for run in runs:
-        by_state[run.status.state].append(run)
-    rows = None if show_all else ROWS
+def tables(
+    runs: Sequence[Run], console: Console, listed: Sequence[str] = WRONG, rows: int | None = ROWS
+) -> list[RenderableType]:
+    """A table of the running runs, and one of those in the `listed` states; at most so many rows of each state."""
+    by_state = {state: [run for run in runs if run.status.state == state] for state in (RUNNING, *listed)}
     running = by_state[RUNNING][:rows]
-    others = [run for state in (*WRONG, *(QUIET if show_all else ())) for run in by_state[state][:rows]]
-    hidden = [(len(by_state[state]) - len(by_state[state][:rows]), state) for state in (RUNNING, *WRONG)]
-    made: list[RenderableType] = [running_table(running, console)] if running else []
-    made += [ended_table(others, console)] if others else []
+    others = [run for state in listed for run in by_state[state][:rows]]
+    parts: list[RenderableType] = [_running(running, console)] if running else []
+    parts += [_others(others, console)] if others else []
+    hidden = [(len(of_state[rows:]), state) for state, of_state in by_state.items()] if rows else []
     more = ", ".join(f"{count} more {state}" for count, state in hidden if count)
-    return [*made, Text(f"  and {more}: --all lists them", style="dim")] if more else made
+    return [*parts, Text(f"  and {more} (status --all lists them)", style="dim")] if more else parts
 
 
-def running_table(runs: Sequence[Run], console: Console) -> Table:
-    """Epoch and budget, seconds an epoch, time left, K, best so far, and where the run is."""
+def _running(runs: Sequence[Run], console: Console) -> Table:
     monitors = {run.status.monitor for run in runs if run.status.best is not None}
     monitor = monitors.pop() if len(monitors) == 1 else None
     table = _table(console, show_header=True)
@@ -234,21 +225,19 @@ def running_table(runs: Sequence[Run], console: Console) -> Table:
     return table
 
 
-def ended_table(runs: Sequence[Run], console: Console) -> Table:
-    """State, run, and in one line why, or how far it came."""
+def _others(runs: Sequence[Run], console: Console) -> Table:
+    """State, label, and in one line the reason or the result."""
     table = _table(console, show_header=False)
     state = max(len(run.status.state) for run in runs)
     label = min(max(len(run.label) for run in runs), console.width * 2 // 5)
     table.add_column(no_wrap=True, width=state)
     table.add_column(width=label, overflow="fold")
-    # rich would take from the labels what this column asks for
-    table.add_column(
-        no_wrap=True, overflow="ellipsis", max_width=max(console.width - state - label - 3 * _gap(console), 1)
-    )
+    # Without a width of its own, rich would narrow the labels for it.
+    rest = max(console.width - state - label - 3 * _gap(console), 1)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=rest)
     for run in runs:
-        status = run.status
-        style = STYLES[status.state]
-        table.add_row(Text(status.state, style=style), Text(run.label), Text(result_text(status)))
+        style = STYLES[run.status.state]
+        table.add_row(Text(run.status.state, style=style), Text(run.label), Text(result_text(run.status)))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Why runs failed: for each the reason, the traceback, and the last that its process printed."""
+"""Why runs failed: the reason, the traceback, and the end of what their processes printed."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ RAISED = "Traceback (most recent call last)"  # a crash in native code leaves an
 
 
 def print_failures(paths: Sequence[Path]) -> None:
-    """Print every run at and below the paths that failed, was killed or hangs; or that there is none.
+    """Print why runs at and below the paths failed, were killed or hang.
 
     Arguments:
         paths: run directories, or folders of them.
 
     Raises:
-        AnalysisError: a path is no folder, or nothing is there.
+        AnalysisError: a path is no folder, or there are no runs.
     """
     report = Reader(paths).read()
     failures = [run for run in report.runs if run.last.state in (FAILED, STALE)]
-    # Nothing is wrapped: what is printed here gets copied.
+    # Lines are not wrapped, so that they can be copied.
     console = Console(highlight=False, soft_wrap=True)
     for number, run in enumerate(failures):
         if number:
@@ -45,36 +45,35 @@ def print_failures(paths: Sequence[Path]) -> None:
 
 def _print_failure(console: Console, run: Run) -> None:
     status = run.last
-    facts = [str(status.directory)]
-    if status.heartbeat is not None:
-        facts.append(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.heartbeat)))
-    if status.host:
-        facts.append(f"on {status.host}")
-    if status.attempt is not None:
-        facts.append(f"attempt {status.attempt}")
+    facts = [
+        str(status.directory),
+        status.heartbeat is not None and time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.heartbeat)),
+        status.host and f"on {status.host}",
+        status.attempt is not None and f"attempt {status.attempt}",
+    ]
     console.print(Text(f"{status.state}  {run.label}", style="bold red"))
-    console.print(Text(", ".join(facts), style="dim"))
+    console.print(Text(", ".join(str(fact) for fact in facts if fact), style="dim"))
     trace, output = trace_and_output(status.directory)
     if status.why and trace.partition("\n")[0] != status.why:
         console.print(Text(status.why))
     if trace:
         console.print(_indented(trace))
     if output:
-        console.print(Text(f"the last of {OUTPUT}:"))
+        console.print(Text(f"the end of {OUTPUT}:"))
         console.print(_indented(output))
 
 
 def trace_and_output(directory: Path) -> tuple[str, str]:
-    """A run's traceback, and the last that it printed where that does not say it all; each empty if there is none."""
+    """A run's traceback, and the end of its output unless the traceback tells all; each empty if there is none."""
     trace = _end(directory / TRACEBACK)
     if RAISED in trace:
         return trace, ""
     output = "\n".join(_end(directory / OUTPUT).splitlines()[-LINES:])
-    return trace, "" if output in trace else output  # who marks a crash may have stored it there
+    return trace, "" if output in trace else output  # of a crash, the traceback may hold the output
 
 
 def _end(path: Path) -> str:
-    """The end of a text file; empty if there is none, and where it cannot be read, why."""
+    """The end of a text file, or why it cannot be read; empty if there is none."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -88,5 +87,5 @@ def _end(path: Path) -> str:
 
 
 def _indented(text: str) -> Text:
-    # Colours that a library printed stay colours; other control codes would move the cursor.
+    # Colours are kept; other control codes would move the cursor.
     return Text("\n").join(Text("  " if line else "") + Text.from_ansi(line) for line in text.splitlines())

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from atbptt.runs.sweep import (
         PLAN_VARIABLE as PLAN_VARIABLE,
         Job as Job,
-        SweepDirectory as SweepDirectory,
+        make_sweep as make_sweep,
         planned as planned,
+        read_plan as read_plan,
+        recorded as recorded,
     )
 else:
     from atbptt.lazy import exports

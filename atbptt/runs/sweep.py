@@ -1,11 +1,12 @@
-"""A sweep's folder: its plan, which its jobs run by, wherever and whenever they start.
+"""A sweep's folder, `<output_dir>/.sweeps/<when>_<pid>/`, with the plan that its jobs run by.
 
-`<output_dir>/.sweeps/<when>_<pid>/`. Hydra composes a job's config anew when the job starts; what was checked is what
-must run, however the YAML files have changed since.
+Hydra composes the config of a job again when the job starts. The plan holds the configs that were checked, so edits of
+YAML files during a sweep do not reach its jobs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -25,109 +26,90 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code
 from atbptt.system import StorageError, locks, write_text
 
-PLAN_VARIABLE = "ATBPTT_PLAN"  # where the jobs of a sweep find its plan
-MULTIRUN = "multirun.yaml"  # the composed config, Hydra's part included
+PLAN_VARIABLE = "ATBPTT_PLAN"  # environment variable of a sweep's jobs: path of its plan
+MULTIRUN = "multirun.yaml"  # the composed config, with Hydra's part
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a command line.
+    """One run of a command line."""
 
-    Attributes:
-        label: the overrides that tell it from the others, as typed.
-        overrides: all of them.
-        settings: its checked config.
-        directory: where it stores what it finds.
-    """
-
-    label: str
+    label: str  # the overrides that tell it from the others, as typed
     overrides: list[str]
     settings: Settings
     directory: RunDirectory
 
 
-@dataclass(frozen=True)
-class SweepDirectory:
-    """The folder of one sweep.
+def make_sweep(output_dir: str) -> Path:
+    """Make the folder of a new sweep and return its absolute path (StorageError)."""
+    folder = Path(output_dir).absolute() / schema.SWEEPS
+    stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}"
+    names = itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            sweep = folder / next(names)
+            with contextlib.suppress(FileExistsError):  # of a process with this number on another machine
+                sweep.mkdir()
+                return sweep
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror}") from error
 
-    Attributes:
-        path: absolute; its name is the sweep's.
+
+@contextmanager
+def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
+    """Store the plan of a sweep in its folder and hold its lock; within, child processes find their jobs (`planned`).
+
+    A launcher numbers the `launched` ones of the jobs. `config` is the composed config of the sweep as YAML. Raises a
+    StorageError if the folder cannot be written.
     """
-
-    path: Path
-
-    @classmethod
-    def make(cls, first: Job) -> SweepDirectory:
-        """A new one in the output folder of the sweep's first job (StorageError)."""
-        folder = Path(first.settings.output_dir).absolute() / schema.SWEEPS
-        stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}"
-        for name in itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2))):
-            try:
-                (folder / name).mkdir(parents=True)
-            except FileExistsError:  # a process of the same number on another machine, or a clock that was put back
-                if not (folder / name).is_dir():
-                    raise StorageError(f"{folder} cannot be made: a file is in the way") from None
-            except OSError as error:
-                raise StorageError(f"{folder / name} cannot be made: {error.strerror}") from error
-            else:
-                return cls(folder / name)
-        raise AssertionError
-
-    @contextmanager
-    def recorded(self, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
-        """Store the plan; within, processes that this one starts find their jobs in it (see `planned`).
-
-        Arguments:
-            jobs: all of the command line.
-            launched: those that have work left: a launcher numbers these.
-            config: the composed config of the sweep, as YAML.
-
-        Raises:
-            StorageError: the folder cannot be written.
-        """
-        numbers = {id(job): number for number, job in enumerate(jobs)}
-        record = {
-            "command": sys.argv,
-            "directory": os.getcwd(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": time.time(),
-            "code": code(),
-            "launched": [numbers[id(job)] for job in launched],
-            "jobs": [self._entry(job) for job in jobs],
-        }
-        write_text(self.path / schema.PLAN, json.dumps(record, indent=1))
-        write_text(self.path / MULTIRUN, config)
-        os.environ[PLAN_VARIABLE] = str(self.path / schema.PLAN)
-        try:
-            with locks.hold(self.path / schema.LOCK):
-                yield
-        finally:
-            del os.environ[PLAN_VARIABLE]
-
-    def _entry(self, job: Job) -> dict[str, object]:
-        return {
+    numbers = {id(job): number for number, job in enumerate(jobs)}
+    entries = [
+        {
             "label": job.label,
             "overrides": job.overrides,
             "experiment_id": job.directory.experiment_id,
-            "path": os.path.relpath(job.directory.path.absolute(), self.path),  # the output folder may be moved
+            "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
             "settings": job.settings.model_dump(),
         }
+        for job in jobs
+    ]
+    plan = {
+        "command": sys.argv,
+        "directory": os.getcwd(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": time.time(),
+        "code": code(),
+        "launched": [numbers[id(job)] for job in launched],
+        "jobs": entries,
+    }
+    write_text(sweep / schema.PLAN, json.dumps(plan, indent=1))
+    write_text(sweep / MULTIRUN, config)
+    os.environ[PLAN_VARIABLE] = str(sweep / schema.PLAN)
+    try:
+        with locks.hold(sweep / schema.LOCK):
+            yield
+    finally:
+        del os.environ[PLAN_VARIABLE]
+
+
+def read_plan(sweep: Path) -> dict[str, Any]:
+    """The plan of a sweep's folder (OSError, ValueError)."""
+    return dict(json.loads((sweep / schema.PLAN).read_bytes()))
+
+
+_read_plan_once = functools.lru_cache(maxsize=1)(read_plan)
 
 
 def planned(number: int) -> tuple[Settings, Origin] | None:
-    """The settings and origin of a launched job by its number, or None where no plan can be read."""
+    """The settings and origin of a launched job by its number; None if the plan cannot be read."""
     try:
-        path = Path(os.environ[PLAN_VARIABLE])
-        plan = _read(path)
+        sweep = Path(os.environ[PLAN_VARIABLE]).parent
+        plan = _read_plan_once(sweep)
         entry = plan["jobs"][plan["launched"][number]]
         settings = entry["settings"]
-        origin = Origin(path.parent.name, plan["code"], plan["command"], entry["experiment_id"])
+        origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"])
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
     return validated(settings), origin
-
-
-@functools.lru_cache(maxsize=1)
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text()))

@@ -1,4 +1,4 @@
-"""The command line of launch.py: plan, show or run, and say what became of each run."""
+"""The command line of launch.py: plan, list or run the jobs, and report how each ended."""
 
 from __future__ import annotations
 
@@ -25,16 +25,27 @@ from rich.text import Text
 from atbptt.config import split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.monitor import STYLES, Watch
-from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, SweepDirectory, duration_text, read_run, result_text, schema
+from atbptt.runs import (
+    STALE,
+    UNKNOWN,
+    WAITING,
+    RunStatus,
+    duration_text,
+    make_sweep,
+    read_run,
+    recorded,
+    result_text,
+    schema,
+)
 from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
 if TYPE_CHECKING:
     from atbptt.sweeps.process import Outcome
 
-TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows where"
+TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows the traceback"
 LINES = 20  # of skipped runs
-# What a preview says of a run by its state, and of one that is done.
+# What a preview says of a run, by its state.
 TO_COME = {
     WAITING: "new",
     UNKNOWN: "new",
@@ -45,32 +56,26 @@ TO_COME = {
     schema.FINISHED: "finished, to be extended",
 }
 DONE = "finished, to be skipped"
-# What the sum at the end says besides states.
+# In the sums at the end, besides states.
 SKIPPED, ELSEWHERE = "skipped", "running elsewhere"
 
 
 def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
-    """Plan, run and report.
+    """Plan, run and report; `show` has Hydra answer options that run nothing, such as --help.
 
-    Arguments:
-        arguments: of the command line.
-        config_dir: folder of the primary config.
-        show: answers what runs nothing, as --help.
-
-    Returns:
-        The exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
+    Returns the exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
     """
-    for number in STORING:  # for the runs, which do not listen yet
+    for number in STORING:  # meant for the runs, of which there are none yet
         signal.signal(number, lambda *_: None)
     warnings.showwarning = show_warning
-    console, errors = PlainConsole(), PlainConsole(stderr=True)
+    console, errors = PlainConsole(), PlainConsole(stderr=True, style="red")
     began = time.monotonic()
     try:
         composed = compose(arguments, config_dir)
         if composed is None:
-            sys.argv[1:], _ = split_preview(arguments)  # which Hydra reads
+            sys.argv[1:], _ = split_preview(arguments)  # read by Hydra
             return shown(show)
-        importlib.import_module("atbptt.sweeps.launching")  # torch: seconds, in which Ctrl-C ends this at once
+        importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
         planned = plan(composed, prepare)
         if planned.preview:
@@ -80,45 +85,45 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         outcomes = run(planned, console) if planned.ahead else {}
         return report(planned, outcomes, time.monotonic() - began, console, errors)
     except KeyboardInterrupt:
-        print_error("interrupted: the same command continues from the last checkpoints", errors)
+        errors.print("interrupted: the same command continues from the last checkpoints")
         return 130
     except LeftRunningError as left:
-        console.print(str(left), soft_wrap=True)
+        console.print(str(left))
         return 0
-    except (Exception, SystemExit) as error:  # a ConfigError; or a user's class, or a launcher, did what none should
+    except (Exception, SystemExit) as error:  # of the config, the disk, a user's class or a launcher
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         known = isinstance(error, ConfigError | StorageError)
-        print_error(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}", errors)
+        errors.print(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}")
         return 1
 
 
 def shown(show: Callable[[], object]) -> int:
-    """Have Hydra answer; the exit code, also where it would end the process itself."""
+    """Have Hydra answer; the exit code, even if Hydra would end the process."""
     try:
         show()
         sys.stdout.flush()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BrokenPipeError:  # nobody reads any more
+    except BrokenPipeError:  # as behind `| head`
         return 1
     return 0
 
 
 class PlainConsole(Console):
-    """Prints names as they are, and goes on where nobody reads any more, as behind `| head`."""
+    """A console that prints lines as they are, and survives a broken pipe, as behind `| head`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, **options)
+        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
 
     def on_broken_pipe(self) -> None:
-        """Print nothing from now on; the runs go on."""
+        """Print nothing any more; the runs go on."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, whatever threads and processes a user's class has started while it was checked here."""
+    """End the process, even if a user's class has started threads or processes while it was checked."""
     for child in multiprocessing.active_children():
         child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
@@ -131,7 +136,7 @@ def leave(code: int) -> NoReturn:
 
 
 def prepare(planned: Plan) -> None:
-    """While the plan is checked, have what its runs need imported where they will be forked from."""
+    """Start the process that runs are forked from, which imports what they need while the plan is checked."""
     if planned.local and planned.ahead and not planned.preview:
         from atbptt.sweeps import process
         from atbptt.sweeps.launching import modules_of
@@ -140,14 +145,14 @@ def prepare(planned: Plan) -> None:
 
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:
-    """Launch the jobs that have work left; the outcomes that the launcher knows, by a job's number among them."""
+    """Launch the jobs that are not finished; the outcomes that the launcher knows, by their numbers."""
     from atbptt.sweeps.launching import launch, prepared_launcher
 
-    sweep = SweepDirectory.make(planned.jobs[0])
-    with prepared_launcher(planned.command, sweep.path) as (launcher, config):
-        with sweep.recorded(planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.path.name):
+    sweep = make_sweep(planned.jobs[0].settings.output_dir)
+    with prepared_launcher(planned.command, sweep) as (launcher, config):
+        with recorded(sweep, planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.name):
             if hasattr(launcher, "say"):  # one of ours
-                launcher.say = lambda line: console.print(line, soft_wrap=True)
+                launcher.say = console.print
             launch(launcher, planned.ahead)
         return dict(getattr(launcher, "outcomes", {}))
 
@@ -165,25 +170,25 @@ def preview(planned: Plan, console: Console) -> None:
         counts[state] += 1
         at = "" if status.epoch is None else f"{status.epoch:.3g} of {job.settings.epochs:g}"
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
-    console.print(table)
-    folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
+    console.print(table, soft_wrap=False)
     sums = "; ".join(f"{count} {state}" for state, count in counts.items())
-    console.print(f"{len(planned.jobs)} runs in {', '.join(folders)}: {sums}", soft_wrap=True)
+    console.print(f"{len(planned.jobs)} runs in {', '.join(folders_of(planned))}: {sums}")
 
 
 def print_skipped(planned: Plan, console: Console) -> None:
-    """A line for each run that is finished already, or one for many."""
+    """Print a line for each run that was finished before, or one for many."""
     ahead = {id(job) for job in planned.ahead}
     finished = [job for job in planned.jobs if id(job) not in ahead]
-    for job in finished if len(finished) <= LINES else ():
-        found = result_text(read_run(job.directory.path))
-        console.print(f"skipped      {job.label}  finished before: {found} ({job.directory.path})", soft_wrap=True)
     if len(finished) > LINES:
         console.print(f"skipped      {len(finished)} runs that were finished before")
+        return
+    for job in finished:
+        found = result_text(read_run(job.directory.path))
+        console.print(f"skipped      {job.label}  finished before: {found} ({job.directory.path})")
 
 
 def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
-    """Where the results are, what is not finished and why, and the sum; the exit code."""
+    """Print which runs are not finished and why, where the results are, and the sums; the exit code."""
     counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
     for number, job in enumerate(planned.ahead):
         status = read_run(job.directory.path)
@@ -192,32 +197,30 @@ def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console:
         elif status.state == schema.RUNNING or job.directory.busy():
             counts[ELSEWHERE] += 1
             line = f"running      {job.label}: by process {status.pid} on {status.host} ({job.directory.path})"
-            console.print(line, soft_wrap=True)
+            console.print(line)
         else:
             state, reason = ended(status, outcomes.get(number))
             counts[state] += 1
-            print_error(f"{state:11}  {job.label}: {reason} ({job.directory.path})", errors)
-    folders = sorted({str(job.directory.path.parent) for job in planned.jobs})
+            errors.print(f"{state:11}  {job.label}: {reason} ({job.directory.path})")
+    folders = folders_of(planned)
     for folder in folders:
-        console.print(f"runs in {folder}/, see: python -m analysis table {shlex.quote(folder)}", soft_wrap=True)
+        console.print(f"runs in {folder}/, see: python -m analysis table {shlex.quote(folder)}")
     if counts[schema.FAILED]:
-        line = f"tracebacks: python -m analysis failures {shlex.join(folders)}"
-        console.print(line, soft_wrap=True)
+        console.print(f"tracebacks: python -m analysis failures {shlex.join(folders)}")
     order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
     sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
-    console.print(f"{len(planned.jobs)} runs in {duration_text(seconds)}: {sums}", soft_wrap=True)
+    console.print(f"{len(planned.jobs)} runs in {duration_text(seconds)}: {sums}")
     return 1 if counts[schema.INTERRUPTED] or counts[schema.FAILED] else 0
 
 
+def folders_of(planned: Plan) -> list[str]:
+    return sorted({str(job.directory.path.parent) for job in planned.jobs})
+
+
 def ended(status: RunStatus, outcome: Outcome | None) -> tuple[str, str]:
-    """State and reason of a run that is not finished, by its directory and the outcome that the launcher knows."""
+    """State and reason of an unfinished run, by its directory and by the launcher's outcome, if it has one."""
     if status.state in (schema.FAILED, schema.INTERRUPTED):
         return status.state, status.why or ""
+    # The launcher knows more if nothing could be stored, as on a full disk, or if a cluster ended the job.
     reasons = [status.why if status.state == STALE else None, outcome.reason if outcome is not None else None]
-    # The launcher knows where nothing could be stored, as on a full disk, or what a cluster's scheduler did.
     return schema.FAILED, "; ".join(reason for reason in reasons if reason) or "never started"
-
-
-def print_error(line: str, errors: Console) -> None:
-    """A line on stderr, as it is."""
-    errors.print(line, style="red", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""From checked jobs to their runs: the launcher that is asked for, and what it calls for each job."""
+"""From checked jobs to runs: the chosen launcher, and the function that it calls for each job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from atbptt.config import SUPPLIED, Command, Settings, composer, validated
 from atbptt.errors import ConfigError, show_warning
 from atbptt.runs import Job, Origin, RunDirectory, planned
-from atbptt.sweeps import planning  # noqa: F401  (registers what the options of launchers refer to)
+from atbptt.sweeps import planning  # noqa: F401  (registers a resolver that launchers' options need)
 from atbptt.sweeps.process import RunProcess
 from atbptt.system import StoppedError
 from atbptt.training import run
@@ -29,9 +29,9 @@ IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 def job(config: DictConfig) -> None:
-    """One job of any of Hydra's launchers, in a process of its own; how it ends, its run's directory tells.
+    """Do one job of any of Hydra's launchers, in a process of its own; its run's directory tells how it ended.
 
-    With `hydra/launcher=basic` it runs in this very process, for a debugger.
+    With `hydra/launcher=basic` it runs in this process, for a debugger.
     """
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
@@ -45,8 +45,8 @@ def job(config: DictConfig) -> None:
     try:
         run(*found)
     except StoppedError as error:
-        raise KeyboardInterrupt from error  # the jobs to come are not for now either
-    except ConfigError as error:  # what could be built when the sweep began cannot be any more
+        raise KeyboardInterrupt from error  # ends the jobs to come, too
+    except ConfigError as error:  # something has changed since the sweep was checked
         directory = RunDirectory(found[0], found[1].experiment_id)
         directory.make()
         directory.fail(error)
@@ -55,15 +55,10 @@ def job(config: DictConfig) -> None:
 
 
 @contextmanager
-def prepared_launcher(command: Command, folder: Path) -> Iterator[tuple[Launcher, str]]:
-    """The launcher that a command line asks for, ready to launch, and the composed config of the sweep as YAML.
-
-    Arguments:
-        command: the command line, found right before.
-        folder: the sweep's.
-    """
-    # Hydra composes each job's config anew where the job runs: it must find the folder among the overrides.
-    quoted = str(folder).replace("'", "\\'")
+def prepared_launcher(command: Command, sweep: Path) -> Iterator[tuple[Launcher, str]]:
+    """Yield the launcher that a command line asks for, and the composed config of the sweep, in its folder, as YAML."""
+    # An override, since Hydra's launchers compose each job's config again.
+    quoted = str(sweep).replace("'", "\\'")
     overrides = [*command.overrides, f"hydra.sweep.dir='{quoted}'"]
     with composer(command.config_dir, command.extra) as hydra:
         config = hydra.compose_config(command.name, overrides, RunMode.MULTIRUN, with_log_configuration=False)
@@ -72,18 +67,17 @@ def prepared_launcher(command: Command, folder: Path) -> Iterator[tuple[Launcher
         plugins = Plugins.instance()
         if plugins.is_in_toplevel_plugins_module(config.hydra.launcher._target_):
             launcher = plugins.instantiate_launcher(hydra_context=context, task_function=job, config=config)
-        else:  # ours
+        else:  # ours, or a user's
             launcher = instantiate(config.hydra.launcher)
             launcher.setup(hydra_context=context, task_function=job, config=config)
         yield launcher, text
 
 
 def modules_of(runs: Iterable[Settings]) -> list[str]:
-    """The modules of the classes that runs are made of, and what launched them."""
+    """This module, and those of the classes that runs are made of."""
     return [__name__, *dict.fromkeys(run.component(group).module for run in runs for group in SUPPLIED)]
 
 
 def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:
-    """Launch the jobs; returns when all have ended."""
-    # Hydra's own options are the sweep's; a launcher has them from its config.
+    """Launch the jobs without Hydra's own options, which are the sweep's; returns when all have ended."""
     launcher.launch([[o for o in job.overrides if not OF_HYDRA.match(o)] for job in jobs], initial_job_idx=0)

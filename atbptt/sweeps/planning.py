@@ -1,7 +1,6 @@
 """From a command line to its jobs, all composed and checked before the first one starts.
 
-Hydra would compose each job when it starts, and stop a sweep halfway at the first bad one. Here every job
-of a sweep is composed and checked first, and what is wrong is said in one message.
+Hydra would compose each job when it starts, and stop halfway through a sweep at the first bad one.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from atbptt import training  # loads torch where a name of it is used
+from atbptt import training  # loads torch when a name of it is used
 from atbptt.config import (
     Command,
     Settings,
@@ -33,11 +32,11 @@ from atbptt.system import check_writable
 from atbptt.truncation import Policy
 from atbptt.windows import check_scheme
 
-# Of conf/hydra/launcher/: how many jobs run at once where nothing is said. It asks torch for GPUs, so no sooner.
+# The default of n_jobs in conf/hydra/launcher/. It asks torch for GPUs, so it is resolved late.
 OmegaConf.register_new_resolver("parallel_jobs", lambda *options: training.parallel_jobs(*options), replace=True)
 
 ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
-# What does not decide whether the parts can be built and fit together; of the policy, what it asks of a probe does.
+# Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.
 BESIDES_PARTS = {
     *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),
     *("output_dir", "name", "device", "truncation"),
@@ -46,54 +45,35 @@ BESIDES_PARTS = {
 
 @dataclass(frozen=True)
 class Composed:
-    """The jobs of a command line, composed and typed.
-
-    Attributes:
-        command: the command line, taken apart.
-        batch: the overrides of each job.
-        settings: of each job; the classes that they name are not looked at yet, but for the policy's.
-        policies: those of all jobs, see `_policy_key`.
-        shared: the composed config of what all jobs share, with Hydra's own part.
-    """
+    """The jobs of a command line, composed and typed."""
 
     command: Command
-    batch: list[list[str]]
-    settings: list[Settings]
-    policies: dict[str, Policy]
-    shared: DictConfig
+    batch: list[list[str]]  # the overrides of each job
+    settings: list[Settings]  # of each job; of the classes that they name, only the policy's is checked
+    policies: dict[str, Policy]  # of all jobs, by `_policy_key`
+    shared: DictConfig  # the composed config that all jobs share, with Hydra's part
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for.
+    """The checked jobs of a command line."""
 
-    Attributes:
-        jobs: all its runs, in the order of the sweep.
-        ahead: those of them that had not reached their budget when they were planned.
-        command: the command line, taken apart.
-        local: whether the runs compute on this machine, and not where a cluster sends them.
-    """
-
-    jobs: list[Job]
-    ahead: list[Job]
+    jobs: list[Job]  # in the order of the sweep
+    ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
-    local: bool
+    local: bool  # whether they run on this machine instead of a cluster
 
     @property
     def preview(self) -> bool:
-        """Whether they are to be shown only."""
+        """Whether they are only to be listed."""
         return self.command.preview
 
 
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
-    """Compose the jobs of a command line, and check all that needs no torch, which takes seconds to import.
+    """Compose the jobs of a command line, and check what needs no torch, which takes seconds to import.
 
-    Arguments:
-        arguments: of the command line.
-        config_dir: folder of the primary config.
-
-    Returns:
-        None where the command line runs nothing (`--help`, `--cfg`, ...).
+    Returns None if the command line runs nothing (`--help`, `--cfg`, ...). `config_dir` is the folder of the primary
+    config.
 
     Raises:
         ConfigError: something in the config is wrong.
@@ -114,14 +94,10 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
-    """The jobs of a command line, checked.
-
-    Arguments:
-        composed: the command line.
-        prepare: called with the plan before what is ahead is checked, which takes a while.
+    """Check the jobs of a command line by building their parts; `prepare` is called before that, which takes a while.
 
     Raises:
-        ConfigError: something in the config, or in what it asks for, is wrong.
+        ConfigError: something in the config, or in what it names, is wrong.
     """
     launcher = launcher_options(composed.shared)
     for each in composed.settings:
@@ -139,11 +115,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:
-    """The jobs, each run once.
-
-    Raises:
-        ConfigError: two of them are the same run, and ask for something else of it.
-    """
+    """The jobs without repeated ones (ConfigError if two are the same run with different settings)."""
     found: dict[Path, Job] = {}
     for job in jobs:
         same = found.setdefault(job.directory.path, job)
@@ -156,7 +128,7 @@ def _distinct(jobs: list[Job]) -> list[Job]:
 
 
 def _check(jobs: list[Job], local: bool, policies: dict[str, Policy]) -> None:
-    """Build what the jobs would build, and look where they would write."""
+    """Build what the jobs will build, and check that they can write (ConfigError)."""
     for device in dict.fromkeys(job.settings.device for job in jobs if local):
         training.check_device(device.type, device.threads)
     by_data: dict[str, list[Settings]] = {}
@@ -172,7 +144,7 @@ def _check(jobs: list[Job], local: bool, policies: dict[str, Policy]) -> None:
 
 
 def _check_parts(runs: list[Settings], policies: dict[str, Policy]) -> None:
-    """Build the parts of runs that read the same data: the data once, and each kind of the rest."""
+    """Build the parts of runs that have the same data: the data once, the rest once for each kind of settings."""
     task = training.build_task(runs[0])
     seen: set[tuple[str, str]] = set()
     for settings in runs:

@@ -1,7 +1,7 @@
 """Each run in a process of its own: a crash ends only its own run, and is reported.
 
-The processes are forked from one that has imported all they need (Python's fork server, see `preload`), which takes
-milliseconds. A run's process ends by itself, with a checkpoint, when the one that started it is gone.
+The processes are forked, in milliseconds, from one that has imported all they need (Python's fork server, see
+`preload`). If the process that started a run dies, the run stores a checkpoint and ends.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from atbptt.runs import BusyError, Origin, RunDirectory, schema
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 from atbptt.training import run
 
-WANTED_VARIABLE = "ATBPTT_PRELOAD"  # JSON: sys.path of who launches, modules to import, its script
-# What torch's optimizers and pyarrow import when they are first used, which takes 2 seconds; and what makes known the
-# way in which joblib's workers start processes, which those inherit.
+WANTED_VARIABLE = "ATBPTT_PRELOAD"  # JSON for `preload`: sys.path, modules to import, script
+# Torch's optimizers and pyarrow import these when they are first used, which takes 2 seconds; joblib registers how its
+# workers start processes.
 LATE = ("torch._dynamo", "pandas", "pyarrow.pandas_compat", "joblib")
-BUSY = "busy"  # an outcome besides the states of schema: another process works on the run
-HEEDED = (signal.SIGTERM, signal.SIGINT, *STORING)  # by a run; a closed terminal is for who launched it
-SERVER_LOST = 255  # Python's exit code for a process whose fork server is gone; the process itself may live on
-ORPHAN_SECONDS = 120.0  # for a run to store a checkpoint and end once the process that started it is gone
-REAP_SECONDS = 5.0  # between a run's last word and the end of its process
-RESEND_SECONDS = 1.0  # a signal may come before a new process listens
-OUTPUT_BYTES = 10_000  # of what a crashed run printed, stored with its failure
+BUSY = "busy"  # an outcome besides the states in schema: another process works on the run
+HEEDED = (signal.SIGTERM, signal.SIGINT, *STORING)  # by a run; the launching process heeds a closed terminal
+SERVER_LOST = 255  # Python's exit code for a process whose fork server is gone; the process may live on
+ORPHAN_SECONDS = 120.0  # for a run to store a checkpoint and end when the process that started it is gone
+REAP_SECONDS = 5.0  # between a run's outcome and the end of its process
+RESEND_SECONDS = 1.0  # a new process may not listen yet
+OUTPUT_BYTES = 10_000  # of a crashed run's output, stored with its failure
 
 _context = multiprocessing.get_context("forkserver")
 _prepared = False
@@ -53,11 +53,11 @@ class Outcome(NamedTuple):
 
 
 def prepare(modules: Iterable[str] = ()) -> None:
-    """Start the process that runs are forked from, in the background; `modules` are imported there once.
+    """Start the process that runs are forked from, in the background.
 
-    What is imported is as it was when the sweep began: later edits of these files do not reach its runs.
+    It imports `modules` once, so edits of their files during a sweep do not reach its runs.
     """
-    global _prepared  # as there is one fork server a process
+    global _prepared  # a process has one fork server
     _prepared = True
     wanted = {
         "path": [os.path.abspath(folder) for folder in sys.path],
@@ -70,7 +70,7 @@ def prepare(modules: Iterable[str] = ()) -> None:
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
     _context.set_forkserver_preload(["atbptt.sweeps.preload"])
-    # The server inherits that, until `preload` is imported.
+    # The server inherits ignored signals; `preload` ignores them, too.
     with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
         ensure_running()
 
@@ -91,7 +91,8 @@ class RunProcess:
         self.origin = origin
         self.outcome: Outcome | None = None
         self._killed: str | None = None
-        self._printed = _size(self.directory.path / schema.OUTPUT)
+        output = self.directory.path / schema.OUTPUT
+        self._printed = output.stat().st_size if output.exists() else 0  # by earlier attempts
         self._kills = _out_of_memory_kills()
         if not _prepared:
             prepare()
@@ -107,19 +108,19 @@ class RunProcess:
 
     @property
     def handles(self) -> list[Connection | int]:
-        """What `multiprocessing.connection.wait` can wait for: one is ready once the process may have ended."""
+        """Objects for `multiprocessing.connection.wait`; one is ready when the process may have ended."""
         if self._process.exitcode == SERVER_LOST:
             return [self._reader]
         return [self._reader, self._process.sentinel]
 
     def over(self) -> bool:
-        """Whether the process has ended, or said its last word."""
+        """Whether the process has ended, or has sent its outcome."""
         if self.outcome is not None or not connection.wait(self.handles, timeout=0):
             return self.outcome is not None
         return self._reader.poll() or self._process.exitcode != SERVER_LOST
 
     def ended(self) -> bool:
-        """Whether the process has ended; its `outcome` is known then, and stored in the run's directory."""
+        """Whether the process has ended; if so, sets `outcome`, and marks a failure in the run's directory."""
         if self.outcome is None and self.over():
             self.outcome = self._settle()
             self._reader.close()
@@ -127,7 +128,7 @@ class RunProcess:
         return self.outcome is not None
 
     def wait(self) -> Outcome:
-        """Wait for the end of the process; whatever interrupts that ends the run too."""
+        """Wait for the end of the process; an exception meanwhile, as by Ctrl-C, ends the run."""
         try:
             while not self.ended():
                 connection.wait(self.handles, timeout=1.0)
@@ -138,7 +139,7 @@ class RunProcess:
         return self.outcome
 
     def superseded(self) -> bool:
-        """Whether it found its run held by another process of the same sweep: one whose start went wrong, and ends."""
+        """Whether another process of the same sweep, left over from a start that went wrong, still held the run."""
         return (
             self.outcome is not None
             and self.outcome.state == BUSY
@@ -155,7 +156,7 @@ class RunProcess:
         self._signal(signal.SIGUSR1)
 
     def kill(self, reason: str) -> None:
-        """End the process and all that it started, now; the run is marked failed with this reason."""
+        """Kill the process and all that it started; the run is marked failed with this reason."""
         self._killed = reason
         self._signal(signal.SIGKILL, group=True)
 
@@ -171,7 +172,7 @@ class RunProcess:
         except (EOFError, OSError):
             outcome = None
         self._process.join(REAP_SECONDS)
-        # What the run may have started and left behind; or a process that does not end.
+        # A process that does not end, and all that the run started and left behind.
         self._signal(signal.SIGKILL, group=True)
         if outcome is None:
             outcome = Outcome(schema.FAILED, self._killed or self._cause())
@@ -180,7 +181,7 @@ class RunProcess:
         return outcome
 
     def _cause(self) -> str:
-        """Why the process ended without a word."""
+        """Why the process ended without sending an outcome."""
         code = self._process.exitcode
         if code is None or code == SERVER_LOST:
             return "its process was killed"
@@ -194,7 +195,7 @@ class RunProcess:
         return f"its process crashed in native code ({name})"
 
     def _output(self) -> str:
-        """The last that this process printed, and Python's stack where it crashed."""
+        """The end of what this process printed, with Python's stack if it crashed."""
         path = self.directory.path / schema.OUTPUT
         try:
             with open(path, "rb") as file:
@@ -207,7 +208,7 @@ class RunProcess:
 def end_children(timeout_s: float) -> None:
     """Have all runs that this process started store a checkpoint and end; kill those that do not in time.
 
-    A signal's handler may call it while the process waits for a run: how that ended, the one who waits finds out.
+    A signal handler may call it while the process waits for a run: `RunProcess.wait` then returns the outcome.
     """
     deadline = time.monotonic() + timeout_s
     while (left := [process for process in _started if not process.over()]) and time.monotonic() < deadline:
@@ -215,13 +216,13 @@ def end_children(timeout_s: float) -> None:
             process.end()
         connection.wait([handle for process in left for handle in process.handles], timeout=RESEND_SECONDS)
     for process in left:
-        process.kill("it had not stored a checkpoint in the time that it was given, and was killed")
+        process.kill(f"killed, since it had not stored a checkpoint within {timeout_s:g} s")
 
 
 def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
     """What a run's process does."""
-    # Ctrl-C on the terminal is for the process that launched it, which has the runs end; and what a run starts itself
-    # can be ended with it.
+    # A group of its own: Ctrl-C in the terminal reaches only the launching process, which ends the runs, and what a
+    # run starts can be killed with it.
     os.setpgid(0, 0)
     for number in HEEDED:
         signal.signal(number, signal.SIG_DFL)  # `preload` ignores them
@@ -245,7 +246,7 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
 
 
 def _print_to(path: Path) -> None:
-    """Whatever this process prints from now on, libraries in native code too, is appended to a file."""
+    """Append all output of this process to a file, also that of native code."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -256,13 +257,13 @@ def _print_to(path: Path) -> None:
 
 
 def _leave() -> None:
-    """End at once: neither a user's thread nor a library's destructor may hold up or change the end of a run."""
+    """End at once: no user's thread or library's destructor can delay it or change the exit code."""
     for text in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             text.flush()
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
-        os.killpg(0, signal.SIGKILL)  # what the run started: nobody else is left to end it
+        os.killpg(0, signal.SIGKILL)  # what the run started: no other process is left to do it
     os._exit(0)
 
 
@@ -275,15 +276,8 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 def _out_of_memory_kills() -> int:
-    """How many processes the system has killed for lack of memory; 0 where it does not say."""
+    """How many processes the system has killed for lack of memory; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().split("\n")
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -1,4 +1,4 @@
-"""What the operating system gives: command lines, files that survive a crash, locks, signals."""
+"""Command lines, files that survive a crash, locks, signals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from atbptt.system.signals import (
         ENDING as ENDING,
         STORING as STORING,
-        LauncherSignals as LauncherSignals,
         LeftRunningError as LeftRunningError,
         Signals as Signals,
         StoppedError as StoppedError,

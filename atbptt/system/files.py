@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, flushed to disk, renamed."""
+"""Files that are whole or absent: written beside their place, flushed to disk, renamed."""
 
 from __future__ import annotations
 
@@ -15,79 +15,62 @@ from typing import IO
 
 from atbptt.errors import ConfigError
 
-# What the disk or the file system refuses, and not the program.
+# Refusals of the disk or the file system, as against errors of the program.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class StorageError(OSError):
-    """The file system takes no more: it is full, read-only, broken or another's."""
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
-    """Call `write` on a sibling temporary file, flush it to disk and rename it to `path`.
-
-    The temporary file's name starts with a dot; nothing is left of it if writing fails.
-
-    Arguments:
-        path: the file to replace.
-        write: writes its new content.
-        previous: what `path` held before is kept under this name; None keeps it nowhere.
-
-    Raises:
-        StorageError: the file system refuses; `path` is as it was.
-    """
-    temporary = _temporary(path)
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            os.replace(path, previous)  # for a moment there is the previous one alone
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            raise StorageError(_refused(path, error)) from error
-        raise
+    """The file system refuses to write: it is full, read-only, broken, or without permission."""
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Within, the name of a file beside `path`, which takes its place at the end unless something went wrong.
+def replacing(path: Path, *, parents: bool = True, previous: Path | None = None) -> Iterator[Path]:
+    """Yield the name of a file to write beside `path`; at the end it is flushed to disk and renamed to `path`.
 
-    For libraries that write to a name. Missing folders are made.
+    The temporary file's name starts with a dot. It is removed and `path` stays as it was if anything is raised within.
+
+    Arguments:
+        path: the file to replace.
+        parents: whether missing folders are made.
+        previous: new name of the file that is replaced; None deletes it.
 
     Raises:
-        StorageError: the file system refuses; what stood at `path` before is unchanged.
+        StorageError: the file system refuses.
     """
-    temporary = _temporary(path)
+    # The host is named since several machines may share the folder.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)  # for a moment only the previous file exists
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
-        raise StorageError(_refused(path, error)) from error
+        if parents or error.errno in REFUSALS:
+            rule = f"cannot be written: {error.strerror or error}; what stood there before is unchanged"
+            raise StorageError(f"{path} {rule}") from error
+        raise
     finally:
         if temporary.exists():
             temporary.unlink()
 
 
-def _temporary(path: Path) -> Path:
-    # Of the machine too: several may share the folder.
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
+    """Replace a file in an existing folder by what `write` writes to the stream it is given; see `replacing`.
 
-
-def _refused(path: Path, error: OSError) -> str:
-    return f"{path} cannot be written: {error.strerror or error}; what stood there before is unchanged"
+    Raises:
+        StorageError: the file system refuses.
+    """
+    with replacing(path, parents=False, previous=previous) as temporary, open(temporary, "wb") as file:
+        write(file)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush the names in a folder: a rename too is lost with the power until its folder is on disk."""
+    """Flush a folder's list of names: a rename, too, is lost in a power cut until it is on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -99,12 +82,12 @@ def _flush_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically; errors as in `write_atomically`."""
+    """Replace a text file in an existing folder (StorageError)."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def content_digest(path: Path) -> str:
-    """A digest of what a file, or every file below a folder, holds; of the path itself where there is nothing."""
+    """A digest of the content of a file or of all files below a folder; the path itself if there is none."""
     files = [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
     if not files:
         return str(path)
@@ -116,17 +99,17 @@ def content_digest(path: Path) -> str:
 
 
 def file_digest(file: Path) -> str:
-    """The SHA-256 of a file's content, 64 hexadecimal characters; an unchanged file is read once a process."""
+    """The SHA-256 of a file's content in hexadecimal; a file that does not change is read once a process."""
     found = file.stat()
     return _digest(file, found.st_mtime_ns, found.st_size)
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: the user's cache folder, or `ATBPTT_CACHE`."""
+    """The folder for what can be made again: `ATBPTT_CACHE`, or the user's cache folder."""
     given = os.environ.get("ATBPTT_CACHE")
     if given:
         return Path(given)
-    import platformdirs  # which the library alone does without
+    import platformdirs  # the library alone does not depend on it
 
     return platformdirs.user_cache_path("atbptt")
 
@@ -138,7 +121,7 @@ def _digest(file: Path, changed_ns: int, size: int) -> str:  # noqa: ARG001  (a 
 
 
 def check_writable(name: str, folder: Path) -> None:
-    """Raise a `ConfigError` unless files can be made in `folder`, or in what will be its parent; leaves nothing."""
+    """Raise a `ConfigError` unless `folder`, or its nearest parent that exists, can be written to; leaves no file."""
     existing = folder.absolute()
     try:
         while not existing.exists() and existing != existing.parent:

@@ -1,7 +1,7 @@
-"""Locks on files, which the operating system takes back when their holder ends, however it ends.
+"""Locks on files, which the operating system releases when their holder ends, however it ends.
 
-A lock belongs to the process that took it: children that it forks do not hold it, so that none of them can outlive
-the run and keep it locked. On a file system of several machines locks work where `flock` does (local disks, NFS).
+Forked children do not hold the locks of their parent, so a child that outlives a run does not keep it locked. Locks
+need a file system with `flock`: local disks, NFS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Who looks whether a lock is held takes it for some microseconds: not getting it at once says nothing yet.
+# `is_held` takes a lock for some microseconds, so a first refusal does not mean that it is held.
 PATIENCE_SECONDS = 0.5
 RETRY_SECONDS = 0.02
 
@@ -26,16 +26,16 @@ class LockedError(RuntimeError):
 
 @contextmanager
 def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Hold the lock of a file, which is made if it is not there.
+    """Hold the lock of a file, which is made if it is missing.
 
     Arguments:
         path: the file.
-        shared: with all others who hold it so, instead of alone.
-        patience: seconds to try.
+        shared: together with other shared holders, instead of alone.
+        patience: how long to try (s).
 
     Raises:
         LockedError: another process holds it.
-        OSError: the file cannot be opened, or its file system knows no locks.
+        OSError: the file cannot be opened, or its file system has no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     _held.add(descriptor)
@@ -51,7 +51,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
                     raise LockedError(f"{path} is locked by another process") from None
                 time.sleep(RETRY_SECONDS)
             except OSError as error:
-                rule = "its file system must know flock, as local disks and NFS do"
+                rule = "its file system must support flock, as local disks and NFS do"
                 raise OSError(error.errno, f"cannot be locked: {error.strerror}; {rule}", str(path)) from error
         yield
     finally:
@@ -60,7 +60,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of a file alone; False where there is no such file. Writes nothing."""
+    """Whether a process holds the exclusive lock of a file; False if there is no file. Makes none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -75,7 +75,7 @@ def is_held(path: Path) -> bool:
 
 
 def _release_in_child() -> None:
-    """A lock is shared with a forked child as long as that has the file open."""
+    """A forked child shares a lock until it closes the file."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

@@ -29,18 +29,7 @@ class HangingError(Exception):
 
 
 class Sweep:
-    """`python launch.py -m ...` in a folder, its runs stored in `out` there.
-
-    Arguments:
-        folder: where the command is typed.
-        arguments: what stands behind -m.
-        environment: variables besides those of this process.
-
-    Attributes:
-        output: where the runs are stored.
-        process: of the last launch.
-        launches: how often it was launched.
-    """
+    """`python launch.py -m` with these arguments in a folder, its runs stored in `out` there."""
 
     def __init__(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder

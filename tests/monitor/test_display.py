@@ -74,9 +74,6 @@ def test_a_sweep_is_a_headline_and_what_runs_and_what_went_wrong() -> None:
         ["unknown", "lr=6", "status.json: no"],
         ["interrupted", "lr=5", "SIGTERM at epoch 2"],
     ]
-
-
-def test_finished_and_waiting_runs_are_listed_if_all_are_asked_for() -> None:
     lines = shown(Report((EVERYTHING,), (), ()), show_all=True)
     assert [line.split(maxsplit=2) for line in lines[9:]] == [
         ["finished", "lr=1", "epoch 4 of 4, K 7, valid_ppl 1.25 at epoch 1.5"],
@@ -84,27 +81,17 @@ def test_finished_and_waiting_runs_are_listed_if_all_are_asked_for() -> None:
     ]
 
 
-def test_each_failure_is_one_line_of_the_width_there_is() -> None:
+def test_a_long_reason_is_cut_and_a_long_label_is_wrapped() -> None:
     lines = shown(Report((sweep(run("truncation.K=2 lr=1", "failed", why=LONG)),), (), ()), width=60)
     assert lines[3].startswith(" failed truncation.K=2 lr=1 RuntimeError: CUDA")
     assert lines[3].endswith("…")
-    assert len(lines) == 4
-    assert len(lines[3]) == 60
-
-
-def test_long_labels_are_wrapped_and_not_cut() -> None:
-    label = "experiment=wikitext2 truncation=adaptive truncation.estimator=measured init=3"
+    assert (len(lines), len(lines[3])) == (4, 60)
+    label = "experiment=wikitext2 truncation=adaptive truncation.estimator=[bold] init=3"  # which is no markup
     for state in ("running", "failed"):
-        lines = shown(Report((sweep(run(label, state, why="killed in action")),), (), ()), width=80)
+        lines = shown(Report((sweep(run(label, state, why="killed [/x]")),), (), ()), width=80)
         assert max(map(len, lines)) <= 80
         assert all(word in "\n".join(lines) for word in label.split())
-        assert state == "running" or "killed in action" in lines[3]
-
-
-def test_a_label_that_looks_like_markup_is_shown_as_it_is() -> None:
-    lines = shown(Report((sweep(run("a=[bold]", "running"), run("b=[red]", "failed", why="[/x]")),), (), ()))
-    assert lines[4].split()[0] == "a=[bold]"
-    assert lines[5].split() == ["failed", "b=[red]", "[/x]"]
+        assert state == "running" or "killed [/x]" in lines[3]
 
 
 def test_more_runs_than_a_screen_has_lines_are_counted() -> None:
@@ -112,37 +99,34 @@ def test_more_runs_than_a_screen_has_lines_are_counted() -> None:
     lines = shown(Report((sweep(*runs, run("c", "stale", why="killed")),), (), ()))
     assert len(lines) == 4 + 20 + 20 + 1 + 1
     assert lines[-2].split() == ["stale", "c", "killed"]  # not crowded out by the failed ones
-    assert lines[-1] == "  and 3 more running, 1 more failed: --all lists them"
+    assert lines[-1] == "  and 3 more running, 1 more failed (status --all lists them)"
     assert len(shown(Report((sweep(*runs),), (), ()), show_all=True)) == 4 + 23 + 21
 
 
-def test_what_a_run_does_not_tell_is_blank() -> None:
+def test_unknown_values_are_blank_and_measures_of_several_kinds_are_named() -> None:
     nothing = RunStatus(Path("outputs/a"), "running", "a")
     lines = shown(Report((sweep(Run("lr=1", nothing, nothing)),), (), ()))
     assert lines[1].endswith("still runs")
     assert lines[4].split() == ["lr=1", "0.0", "?,", "?"]
-    assert shown(Report((sweep(replace(run("a", "finished"), status=replace(nothing, state="finished"))),), (), ()))
-
-
-def test_measures_of_several_kinds_are_named() -> None:
     lines = shown(Report((sweep(run("a", "running"), run("b", "running", monitor="valid_nll", best=-5.0)),), (), ()))
     assert lines[3].split()[5] == "best"
-    assert lines[4].split()[-4:-2] == ["valid_ppl", "1.25"]
-    assert lines[5].split()[-4:-2] == ["valid_nll", "-5"]
+    assert [line.split()[-4:-2] for line in lines[4:]] == [["valid_ppl", "1.25"], ["valid_nll", "-5"]]
 
 
-def test_whether_the_launching_process_still_runs_is_reported() -> None:
-    ends = [shown(Report((sweep(waiting("a"), launching=known),), (), ()))[1] for known in (True, False, None)]
-    assert ends[0].endswith("process 99 still runs")
-    assert ends[1].endswith("process 99 has ended")
-    assert ends[2].endswith("process 99 may run: its folder's file system knows no locks")
+@pytest.mark.parametrize(
+    ("launching", "end"),
+    [(True, "still runs"), (False, "has ended"), (None, "may still run: its folder's file system has no locks")],
+)
+def test_whether_the_launching_process_still_runs_is_reported(launching: bool | None, end: str) -> None:
+    assert shown(Report((sweep(waiting("a"), launching=launching),), (), ()))[1].endswith(f"process 99 {end}")
 
 
-def test_a_wide_terminal_has_a_bar() -> None:
+@pytest.mark.parametrize(
+    ("width", "terminal", "begin"), [(100, True, "━"), (80, True, "1 of 2 finished"), (200, False, "1 of 2 finished")]
+)
+def test_a_wide_terminal_has_a_bar(width: int, terminal: bool, begin: str) -> None:
     report = Report((sweep(run("a", "finished"), run("b", "running")),), (), ())
-    assert shown(report, width=100, terminal=True)[2].startswith("━")
-    assert shown(report, width=80, terminal=True)[2].startswith("1 of 2 finished")
-    assert shown(report, width=200)[2].startswith("1 of 2 finished")
+    assert shown(report, width=width, terminal=terminal)[2].startswith(begin)
 
 
 def test_the_latest_sweep_is_last_and_first_in_a_watch() -> None:
@@ -207,15 +191,22 @@ def script(*steps: Callable[[], object]) -> Callable[[float], None]:
     return lambda _: next(todo)()  # type: ignore[func-returns-value]
 
 
-def test_watching_without_a_terminal_prints_a_block_for_each_change(
-    outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]
+def finish(runs: dict[str, Path]) -> None:
+    for directory in runs.values():
+        write_status(directory, schema.FINISHED)
+
+
+def test_watching_without_a_terminal_prints_a_block_for_each_change_and_rarely_for_progress(
+    outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(display, "BLOCK_SECONDS", 3 * display.WATCH_SECONDS)
     first, second = watched.values()
+    wait = [lambda: None]
     watch_status(
         [outputs],
         sleep=script(
-            lambda: None,
-            lambda: write_status(first, schema.RUNNING, epoch=2.0),  # progress alone is not worth a block
+            lambda: write_status(first, schema.RUNNING, epoch=2.0),
+            *wait * 7,
             lambda: write_status(first, schema.FAILED, error="ValueError: no"),
             lambda: write_status(second, schema.FINISHED),
         ),
@@ -223,47 +214,30 @@ def test_watching_without_a_terminal_prints_a_block_for_each_change(
     printed = capsys.readouterr().out.split("--- ")[1:]
     assert [block.splitlines()[3] for block in printed] == [
         "0 of 2 finished, 1 running, 1 waiting",
+        "0 of 2 finished, 1 running, 1 waiting",
         "0 of 2 finished, 1 waiting, 1 failed",
         "1 of 2 finished, 1 failed",
     ]
+    assert ["1.0 / 4" in printed[0], "2.0 / 4" in printed[1]] == [True, True]
 
 
-def test_progress_alone_is_printed_from_time_to_time(
-    outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_watching_a_terminal_refreshes_it_and_ends_with_ctrl_c(
+    outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(display, "BLOCK_SECONDS", 3 * display.WATCH_SECONDS)
-    first, second = watched.values()
-
-    def end() -> None:
-        write_status(first, schema.FINISHED)
-        write_status(second, schema.FINISHED)
-
-    steps = [lambda: write_status(first, schema.RUNNING, epoch=2.0), *[lambda: None] * 5, end]
-    watch_status([outputs], sleep=script(*steps))
-    printed = capsys.readouterr().out.split("--- ")[1:]
-    assert ["1.0 / 4" in printed[0], "2.0 / 4" in printed[1], "2 of 2 finished" in printed[2]] == [True] * 3
-    assert len(printed) == 3  # not one more for what has not changed
-
-
-def test_watching_ends_with_ctrl_c(outputs: Path, watched: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(_: float) -> None:
-        raise KeyboardInterrupt
-
-    watch_status([outputs], sleep=interrupt)
-    assert f"{len(watched)} finished" in capsys.readouterr().out
-
-
-def test_a_terminal_is_refreshed(outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)
     monkeypatch.setattr(display, "_console", lambda: terminal)
-    first, second = watched.values()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
     def end() -> None:
-        write_status(first, schema.FINISHED)
-        write_status(second, schema.FINISHED)
+        finish(watched)
         (write_status(outputs / "demo" / "c3", schema.FINISHED) / schema.STATUS).write_text("{")
 
-    watch_status([outputs], sleep=script(lambda: write_status(first, schema.RUNNING, epoch=2.0), end))
+    steps = [lambda: write_status(watched["lr=1"], schema.RUNNING, epoch=2.0), end]
+    watch_status([outputs], sleep=script(interrupt))
+    assert "finished" in terminal.file.getvalue()  # type: ignore[attr-defined]
+    watch_status([outputs], sleep=script(*steps))
     out = terminal.file.getvalue()  # type: ignore[attr-defined]
     assert out.index("1.0 / 4") < out.index("2.0 / 4") < out.index("2 of 2 finished")
     assert "warning: " in out

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from atbptt.errors import AnalysisError
 from atbptt.monitor.failures import LINES, READ_BYTES, print_failures
 from atbptt.runs import schema
 from tests.helpers.made import write_plan, write_status
@@ -37,7 +36,7 @@ def test_where_there_is_no_traceback_the_last_output_follows(outputs: Path, caps
     run = write_status(outputs / "demo" / "a1", schema.RUNNING)
     (run / schema.OUTPUT).write_text("".join(f"line {i}\n" for i in range(LINES + 5)))
     lines = printed(capsys, run)
-    assert (lines[0], lines[2], lines[3]) == ("stale  a1", "killed at epoch 2", "the last of output.txt:")
+    assert (lines[0], lines[2], lines[3]) == ("stale  a1", "killed at epoch 2", "the end of output.txt:")
     assert lines[4:] == [f"  line {i}" for i in range(5, LINES + 5)]
 
 
@@ -47,7 +46,7 @@ def test_a_crash_has_both_and_nothing_twice(outputs: Path, capsys: pytest.Captur
     (run / schema.OUTPUT).write_text("epoch 1\nepoch 2\n")
     assert printed(capsys, outputs)[3:] == [
         "  Fatal Python error: Segmentation fault",
-        "the last of output.txt:",
+        "the end of output.txt:",
         "  epoch 1",
         "  epoch 2",
     ]
@@ -56,56 +55,37 @@ def test_a_crash_has_both_and_nothing_twice(outputs: Path, capsys: pytest.Captur
     assert printed(capsys, outputs)[2:] == ["  crashed", "", "  the last that it printed:", "  epoch 1", "  epoch 2"]
 
 
-def test_several_failures_are_parted_by_a_line(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a1", "b2"):
-        write_status(outputs / "demo" / name, schema.FAILED)
-    lines = printed(capsys, outputs)
-    assert [line for line in lines if line.startswith("failed") or not line] == [
-        "failed  demo/a1",
-        "",
-        "failed  demo/b2",
-    ]
-
-
-def test_a_run_of_two_sweeps_is_reported_once(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_are_separated_by_a_line_and_a_run_of_two_sweeps_is_reported_once(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, other = (write_status(outputs / "demo" / name, schema.FAILED) for name in ("a1", "b2"))
     write_plan(outputs, "first", {"old": run, "other": other}, started=1000.0)
     write_plan(outputs, "second", {"new": run}, started=2000.0)
-    assert [line for line in printed(capsys, outputs) if line.startswith("failed")] == ["failed  new", "failed  other"]
+    lines = [line for line in printed(capsys, outputs) if line.startswith("failed") or not line]
+    assert lines == ["failed  new", "", "failed  other"]
 
 
-def test_what_a_library_printed_does_not_move_the_cursor(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_long_output_only_the_end_is_shown_and_control_codes_are_not(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = write_status(outputs / "demo" / "a1", schema.RUNNING)
-    (run / schema.OUTPUT).write_bytes(b"\x1b[31mred\x1b[0m \x1b[2Jand [bold]\xff\n")
-    assert printed(capsys, outputs)[-1] == "  red and [bold]\N{REPLACEMENT CHARACTER}"
-
-
-def test_of_a_long_file_only_the_end_is_read(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_status(outputs / "demo" / "a1", schema.RUNNING)
-    (run / schema.OUTPUT).write_text("x" * (2 * READ_BYTES) + "\nlast\n")
+    long, codes = b"x" * (2 * READ_BYTES), b"\x1b[31mred\x1b[0m \x1b[2Jand [bold]\xff\n"
+    (run / schema.OUTPUT).write_bytes(long + b"\n" + codes)
     lines = printed(capsys, outputs)
-    assert lines[-1] == "  last"
+    assert lines[-1] == "  red and [bold]\N{REPLACEMENT CHARACTER}"
     assert len(lines[-2]) < READ_BYTES
 
 
-def test_a_file_that_cannot_be_read_is_reported(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_cannot_be_read_are_reported(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (write_status(outputs / "demo" / "a1", schema.FAILED) / schema.TRACEBACK).mkdir()
-    assert "  traceback.txt: Is a directory" in printed(capsys, outputs)
+    (write_status(outputs / "demo" / "b2", schema.FINISHED) / schema.STATUS).write_text("{")
+    print_failures([outputs])
+    out, err = capsys.readouterr()
+    assert "  traceback.txt: Is a directory" in out.splitlines()
+    assert err.startswith(f"warning: {outputs}/demo/b2/status.json: ")
 
 
 def test_no_failures(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_status(outputs / "demo" / "a1", schema.FINISHED)
     write_status(outputs / "demo" / "b2", schema.INTERRUPTED)
     assert printed(capsys, outputs) == ["no failures (runs: 2)"]
-
-
-def test_broken_files_are_reported(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (write_status(outputs / "demo" / "a1", schema.FINISHED) / schema.STATUS).write_text("{")
-    print_failures([outputs])
-    assert capsys.readouterr().err.startswith(f"warning: {outputs}/demo/a1/status.json: ")
-
-
-def test_nothing_there_is_an_error(outputs: Path) -> None:
-    outputs.mkdir()
-    with pytest.raises(AnalysisError, match="no runs here or below"):
-        print_failures([outputs])

@@ -2,152 +2,108 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from atbptt.monitor.progress import ROWS, Watch, current, headline, running_table
+from atbptt.config import Settings
+from atbptt.monitor.progress import Watch
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
-from atbptt.runs.status import RunStatus, read_run
 from atbptt.runs.sweep import Job
+from tests.conftest import Hold
 
-HELD = ExitStack()
 SWEEP = "2026-11-24_12-00-00_1"
+Start = Callable[..., Job]
 
 
 @pytest.fixture
-def jobs(settings: Any) -> Iterator[list[Job]]:
+def jobs(settings: Callable[..., Settings]) -> list[Job]:
     made = [settings(f"init={i}") for i in range(3)]
-    found = [Job(f"init={i}", [f"init={i}"], s, RunDirectory(s)) for i, s in enumerate(made)]
+    found = [Job(f"init={i}", [f"init={i}"], each, RunDirectory(each)) for i, each in enumerate(made)]
     for job in found:
         job.directory.make()
-    yield found
-    HELD.close()
+    return found
 
 
-def hold(job: Job) -> None:
-    """A running run is one whose lock is held."""
-    if not job.directory.busy():
-        HELD.enter_context(job.directory.lock())
+def beat(job: Job, state: str, epoch: float | None, best: float | None = None, **more: Any) -> None:
+    scores = {"monitor": "valid_ppl", "best": best, "best_epoch": None if best is None else epoch}
+    job.directory.set_status(state, **{"epoch": epoch, "K": 7, "sweep": SWEEP, **scores, **more})
 
 
-def beat(job: Job, state: str, epoch: float, best: float | None = None, **more: Any) -> None:
-    if state == schema.RUNNING:
-        hold(job)
-    job.directory.set_status(
-        state,
-        epoch=epoch,
-        train_seconds=0.0,
-        K=7,
-        monitor="valid_ppl",
-        best=best,
-        best_epoch=None if best is None else epoch,
-        **{"sweep": SWEEP, **more},
-    )
+def lines(watch: Watch) -> list[str]:
+    """What is printed next."""
+    before = len(watch.console.file.getvalue())  # type: ignore[attr-defined]
+    watch.show()
+    return watch.console.file.getvalue()[before:].splitlines()  # type: ignore[attr-defined, no-any-return]
 
 
-def now(job: Job) -> RunStatus:
-    return current(read_run(job.directory.path), job, SWEEP)
-
-
-def shown(renderable: Any) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    console.print(renderable)
-    return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def test_the_headline_counts_states_and_names_the_best(jobs: list[Job]) -> None:
-    beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
-    beat(jobs[1], schema.FINISHED, 2.0, best=1.25)
-    statuses = [now(job) for job in jobs]
-    assert shown(headline(jobs, statuses)).strip() == "1 running, 1 waiting, 1 finished | best valid_ppl 1.25: init=1"
-
-
-def test_the_table_shows_running_runs_first_and_failures_as_such(jobs: list[Job]) -> None:
-    beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
-    beat(jobs[1], schema.FAILED, 0.5, error="ValueError: too large")
-    beat(jobs[2], schema.RUNNING, 1.0, best=1.5)
-    lines = shown(running_table(jobs, [now(job) for job in jobs])).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["init=2", "init=1", "init=0"]
-    assert "failed" in lines[2]
-    assert "1.0 / 2" in lines[1]
-
-
-def test_a_run_that_has_begun_and_not_been_evaluated_has_a_row(jobs: list[Job]) -> None:
-    hold(jobs[0])
-    jobs[0].directory.set_status(schema.RUNNING, sweep=SWEEP)
-    statuses = [now(job) for job in jobs]
-    assert "0.0 / 2" in shown(running_table(jobs, statuses))
-    assert shown(headline(jobs, statuses)).strip() == "1 running, 2 waiting"
-
-
-def test_a_long_sweep_stays_on_a_screen(jobs: list[Job]) -> None:
-    beat(jobs[0], schema.RUNNING, 1.0, best=1.5)
-    many = [jobs[0]] * (ROWS + 5)
-    lines = shown(running_table(many, [now(job) for job in many])).splitlines()
-    assert len(lines) == ROWS + 2
-    assert lines[-1].startswith("... and 5 more")
-
-
-def test_what_an_earlier_sweep_left_is_not_progress(jobs: list[Job], settings: Any) -> None:
-    """But for what is finished, or runs in another process."""
-    job = jobs[0]
-    beat(job, schema.FAILED, 1.0, sweep="earlier", error="ValueError: no")
-    assert now(job).state == "waiting"
-    beat(job, schema.FAILED, 1.0, error="ValueError: no")
-    assert now(job).state == "failed"
-    beat(job, schema.RUNNING, 1.0, sweep="other")
-    assert now(job).state == "running"
-    beat(job, schema.FINISHED, 2.0, sweep="earlier")
-    assert now(job).state == "finished"
-    longer = Job("epochs=3", ["epochs=3"], settings("epochs=3"), job.directory)
-    assert now(longer).state == "waiting"
-
-
-def test_a_clock_that_jumps_changes_no_state(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    beat(jobs[0], schema.RUNNING, 1.0)
-    for jump in (-86400.0, 86400.0):
-        monkeypatch.setattr(time, "time", lambda jump=jump: time.monotonic() + jump)
-        beat(jobs[0], schema.RUNNING, 1.0)
-        assert now(jobs[0]).state == "running"
-
-
-def test_without_a_terminal_each_change_is_one_line(jobs: list[Job]) -> None:
-    console = Console(file=io.StringIO(), width=60)
-    with Watch(jobs, console, SWEEP):
+def test_without_a_terminal_each_change_is_one_line(jobs: list[Job], hold: Hold) -> None:
+    with Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP) as watch:
+        hold(jobs[0].directory.path)
         beat(jobs[0], schema.RUNNING, 0.5)
-        time.sleep(1.2)
+        deadline = time.monotonic() + 60
+        while not watch.console.file.getvalue() and time.monotonic() < deadline:  # type: ignore[attr-defined]
+            time.sleep(0.05)
         beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
         beat(jobs[1], schema.FAILED, 0.5, error="ValueError: no")
-    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+    assert watch.console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         "running      init=0  epoch 0.5 of 2, K 7",
         "finished     init=0  epoch 2 of 2, K 7, valid_ppl 1.25 at epoch 2",
         "failed       init=1  ValueError: no",
     ]
 
 
-def test_without_a_terminal_a_line_from_time_to_time_says_how_far(
-    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+def test_without_a_terminal_a_line_from_time_to_time_shows_progress(
+    jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atbptt.monitor.progress.LINE_SECONDS", 0.0)
-    console = Console(file=io.StringIO(), width=60)
+    watch = Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP)
+    assert lines(watch) == ["0 of 3 finished, 3 waiting"]
     beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
-    watch = Watch(jobs, console, SWEEP)
-    beat(jobs[1], schema.RUNNING, 0.5, best=1.5)
-    hold(jobs[2])
-    jobs[2].directory.set_status(schema.RUNNING, sweep=SWEEP)  # begun, but not evaluated yet
-    watch._show()
-    assert console.file.getvalue().splitlines()[-1] == (  # type: ignore[attr-defined]
-        "2 running, 1 finished | best valid_ppl 1.25: init=0 | at epoch 0.5 of 2"
-    )
+    for job, epoch, best in ((jobs[1], 0.5, 1.5), (jobs[2], None, None)):  # the last is not evaluated yet
+        hold(job.directory.path)
+        beat(job, schema.RUNNING, epoch, best)
+    assert lines(watch)[-1] == "1 of 3 finished, 2 running | best valid_ppl 1.25: init=0 | at epoch 0.5 of 2"
+    beat(jobs[1], schema.RUNNING, 1.0, 0.5, monitor="valid_error")  # which does not compare with a perplexity
+    assert lines(watch) == ["1 of 3 finished, 2 running | at epoch 1 of 2"]
 
 
-def test_a_terminal_gets_a_table_that_ends_complete(jobs: list[Job]) -> None:
-    console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    with Watch(jobs, console, SWEEP):
+def test_runs_left_by_an_earlier_sweep_wait_unless_they_are_finished_or_running(
+    jobs: list[Job], hold: Hold, settings: Callable[..., Settings]
+) -> None:
+    beat(jobs[0], schema.FINISHED, 2.0, sweep="earlier")
+    beat(jobs[1], schema.FAILED, 1.0, sweep="earlier", error="ValueError: no")
+    hold(jobs[2].directory.path)
+    beat(jobs[2], schema.RUNNING, 1.0, sweep="other")
+    longer = Job("epochs=3", ["epochs=3"], settings("epochs=3"), jobs[0].directory)
+    watch = Watch([*jobs, longer], Console(file=io.StringIO(), width=60), SWEEP)
+    assert [line.split()[:2] for line in lines(watch)] == [["finished", "init=0"], ["running", "init=2"]]
+    beat(jobs[1], schema.FAILED, 1.0, error="ValueError: no")
+    assert lines(watch) == ["failed       init=1  ValueError: no"]
+
+
+def test_a_clock_that_jumps_changes_no_state(jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP)
+    hold(jobs[0].directory.path)
+    beat(jobs[0], schema.RUNNING, 1.0)
+    assert len(lines(watch)) == 1
+    for jump in (-86400.0, 86400.0):
+        monkeypatch.setattr(time, "time", lambda jump=jump: time.monotonic() + jump)
+        beat(jobs[0], schema.RUNNING, 1.0)
+        assert lines(watch) == []
+
+
+def test_a_terminal_gets_tables_that_end_complete(jobs: list[Job], hold: Hold) -> None:
+    with Watch(jobs, Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None), SWEEP) as watch:
+        hold(jobs[1].directory.path)
+        beat(jobs[1], schema.RUNNING, 1.0)
+        watch.show()
         beat(jobs[0], schema.FINISHED, 2.0, best=1.25)
-    assert "2.0 / 2" in console.file.getvalue()  # type: ignore[attr-defined]
+    shown = watch.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "1.0 / 2" in shown
+    last = shown[shown.rindex("1 of 3 finished, 1 running, 1 waiting") :]
+    assert "best valid_ppl 1.25: init=0" in last
+    assert "epoch 2 of 2, K 7, valid_ppl 1.25 at epoch 2" in last

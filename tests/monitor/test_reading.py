@@ -137,11 +137,8 @@ def test_what_an_earlier_sweep_left_waits_while_a_later_one_is_launched(
     write_status(runs["lr=10"], schema.FAILED, sweep="second", heartbeat=1900.0)  # of this sweep
     write_status(runs["lr=100"], schema.FAILED, sweep=None, heartbeat=2100.0)  # before it said whose it is
     assert states(read(outputs).sweeps[0]) == {"lr=1": "finished", "lr=10": "failed", "lr=100": "failed"}
-
-
-def test_a_finished_run_waits_for_a_larger_budget(outputs: Path, runs: dict[str, Path]) -> None:
-    write_plan(outputs, "second", runs, epochs=5.0)
-    assert states(read(outputs).sweeps[0])["lr=1"] == "waiting"
+    write_plan(outputs, "third", {"a": runs["lr=1"], "b": outputs / "demo" / "d4"}, epochs=5.0, started=3000.0)
+    assert states(read(outputs).sweeps[1]) == {"a": "waiting", "b": "waiting"}  # for a larger budget
 
 
 def test_pending_is_what_runs_or_waits_for_a_launching_process(
@@ -187,7 +184,9 @@ def test_broken_files_are_reported_and_the_rest_is_shown(outputs: Path, runs: di
     assert other.startswith(f"{runs['lr=10']}/status.json: Expecting property name")
 
 
-def test_the_same_reader_sees_what_is_new(outputs: Path, runs: dict[str, Path]) -> None:
+def test_the_same_reader_sees_what_is_new_and_reads_the_rest_once(
+    outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader = Reader([outputs])
     assert len(reader.read().unplanned) == 2
     write_plan(outputs, "first", runs)
@@ -195,6 +194,10 @@ def test_the_same_reader_sees_what_is_new(outputs: Path, runs: dict[str, Path]) 
     report = reader.read()
     assert [states(sweep)["lr=100"] for sweep in report.sweeps] == ["waiting"]
     assert [run.label for run in report.unplanned] == ["alone/d4"]
+    monkeypatch.delattr("atbptt.monitor.reading.read_plan")
+    again = reader.read()
+    assert again == report
+    assert again.sweeps[0].runs[0].last is report.sweeps[0].runs[0].last
     write_status(runs["lr=100"], schema.FAILED, error="ValueError: no")
     shutil.rmtree(alone)
     report = reader.read()
@@ -202,20 +205,6 @@ def test_the_same_reader_sees_what_is_new(outputs: Path, runs: dict[str, Path]) 
     assert not report.unplanned
     shutil.rmtree(outputs / schema.SWEEPS)
     assert not reader.read().sweeps
-
-
-def test_a_plan_and_ended_runs_are_read_once(
-    outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_plan(outputs, "first", runs)
-    reader = Reader([outputs])
-    before = reader.read()
-    plans: list[object] = []
-    monkeypatch.setattr("atbptt.monitor.reading._plan", lambda *arguments: plans.append(arguments))
-    after = reader.read()
-    assert not plans
-    assert after.sweeps[0].runs[0].last is before.sweeps[0].runs[0].last
-    assert after == before
 
 
 def test_bad_paths(outputs: Path, tmp_path: Path) -> None:
@@ -227,8 +216,3 @@ def test_bad_paths(outputs: Path, tmp_path: Path) -> None:
     outputs.mkdir()
     with pytest.raises(AnalysisError, match="outputs: no runs here or below, and no sweep that plans any"):
         read(outputs)
-
-
-def test_a_sweep_of_which_nothing_has_begun_is_shown(outputs: Path) -> None:
-    write_plan(outputs, "first", {"lr=1": outputs / "demo" / "a1"})
-    assert states(read(outputs).sweeps[0]) == {"lr=1": "waiting"}

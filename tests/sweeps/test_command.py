@@ -68,33 +68,22 @@ def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: P
     assert (done.returncode, done.stdout) == (3, "done\n")
 
 
-def status(state: str, why: str | None = None) -> RunStatus:
-    return RunStatus(Path(), state, "id", why)
-
-
 @pytest.mark.parametrize(
-    ("found", "outcome", "expected"),
+    ("state", "why", "outcome", "expected"),
     [
-        (
-            status(schema.FAILED, "ValueError: no"),
-            Outcome("failed", "by the launcher"),
-            (schema.FAILED, "ValueError: no"),
-        ),
-        (status(schema.INTERRUPTED, "SIGTERM at epoch 1"), None, (schema.INTERRUPTED, "SIGTERM at epoch 1")),
-        (status(STALE, "killed at epoch 1.5"), None, (schema.FAILED, "killed at epoch 1.5")),
-        (
-            status(STALE, "killed at epoch 1.5"),
-            Outcome("failed", "StorageError: full"),
-            (schema.FAILED, "killed at epoch 1.5; StorageError: full"),
-        ),
-        (status(WAITING), Outcome("failed", "StorageError: full"), (schema.FAILED, "StorageError: full")),
-        (status(WAITING), None, (schema.FAILED, "never started")),
+        (schema.FAILED, "ValueError: no", "by the launcher", "failed: ValueError: no"),
+        (schema.INTERRUPTED, "SIGTERM at epoch 1", None, "interrupted: SIGTERM at epoch 1"),
+        (STALE, "killed at epoch 1.5", None, "failed: killed at epoch 1.5"),
+        (STALE, "killed at epoch 1.5", "StorageError: full", "failed: killed at epoch 1.5; StorageError: full"),
+        (WAITING, None, "StorageError: full", "failed: StorageError: full"),
+        (WAITING, None, None, "failed: never started"),
     ],
 )
-def test_why_a_run_is_not_finished_is_said_by_its_directory_or_by_who_launched_it(
-    found: RunStatus, outcome: Outcome | None, expected: tuple[str, str]
+def test_why_a_run_is_not_finished_is_known_from_its_directory_or_from_its_launcher(
+    state: str, why: str | None, outcome: str | None, expected: str
 ) -> None:
-    assert ended(found, outcome) == expected
+    known = Outcome(schema.FAILED, outcome) if outcome else None
+    assert ": ".join(ended(RunStatus(Path(), state, "id", why), known)) == expected
 
 
 def test_ctrl_c_while_torch_is_imported_ends_it_at_once(root: Path, tmp_path: Path) -> None:

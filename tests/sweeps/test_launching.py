@@ -14,32 +14,18 @@ from atbptt.sweeps.launching import launch, modules_of, prepared_launcher
 from atbptt.sweeps.local import LocalLauncher
 
 
-@pytest.mark.parametrize(
-    ("option", "kind"),
-    [
-        ("hydra/launcher=local", "LocalLauncher"),
-        ("hydra/launcher=basic", "BasicLauncher"),
-        ("hydra/launcher=joblib", "JoblibLauncher"),
-        ("hydra/launcher=slurm", "SlurmLauncher"),
-    ],
-)
-def test_the_launcher_that_is_asked_for_is_made_with_the_sweeps_folder(root: Path, option: str, kind: str) -> None:
+@pytest.mark.parametrize("name", ["local", "basic", "joblib", "slurm"])
+def test_the_chosen_launcher_is_made_with_its_options_and_the_sweeps_folder(root: Path, name: str) -> None:
     folder = Path("/tmp/it's a \\ folder=,1")
-    command = read_command([option, "lr=3"], root / "conf")
+    options = ["hydra.launcher.n_jobs=3"] if name in ("local", "joblib") else []
+    command = read_command([f"hydra/launcher={name}", *options, "lr=3"], root / "conf")
     assert command is not None
     with prepared_launcher(command, folder) as (launcher, text):
-        assert type(launcher).__name__ == kind
+        assert type(launcher).__name__ == f"{name.title()}Launcher"
+        assert not isinstance(launcher, LocalLauncher) or launcher.n_jobs == 3
     config = OmegaConf.create(text)
     assert config.hydra.sweep.dir == str(folder)
     assert config.lr == 3
-
-
-def test_options_of_the_launcher_reach_it(root: Path) -> None:
-    command = read_command(["hydra.launcher.n_jobs=3"], root / "conf")
-    assert command is not None
-    with prepared_launcher(command, Path("/tmp/x")) as (launcher, _):
-        assert isinstance(launcher, LocalLauncher)
-        assert launcher.n_jobs == 3
 
 
 def test_jobs_get_their_overrides_without_hydras_own(settings: Callable[..., Settings]) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,34 +14,37 @@ FINISHED = Outcome("finished", "")
 
 
 class FakeRun:
-    """A run that ends at its second look, or when it is told to."""
+    """A run that ends at its second look, or if it is stubborn when it is killed."""
 
-    def __init__(self, number: int, outcome: Outcome, superseded: bool, stubborn: bool) -> None:
-        self.number, self.result, self.stubborn = number, outcome, stubborn
+    def __init__(self, machine: Machine, number: int) -> None:
+        self.machine, self.number = machine, number
         self.outcome: Outcome | None = None
         self.handles: list[int] = []
         self.looks = 0
-        self.late = superseded
         self.requests: list[str] = []
 
     def ended(self) -> bool:
         self.looks += 1
-        if self.looks >= 2 and not self.stubborn:
-            self.outcome = self.outcome or self.result
+        if self.number == 0 and self.machine.sent:
+            signal.raise_signal(self.machine.sent.pop(0))
+        if self.looks >= 2 and not self.machine.stubborn:
+            self.outcome = self.outcome or self.machine.outcomes.get(self.number, FINISHED)
         return self.outcome is not None
 
     def superseded(self) -> bool:
-        return self.late
+        self.machine.late[self.number] = self.machine.late.get(self.number, 0) - 1
+        return self.machine.late[self.number] >= 0
 
     def end(self) -> None:
         self.requests.append("end")
+        self.outcome = self.machine.when_ended
 
     def store(self) -> None:
         self.requests.append("store")
 
-    def kill(self, reason: str) -> None:  # noqa: ARG002
+    def kill(self, reason: str) -> None:
         self.requests.append("kill")
-        self.outcome = Outcome("failed", "killed")
+        self.outcome = Outcome("failed", reason)
 
 
 class Machine:
@@ -54,16 +55,16 @@ class Machine:
         self.most = 0
         self.outcomes: dict[int, Outcome] = {}
         self.refused: dict[int, int] = {}  # how often a number cannot be started
-        self.late: dict[int, int] = {}  # how often it finds an orphan at work
+        self.late: dict[int, int] = {}  # how often another process still holds it
+        self.sent: list[signal.Signals] = []  # a signal at each look at run 0
         self.stubborn = False
+        self.when_ended: Outcome | None = None
 
     def start(self, number: int) -> FakeRun:
         if self.refused.get(number, 0):
             self.refused[number] -= 1
             raise ChildProcessError("no process")
-        late = self.late.get(number, 0) > 0
-        self.late[number] = self.late.get(number, 0) - 1
-        self.started.append(FakeRun(number, self.outcomes.get(number, FINISHED), late, self.stubborn))
+        self.started.append(FakeRun(self, number))
         self.most = max(self.most, sum(run.outcome is None for run in self.started))
         return self.started[-1]
 
@@ -82,123 +83,69 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
-def launch(n_jobs: int, jobs: int) -> LocalLauncher:
+def launch(n_jobs: int, jobs: int, say: Callable[[str], object] = lambda _: None) -> LocalLauncher:
     launcher = LocalLauncher(n_jobs)
-    launcher.say = lambda _: None
+    launcher.say = say
     launcher.launch([[]] * jobs, 0)
     return launcher
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, 5])
-def test_so_many_run_at_once_and_all_in_their_order(machine: Machine, n_jobs: int) -> None:
+def test_n_jobs_run_at_once_in_order_and_a_failure_is_not_retried(machine: Machine, n_jobs: int) -> None:
+    failed = machine.outcomes[1] = Outcome("failed", "ValueError: no")
     launcher = launch(n_jobs, 7)
     assert machine.numbers == list(range(7))
     assert machine.most == n_jobs
-    assert launcher.outcomes == dict.fromkeys(range(7), FINISHED)
+    assert launcher.outcomes == {**dict.fromkeys(range(7), FINISHED), 1: failed}
 
 
-def test_minus_one_is_one_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minus_one_is_one_per_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "available_cores", lambda: 3)
     assert LocalLauncher(-1).n_jobs == 3
-
-
-def test_a_run_that_fails_is_not_tried_again(machine: Machine) -> None:
-    machine.outcomes[1] = Outcome("failed", "ValueError: no")
-    launcher = launch(2, 3)
-    assert machine.numbers == [0, 1, 2]
-    assert launcher.outcomes[1] == machine.outcomes[1]
 
 
 @pytest.mark.parametrize(
     ("refusals", "outcome"), [(2, FINISHED), (3, Outcome("failed", "could not be started: no process"))]
 )
-def test_a_process_that_cannot_be_made_is_tried_again_some_times(
-    machine: Machine, refusals: int, outcome: Outcome
-) -> None:
+def test_a_process_that_cannot_be_made_is_retried(machine: Machine, refusals: int, outcome: Outcome) -> None:
     machine.refused[0] = refusals
-    launcher = launch(1, 2)
-    assert launcher.outcomes == {0: outcome, 1: FINISHED}
+    assert launch(1, 2).outcomes == {0: outcome, 1: FINISHED}
 
 
-def test_a_run_that_an_orphan_of_the_sweep_still_held_is_tried_again(machine: Machine) -> None:
-    machine.late[0] = 1
+@pytest.mark.parametrize(("late", "numbers"), [(1, [0, 1, 0]), (99, [0, 1, *[0] * (local.TRIES - 1)])])
+def test_a_run_that_a_left_over_process_held_is_retried(machine: Machine, late: int, numbers: list[int]) -> None:
+    machine.late[0] = late
     launch(1, 2)
-    assert machine.numbers == [0, 1, 0]
-    machine.late[0], machine.started = 99, []
-    launch(1, 2)
-    assert machine.numbers.count(0) == local.TRIES
+    assert machine.numbers == numbers
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_runs_and_starts_no_other(
-    machine: Machine, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    end = FakeRun.end
-
-    def obey(run: FakeRun) -> None:
-        end(run)
-        run.outcome = Outcome("interrupted", number.name)
-
-    monkeypatch.setattr(FakeRun, "end", obey)
-    machine.stubborn = True
-    send_after(machine, lambda: os.kill(os.getpid(), number))
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_the_runs_and_starts_no_other(machine: Machine, number: signal.Signals) -> None:
+    machine.when_ended = Outcome("interrupted", number.name)
+    machine.sent = [number]
+    lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        launch(2, 9)
+        launch(2, 9, lines.append)
     assert machine.numbers == [0, 1]
     assert all(run.requests == ["end"] for run in machine.started)
+    assert lines == ["ending 2 runs, each with a checkpoint; a second signal kills them"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_who_asks_for_checkpoints_is_passed_on_to_the_runs(machine: Machine, number: signal.Signals) -> None:
-    send_after(machine, lambda: os.kill(os.getpid(), number))
+@pytest.mark.parametrize("number", STORING)
+def test_a_request_for_checkpoints_is_passed_on_once(machine: Machine, number: signal.Signals) -> None:
+    machine.sent = [number]
     assert launch(2, 3).outcomes == dict.fromkeys(range(3), FINISHED)
     assert [run.requests for run in machine.started] == [["store"], ["store"], []]
 
 
-def test_a_second_signal_kills_what_does_not_end(machine: Machine) -> None:
+@pytest.mark.parametrize(("signals", "grace"), [(2, 60.0), (1, 0.05)])
+def test_a_run_that_does_not_end_is_killed_at_a_second_signal_or_after_a_while(
+    machine: Machine, signals: int, grace: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "GRACE_SECONDS", grace)
     machine.stubborn = True
-    send_after(machine, lambda: os.kill(os.getpid(), signal.SIGINT), lambda: os.kill(os.getpid(), signal.SIGINT))
+    machine.sent = [signal.SIGINT] * signals
     with pytest.raises(KeyboardInterrupt):
         launch(1, 1)
     assert machine.started[0].requests[0] == "end"
     assert machine.started[0].requests[-1] == "kill"
-
-
-def test_what_does_not_end_in_a_while_is_killed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.stubborn = True
-    monkeypatch.setattr(local, "GRACE_SECONDS", 0.05)
-    send_after(machine, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(KeyboardInterrupt):
-        launch(1, 1)
-    assert machine.started[0].requests[-1] == "kill"
-
-
-def test_an_ignored_signal_stays_ignored(machine: Machine) -> None:
-    """As nohup wants it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        send_after(machine, lambda: os.kill(os.getpid(), signal.SIGHUP))
-        assert launch(1, 2).outcomes == dict.fromkeys(range(2), FINISHED)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-def send_after(machine: Machine, *sends: Callable[[], None]) -> None:
-    """Do one thing at each of the first run's looks."""
-    left = list(sends)
-    ended = FakeRun.ended
-
-    def look(run: FakeRun) -> bool:
-        if left and run.number == 0:
-            left.pop(0)()
-            time.sleep(0.001)
-        return ended(run)
-
-    start = machine.start
-
-    def started(number: int) -> FakeRun:
-        run = start(number)
-        run.ended = lambda: look(run)  # type: ignore[method-assign]
-        return run
-
-    machine.start = started  # type: ignore[method-assign]

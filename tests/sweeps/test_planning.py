@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,42 +20,25 @@ from atbptt.training.checks import check_probe
 from atbptt.training.experiment import build_task, run
 from atbptt.truncation import Fixed
 
-Made = Callable[..., list[Job]]
-MadePlan = Callable[..., Plan | None]
+Planned = Callable[..., Plan]
 
 
 @pytest.fixture
-def whole_plan(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> MadePlan:
+def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Planned:
+    """The plan of a command line."""
 
-    def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan | None:
+    def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan:
         flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
         rest = [argument for argument in arguments if argument not in flags]
         composed = compose([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf")
-        return None if composed is None else plan(composed, **options)
+        assert composed is not None
+        return plan(composed, **options)
 
     return make
 
 
-@pytest.fixture
-def planned(whole_plan: MadePlan) -> Made:
-    """The jobs of a command line."""
-
-    def make(*arguments: str, **options: Any) -> list[Job]:
-        found = whole_plan(*arguments, **options)
-        assert found is not None
-        return found.jobs
-
-    return make
-
-
-def test_a_command_line_without_a_sweep_is_one_job(planned: Made) -> None:
-    (job,) = planned("lr=3")
-    assert job.settings.lr == 3
-    assert "lr=3" in job.label
-
-
-def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Made) -> None:
-    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4")
+def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Planned) -> None:
+    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4").jobs
     assert [job.label for job in jobs] == [
         "truncation=fixed lr=1",
         "truncation=fixed lr=10",
@@ -66,32 +49,28 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
     assert {job.settings.seed for job in jobs} == {4}
 
 
-def test_ranges_and_globs_sweep_too(planned: Made) -> None:
-    jobs = planned("-m", "init=range(3)", "truncation=glob(*)", "scheme=tf")
-    assert len(jobs) == 18
+def test_a_command_line_without_a_sweep_is_one_job_and_runs_named_twice_are_one(planned: Planned) -> None:
+    (job,) = planned("lr=3").jobs
+    assert job.settings.lr == 3
+    assert "lr=3" in job.label
+    assert [job.settings.init for job in planned("-m", "init=0,1,0").jobs] == [0, 1]
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job", "preview=true"]])
-def test_what_only_shows_something_plans_nothing(whole_plan: MadePlan, flags: list[str]) -> None:
-    assert whole_plan(*flags) is None
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg=job", "preview=true"]])
+def test_options_that_run_nothing_are_for_hydra(root: Path, arguments: list[str]) -> None:
+    assert compose(arguments, root / "conf") is None
 
 
-def test_an_experiment_also_runs_with_other_data_and_policies(planned: Made, tmp_path: Path) -> None:
+def test_an_experiment_also_runs_with_other_data_and_policies(planned: Planned, tmp_path: Path) -> None:
     """Its sizes of one data set, and its options of one policy, do not get in the way of another."""
     symbols = np.random.default_rng(0).integers(3, size=(300, 4))
     path = tmp_path / "own.npz"
     names = [f"{split}_{kind}" for split in ("train", "valid", "test") for kind in ("inputs", "targets")]
     np.savez(path, **dict.fromkeys(names, symbols))
     for name in ("copy_fixed", "copy_variable"):
-        jobs = planned(
-            "-m",
-            f"experiment={name}",
-            "dataset=arrays",
-            f"dataset.path={path}",
-            "truncation=glob(*)",
-            "scheme=tf",
-            size=(),
-        )
+        swept = (f"experiment={name}", "dataset=arrays", f"dataset.path={path}", "truncation=glob(*)", "scheme=tf")
+        jobs = planned("-m", *swept, size=()).jobs
+        assert len(jobs) == 6
         for job in jobs:
             assert (job.settings.name, job.settings.model["layers"]) == (f"published_{name}", 2)
             if job.settings.truncation["name"] == "adaptive":
@@ -109,6 +88,13 @@ BAD = [
     ("dataset.max_length=31", r"^dataset.train_steps \(=60\) must be at least 62"),
     ("optimizer=adam optimizer.betas=[0.5]", r"^optimizer.betas \(=\[0.5\]\) must be valid: field required"),
     ("lr=-1", r"^lr \(=-1\) must be greater than 0"),
+    ("lr=-1 epochs=0", r"(?s)lr \(=-1\) must .*\nepochs \(=0\) must"),
+    ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
+    (
+        "-m epochs=1,2",
+        r"^'epochs=1' and 'epochs=2' are the same run with another epochs: a sweep may name each run once",
+    ),
+    ("-m device.threads=1,2", r"^'device.threads=1' and 'device.threads=2' are the same run with another device.thr"),
     ("lr=abc", r"^lr \(=abc\) must be a valid number"),
     ("lr=nan", r"^lr \(=nan\) must be a finite number"),
     ("~lr", r"^lr is missing"),
@@ -155,7 +141,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[arguments for arguments, _ in BAD])
-def test_bad_input_is_named_and_leaves_nothing(planned: Made, tmp_path: Path, arguments: str, message: str) -> None:
+def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path, arguments: str, message: str) -> None:
     if "cuda" in arguments:
         import torch
 
@@ -166,95 +152,67 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Made, tmp_path: Path, ar
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_runs_would_be_is_refused(planned: Made, tmp_path: Path) -> None:
+def test_a_file_where_the_runs_would_be_is_refused(planned: Planned, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "copy_fixed").write_text("in the way")
     with pytest.raises(ConfigError, match=r"^output_dir .* cannot be written: .*out/copy_fixed is no folder"):
         planned()
 
 
-def test_all_that_is_wrong_is_said_at_once(planned: Made) -> None:
-    with pytest.raises(ConfigError, match=r"(?s)lr \(=-1\) must .*\nepochs \(=0\) must"):
-        planned("lr=-1", "epochs=0")
-
-
-def test_a_model_that_does_not_fit_the_data_is_known_before_training(planned: Made) -> None:
+def test_bad_data_and_what_does_not_fit_them_are_named(planned: Planned, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^model.embedding \(=8\) must be null: the inputs are real numbers"):
         planned("dataset=linear", "model.embedding=8", size=())
-
-
-def test_a_missing_argument_of_a_data_set_is_named(planned: Made) -> None:
     with pytest.raises(ConfigError, match=r"^dataset.path is missing: .* set it with dataset.path=..."):
         planned("dataset=arrays", size=())
-
-
-def test_an_npz_with_a_missing_array_is_named(planned: Made, tmp_path: Path) -> None:
     np.savez(tmp_path / "half.npz", train_inputs=np.zeros((9, 2), int), train_targets=np.zeros((9, 2), int))
     with pytest.raises(ConfigError, match=r"dataset.path .*lacks the array valid_inputs"):
         planned("dataset=arrays", f"dataset.path={tmp_path}/half.npz", size=())
 
 
 @pytest.mark.parametrize("flags", [[], ["-m"]])
-def test_a_preview_is_noted_and_is_no_override_of_a_job(whole_plan: MadePlan, flags: list[str]) -> None:
-    found, plain = whole_plan(*flags, "preview=true", "lr=3"), whole_plan(*flags, "lr=3", "preview=false")
-    assert found is not None
-    assert plain is not None
+def test_a_preview_is_noted_and_is_no_override_of_a_job(planned: Planned, flags: list[str]) -> None:
+    found, plain = planned(*flags, "preview=true", "lr=3"), planned(*flags, "lr=3", "preview=false")
     assert (found.preview, plain.preview) == (True, False)
     assert [job.label for job in found.jobs] == [job.label for job in plain.jobs]
     assert found.command.overrides == plain.command.overrides
 
 
-def test_what_is_finished_is_neither_ahead_nor_checked(whole_plan: MadePlan, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = whole_plan("epochs=0.5")
-    assert first is not None
+def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = planned("epochs=0.5")
     assert first.ahead == first.jobs
     run(first.jobs[0].settings)
+    further = planned("epochs=1")
+    assert further.ahead == further.jobs
     checked: list[Job] = []
     monkeypatch.setattr(planning, "_check", lambda jobs, *_: checked.extend(jobs))
     composed: list[Plan] = []
-    again = whole_plan("-m", "epochs=0.5", "init=0,1", prepare=composed.append)
-    assert again is not None
+    again = planned("-m", "epochs=0.5", "init=0,1", prepare=composed.append)
     assert [job.settings.init for job in again.jobs] == [0, 1]
     assert [job.settings.init for job in again.ahead] == [1]
     assert checked == again.ahead
     assert composed == [again]
-    further = whole_plan("epochs=1")
-    assert further is not None
-    assert further.ahead == further.jobs
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """How often each part of the checks is called."""
-    counts: dict[str, int] = {}
-
-    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*arguments: Any) -> Any:
-            counts[name] = counts.get(name, 0) + 1
-            return call(*arguments)
-
-        return counted
-
-    for home, names in ((training, ("build_task", "build")), (planning, ("build_policy", "check_writable"))):
-        for name in names:
-            monkeypatch.setattr(home, name, counting(name, getattr(home, name)), raising=False)
-    return counts
-
-
-def test_what_several_jobs_build_alike_is_built_once(planned: Made, calls: dict[str, int]) -> None:
-    planned("-m", "truncation.K=2,3,4", "lr=1,2", "init=range(3)", "scheme=tf,buffer")
-    assert calls == {"build_task": 1, "build_policy": 3, "build": 1, "check_writable": 1}
-
-
-def test_data_are_made_once_however_the_sweep_is_ordered(planned: Made, calls: dict[str, int]) -> None:
-    planned("-m", "model.hidden=5,6", "dataset.batch_size=3,4")
-    assert calls == {"build_task": 2, "build_policy": 1, "build": 4, "check_writable": 1}
-
-
-def test_what_a_policy_asks_of_a_probe_is_checked_for_each_of_its_kind(planned: Made, calls: dict[str, int]) -> None:
-    adaptive = ("truncation=adaptive", "truncation.delta=0.5,0.9", "truncation.estimator=bound,measured")
-    planned("-m", *adaptive, "output_dir=a,b", size=("dataset.batch_size=4",))
-    assert (calls["build_policy"], calls["build"], calls["check_writable"]) == (4, 2, 2)
+@pytest.mark.parametrize(
+    ("sweep", "calls"),  # of build_task, build_policy, build, check_writable
+    [
+        ("truncation.K=2,3,4 lr=1,2 init=range(3) scheme=tf,buffer", [1, 3, 1, 1]),
+        ("model.hidden=5,6 dataset.batch_size=3,4", [2, 1, 4, 1]),  # data first, whatever the order of the sweep
+        (
+            "truncation=adaptive truncation.delta=0.5,0.9 truncation.estimator=bound,measured output_dir=a,b",
+            [1, 4, 2, 2],
+        ),
+    ],
+)
+def test_what_several_jobs_build_alike_is_built_once(
+    planned: Planned, sweep: str, calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    homes = {"build_task": training, "build_policy": planning, "build": training, "check_writable": planning}
+    counting = {name: Mock(wraps=getattr(home, name)) for name, home in homes.items()}
+    for name, home in homes.items():
+        monkeypatch.setattr(home, name, counting[name], raising=False)
+    planned("-m", *sweep.split())
+    assert [counted.call_count for counted in counting.values()] == calls
 
 
 def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[..., Settings]) -> None:
@@ -272,54 +230,16 @@ def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[
     assert read - {"K"} == {"estimator", "confidence"}
 
 
-def test_a_run_that_is_named_twice_is_one_job(planned: Made) -> None:
-    assert [job.settings.init for job in planned("-m", "init=0,1,0")] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("sweep", "message"),
-    [
-        (
-            "epochs=1,2",
-            "'epochs=1' and 'epochs=2' are the same run with another epochs: a sweep may name each run once",
-        ),
-        (
-            "device.threads=1,2",
-            "'device.threads=1' and 'device.threads=2' are the same run with another device.threads",
-        ),
-    ],
-)
-def test_a_run_that_is_asked_for_in_two_ways_is_refused(planned: Made, sweep: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        planned("-m", sweep)
-
-
-def test_a_launcher_that_would_run_nothing_is_refused(whole_plan: MadePlan) -> None:
-    with pytest.raises(ConfigError, match=r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"):
-        whole_plan("-m", "hydra.launcher.n_jobs=0")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("--help",),
-        ("--cfg", "job"),
-        ("-sc", "install=bash"),
-        ("lr=-1",),
-        ("lrr=1",),
-        ("truncation=fixd",),
-        ("truncation.K=0",),
-        ("truncation=randomized",),  # which the default scheme is not for
-        ("probe.tau=99",),
-        ("-m", "lr="),
-    ],
-)
-def test_what_needs_no_torch_is_answered_without_it(root: Path, arguments: tuple[str, ...]) -> None:
+def test_what_needs_no_torch_is_answered_without_it(root: Path) -> None:
+    shown = [["--help"], ["--cfg", "job"], ["-sc", "install=bash"]]
+    wrong = [[option] for option in ("lr=-1", "lrr=1", "truncation=fixd", "truncation.K=0", "probe.tau=99")]
+    wrong += [["truncation=randomized"], ["-m", "lr="]]  # the first is not for the default scheme
     code = (
-        f"import sys; sys.argv = ['launch.py', *{arguments!r}]\nimport launch\n"
-        "code = launch.main(sys.argv[1:], launch.CONF, launch.show)\n"
-        "print(code, 'torch' in sys.modules, file=sys.stderr)"
+        f"import sys\nimport launch\nfor arguments in {[*shown, *wrong]}:\n"
+        "    sys.argv = ['launch.py', *arguments]\n"
+        "    code = launch.main(arguments, launch.CONF, launch.show)\n"
+        "    print('answered', code, 'torch' in sys.modules, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
-    shows = arguments[0] in ("--help", "--cfg", "-sc")
-    assert done.stderr.splitlines()[-1] == f"{int(not shows)} False", done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    answers = [line for line in done.stderr.splitlines() if line.startswith("answered")]
+    assert answers == ["answered 0 False"] * len(shown) + ["answered 1 False"] * len(wrong), done.stderr

@@ -14,7 +14,8 @@ from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin
-from atbptt.sweeps.process import Outcome, RunProcess, end_children
+from atbptt.sweeps.process import Outcome, RunProcess, end_children, prepare
+from atbptt.system.signals import ENDING, STORING
 
 Make = Callable[..., Settings]
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
@@ -62,8 +63,13 @@ def alive(pid: int) -> bool:
 
 
 def test_a_run_finishes_in_a_process_of_its_own(settings: Make, start: Start) -> None:
+    prepare()
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    for number in (*ENDING, *STORING):
+        os.kill(server, number)  # as schedulers and terminals signal all processes: the server lives on
     process = start(settings())
     assert process.wait() == Outcome("finished", "")
+    assert forkserver._forkserver._forkserver_pid == server  # type: ignore[attr-defined]
     status = process.directory.status()
     assert status["pid"] != os.getpid()
     assert status["sweep"] == "sweep"
@@ -81,32 +87,26 @@ def test_a_run_that_fails_tells_why_and_stores_its_traceback(settings: Make, sta
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"),
+    ("number", "kills", "reason"),
     [
-        (signal.SIGKILL, "its process was killed (SIGKILL); the system does that too when memory runs out"),
-        (signal.SIGSEGV, "its process crashed in native code (SIGSEGV)"),
+        (signal.SIGKILL, 0, "its process was killed (SIGKILL); the system does that too when memory runs out"),
+        (signal.SIGKILL, 10**9, "out of memory: the system killed its process (SIGKILL)"),
+        (signal.SIGSEGV, 0, "its process crashed in native code (SIGSEGV)"),
     ],
 )
-def test_a_process_that_ends_without_a_word_is_marked_failed_with_how_it_ended(
-    settings: Make, start: Start, number: signal.Signals, reason: str
+def test_a_process_that_is_killed_or_crashes_is_marked_failed_with_the_reason(
+    settings: Make, start: Start, number: signal.Signals, kills: int, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = start(settings(LONG))
     until(lambda: trains(process))
+    monkeypatch.setattr("atbptt.sweeps.process._out_of_memory_kills", lambda: kills)
+    assert os.getpgid(pid_of(process)) == pid_of(process) != os.getpgid(0)  # Ctrl-C in a terminal is not for runs
     os.kill(pid_of(process), number)
     assert process.wait() == Outcome("failed", reason)
     assert process.directory.status()["error"] == reason
     trace = (process.directory.path / schema.TRACEBACK).read_text()
     assert ("Current thread" in trace and "in train" in trace) is (number == signal.SIGSEGV)
     assert not process.directory.busy()
-
-
-def test_memory_that_ran_out_is_reported(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the system's count of processes that it killed for it."""
-    process = start(settings(LONG))
-    until(lambda: trains(process))
-    monkeypatch.setattr("atbptt.sweeps.process._out_of_memory_kills", lambda: 10**9)
-    os.kill(pid_of(process), signal.SIGKILL)
-    assert process.wait() == Outcome("failed", "out of memory: the system killed its process (SIGKILL)")
 
 
 def test_a_run_that_is_held_elsewhere_is_left_alone(settings: Make, start: Start) -> None:
@@ -139,15 +139,8 @@ def test_runs_that_do_not_end_in_time_are_killed(settings: Make, start: Start) -
     until(lambda: trains(process))
     os.kill(pid_of(process), signal.SIGSTOP)
     end_children(0.2)
-    reason = "it had not stored a checkpoint in the time that it was given, and was killed"
+    reason = "killed, since it had not stored a checkpoint within 0.2 s"
     assert process.wait() == Outcome("failed", reason)
-
-
-def test_ctrl_c_on_the_terminal_is_not_for_runs(settings: Make, start: Start) -> None:
-    """They are no part of the terminal's process group: who launched them ends them."""
-    process = start(settings(LONG))
-    until(lambda: trains(process))
-    assert os.getpgid(pid_of(process)) == pid_of(process) != os.getpgid(0)
 
 
 def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(settings: Make, start: Start) -> None:
@@ -160,16 +153,6 @@ def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(settin
     assert start(settings("init=1")).wait().state == "finished"
     process.end()
     assert process.wait().state == "interrupted"
-
-
-def test_a_signal_to_all_processes_leaves_the_server(settings: Make, start: Start) -> None:
-    """As schedulers send it, and terminals."""
-    assert start(settings()).wait().state == "finished"
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-        os.kill(server, number)
-    assert start(settings("init=1")).wait().state == "finished"
-    assert forkserver._forkserver._forkserver_pid == server  # type: ignore[attr-defined]
 
 
 def test_a_wait_that_is_interrupted_ends_the_run(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

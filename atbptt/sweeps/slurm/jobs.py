@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atbptt.runs import schema
-from atbptt.sweeps.slurm.queue import QueuedJob
+from atbptt.runs import read_plan, schema
+from atbptt.sweeps.slurm.queue import OVER, QueuedJob
 from atbptt.system import locks, write_text
 
 NAME = "slurm.json"
@@ -18,22 +18,15 @@ NAME = "slurm.json"
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job of Slurm.
+    """A job of Slurm. Its run prints into its own directory, and only the rest into the job's files."""
 
-    Attributes:
-        number: Slurm's id of it: `12`, or `12_3` in an array.
-        stdout: file of what it printed before and after its run (the run itself prints into its own directory).
-        stderr: file of what it complained about.
-        state: as Slurm last listed it, once it is over.
-    """
-
-    number: str
+    number: str  # its id: `12`, or `12_3` in an array
     stdout: Path
     stderr: Path
-    state: str | None = None
+    state: str | None = None  # as Slurm last listed it, once it is over
 
     def complaint(self) -> str:
-        """What its stderr ends with: the last line that speaks of an error, or the last; empty if there is none."""
+        """The last line of its stderr that speaks of an error, or the last; empty if there is none."""
         try:
             lines = [line.strip() for line in self.stderr.read_text(errors="replace").splitlines() if line.strip()]
         except OSError:
@@ -42,11 +35,7 @@ class SlurmJob:
 
 
 def read_jobs(sweep: Path) -> dict[str, SlurmJob]:
-    """The jobs of a sweep by experiment id; none where nothing was sent to Slurm, or the file cannot be read.
-
-    Arguments:
-        sweep: the sweep's folder.
-    """
+    """The jobs of a sweep by experiment id; none if the record of this sweep's folder cannot be read."""
     try:
         stored = json.loads((sweep / NAME).read_text())
         return {
@@ -57,49 +46,8 @@ def read_jobs(sweep: Path) -> dict[str, SlurmJob]:
         return {}
 
 
-def still_queued(
-    sweep: Path, runs: Mapping[str, Mapping[str, Any]], queue: Mapping[str, QueuedJob]
-) -> tuple[dict[str, SlurmJob], set[str]]:
-    """Jobs of earlier sweeps that have the same runs, asked for in the same way, and are not over.
-
-    Arguments:
-        sweep: the folder of the sweep that asks.
-        runs: by experiment id, the runs' entries in its plan.
-        queue: Slurm's answer.
-
-    Returns:
-        The jobs by experiment id, and the ids of those whose launching process is alive and waits for them itself.
-    """
-    jobs: dict[str, SlurmJob] = {}
-    foreign: set[str] = set()
-    for record in sorted(sweep.parent.glob(f"*/{NAME}")):
-        folder = record.parent
-        stored = read_jobs(folder).items() if folder != sweep else ()
-        found = {i: job for i, job in stored if i in runs and job.number in queue and not queue[job.number].final}
-        if not found:
-            continue
-        asked = {run["experiment_id"]: run["settings"] for run in read_plan(folder).get("jobs", ())}
-        same = {i: job for i, job in found.items() if asked.get(i) == runs[i]["settings"]}
-        jobs.update(same)
-        if locks.is_held(folder / schema.LOCK):
-            foreign.update(job.number for job in same.values())
-    return jobs, foreign
-
-
-def read_plan(sweep: Path) -> dict[str, Any]:
-    """The plan of a sweep, empty if there is none that can be read."""
-    try:
-        return dict(json.loads((sweep / schema.PLAN).read_text()))
-    except (OSError, ValueError):
-        return {}
-
-
 def write_jobs(sweep: Path, jobs: Mapping[str, SlurmJob]) -> None:
-    """Replace the record of a sweep's jobs, by experiment id.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
+    """Replace the record of a sweep's jobs, by experiment id (StorageError)."""
     stored = {
         experiment_id: {
             "job": job.number,
@@ -110,3 +58,27 @@ def write_jobs(sweep: Path, jobs: Mapping[str, SlurmJob]) -> None:
         for experiment_id, job in jobs.items()
     }
     write_text(sweep / NAME, json.dumps(stored, indent=1))
+
+
+def still_queued(
+    sweep: Path, settings: Mapping[str, Any], queue: Mapping[str, QueuedJob]
+) -> tuple[dict[str, SlurmJob], set[str]]:
+    """Find jobs of earlier sweeps in the queue that have the runs of this one, by experiment id, with these settings.
+
+    Returns the jobs by experiment id, and the ids of those for which another launching process waits.
+    """
+    jobs: dict[str, SlurmJob] = {}
+    foreign: set[str] = set()
+    for folder in sorted(record.parent for record in sweep.parent.glob(f"*/{NAME}")):
+        stored = read_jobs(folder) if folder != sweep else {}
+        found = {i: job for i, job in stored.items() if i in settings and not queue.get(job.number, OVER).final}
+        if found:
+            try:
+                planned = {run["experiment_id"]: run["settings"] for run in read_plan(folder)["jobs"]}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+            same = {i: job for i, job in found.items() if planned.get(i) == settings[i]}
+            jobs.update(same)
+            if locks.is_held(folder / schema.LOCK):
+                foreign.update(job.number for job in same.values())
+    return jobs, foreign

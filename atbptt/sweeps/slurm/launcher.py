@@ -1,7 +1,7 @@
 """The launcher of `hydra/launcher=slurm`: submits a job for each run and waits until all are over.
 
-The jobs are submitted by submitit, as by Hydra's own launcher for it, but waited for with `squeue`: submitit asks
-`sacct`, and where a cluster has no accounting waits for ever for a job that was killed.
+submitit submits the jobs, as in Hydra's own launcher for it. Their states are those of `squeue`: submitit asks `sacct`,
+and on a cluster without accounting it would wait forever for a job that was killed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import contextlib
 import io
 import os
 import shlex
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -22,27 +24,29 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from atbptt.runs import PLAN_VARIABLE, schema
+from atbptt.errors import ConfigError
+from atbptt.runs import PLAN_VARIABLE, read_plan, schema
 from atbptt.sweeps.process import Outcome
-from atbptt.sweeps.slurm.jobs import SlurmJob, read_plan, still_queued, write_jobs
-from atbptt.sweeps.slurm.options import check_slurm, reached, refused
-from atbptt.sweeps.slurm.queue import SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
+from atbptt.sweeps.slurm.jobs import SlurmJob, still_queued, write_jobs
+from atbptt.sweeps.slurm.options import check_slurm, refused
+from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
 from atbptt.sweeps.slurm.task import SlurmTask
-from atbptt.system import LauncherSignals, LeftRunningError
+from atbptt.system import LeftRunningError, Signals, listening
 
 POLL_SECONDS = 4.0  # between questions to Slurm ...
 CANCEL_POLL_SECONDS = 1.5  # ... while a person waits for the answer
+TICK_SECONDS = 0.2  # between looks for a signal
 REQUEUE_SECONDS = 15.0  # between a run's end and the time limit, to put the job back into the queue
-LISTED_JOBS = 5  # named in a message
+LISTED_JOBS = 5  # in a message
 COMPLETED = "COMPLETED"
 
 
 class SlurmLauncher(submitit_launcher.SlurmLauncher):
-    """Runs each job of a sweep as a job of Slurm. The options are submitit's, see conf/hydra/launcher/slurm.yaml.
+    """Runs each job of a sweep as a job of Slurm; the options are those of conf/hydra/launcher/slurm.yaml.
 
     Attributes:
-        outcomes: by the job's number, how it ended, where Slurm does not say completed.
-        say: shows a line to whoever launched.
+        outcomes: by the job's number, what Slurm says of a job that it does not list as completed.
+        say: shows a line to the user.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -51,10 +55,9 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         self.say: Callable[[str], object] = print
         self._sweep = Path()
         self._jobs: dict[str, SlurmJob] = {}  # by experiment id
-        self._foreign: set[str] = set()  # jobs that another process waits for
-        self._signals = LauncherSignals(
-            "the jobs stay in Slurm's queue; the same command waits for them again, scancel ends them"
-        )
+        self._foreign: set[str] = set()  # jobs for which another process waits
+        self._signals = Signals()
+        self._silent = False  # whether Slurm did not answer the last time
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the jobs of the plan with these numbers, and wait until they are over.
@@ -62,23 +65,25 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         A run whose job of an earlier sweep is still in the queue is not submitted again: that job is waited for.
 
         Raises:
-            ConfigError: an option is wrong, or Slurm takes none of the jobs, or does not answer.
+            ConfigError: an option is wrong, or Slurm refuses all jobs or does not answer.
             KeyboardInterrupt: Ctrl-C; the jobs have been cancelled, each with a checkpoint.
-            LeftRunningError: the session of this process ends; the jobs stay in the queue.
+            LeftRunningError: SIGTERM or SIGHUP ended the session of this process; the jobs stay in the queue.
         """
         self._sweep = Path(os.environ[PLAN_VARIABLE]).parent
         plan = read_plan(self._sweep)
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        runs = [plan["jobs"][plan["launched"][number]] for number in numbers]
-        ids = {number: run["experiment_id"] for number, run in zip(numbers, runs, strict=True)}
-        asked = {run["experiment_id"]: run for run in runs}
-        check_slurm(self.params, max(run["settings"]["device"]["threads"] for run in runs))
-        with reached():
+        runs = {number: plan["jobs"][plan["launched"][number]] for number in numbers}
+        ids = {number: run["experiment_id"] for number, run in runs.items()}
+        settings = {run["experiment_id"]: run["settings"] for run in runs.values()}
+        check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
+        try:
             size = largest_array()
-            self._jobs, self._foreign = still_queued(self._sweep, asked, queued_jobs())
+            self._jobs, self._foreign = still_queued(self._sweep, settings, queued_jobs())
+        except SlurmError as error:
+            raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
         if self._jobs:
             self.say(f"in Slurm's queue already: {counted(job.number for job in self._jobs.values())}")
-        with self._signals:
+        with listening() as self._signals:
             try:
                 self._submit(ids, size)
                 self._wait()
@@ -87,6 +92,21 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 raise
         self._note_outcomes(ids)
         return []
+
+    def _obey(self) -> None:
+        """Raise what a signal asks for, if one came."""
+        if self._signals.ending == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._signals.ending is not None:
+            rule = "the jobs stay in Slurm's queue; the same command waits for them again, scancel ends them"
+            raise LeftRunningError(f"ended by {self._signals.ending.name}: {rule}")
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        self._obey()
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, TICK_SECONDS))
+            self._obey()
 
     def _submit(self, ids: Mapping[int, str], size: int) -> None:
         """Submit the runs, by number, that have no job yet, in arrays of at most `size`."""
@@ -99,11 +119,12 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         end_seconds = max(self.params["signal_delay_s"] - REQUEUE_SECONDS, 1.0)
         task = SlurmTask(self.task_function, self.config, end_seconds)
         for first in range(0, len(left), size):
-            self._signals.obey()
+            self._obey()
             batch = left[first : first + size]
+            # sbatch must not get a terminal's Ctrl-C, which would lose a job that is submitted.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                # submitit prints what sbatch complains about, besides raising it
-                with self._signals.kept_from_children(), contextlib.redirect_stderr(io.StringIO()):
+                with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
                     submitted = executor.map_array(task, batch)
             except (UncompletedJobError, FailedSubmissionError, OSError) as error:
                 complaint = complaint_of(str(error))
@@ -113,74 +134,76 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                     self.outcomes[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {complaint}")
                 self.say(f"Slurm takes no more jobs: {complaint}; {len(left) - first} runs are not submitted")
                 break
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             for number, job in zip(batch, submitted, strict=True):
                 self._jobs[ids[number]] = SlurmJob(job.job_id, job.paths.stdout, job.paths.stderr)
             write_jobs(self._sweep, self._jobs)
             self.say(f"submitted to Slurm: {counted(job.job_id for job in submitted)}")
 
     def _executor(self) -> submitit.AutoExecutor:
-        """submitit's, with the launcher's options and what a job needs of this process's environment."""
+        """submitit's executor, with the launcher's options and the environment that a job needs."""
         paths = [sys.path[0], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         exported = {
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(path) for path in paths if path)),
             PLAN_VARIABLE: os.environ[PLAN_VARIABLE],
-            "SLURM_EXPORT_ENV": "ALL",  # to srun, also where SBATCH_EXPORT keeps this process's from the job
+            "SLURM_EXPORT_ENV": "ALL",  # for srun, also if SBATCH_EXPORT is NONE
         }
         exports = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]
         executor = submitit.AutoExecutor(
             self.params["submitit_folder"],
             cluster="slurm",
             slurm_max_num_timeout=self.params["max_num_timeout"],
-            slurm_python=f"{shlex.quote(sys.executable)} -P",  # no module of the present folder hides another, as here
+            slurm_python=f"{shlex.quote(sys.executable)} -P",  # as here, modules of the present folder hide no others
         )
         options = {
             **self.params,
             "setup": [*exports, *(self.params["setup"] or ())],
-            "additional_parameters": {"requeue": True, **self.params["additional_parameters"]},  # is allowed
+            "additional_parameters": {"requeue": True, **self.params["additional_parameters"]},
         }
         del options["submitit_folder"], options["max_num_timeout"]
-        shared = {field.name for field in fields(BaseQueueConf)}  # with submitit's other launchers
+        shared = {field.name for field in fields(BaseQueueConf)}  # by all executors of submitit
         executor.update_parameters(**{k if k in shared else f"slurm_{k}": value for k, value in options.items()})
         return executor
 
     def _wait(self) -> None:
         """Wait until Slurm says that all jobs are over."""
         waiting = Waiting(job.number for job in self._jobs.values())
-        silent = False
         while waiting.left:
-            self._signals.sleep(POLL_SECONDS)
-            try:
-                answer = queued_jobs()
-            except SlurmError as error:  # that says nothing of the jobs: the controller may be restarted
-                if not silent:
-                    self.say(f"Slurm does not answer ({error}); waiting until it does")
-                silent = True
-                continue
-            silent = False
-            waiting.note(answer)
-            for reason, jobs in waiting.stuck(answer).items():
-                hint = f"scontrol show job {jobs[0]} says more, Ctrl-C cancels all"
-                self.say(f"Slurm does not start {counted(jobs)} until something is changed ({reason}); {hint}")
+            self._sleep(POLL_SECONDS)
+            for reason, jobs in waiting.stuck(self._ask(waiting)).items():
+                hint = f"see scontrol show job {jobs[0]}; Ctrl-C cancels all"
+                self.say(f"Slurm does not start {counted(jobs)} until something changes ({reason}): {hint}")
         self._store_states(waiting)
 
     def _cancel(self) -> None:
-        """Cancel the jobs and wait until they are over, but not at a second Ctrl-C."""
+        """Cancel the jobs and wait until they are over, or until a second Ctrl-C."""
         waiting = Waiting({job.number for job in self._jobs.values()} - self._foreign)
-        self._signals.forget()
+        self._signals.ending = None
         if waiting.left:
-            self.say(f"cancelling {counted(waiting.left)}, each with a checkpoint; once more leaves without waiting")
-        silent = False
+            self.say(f"cancelling {counted(waiting.left)}, each with a checkpoint; a second Ctrl-C does not wait")
         while waiting.left:
+            self._ask(waiting, cancelling=True)  # each time: a job that was being requeued is pending again
             try:
-                cancel(waiting.left)  # each time: one that was just being requeued is pending again
-                waiting.note(queued_jobs())
-            except SlurmError as error:
-                if not silent:
-                    self.say(f"Slurm does not answer ({error}), jobs may be left in its queue; trying again")
-                silent = True
-            with contextlib.suppress(LeftRunningError):  # they are cancelled, not left
-                self._signals.sleep(CANCEL_POLL_SECONDS if waiting.left else 0)
+                self._sleep(CANCEL_POLL_SECONDS if waiting.left else 0)
+            except LeftRunningError:  # the jobs are cancelled, not left
+                self._signals.ending = None
         self._store_states(waiting)
+
+    def _ask(self, waiting: Waiting, cancelling: bool = False) -> Mapping[str, QueuedJob]:
+        """Note Slurm's answer and return it; a Slurm that does not answer, as during a restart, is reported once."""
+        try:
+            if cancelling:
+                cancel(waiting.left)
+            answer = queued_jobs()
+        except SlurmError as error:
+            if not self._silent:
+                self.say(f"Slurm does not answer ({error}); waiting until it does")
+            self._silent = True
+            return {}
+        self._silent = False
+        waiting.note(answer)
+        return answer
 
     def _store_states(self, waiting: Waiting) -> None:
         for experiment_id, job in self._jobs.items():
@@ -188,7 +211,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         write_jobs(self._sweep, self._jobs)
 
     def _note_outcomes(self, ids: Mapping[int, str]) -> None:
-        """Note what Slurm says of jobs that did not complete: their runs may not have had the time to say why."""
+        """Note how jobs ended that did not complete: their runs may not have stored why."""
         for number, experiment_id in ids.items():
             job = self._jobs.get(experiment_id)
             if job is not None and job.state != COMPLETED:
@@ -198,7 +221,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
 
 
 def counted(jobs: Iterable[str]) -> str:
-    """How many jobs of Slurm, and the first of their ids: `7 jobs (12_0, 12_1, 12_2, 12_3, 12_4, ...)`."""
+    """The number of jobs and the first of their ids: `7 jobs (12_0, 12_1, 12_2, 12_3, 12_4, ...)`."""
     numbers = sorted(jobs, key=lambda number: [int(part) for part in number.split("_")])
     named = ", ".join(numbers[:LISTED_JOBS]) + (", ..." if len(numbers) > LISTED_JOBS else "")
     return f"{len(numbers)} job{'s' if len(numbers) > 1 else ''} ({named})"

@@ -1,17 +1,16 @@
-"""The options of `hydra/launcher=slurm`: what is wrong with them, before or after Slurm was asked."""
+"""Errors about the options of `hydra/launcher=slurm`, found here or by Slurm."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from atbptt.errors import ConfigError, listed, require, show
-from atbptt.sweeps.slurm.queue import SlurmError, largest_array, partitions
+from atbptt.sweeps.slurm.queue import partitions
 
 COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "srun")
-# The option that a refusal is about, by words in Slurm's text.
+# The option that a refusal is about, by words in Slurm's message.
 CAUSES = {
     "invalid account": "account",
     "invalid partition": "partition",
@@ -26,21 +25,16 @@ CAUSES = {
 
 
 def check_slurm(options: Mapping[str, Any], threads: int) -> None:
-    """Look whether jobs can be sent to Slurm from here, and whether the launcher's options fit together.
+    """Check that this machine has Slurm, and that the options fit together (ConfigError).
 
     Arguments:
         options: the composed `hydra.launcher`.
         threads: the largest `device.threads` of the runs.
-
-    Raises:
-        ConfigError: they cannot, or do not.
     """
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
         rule = f"needs Slurm's {listed(missing)}, not on this machine's PATH; choose hydra/launcher=local"
         raise ConfigError("hydra/launcher (=slurm)", rule)
-    with reached():
-        largest_array()
     limit_s = 60 * options["timeout_min"]
     cpus = options["cpus_per_task"]
     for name, fits, rule in (
@@ -59,22 +53,8 @@ def check_slurm(options: Mapping[str, Any], threads: int) -> None:
         require(fits, f"hydra.launcher.{name}", options[name], rule)
 
 
-@contextmanager
-def reached() -> Iterator[None]:
-    """Within, Slurm must answer (ConfigError)."""
-    try:
-        yield
-    except SlurmError as error:
-        raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
-
-
 def refused(text: str, options: Mapping[str, Any]) -> ConfigError:
-    """What Slurm refuses to take, as an error about the option that it is about.
-
-    Arguments:
-        text: Slurm's, in a line (see `queue.complaint_of`).
-        options: the composed `hydra.launcher`.
-    """
+    """Slurm's refusal of a job, a message of one line, as an error about the option that caused it."""
     cause = next((name for words, name in CAUSES.items() if words in text.lower()), None)
     if cause is None:
         return ConfigError("hydra.launcher", f"is refused by Slurm: {text}")

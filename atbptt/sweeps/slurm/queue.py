@@ -1,4 +1,4 @@
-"""What Slurm says of jobs, by its own commands alone: `squeue` needs no accounting, which many clusters lack."""
+"""The states of jobs by Slurm's own commands: `squeue` needs no accounting, which many clusters lack."""
 
 from __future__ import annotations
 
@@ -10,80 +10,52 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 COMMAND_SECONDS = 120.0  # for Slurm to answer; a busy controller takes long
-# In two answers one after the other: a job that is requeued may for a moment look as if it were over.
-CERTAIN_ANSWERS = 2
-IDS_AT_ONCE = 500  # in a command line
+CERTAIN_ANSWERS = 2  # in a row: a job that is being requeued may for a moment look as if it were over
 
 FINAL = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
 }  # fmt: skip
-# Why a pending job will not start by itself, whatever else ends.
+# Reasons for which a pending job never starts by itself.
 STUCK = {
-    "BadConstraints",
-    "DependencyNeverSatisfied",
-    "InvalidAccount",
-    "InvalidQOS",
-    "JobHeldAdmin",
-    "JobHeldUser",
-    "JobHoldMaxRequeue",
-    "PartitionConfig",
-    "PartitionNodeLimit",
-    "PartitionTimeLimit",
-    "ReservationDeleted",
-}
+    "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobHeldAdmin", "JobHeldUser",
+    "JobHoldMaxRequeue", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "ReservationDeleted",
+}  # fmt: skip
 
 
 class SlurmError(RuntimeError):
-    """A command of Slurm failed; the text is Slurm's own."""
+    """A command of Slurm failed; the message is Slurm's."""
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job as Slurm lists it.
+    """A job as `squeue` lists it."""
 
-    Attributes:
-        state: as `squeue` spells it (PENDING, RUNNING, COMPLETED, ...).
-        reason: why it is pending, in Slurm's word.
-    """
-
-    state: str
-    reason: str = ""
+    state: str  # PENDING, RUNNING, COMPLETED, ...
+    reason: str = ""  # why it is pending
 
     @property
     def final(self) -> bool:
-        """Whether it is over."""
         return self.state in FINAL
 
     @property
     def stuck(self) -> bool:
         """Whether it is pending for a reason that does not go away by itself."""
-        # A limit per job (QOSMaxWallDurationPerJobLimit, ...) is no matter of other jobs; a failed launch is held.
+        # A limit per job (QOSMaxWallDurationPerJobLimit) stays when other jobs end; a failed launch is held.
         never = self.reason in STUCK or "PerJob" in self.reason or self.reason.endswith("held")
         return self.state == "PENDING" and never
 
 
+OVER = QueuedJob("COMPLETED")
+
+
 def queued_jobs() -> dict[str, QueuedJob]:
-    """This user's jobs by id (`12`, or `12_3` of an array), those that ended some minutes ago included.
+    """This user's jobs by id (`12`, or `12_3` of an array), with those that ended some minutes ago.
 
     Raises:
-        SlurmError: Slurm does not answer, as while its controller is restarted.
+        SlurmError: Slurm does not answer, for example while its controller is restarted.
     """
-    return parsed(_slurm("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r"))
-
-
-def state_of(job: str) -> str:
-    """The state of one job that is not over yet, by its id; empty if there is none.
-
-    Raises:
-        SlurmError: Slurm does not answer.
-    """
-    return _slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip()
-
-
-def parsed(text: str) -> dict[str, QueuedJob]:
-    """The jobs of `squeue`'s lines `id|state|reason`."""
     jobs = {}
-    for line in text.splitlines():
+    for line in _slurm("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r").splitlines():
         number, _, rest = line.strip().partition("|")
         state, _, reason = rest.partition("|")
         if state:
@@ -91,25 +63,27 @@ def parsed(text: str) -> dict[str, QueuedJob]:
     return jobs
 
 
+def state_of(job: str) -> str:
+    """The state of the job with this id; empty if it is over (SlurmError)."""
+    return _slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip()
+
+
 class Waiting:
-    """Which of some jobs are over, from one answer of Slurm to the next.
+    """Finds out which of some jobs are over.
 
     A job is over when Slurm lists it as ended or does not know it any more, twice in a row. A requeued job is pending
-    again, and so is not.
-
-    Arguments:
-        jobs: their ids.
+    again.
     """
 
     def __init__(self, jobs: Iterable[str]) -> None:
-        self.left = set(jobs)
-        self.ended: dict[str, str] = {}  # the state that each was last seen in
+        self.left = set(jobs)  # ids of those that are not over
+        self.ended: dict[str, str] = {}  # the last known state of those that are
         self._seen: dict[str, str] = {}
         self._over: Counter[str] = Counter()  # answers in a row
         self._reported: set[str] = set()
 
     def note(self, answer: Mapping[str, QueuedJob]) -> None:
-        """Take note of an answer."""
+        """Take note of Slurm's answer."""
         for number in sorted(self.left):
             job = answer.get(number)
             if job is not None:
@@ -123,7 +97,7 @@ class Waiting:
                 self.ended[number] = self._seen.get(number, "unknown")
 
     def stuck(self, answer: Mapping[str, QueuedJob]) -> dict[str, list[str]]:
-        """Jobs that cannot start, by Slurm's reason; each is reported once."""
+        """The ids of jobs that cannot start, by Slurm's reason; each is reported once."""
         found: dict[str, list[str]] = {}
         for number in sorted(self.left - self._reported):
             job = answer.get(number)
@@ -134,28 +108,18 @@ class Waiting:
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """End jobs: the pending ones at once, the running ones with a signal to store a checkpoint.
-
-    Raises:
-        SlurmError: Slurm does not answer; jobs may be left.
-    """
-    numbers = sorted(jobs)
-    for first in range(0, len(numbers), IDS_AT_ONCE):
-        _slurm("scancel", "--quiet", *numbers[first : first + IDS_AT_ONCE])
+    """Cancel jobs: pending ones end at once, running ones get a signal to store a checkpoint (SlurmError)."""
+    _slurm("scancel", "--quiet", *sorted(jobs))
 
 
 def largest_array() -> int:
-    """How many jobs Slurm takes as one array.
-
-    Raises:
-        SlurmError: Slurm does not answer.
-    """
+    """How many jobs Slurm takes as one array (SlurmError)."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config"), re.MULTILINE)
     return max(int(found[1]), 1) if found else 1
 
 
 def partitions() -> list[str]:
-    """The names of the cluster's partitions; none where Slurm does not answer."""
+    """The names of the cluster's partitions; none if Slurm does not answer."""
     try:
         return sorted(set(_slurm("sinfo", "--noheader", "--format=%R").split()))
     except SlurmError:
@@ -163,7 +127,7 @@ def partitions() -> list[str]:
 
 
 def complaint_of(text: str) -> str:
-    """The point of what a command of Slurm complained about, in a line."""
+    """The reason that a failed command of Slurm gives, in one line."""
     lines = [line for line in text.splitlines() if line.strip()]
     own = [line for line in lines if re.match(r"\w+: ", line)]  # not a hint at --help
     last = (own or lines or ["no reason given"])[-1]

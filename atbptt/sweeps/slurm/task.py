@@ -1,4 +1,4 @@
-"""What a job of Slurm does: one run, and what the job must do when Slurm ends it early."""
+"""A job of Slurm: one run, and what happens when Slurm ends the job early."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from submitit.slurm.slurm import SlurmJobEnvironment
 from atbptt.sweeps import process
 from atbptt.sweeps.slurm.queue import SlurmError, state_of
 
-# A job that Slurm ends is killed when Slurm's own patience is over: this is only more than any cluster's.
+# Slurm kills a job that does not end in time; no cluster waits longer than this.
 END_SECONDS = 3600.0
 
 
 class SlurmTask:
-    """Runs one job of a sweep; submitit stores it, calls it in the job, and again each time the job starts anew.
+    """Runs one job of a sweep. submitit stores it and calls it in the job, again whenever the job is requeued.
 
-    Before the time limit submitit gets a signal and calls `checkpoint`, then puts the job back into the queue. On
-    SIGTERM the run stores a checkpoint and ends, and so does the job, by itself or to be started again by Slurm:
-    whoever sent the signal (`scancel`, `scontrol requeue`, preemption) has told Slurm which.
-
-    Where processes are tracked by cgroups only the job's first process gets these signals, not its run's: they are
-    passed on.
+    Shortly before the time limit submitit gets a signal, calls `checkpoint` and requeues the job. On SIGTERM the run
+    stores a checkpoint and ends, then the job; whether Slurm starts it again depends on who sent the signal (`scancel`,
+    `scontrol requeue`, preemption). If processes are tracked by cgroups, only the job's first process gets these
+    signals, so they are passed on to the run's.
 
     Arguments:
-        task: what to do for a job, as Hydra's launchers call it.
+        task: Hydra's task function.
         config: the composed config of the sweep.
-        end_seconds: for a run to end once the job has been told that its time is over.
+        end_seconds: time for a run to end before the job is requeued.
     """
 
     def __init__(self, task: TaskFunction, config: DictConfig, end_seconds: float) -> None:
@@ -43,7 +41,7 @@ class SlurmTask:
         self.end_seconds = end_seconds
 
     def __call__(self, number: int) -> None:
-        """Run the job with this number. Nothing is composed: the YAML files may have changed meanwhile."""
+        """Run the job with this number, without composing its config again: YAML files may have changed."""
         setup_globals()
         config = copy.deepcopy(self.config)
         with open_dict(config.hydra.job):
@@ -52,12 +50,12 @@ class SlurmTask:
         HydraConfig.instance().set_config(config)
         signal.signal(signal.SIGTERM, self._end)
         self.task(config)
-        for late in (SlurmJobEnvironment._usr_sig(), signal.SIGTERM):  # would fail a job that is done
+        for late in (SlurmJobEnvironment._usr_sig(), signal.SIGTERM):  # would fail a job that has finished
             signal.signal(late, signal.SIG_IGN)
 
     def checkpoint(self, number: int) -> submitit.helpers.DelayedSubmission:
-        """Have the run store a checkpoint and end, before submitit requeues the job."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which the requeueing brings about
+        """Have the run store a checkpoint and end; then submitit requeues the job."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # requeueing sends it
         process.end_children(self.end_seconds)
         return submitit.helpers.DelayedSubmission(self, number)
 
@@ -68,7 +66,7 @@ class SlurmTask:
         except SlurmError:
             state = ""
         if state in ("RUNNING", "SIGNALING"):
-            # A preempted job with a time of grace: Slurm has not ended it yet, and would take it for failed if it
-            # ended by itself. It asks for its place in the queue as it does before its time limit.
+            # A preempted job in its grace time: if it ended by itself, Slurm would take it for failed. It is requeued
+            # as before its time limit.
             signal.raise_signal(SlurmJobEnvironment._usr_sig())
         sys.exit(128 + signal.SIGTERM)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from atbptt.runs import schema
-from atbptt.sweeps.slurm.jobs import NAME, SlurmJob, read_jobs, read_plan, still_queued, write_jobs
+from atbptt.sweeps.slurm.jobs import NAME, SlurmJob, read_jobs, still_queued, write_jobs
 from atbptt.sweeps.slurm.queue import QueuedJob
 from atbptt.system import locks
 
@@ -39,7 +39,6 @@ def test_a_record_that_is_missing_or_damaged_has_no_jobs(tmp_path: Path, text: s
     if text is not None:
         (tmp_path / NAME).write_text(text)
     assert read_jobs(tmp_path) == {}
-    assert read_plan(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_the_same_run_is_found_in_the_queue_of_an_earlier_sweep(tmp_path: Path) 
     asking = sweep(tmp_path / "3", {"abc": "14_0"}, epochs=3)
     (tmp_path / "4").mkdir()
     (tmp_path / "4" / NAME).write_text("damaged")
-    runs = {name: {"experiment_id": name, "settings": {"epochs": 3}} for name in ("abc", "def", "jkl", "mno")}
+    runs = {name: {"epochs": 3} for name in ("abc", "def", "jkl", "mno")}
     queue = {
         "12_0": QueuedJob("PENDING"),
         "12_1": QueuedJob("CANCELLED"),

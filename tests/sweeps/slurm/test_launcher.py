@@ -127,40 +127,34 @@ def test_a_job_has_the_options_and_finds_the_plan_and_a_users_modules(
     )
     launch(make(1, *(f"hydra.launcher.{option}" for option in options), "device.threads=3"), 1)
     (script,) = made_up.scripts
-    for line in (
-        "--partition=long",
-        "--account=us",
-        "--gpus-per-node=1",
-        "--mem=8GB",
-        "--time=5",
-        "--cpus-per-task=3",
-        "--signal=USR2@120",
-        "--requeue",
-        "--job-name=atbptt",
-        "--open-mode=append",
-    ):
-        assert f"#SBATCH {line}\n" in script
+    given = ["partition=long", "account=us", "gpus-per-node=1", "mem=8GB", "time=5", "cpus-per-task=3"]
+    for line in (*given, "signal=USR2@120", "requeue", "job-name=atbptt", "open-mode=append"):
+        assert f"#SBATCH --{line}\n" in script
     paths = os.pathsep.join([str(tmp_path / "beside it's"), os.path.abspath("elsewhere"), str(tmp_path)])
     assert f"export PYTHONPATH={shlex.quote(paths)}\n" in script
     assert f"export ATBPTT_PLAN={tmp_path}/sweeps/now/plan.json\n" in script
     assert script.index("export PYTHONPATH") < script.index("module load cuda") < script.index("srun")
     assert f"{shlex.quote(sys.executable)} -P -u -m submitit.core._submit" in script
+    assert (made_up.folder / "spared").exists()  # sbatch does not get a terminal's Ctrl-C
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_refusal_is_an_error_that_names_the_option(
+def test_a_refusal_is_an_error_that_names_the_option_and_a_silent_slurm_one_too(
     make: Make, made_up: MadeUpSlurm, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    refusal = (
-        "#!/bin/sh\necho 'sbatch: error: Batch job submission failed: Invalid partition name specified' >&2; exit 1\n"
-    )
-    (made_up.folder / "sbatch").write_text(refusal)
-    with pytest.raises(
-        ConfigError, match=r"^hydra.launcher.partition \(=null\) is refused by Slurm: Invalid partition"
-    ):
+    refusal = "sbatch: error: Batch job submission failed: Invalid partition name specified"
+    (made_up.folder / "sbatch").write_text(f"#!/bin/sh\necho '{refusal}' >&2; exit 1\n")
+    message = r"^hydra.launcher.partition \(=null\) is refused by Slurm: Invalid partition"
+    with pytest.raises(ConfigError, match=message):
         launch(make(1), 1)
     assert capfd.readouterr() == ("", "")
     with pytest.raises(ConfigError, match=r"^hydra.launcher.nodes \(=2\) must be 1"):
         launch(make(1, "hydra.launcher.nodes=2", name="wrong"), 1)
+    made_up.say("silent")
+    with pytest.raises(
+        ConfigError, match=r"^hydra/launcher \(=slurm\) cannot reach Slurm: scontrol: Unable to contact"
+    ):
+        launch(make(1, name="silent"), 1)
 
 
 def test_what_slurm_takes_no_more_is_reported_and_the_rest_is_waited_for(make: Make, made_up: MadeUpSlurm) -> None:
@@ -195,7 +189,7 @@ def test_a_job_that_was_killed_is_reported_with_what_slurm_says_of_it(
     }
 
 
-def test_a_slurm_that_is_silent_for_a_while_says_nothing_of_the_jobs(make: Make, made_up: MadeUpSlurm) -> None:
+def test_a_silent_slurm_and_jobs_that_cannot_start_are_reported_once(make: Make, made_up: MadeUpSlurm) -> None:
     """The controller is restarted: the second and third question to squeue get no answer."""
     squeue = made_up.folder / "squeue"
     counting = squeue.read_text().replace(
@@ -204,20 +198,15 @@ def test_a_slurm_that_is_silent_for_a_while_says_nothing_of_the_jobs(make: Make,
         '    sys.exit("slurm_load_jobs error: Unable to contact slurm controller")\nelif name == "squeue":',
     )
     squeue.write_text(counting)
-    made_up.answers("", "10|RUNNING|None\n", "10|COMPLETED|None\n")
-    lines = launch(make(1), 1)
-    words = "squeue: slurm_load_jobs error: Unable to contact slurm controller"
-    assert lines[1:] == [f"Slurm does not answer ({words}); waiting until it does"]
-    assert sum(call.startswith("squeue") for call in made_up.calls) == 6
-
-
-def test_jobs_that_cannot_start_are_reported_once(make: Make, made_up: MadeUpSlurm) -> None:
     stuck = listing("PENDING", "10_0", "10_1", reason="PartitionTimeLimit")
     made_up.answers("", stuck, stuck, stuck, "")
+    words = "squeue: slurm_load_jobs error: Unable to contact slurm controller"
     assert launch(make(2), 2)[1:] == [
-        "Slurm does not start 2 jobs (10_0, 10_1) until something is changed (PartitionTimeLimit); "
-        "scontrol show job 10_0 says more, Ctrl-C cancels all"
+        f"Slurm does not answer ({words}); waiting until it does",
+        "Slurm does not start 2 jobs (10_0, 10_1) until something changes (PartitionTimeLimit): "
+        "see scontrol show job 10_0; Ctrl-C cancels all",
     ]
+    assert sum(call.startswith("squeue") for call in made_up.calls) == 8
 
 
 @contextmanager
@@ -236,18 +225,6 @@ def sent_while_waiting(number: signal.Signals, made_up: MadeUpSlurm) -> Iterator
     sender.start()
     yield
     sender.join()
-
-
-def test_ctrl_c_cancels_the_jobs_and_waits_for_their_end(make: Make, made_up: MadeUpSlurm, tmp_path: Path) -> None:
-    made_up.answers("", "10_0|RUNNING|None\n10_1|PENDING|Resources\n")
-    made = make(2)
-    with sent_while_waiting(signal.SIGINT, made_up), pytest.raises(KeyboardInterrupt):
-        launch(made, 2)
-    assert made.lines[1:] == [  # type: ignore[attr-defined]
-        "cancelling 2 jobs (10_0, 10_1), each with a checkpoint; once more leaves without waiting"
-    ]
-    assert "scancel --quiet 10_0 10_1" in made_up.calls
-    assert {job.state for job in read_jobs(tmp_path / "sweeps" / "now").values()} == {"CANCELLED"}
 
 
 def test_the_end_of_the_session_leaves_the_jobs_and_the_same_command_finds_them(
@@ -271,17 +248,22 @@ def test_the_end_of_the_session_leaves_the_jobs_and_the_same_command_finds_them(
     }
 
 
-def test_ctrl_c_leaves_the_jobs_that_another_launching_process_waits_for(
+def test_ctrl_c_cancels_the_jobs_but_those_that_another_launching_process_waits_for(
     make: Make, made_up: MadeUpSlurm, tmp_path: Path
 ) -> None:
     made_up.answers("", "10_0|COMPLETED|None\n")
     launch(make(3, name="first"), 3)
-    made_up.answers("10_0|RUNNING|None\n11|RUNNING|None\n")
-    made = make(2, name="second", finished=0)
+    made_up.answers("10_0|RUNNING|None\n11_0|RUNNING|None\n11_1|PENDING|Resources\n")
+    made = make(3, name="second")
     held = locks.hold(tmp_path / "sweeps" / "first" / schema.LOCK)
     with held, sent_while_waiting(signal.SIGINT, made_up), pytest.raises(KeyboardInterrupt):
-        launch(made, 2)
-    assert "scancel --quiet 11" in made_up.calls
+        launch(made, 3)
+    assert made.lines[2:] == [  # type: ignore[attr-defined]
+        "cancelling 2 jobs (11_0, 11_1), each with a checkpoint; a second Ctrl-C does not wait"
+    ]
+    assert "scancel --quiet 11_0 11_1" in made_up.calls
+    jobs = read_jobs(tmp_path / "sweeps" / "second").values()
+    assert {job.number: job.state for job in jobs} == {"10_0": None, "11_0": "CANCELLED", "11_1": "CANCELLED"}
 
 
 def test_jobs_are_counted_and_named_in_their_order() -> None:

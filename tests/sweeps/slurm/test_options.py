@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.sweeps.slurm.options import check_slurm, reached, refused
-from atbptt.sweeps.slurm.queue import SlurmError
-from tests.sweeps.slurm.conftest import MadeUpSlurm
+from atbptt.sweeps.slurm.options import check_slurm, refused
 
 OPTIONS: dict[str, Any] = {
     "nodes": 1,
@@ -33,24 +31,13 @@ def test_options_that_fit_pass() -> None:
     check_slurm({**OPTIONS, "cpus_per_task": None}, threads=8)
 
 
-def test_a_machine_without_slurm_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_slurm_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(ConfigError) as error:
-        check_slurm(OPTIONS, threads=1)
-    assert str(error.value) == (
-        "hydra/launcher (=slurm) needs Slurm's sbatch, squeue, scontrol, scancel, srun, not on this machine's PATH; "
-        "choose hydra/launcher=local"
+    message = (
+        r"needs Slurm's sbatch, squeue, scontrol, scancel, srun, not on this machine's PATH; choose hydra/launcher=l"
     )
-
-
-def test_a_slurm_that_does_not_answer_is_reported(made_up: MadeUpSlurm) -> None:
-    made_up.say("silent")
-    with pytest.raises(
-        ConfigError, match=r"^hydra/launcher \(=slurm\) cannot reach Slurm: scontrol: Unable to contact"
-    ):
+    with pytest.raises(ConfigError, match=rf"^hydra/launcher \(=slurm\) {message}"):
         check_slurm(OPTIONS, threads=1)
-    with pytest.raises(ConfigError, match="cannot reach Slurm: squeue: no"), reached():
-        raise SlurmError("squeue: no")
 
 
 @pytest.mark.usefixtures("made_up")
@@ -75,38 +62,17 @@ def test_an_option_that_does_not_fit_is_reported_with_its_rule(option: str, valu
 
 @pytest.mark.usefixtures("made_up")
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("option", "text", "hint"),
     [
-        (
-            "Invalid partition name specified",
-            ".partition (=gpu) is refused by Slurm: Invalid partition name specified; the partitions are long, main",
-        ),
-        (
-            "Invalid account or account/partition combination specified",
-            ".account (=null) is refused by Slurm: Invalid account or account/partition combination specified",
-        ),
-        ("Invalid qos specification", ".qos (=null) is refused by Slurm: Invalid qos specification"),
-        (
-            "Requested time limit is invalid (missing or exceeds some limit)",
-            ".timeout_min (=60) is refused by Slurm: Requested time limit is invalid (missing or exceeds some limit)",
-        ),
-        (
-            "Invalid generic resource (gres) specification",
-            ".gpus_per_node (=8) is refused by Slurm: Invalid generic resource (gres) specification",
-        ),
-        (
-            "Memory specification can not be satisfied",
-            ".mem_gb (=4) is refused by Slurm: Memory specification can not be satisfied",
-        ),
-        (
-            "Job violates accounting/QOS policy (job submit limit, ...)",
-            " is refused by Slurm: Job violates accounting/QOS policy (job submit limit, ...)",
-        ),
-        (
-            "Requested node configuration is not available",
-            " is refused by Slurm: Requested node configuration is not available",
-        ),
+        (".partition (=gpu)", "Invalid partition name specified", "; the partitions are long, main"),
+        (".account (=null)", "Invalid account or account/partition combination specified", ""),
+        (".qos (=null)", "Invalid qos specification", ""),
+        (".timeout_min (=60)", "Requested time limit is invalid (missing or exceeds some limit)", ""),
+        (".gpus_per_node (=8)", "Invalid generic resource (gres) specification", ""),
+        (".mem_gb (=4)", "Memory specification can not be satisfied", ""),
+        ("", "Job violates accounting/QOS policy (job submit limit, ...)", ""),
+        ("", "Requested node configuration is not available", ""),
     ],
 )
-def test_a_refusal_names_the_option_that_it_is_about(text: str, message: str) -> None:
-    assert str(refused(text, OPTIONS)) == f"hydra.launcher{message}"
+def test_a_refusal_names_the_option_that_it_is_about(option: str, text: str, hint: str) -> None:
+    assert str(refused(text, OPTIONS)) == f"hydra.launcher{option} is refused by Slurm: {text}{hint}"

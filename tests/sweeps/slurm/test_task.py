@@ -50,18 +50,14 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return times
 
 
-def test_a_job_runs_its_number_as_composed_when_it_was_launched(task: SlurmTask) -> None:
+def test_a_job_runs_its_number_as_composed_when_it_was_launched(task: SlurmTask, ended: list[float]) -> None:
     task(7)
     again = pickle.loads(cloudpickle.dumps(task))  # as submitit stores it
     again.task = note
     again(8)
     assert seen == [(7, "12_3", 3.0), (8, "12_3", 3.0)]
-
-
-def test_a_signal_that_comes_when_the_run_is_over_does_not_fail_the_job(task: SlurmTask, ended: list[float]) -> None:
-    task(7)
     signal.raise_signal(signal.SIGUSR2)
-    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # a signal after the run does not fail the job
     assert ended == []
 
 
@@ -72,16 +68,20 @@ def test_before_the_limit_the_run_ends_and_the_same_job_is_stored_anew(task: Slu
     signal.raise_signal(signal.SIGTERM)  # of the requeueing; this process lives on
 
 
-@pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED", "", None])
+@pytest.mark.parametrize("state", ["COMPLETING", "", None, "RUNNING"])
 def test_a_job_that_slurm_ends_ends_once_its_run_has(
     task: SlurmTask, ended: list[float], monkeypatch: pytest.MonkeyPatch, state: str | None
 ) -> None:
+    """In its grace time, when Slurm says that it is running, it asks to be requeued."""
+
     def state_of(job: str) -> str:
         assert job == "12_3"
         if state is None:
             raise SlurmError("squeue: no")
         return state
 
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))  # submitit's
     monkeypatch.setattr("atbptt.sweeps.slurm.task.state_of", state_of)
     task.task = preempted
     with pytest.raises(SystemExit) as left:
@@ -89,16 +89,4 @@ def test_a_job_that_slurm_ends_ends_once_its_run_has(
     assert left.value.code == 143
     assert len(ended) == 1
     assert ended[0] > 600  # Slurm decides how long
-
-
-def test_a_job_in_its_time_of_grace_asks_to_be_requeued(
-    task: SlurmTask, ended: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("atbptt.sweeps.slurm.task.state_of", lambda _: "RUNNING")
-    asked: list[int] = []
-    signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))  # submitit's
-    task.task = preempted
-    with pytest.raises(SystemExit):
-        task(7)
-    assert asked == [signal.SIGUSR2]
-    assert len(ended) == 1
+    assert asked == ([signal.SIGUSR2] if state == "RUNNING" else [])

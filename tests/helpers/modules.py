@@ -1,4 +1,4 @@
-"""Modules as users of the library write them, a loss and streams to probe them on, and what is said of those unfit."""
+"""Modules as users of the library write them, with a loss and streams to probe them on."""
 
 from __future__ import annotations
 
@@ -94,28 +94,11 @@ class Begun(Decoded):
 class CellByCell(Decoded):
     """A cell of torch in a loop."""
 
-    def __init__(self) -> None:
-        super().__init__(nn.GRUCell(D, H))
-
     def forward(self, inputs: Tensor, state: Any) -> Any:
         hidden = []
         for step in inputs:
             state = self.rnn(step, state)
-            hidden.append(state)
-        return self.decoder(torch.stack(hidden)), state
-
-
-class LSTMCellByCell(Decoded):
-    """The same of an LSTM's cell, whose state is a pair."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.LSTMCell(D, H))
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        hidden = []
-        for step in inputs:
-            state = self.rnn(step, state)
-            hidden.append(state[0])
+            hidden.append(state[0] if isinstance(state, tuple) else state)
         return self.decoder(torch.stack(hidden)), state
 
 
@@ -129,7 +112,7 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def layer_alone() -> tuple[nn.Module, Any]:
-    """torch's layer itself is the model, and the loss has the decoder."""
+    """The model is a torch layer, and the loss has the decoder."""
     decoder = nn.Linear(H, 2).double()
     return nn.LSTM(D, H), lambda outputs, targets: squared_error(decoder(outputs), targets)
 
@@ -142,8 +125,8 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "NamedTuple": lambda: (InATuple(), squared_error),
     "minimal GRU": lambda: (MinGRU(), squared_error),
     "initial_state": lambda: (Begun(), squared_error),
-    "GRUCell": lambda: (CellByCell(), squared_error),
-    "LSTMCell": lambda: (LSTMCellByCell(), squared_error),
+    "GRUCell": lambda: (CellByCell(nn.GRUCell(D, H)), squared_error),
+    "LSTMCell": lambda: (CellByCell(nn.LSTMCell(D, H)), squared_error),
 }
 
 
@@ -154,7 +137,7 @@ def made(name: str) -> tuple[nn.Module, Any]:
 
 
 def message_of(model: Any, loss: Any = squared_error, inputs: Any = None, targets: Any = None, **options: Any) -> str:
-    """That of the error of `atbptt.probe`, which must be one that is meant for users."""
+    """The one-line message of the ConfigError that `atbptt.probe` raises."""
     model = model.double() if isinstance(model, nn.Module) else model
     with pytest.raises(atbptt.ConfigError) as error:
         atbptt.probe(

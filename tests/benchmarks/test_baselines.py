@@ -60,7 +60,7 @@ def test_the_baselines_of_training_make_the_projects_updates(kind: type) -> None
     bare = () if kind is PlainTraining else ("clip_norm=null", "lr_scaling=none", "optimizer.weight_decay=0")
     settings = settings_of("experiment=ptb", "dataset=copy_fixed", f"truncation.K={K}", *small, *probe, *bare)
     # The bare training has no rule for a short window.
-    parts = build(settings, RandomSymbols(size.symbols, 14 if kind is PlainTraining else 12, size.batch))
+    parts = build(settings, RandomSymbols(size.symbols, 22 if kind is PlainTraining else 20, size.batch))
     parts.model.double()
     network, stream = plain(parts.model, size), parts.task.train
     trainer = trainer_of(settings, parts, torch.device("cpu"))
@@ -70,7 +70,7 @@ def test_the_baselines_of_training_make_the_projects_updates(kind: type) -> None
         training = PlainTraining(network, stream, K, settings.lr, settings.clip_norm, decay)
     else:
         training = BareTraining(network, stream, K, settings.lr, hands_over=True)
-    for _ in range(6):  # three or four windows an epoch
+    for _ in range(8):  # five or six windows an epoch
         trainer._advance()
         training.advance()
     assert_same_parameters(network, parts.model)

@@ -45,7 +45,7 @@ CELLS = (
 MACHINE = {"CPU": "a processor", "cores": "2"}
 
 
-@pytest.mark.parametrize(("row", "cells"), zip(ROWS, CELLS, strict=True), ids=[cells[0] for cells in CELLS])
+@pytest.mark.parametrize(("row", "cells"), list(zip(ROWS, CELLS, strict=True)), ids=[cells[0] for cells in CELLS])
 def test_the_cells_of_a_row(row: Row, cells: tuple[str, ...]) -> None:
     assert tuple(row.cells()) == cells
 

@@ -64,7 +64,7 @@ class Checkout:
         skipped: beginnings of commands that are not run.
     """
 
-    drawn: ClassVar[set[str]] = set()  # figures and reports take long: each is drawn once, for one page
+    drawn: ClassVar[list[str]] = []  # figures and reports take long: one is drawn, for one page
 
     def __init__(self, folder: Path, skipped: tuple[str, ...] = ()) -> None:
         self.folder = folder
@@ -103,9 +103,9 @@ class Checkout:
         if words[:2] == ["python", "launch.py"]:
             self._launch(words[2:])
         elif words[:2] == ["python", "-m"]:
-            if words[3] in self.drawn:
-                words[3] = "status"
-            self.drawn.update({"figures", "report"} & {words[3]})
+            if words[3] in ("figures", "report"):
+                words[3] = "status" if self.drawn else words[3]
+                self.drawn.append(words[3])
             self._call(words[2], words[3:])
         else:
             raise AssertionError(f"{command}: cannot run {words[0]}; list it in SKIPPED with a reason")

@@ -26,39 +26,24 @@ class Decoded(nn.Module):
         return self.decoder(self.dropout(hidden)), state
 
 
-class Stacked(nn.Module):
-    """Two cells of different kind; the state is a pair of theirs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lower, self.upper, self.decoder = nn.LSTM(D, H), nn.GRU(H, H), nn.Linear(H, 2)
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        lower, upper = state or (None, None)
-        hidden, lower = self.lower(inputs, lower)
-        hidden, upper = self.upper(hidden, upper)
-        return self.decoder(hidden), (lower, upper)
-
-
-class ByName(Stacked):
-    """Its state is a dict."""
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        outputs, (lower, upper) = super().forward(inputs, state and (state["lower"], state["upper"]))
-        return outputs, {"lower": lower, "upper": upper}
-
-
 class Levels(NamedTuple):
     lower: Any
     upper: Any
 
 
-class InATuple(Stacked):
-    """Its state is a NamedTuple."""
+class Stacked(nn.Module):
+    """Two cells of different kind; `pack` makes the model's state of theirs, `unpack` takes it apart."""
+
+    def __init__(self, pack: Callable[..., Any], unpack: Callable[[Any], tuple[Any, Any]]) -> None:
+        super().__init__()
+        self.lower, self.upper, self.decoder = nn.LSTM(D, H), nn.GRU(H, H), nn.Linear(H, 2)
+        self.pack, self.unpack = pack, unpack
 
     def forward(self, inputs: Tensor, state: Any) -> Any:
-        outputs, (lower, upper) = super().forward(inputs, state and (state.lower, state.upper))
-        return outputs, Levels(lower, upper)
+        lower, upper = self.unpack(state) if state else (None, None)
+        hidden, lower = self.lower(inputs, lower)
+        hidden, upper = self.upper(hidden, upper)
+        return self.decoder(hidden), self.pack(lower=lower, upper=upper)
 
 
 class MinGRU(nn.Module):
@@ -120,9 +105,9 @@ def layer_alone() -> tuple[nn.Module, Any]:
 MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "LSTM itself": layer_alone,
     "LSTM and decoder": lambda: (Decoded(nn.LSTM(D, H, 2)), squared_error),
-    "two cells": lambda: (Stacked(), squared_error),
-    "dict": lambda: (ByName(), squared_error),
-    "NamedTuple": lambda: (InATuple(), squared_error),
+    "two cells": lambda: (Stacked(lambda lower, upper: (lower, upper), lambda state: state), squared_error),
+    "dict": lambda: (Stacked(dict, lambda state: (state["lower"], state["upper"])), squared_error),
+    "NamedTuple": lambda: (Stacked(Levels, lambda state: (state.lower, state.upper)), squared_error),
     "minimal GRU": lambda: (MinGRU(), squared_error),
     "initial_state": lambda: (Begun(), squared_error),
     "GRUCell": lambda: (CellByCell(nn.GRUCell(D, H)), squared_error),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 import shutil
 import subprocess
 import sys
@@ -16,9 +14,8 @@ import pytest
 import torch
 
 from atbptt.runs import schema
-from tests.acceptance.torture import START, planned, torture
+from tests.acceptance.torture import torture
 from tests.helpers.comparing import differences, runs
-from tests.helpers.launched import LAUNCHER, RUN, SERVER
 
 
 def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
@@ -26,17 +23,6 @@ def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path:
     done, wrong = torture(tmp_path, kills=5, count=10, seed=1, tell=lines.append)
     assert not wrong, "\n".join([*lines, *wrong])
     assert done.total() == 5
-
-
-def test_kills_are_of_every_kind_and_spread_over_the_sweep() -> None:
-    plan = planned(50, random.Random(3))
-    assert len(plan) == 50
-    assert {kill.kind for kill in plan} == {RUN, SERVER, LAUNCHER, START}
-    moments = [kill.progress for kill in plan]
-    assert moments == sorted(moments)
-    assert moments[0] < 0.4 < moments[-1] < 1
-    # A launching process can only be killed at its start after the one before was killed.
-    assert all(before.kind == LAUNCHER for before, kill in itertools.pairwise(plan) if kill.kind == START)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def test_calls_are_timed_in_turn_after_one_call_each() -> None:
 
 
 def test_the_seconds_are_those_of_the_call() -> None:
-    assert 0.02 <= seconds_of(lambda: time.sleep(0.02), CPU) < 5
+    assert seconds_of(lambda: time.sleep(0.02), CPU) >= 0.02
 
 
 def test_the_median_and_the_parts_of_a_call() -> None:

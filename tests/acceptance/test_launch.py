@@ -77,7 +77,7 @@ def test_the_launcher_does_not_change_a_bit(launch: Launch, folder: Path) -> Non
 @pytest.mark.usefixtures("first")
 def test_a_preview_lists_the_runs_and_their_states_and_runs_nothing(launch: Launch, folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    for epochs, state in ((2, "finished, to be skipped   2 of 2"), (3, "finished, to be extended  2 of 3")):
+    for epochs, state in ((2, "finished, to be skipped  2 of 2"), (3, "finished, to be extended  2 of 3")):
         done = launch("-m", "lr=3,10", *SWEEP, f"epochs={epochs}", f"output_dir='{ODD}'", "preview=true")
         assert (done.returncode, done.stderr) == (0, "")
         lines = done.stdout.splitlines()

@@ -22,7 +22,7 @@ from atbptt.runs import schema
 from tests.helpers.comparing import differences, runs
 from tests.helpers.launched import RUN, Sweep
 
-EPOCHS = 9
+EPOCHS = 6
 EVALUATE_EVERY = 3
 EPOCH_STEPS = 60  # as in tests/conftest.py
 
@@ -231,7 +231,7 @@ def test_a_signal_ends_all_processes_of_a_sweep_and_the_same_command_continues(
     make: Make, undisturbed: Path, tmp_path: Path
 ) -> None:
     swept = ("init=range(2)", "hydra.launcher.n_jobs=2")
-    slow = make(tmp_path, *swept, FRAGILE_SECONDS="0.1")
+    slow = make(tmp_path, *swept, FRAGILE_SECONDS="0.2")
     endings = [
         ("Ctrl-C", lambda pid: os.killpg(pid, signal.SIGINT), 130),  # on a terminal: to its whole group
         ("SIGTERM", lambda pid: os.kill(pid, signal.SIGTERM), 130),
@@ -292,7 +292,7 @@ def test_a_full_or_read_only_disk_is_reported_and_nothing_is_lost(
     """The disk is full at the start, then fills up during the sweep, then is read-only."""
     output = small_disk / "out"
     swept = ("init=range(2)", "hydra.launcher.n_jobs=2", f"output_dir={output}")
-    sweep, slow = make(tmp_path, *swept), make(tmp_path, *swept, FRAGILE_SECONDS="0.03")
+    sweep, slow = make(tmp_path, *swept), make(tmp_path, *swept, FRAGILE_SECONDS="0.1")
     sweep.output = slow.output = output
 
     fill(small_disk)

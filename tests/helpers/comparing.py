@@ -13,8 +13,8 @@ import torch
 from atbptt.runs import schema
 
 TABLES = (schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS, schema.OPTIONS)
-TIMES = ("train_seconds", "output_dir")  # columns that may differ
-TIMED_METRICS = ("steps_per_second",)  # metrics whose values may differ
+TIMES = ("train_seconds",)  # columns that may differ, and ...
+TIMED_METRICS = ("steps_per_second",)  # ... metrics whose values may differ
 
 
 def runs(output: Path) -> dict[str, Path]:
@@ -64,7 +64,7 @@ def _of_a_table(table: pa.Table, other: pa.Table) -> Iterator[str]:
         yield f"{len(table)} rows instead of {len(other)}"
         return
     metrics = table["metric"].to_pylist() if "metric" in table.schema.names else [None] * len(table)
-    for column in set(table.schema.names) - set(TIMES):
+    for column in set(table.schema.names) - {*TIMES, "output_dir"}:
         values, others = (map(repr, t[column].to_pylist()) for t in (table, other))  # NaN is NaN, and 0 is not -0
         for row, (value, other_value, metric) in enumerate(zip(values, others, metrics, strict=True)):
             if value != other_value and not (column == "value" and metric in TIMED_METRICS):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: measure, print the table, store it under outputs/benchmarks/."""
+"""`python -m benchmarks [PART ...]`: measure, print the table and store it in outputs/benchmarks/."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUTPUT = Path("outputs/benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts named, all if none is; the exit code: 0, or 1 after one line on stderr."""
+    """Run the named parts, or all; the exit code is 0, or 1 after one line on stderr."""
     options = _parser().parse_args(arguments)
     try:
         for part in options.part:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Time and memory of what the project does, against plain baselines."
+        prog="python -m benchmarks", description="Measures time and memory, compared with plain baselines."
     )
     parser.add_argument("part", nargs="*", metavar="PART", help=f"{listed(PARTS)} (default: all)")
     parser.add_argument("--device", default="cpu", metavar="D", help=f"{listed(DEVICES)} (default: cpu)")

@@ -1,4 +1,4 @@
-"""A call in a process of its own, which our settings of torch and memory reach only where that is wanted."""
+"""A call in a separate process, with or without our settings of torch and memory."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from benchmarks.memory import peak_growth
 
 
 class Aside:
-    """A call that another process makes; it takes a tenth of a millisecond more than the call itself."""
+    """A call in another process; it takes a tenth of a millisecond longer than the call itself."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     def __call__(self) -> None:
-        """Make the call, and wait for it."""
+        """Make the call and wait for it."""
         self._ask("call")
 
     def peak_growth(self) -> int | None:
-        """Make the call; its memory, as `memory.peak_growth` says."""
+        """Make the call and return its memory, see `memory.peak_growth`."""
         return self._ask("memory")
 
     def _ask(self, what: str) -> int | None:
@@ -32,18 +32,18 @@ class Aside:
             self.connection.send(what)
             answer: int | None = self.connection.recv()
         except (EOFError, OSError) as error:
-            raise RuntimeError("a process of its own has ended; what it said on stderr tells why") from error
+            raise RuntimeError("the process of a call has ended; see its stderr") from error
         return answer
 
 
 def as_it_comes() -> None:
-    """torch as it comes, but for one thread and subnormal numbers flushed."""
+    """torch's defaults, except for one thread and flushed subnormal numbers."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 def as_ours() -> None:
-    """As in a run of ours: the C library keeps freed memory, besides."""
+    """The settings of a run: the C library also keeps freed memory."""
     configure_torch(threads=1)
 
 
@@ -51,17 +51,18 @@ def as_ours() -> None:
 def aside(
     make: Callable[[], Callable[[], object]], device: torch.device, configure: Callable[[], None] = as_it_comes
 ) -> Iterator[Aside]:
-    """Within, a process that can make a call.
+    """Provides a process that makes a call; the call has been made once at the start.
 
     Arguments:
-        make: makes the call, in that process; it has been called once when this returns.
-        configure: sets up torch there, before.
+        make: returns the call; it runs in the other process.
+        device: of the call.
+        configure: sets up torch in the other process.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(make, device, configure, theirs), daemon=True)
     process.start()
-    theirs.close()  # so that its end is noticed here
+    theirs.close()  # so that the end of the other process is noticed
     try:
         asked = Aside(ours)
         asked()

@@ -1,4 +1,4 @@
-"""What a competent person would write without this project, in torch and numpy alone."""
+"""Probes and training as one would write them without this project, with torch and numpy."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LSTMState = tuple[Tensor, Tensor]
 
 
 class PlainNetwork(nn.Module):
-    """One-hot or embedded symbols, torch's LSTM, a linear decoder. `load_state_dict` takes a `RecurrentNetwork`'s.
+    """One-hot or embedded symbols, torch's LSTM, a linear decoder. It loads the state of a `RecurrentNetwork`.
 
     Arguments:
         symbols: V.
         layers, hidden: L, H.
-        tied: embed symbols in H numbers by the decoder's matrix; else they are one-hot.
+        tied: embed symbols in H numbers with the decoder's matrix; otherwise they are one-hot.
     """
 
     def __init__(self, symbols: int, layers: int, hidden: int, tied: bool) -> None:
@@ -34,30 +34,29 @@ class PlainNetwork(nn.Module):
             self.decoder.weight = self.embedding.weight
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Symbols (T, B) as the LSTM takes them, (T, B, V) or (T, B, H)."""
+        """Inputs of the LSTM, (T, B, V) or (T, B, H), for symbols (T, B)."""
         if self.embedding is not None:
             embedded: Tensor = self.embedding(inputs)
             return embedded
         return nn.functional.one_hot(inputs, self.symbols).to(self.decoder.weight.dtype)
 
     def forward(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Symbols (T, B) and the state before them to logits (T, B, V) and the state after."""
+        """Logits (T, B, V) and the next state, for symbols (T, B) and the previous state."""
         hidden, state = self.rnn(self.features(inputs), state)
         return self.decoder(hidden), state
 
     def zero_state(self, batch: int) -> LSTMState:
-        """The pair (h, c), (L, B, H) each."""
+        """The pair (h, c) of shape (L, B, H) each."""
         zeros = self.decoder.weight.new_zeros(self.rnn.num_layers, batch, self.rnn.hidden_size)
         return zeros, zeros
 
 
 def plain_probe(model: PlainNetwork, inputs: Tensor, targets: Tensor) -> np.ndarray:
-    """phi of the loss at the last step, for all lags: norms (W, B), row 0 is lag 1.
+    """phi of the loss at the last step for all lags, (W, B); row 0 is lag 1.
 
-    The way of the code released with the paper: run the model step by step, each state cut from the one before;
-    then go back step by step, with a `backward` for h and one for c, which hands on the gradient that the step
-    after has left on its initial state, and gathers gradients of the parameters too. Each state's gradient is
-    copied to numpy.
+    The method of the code released with the paper: run the model step by step with detached states, then go back step
+    by step with one `backward` for h and one for c, starting from the gradient at the next step's initial state. This
+    also computes gradients of the parameters. Each state's gradient is copied to numpy.
 
     Arguments:
         inputs, targets: symbols (W, B).
@@ -81,10 +80,9 @@ def plain_probe(model: PlainNetwork, inputs: Tensor, targets: Tensor) -> np.ndar
 
 
 def one_call_probe(model: PlainNetwork, inputs: Tensor, targets: Tensor) -> np.ndarray:
-    """The same norms (W, B) by one graph over all steps and one `torch.autograd.grad` for all states.
+    """The same norms (W, B) from one graph over all steps and one `torch.autograd.grad` for all states.
 
-    What a person would write who knows torch well: the parameters' gradients are left out, and only the last step
-    is decoded.
+    The parameters' gradients are not computed, and only the last step is decoded.
     """
     h, c = (part.clone().requires_grad_() for part in model.zero_state(inputs.shape[1]))
     states: list[LSTMState] = [(h, c)]
@@ -97,21 +95,21 @@ def one_call_probe(model: PlainNetwork, inputs: Tensor, targets: Tensor) -> np.n
 
 
 def _norms(gradients: Sequence[Tensor | None]) -> np.ndarray:
-    """Norm per stream, (B,), over the gradients (L, B, H) of h and c."""
+    """Norm for each stream, (B,), of the gradients (L, B, H) of h and c."""
     copies = [gradient.cpu().numpy().copy() for gradient in gradients if gradient is not None]
     return np.sqrt(sum((copy**2).sum(axis=(0, 2)) for copy in copies))
 
 
 class PlainTraining:
-    """Training on a stream by windows of the scheme original-buffer, a window at a time.
+    """Training with windows of the scheme original-buffer.
 
-    Each window is run as a whole, its pre-roll decoded with the rest, its losses are summed in a loop over steps.
+    All steps of a window are decoded, including the pre-roll, and its losses are summed in a loop over steps.
 
     Arguments:
         stream: symbols (T, B).
         K: truncation length.
-        lr: times the root of a window's losses, as with lr_scaling=sqrt.
-        clip_norm: of the gradient of the sum of a window's losses.
+        lr: multiplied by the square root of a window's losses, as with lr_scaling=sqrt.
+        clip_norm: limit of the gradient norm of the sum of a window's losses.
         weight_decay: as in torch's SGD.
     """
 
@@ -129,10 +127,10 @@ class PlainTraining:
     def advance(self) -> None:
         """One window, one update."""
         window = next(self.windows)
-        if window.loss_start == 0:  # an epoch begins
+        if window.loss_start == 0:  # a new epoch
             self.state = self.model.zero_state(self.stream.batch)
         inputs, targets = self.stream.read(window.start, window.stop)
-        handed_over = window.next_start - window.start  # steps to the state that the next window starts from
+        handed_over = window.next_start - window.start  # steps to the next window's first state
         pieces = []
         if handed_over:
             outputs, self.state = self.model(inputs[:handed_over], self.state)
@@ -155,18 +153,16 @@ class PlainTraining:
 
 
 class BareTraining:
-    """The least that an update on a window takes: the LSTM, the decoder, the loss, torch's SGD.
+    """The minimum of an update on a window: the LSTM, the decoder, the loss, torch's SGD.
 
-    The steps are those of the project's windows, pre-roll and all, and only steps that have a loss are decoded.
-    The gradient is not clipped.
+    The windows are those of the project, only steps with a loss are decoded, and the gradient is not clipped.
 
     Arguments:
         stream: symbols (T, B).
         K: truncation length.
         lr: learning rate.
-        hands_over: whether a window begins in the state that the window before had at the same step, which takes a
-            second call of the LSTM, since it gives its state at the end of a call only. If not, it always begins in
-            zero, and trains worse than it should.
+        hands_over: start each window from the state that the previous window had at the same step. This takes a second
+            call of the LSTM, which only returns its last state. Otherwise windows start from zero, which is wrong.
     """
 
     def __init__(self, model: PlainNetwork, stream: Stream, K: int, lr: float, hands_over: bool) -> None:
@@ -180,7 +176,7 @@ class BareTraining:
     def advance(self) -> None:
         """One window, one update."""
         window = next(self.windows)
-        if window.loss_start == 0:  # an epoch begins
+        if window.loss_start == 0:  # a new epoch
             self.state = self.model.zero_state(self.stream.batch)
         inputs, targets = self.stream.read(window.start, window.stop)
         counted = window.loss_start - window.start
@@ -201,6 +197,6 @@ class BareTraining:
 
 
 def _endless_windows(K: int, length: int) -> Iterator[Window]:
-    """The windows of one pass over a stream after another."""
+    """The windows of pass after pass over a stream."""
     while True:
         yield from windows(SCHEME, K, length)

@@ -1,4 +1,4 @@
-"""Runs as a user's command line makes them, without the command line."""
+"""Settings and trainers as the command line makes them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.machine import ROOT
 
 
 def settings_of(*overrides: str) -> Settings:
-    """The settings that `python launch.py OVERRIDES` would run with."""
+    """The settings of `python launch.py OVERRIDES`."""
     with composer(ROOT / "conf") as hydra:
         return validated(job_config(hydra, CONFIG_NAME, list(overrides)))
 
 
 def trainer_of(settings: Settings, parts: Parts, device: torch.device) -> Trainer:
-    """The project's training loop, before its first window. Nothing is written of it."""
+    """The project's training loop before its first window. It writes no files."""
     return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__), Signals())

@@ -1,4 +1,4 @@
-"""How soon launch.py answers, what a process of its own costs a run, how soon finished runs are found finished."""
+"""How soon launch.py answers, the cost of a separate process for a run, how fast finished runs are skipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,13 +19,12 @@ from atbptt.training import run
 from benchmarks.composing import settings_of
 from benchmarks.machine import ROOT
 from benchmarks.report import Comparison, Goal, Row
-from benchmarks.timing import Measured, seconds_of
+from benchmarks.timing import Measured, in_turn
 
-CPU = torch.device("cpu")
 REPEATS = 20
 STARTS = 9
 FINISHED = 1000
-# A run of some hundredths of a second: what it takes besides its work is most of it.
+# A run with hundredths of a second of work.
 SMALL = (
     *("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4"),
     *("dataset.min_length=2", "dataset.max_length=2", "model.hidden=6", "epochs=1", "device=cpu"),
@@ -43,52 +43,43 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  
 
 
 def _answering(what: str, argument: str | None = None) -> Row:
-    """What needs no torch, from start to exit, in turn with importing torch alone."""
-    ours: list[float] = []
-    its: list[float] = []
-    for _ in range(STARTS):
-        for taken, command in ((ours, ["launch.py", argument or what]), (its, ["-c", "import torch"])):
-            call = [sys.executable, *command]
-            taken.append(
-                seconds_of(lambda call=call: subprocess.run(call, cwd=ROOT, capture_output=True, check=False), CPU)  # type: ignore[misc]
-            )
+    """A command that needs no torch, from start to exit, compared with importing torch alone."""
+    commands = [sys.executable, "launch.py", argument or what], [sys.executable, "-c", "import torch"]
+    calls = [partial(subprocess.run, command, cwd=ROOT, capture_output=True, check=False) for command in commands]
+    ours, its = in_turn(calls, STARTS)
     return Row(
         f"launch.py answers {what}",
         f"{STARTS} starts",
-        Measured(tuple(ours)),
+        ours,
         "a start",
-        Comparison("import torch", Measured(tuple(its)), "ours / its", ours="answer"),
+        Comparison("import torch", its, "ours / its", ours="answer"),
         limit=Goal("at most", 1.5),
     )
 
 
 def _own_process(folder: Path) -> Row:
-    """The same small runs in turn: each in a process of its own, and in this one."""
+    """The same small runs, each in its own process and in this one."""
     origin = Origin()
-    ours: list[float] = []
-    its: list[float] = []
-    for number in range(REPEATS + 1):
-        apart = settings_of(*SMALL, f"init={number}", f"output_dir={folder}/apart")
-        here = settings_of(*SMALL, f"init={number}", f"output_dir={folder}/here")
-        taken = seconds_of(lambda apart=apart: RunProcess(apart, origin).wait(), CPU)  # type: ignore[misc]
-        if number:  # the first waits for the imports, once a sweep
-            ours.append(taken)
-        taken = seconds_of(lambda here=here: run(here, origin), CPU)  # type: ignore[misc]
-        if number:
-            its.append(taken)
-    added = Measured(tuple(max(apart - here, 0.0) for apart, here in zip(ours, its, strict=True)))
+    apart, here = (
+        iter([settings_of(*SMALL, f"init={number}", f"output_dir={folder}/{name}") for number in range(REPEATS + 1)])
+        for name in ("apart", "here")
+    )
+    calls = [lambda: RunProcess(next(apart), origin).wait(), lambda: run(next(here), origin)]
+    in_turn(calls, 1)  # the first process waits for the imports, once a sweep
+    ours, its = in_turn(calls, REPEATS)
+    added = Measured(tuple(max(own - same, 0.0) for own, same in zip(ours.seconds, its.seconds, strict=True)))
     return Row(
         "a process of its own for a run, what it adds",
         f"{REPEATS} small runs",
         added,
         "a run",
-        Comparison("the run itself, here", Measured(tuple(its)), "ours / its", ours="added"),
+        Comparison("the run itself, here", its, "ours / its", ours="added"),
         limit=Goal("at most", 0.5),
     )
 
 
 def _skipping(folder: Path) -> Row:
-    """The command that finds all its runs finished, from start to exit."""
+    """A command whose runs are all finished, from start to exit."""
     arguments = ["-m", *SMALL, f"output_dir={folder}", f"init=range({FINISHED})"]
     first = run(settings_of(*SMALL, f"output_dir={folder}")).path
     composed = compose(["-m", *SMALL, f"output_dir={folder}", f"init=range(1,{FINISHED})"], ROOT / "conf")
@@ -106,5 +97,5 @@ def _skipping(folder: Path) -> Row:
         if done.returncode != 0 or f"skipped      {FINISHED} runs" not in done.stdout:
             raise RuntimeError(f"the runs were not skipped:\n{done.stdout}{done.stderr}")
 
-    taken = Measured(tuple(seconds_of(skip, CPU) for _ in range(3)))
+    (taken,) = in_turn([skip], 3)
     return Row("finding finished runs finished", f"{FINISHED} runs", taken, "in all", limit=Goal("at most", 20.0))

@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""A description of the machine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def machine(device: torch.device, speed: float) -> dict[str, str]:
-    """The machine, the software and the day, by name.
+    """Machine, software and date, by name.
 
     Arguments:
-        speed: multiply-adds a second of a matrix product on `device`.
+        speed: multiply-adds per second of a matrix product on `device`.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     computing = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
@@ -36,7 +36,7 @@ def machine(device: torch.device, speed: float) -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the system knows it."""
+    """The name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
@@ -46,7 +46,7 @@ def cpu_model() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, and whether files differ from it."""
+    """The commit of the checkout, and whether files differ from it."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD")
         return f"{head}, with changes" if _git("status", "--porcelain") else head

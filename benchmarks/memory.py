@@ -1,4 +1,4 @@
-"""How much memory a call needs at its peak."""
+"""Peak memory of a call."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RESET_PEAK = "5"  # proc(5): sets the peak of the resident set to what is reside
 
 
 def peak_growth(call: Callable[[], object], device: torch.device) -> int | None:
-    """Make one call; bytes by which its peak memory exceeds what was in use before it.
+    """Make one call and return the growth of the peak memory in bytes.
 
-    On a GPU what torch has allocated there, on Linux the resident set of the process, elsewhere None.
+    On a GPU this is the memory allocated by torch, on Linux the resident set of the process, elsewhere None.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -35,13 +35,13 @@ def peak_growth(call: Callable[[], object], device: torch.device) -> int | None:
 
 
 def resident_bytes(field: str) -> int:
-    """`VmRSS`, the resident set of this process, or `VmHWM`, its peak."""
+    """The resident set of this process (`VmRSS`) or its peak (`VmHWM`)."""
     found = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(found.split()[1]) * 1024
 
 
 def _give_back_memory() -> None:
-    """Give what is free, but resident, back to the system: it would hide what a call takes of it. With glibc only."""
+    """Return free memory to the system, since a call that uses it would not show (glibc only)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

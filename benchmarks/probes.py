@@ -1,4 +1,4 @@
-"""Probes: against the plain way, against the floor, and as what they depend on grows."""
+"""Probes: compared with plain ones and with the floor, and for growing sizes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PlainProbe = Callable[[PlainNetwork, Tensor, Tensor], object]
 
 @dataclass(frozen=True)
 class Case:
-    """A size of probe with its goals: how many times faster than the plain way."""
+    """A size of probe with its goals: how many times faster than a plain probe."""
 
     size: Size
     window: int
@@ -58,13 +58,9 @@ GROWTH_REPEATS = 5
 
 
 def rows(device: torch.device, speed: float) -> Iterator[Row]:
-    """All rows, each as soon as it is measured.
-
-    Arguments:
-        speed: multiply-adds a second.
-    """
+    """All rows, each as soon as it is measured; `speed` is in multiply-adds per second."""
     for way in _our_ways(SMALL, MIDDLE_WINDOW, device):
-        way()  # the first call of each loads code of the libraries, which is not what a probe needs of memory
+        way()  # loads code of the libraries, which would count as memory of the first probe
     for case in CASES:
         yield from _against_the_plain_way(case, device, speed)
     for what, grown in _growth().items():
@@ -122,7 +118,7 @@ def _against_the_plain_way(case: Case, device: torch.device, speed: float) -> It
 
 
 def _our_ways(size: Size, window: int, device: torch.device) -> list[Call]:
-    """One position, many, one with the measured bias, and that with intervals."""
+    """One position, many positions, one with the measured bias, and the same with intervals."""
     last = _positions(window, 1)
     return [
         our_way(size, window, last, device),
@@ -138,7 +134,7 @@ def _positions(window: int, count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Probed:
-    """A probe whose cost is measured: what is varied in it, the network, the window, its loss positions."""
+    """A probe to measure: the varied size, the network, the window, the number of loss positions."""
 
     varied: str
     size: Size
@@ -152,7 +148,7 @@ class Probed:
 
 
 def _growth() -> dict[str, list[Probed]]:
-    """From the middle size, one thing at a time; the others stay."""
+    """Probes of which one size grows, with the others as in the middle size."""
     W = MIDDLE_WINDOW
     return {
         "H": [Probed(f"H{H}", replace(MIDDLE, hidden=H), W, 1) for H in (64, 128, 256, 512)],
@@ -180,7 +176,7 @@ def our_way(
     measured: bool = False,
     resamples: int = 0,
 ) -> Call:
-    """The project's probe, ready to be called."""
+    """A call of the project's probe."""
     model = size.network().to(device)
     inputs, targets = _symbols(size, window, device)
     weights = resampling_weights(resamples, len(positions), size.batch, numpy_generator("benchmarks, resamples"))
@@ -191,7 +187,7 @@ def our_way(
 
 
 def plain_way(probe: PlainProbe, size: Size, window: int, device: torch.device) -> Call:
-    """A plain probe of the same network and symbols, ready to be called."""
+    """A call of a plain probe of the same network and symbols."""
     model = PlainNetwork(size.symbols, size.layers, size.hidden, size.tied)
     model.load_state_dict(size.network().state_dict())
     model.to(device)

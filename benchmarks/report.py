@@ -1,4 +1,4 @@
-"""The table of results: in the terminal, as Markdown, as JSON."""
+"""The table of results, in the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from atbptt.system import write_text
 from benchmarks.timing import Measured
 
 HEADINGS = ("what", "size", "time", "against", "ratio", "goal", "time / floor", "peak memory")
-KEPT = "freed memory kept"  # a baseline in a process that is set up as ours, see aside.as_ours
-WIDTH = 180  # columns that the table needs for a row to be a line
+KEPT = "freed memory kept"  # a baseline in a process with our settings, see aside.as_ours
+WIDTH = 180  # characters of the widest row
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a ratio, or a time in seconds, should be."""
+    """A bound for a ratio, or for a time in seconds."""
 
     bound: Literal["at least", "at most"]
     value: float
 
     def met(self, value: float) -> bool:
-        """Whether a ratio or a time keeps to it."""
+        """Whether a ratio or a time meets the goal."""
         return value >= self.value if self.bound == "at least" else value <= self.value
 
     def __str__(self) -> str:
@@ -36,14 +36,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a row's measurement is set against.
+    """The other side of a row's ratio.
 
     Attributes:
-        name: of what is compared with.
-        measured: what it took.
-        ratio: `its / ours`, how many times faster ours is, or `ours / its`, how many times slower.
-        ours: what the row's own side is called in the ratio.
-        goal: of the ratio; None for no goal.
+        name: of the other side.
+        measured: its time and memory.
+        ratio: `its / ours` (how many times faster ours is) or `ours / its` (how many times slower).
+        ours: name of the row's own side.
+        goal: of the ratio, or None.
     """
 
     name: str
@@ -65,15 +65,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        what, size: what was measured, and how large.
-        measured: times and memory; the times are of what `unit` says.
+        what, size: name and size of the measured call.
+        measured: times for one `unit`, and memory.
         unit: `a window`, `a position and lag`, ...
-        against: what the times are compared with.
-        floor_seconds: of the same unit, by arithmetic alone.
-        limit: the goal of the time itself, in seconds; None for none.
+        against: the comparison, or None.
+        floor_seconds: time of the unavoidable arithmetic for the same unit.
+        limit: goal for the time itself, in seconds, or None.
     """
 
     what: str
@@ -85,7 +85,7 @@ class Row:
     limit: Goal | None = None
 
     def cells(self) -> list[str]:
-        """Text under each of the headings."""
+        """The text of each column."""
         against = self.against
         cells = [self.what, self.size, f"{duration(self.measured.median)} {self.unit}"]
         if against is None:
@@ -103,7 +103,7 @@ class Row:
         return cells
 
     def record(self) -> dict[str, Any]:
-        """All of it, numbers unrounded, as JSON takes it."""
+        """The row for JSON, with unrounded numbers."""
         return {
             "what": self.what,
             "size": self.size,
@@ -137,7 +137,7 @@ def _numbers(measured: Measured) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit: `56 ms`."""
+    """A time with three digits and a unit: `56 ms`."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
@@ -145,19 +145,19 @@ def duration(seconds: float) -> str:
 
 
 def megabytes(count: int | None) -> str:
-    """Bytes as `12 MB`; nothing for None."""
+    """Bytes as `12 MB`, or an empty text for None."""
     return "" if count is None else f"{count / 1e6:.0f} MB"
 
 
 def one_line(row: Row) -> str:
-    """The row as a line of progress."""
+    """A row as a line of progress."""
     what, size, time, against, ratio, goal, *_ = row.cells()
     compared = f" against {against}: {ratio}" if against else ""
     return f"{what}, {size}: {time}{compared}{f', goal {goal}' if goal else ''}"
 
 
 def print_table(rows: Sequence[Row], machine: dict[str, str], notes: Sequence[str], console: Console) -> None:
-    """The table, the machine below it."""
+    """Print the table and the machine."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in HEADINGS:
         table.add_column(heading, overflow="fold")
@@ -170,7 +170,7 @@ def print_table(rows: Sequence[Row], machine: dict[str, str], notes: Sequence[st
 
 
 def markdown(rows: Sequence[Row], machine: dict[str, str], notes: Sequence[str]) -> str:
-    """The same table and machine in Markdown."""
+    """The table and the machine in Markdown."""
     lines = [_markdown_row(HEADINGS), _markdown_row(["---"] * len(HEADINGS))]
     lines += [_markdown_row(row.cells()) for row in rows]
     return "\n".join([*lines, "", *(f"- {line}" for line in (*_described(machine), *notes)), ""])
@@ -185,7 +185,7 @@ def _described(machine: dict[str, str]) -> list[str]:
 
 
 def save(folder: Path, rows: Sequence[Row], machine: dict[str, str], notes: Sequence[str]) -> list[Path]:
-    """Write results.json and results.md to a folder; their paths."""
+    """Write results.json and results.md to a folder and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {"machine": machine, "notes": list(notes), "rows": [row.record() for row in rows]}
     paths = [folder / "results.json", folder / "results.md"]

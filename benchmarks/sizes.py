@@ -1,4 +1,4 @@
-"""The networks and windows that are measured, on random symbols."""
+"""Networks and data sets for the measurements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Size:
     Attributes:
         layers, hidden, batch: L, H, B.
         symbols: V.
-        tied: symbols are embedded in H numbers, whose matrix the decoder shares; else they are one-hot.
+        tied: embed symbols in H numbers with the decoder's matrix; otherwise they are one-hot.
     """
 
     layers: int
@@ -34,7 +34,7 @@ class Size:
 
     @property
     def embedding(self) -> int | None:
-        """Size of the embedding, None for one-hot."""
+        """Size of the embedding, or None for one-hot symbols."""
         return self.hidden if self.tied else None
 
     def network(self) -> RecurrentNetwork:
@@ -54,16 +54,16 @@ class Size:
 
 
 def random_symbols(steps: int, batch: int, symbols: int) -> Tensor:
-    """Symbols (T, B), always the same ones."""
+    """Symbols (T, B), the same in every process."""
     return torch.randint(symbols, (steps, batch), generator=torch_generator("benchmarks, symbols", steps))
 
 
 class RandomSymbols(SymbolTask):
-    """A data set without a meaning: the next of random symbols. What it takes to compute does not depend on them.
+    """Random symbols, each of which predicts the next.
 
     Arguments:
         symbols: V.
-        steps: length T of the training stream; the other splits are as short as a split may be.
+        steps: length T of the training stream; the other splits have two steps.
         batch_size: streams B.
     """
 

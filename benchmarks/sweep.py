@@ -1,32 +1,32 @@
-"""A sweep of small runs side by side against the same runs one after another."""
+"""A sweep of small runs in parallel, compared with the same runs one after another."""
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
 from atbptt.system import available_cores
 from benchmarks.machine import ROOT
 from benchmarks.report import Comparison, Goal, Row
-from benchmarks.timing import Measured, seconds_of
+from benchmarks.timing import in_turn
 
 CORES = 2
 RUNS = 8
 EPOCHS = 30  # as conf/config.yaml has
 REPEATS = 1
-# Each way is one command: starting Python anew for every run would cost the runs one after another more.
+# One command each: starting Python for every run would slow the runs one after another.
 SIDE_BY_SIDE = ("device.threads=1", f"hydra.launcher.n_jobs={CORES}")
 ONE_AFTER_ANOTHER = (f"device.threads={CORES}", "hydra/launcher=basic")
 
 
 class SkippedError(Exception):
-    """A part that this machine cannot run."""
+    """This machine cannot run a part."""
 
 
 def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  (as the other parts; runs on the CPU)
@@ -36,12 +36,9 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  
         SkippedError: fewer than two cores.
     """
     if available_cores() < CORES:
-        raise SkippedError(f"a sweep on {CORES} cores needs as many, and there are {available_cores()}")
-    seconds: dict[tuple[str, ...], list[float]] = {SIDE_BY_SIDE: [], ONE_AFTER_ANOTHER: []}
-    for _ in range(REPEATS):
-        for way, taken in seconds.items():
-            taken.append(seconds_of(functools.partial(launch, way), torch.device("cpu")))
-    side_by_side, one_after_another = (Measured(tuple(taken)) for taken in seconds.values())
+        raise SkippedError(f"needs {CORES} cores; there are {available_cores()}")
+    calls = [partial(launch, way) for way in (SIDE_BY_SIDE, ONE_AFTER_ANOTHER)]
+    side_by_side, one_after_another = in_turn(calls, REPEATS)
     yield Row(
         f"{RUNS} copy runs, sweep on {CORES} cores",
         f"L1 H50 B64 K10, {EPOCHS} epochs",
@@ -58,11 +55,7 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  
 
 
 def launch(way: tuple[str, ...]) -> None:
-    """The runs by the command line, into a folder that is thrown away.
-
-    Raises:
-        RuntimeError: they failed; with what the command said.
-    """
+    """Launch the runs by the command line, in a temporary folder (RuntimeError if they fail)."""
     with tempfile.TemporaryDirectory(prefix="atbptt-benchmark-") as folder:
         overrides = [f"init=range({RUNS})", f"epochs={EPOCHS}", "device.type=cpu", f"output_dir={folder}", *way]
         command = [sys.executable, str(ROOT / "launch.py"), "-m", *overrides]

@@ -1,4 +1,4 @@
-"""Times of several ways to do the same, measured in turn."""
+"""Times of several ways to do the same, measured alternately."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from benchmarks.memory import peak_growth
 Call = Callable[[], object]
 
 SHORT = 0.5  # seconds
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What repeats of one call took.
+    """Time and memory of one call.
 
     Attributes:
-        seconds: of each repeat.
-        memory_bytes: growth of the peak memory in one call; None where it was not measured.
+        seconds: time of each repeat.
+        memory_bytes: growth of the peak memory during one call; None if not measured.
     """
 
     seconds: tuple[float, ...]
@@ -35,15 +36,20 @@ class Measured:
         return statistics.median(self.seconds)
 
     def per(self, count: float) -> Measured:
-        """The same per one of `count` equal parts of a call; the memory is that of the whole call."""
+        """The times of one of `count` equal parts of a call, with the memory of the whole call."""
         return replace(self, seconds=tuple(seconds / count for seconds in self.seconds))
 
 
-def interleaved(calls: Sequence[Call], repeats: int, device: torch.device) -> list[Measured]:
-    """Time each call `repeats` times, in turn: what slows the machine for a while slows all of them.
+def in_turn(calls: Sequence[Call], repeats: int, device: torch.device = CPU) -> list[Measured]:
+    """Time each call `repeats` times, alternately: what slows the machine for a while slows all of them."""
+    rounds = [[seconds_of(call, device) for call in calls] for _ in range(repeats)]
+    return [Measured(seconds) for seconds in zip(*rounds, strict=True)]
 
-    The first call of each is not timed: it warms up, and tells the memory. From the second turn on a call that is
-    not timed goes before that of a short one, since the others leave nothing of it in cache.
+
+def interleaved(calls: Sequence[Call], repeats: int, device: torch.device) -> list[Measured]:
+    """As `in_turn`, with the memory of a first call that is not timed.
+
+    From the second turn on, a short call is also made once before it is timed: the others have emptied its caches.
     """
     memory = [call.peak_growth() if isinstance(call, Aside) else peak_growth(call, device) for call in calls]
     seconds: list[list[float]] = [[] for _ in calls]
@@ -56,7 +62,7 @@ def interleaved(calls: Sequence[Call], repeats: int, device: torch.device) -> li
 
 
 def seconds_of(call: Call, device: torch.device) -> float:
-    """Wall-clock seconds of one call, with all that it gave the device to do."""
+    """Wall-clock seconds of one call, including the work it queued on the device."""
     _wait_for(device)
     began = time.perf_counter()
     call()

@@ -1,4 +1,4 @@
-"""Training: a window at a time, through the project's own loop, against plain ways and the floor."""
+"""Training with the project's loop, window by window, compared with plain training and the floor."""
 
 from __future__ import annotations
 
@@ -34,11 +34,7 @@ PROBES = 4  # of a run whose share of probes is measured
 
 
 def rows(device: torch.device, speed: float) -> Iterator[Row]:
-    """All rows, each as soon as it is measured.
-
-    Arguments:
-        speed: multiply-adds a second.
-    """
+    """All rows, each as soon as it is measured; `speed` is in multiply-adds per second."""
     yield from _ptb(device, speed)
     yield from _copy(device, speed)
     yield from _probes_share(device)
@@ -46,7 +42,7 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:
 
 
 def _ptb(device: torch.device, speed: float) -> Iterator[Row]:
-    # Random symbols for the text, and no dropout, which is none of the arithmetic.
+    # Random symbols instead of text, and no dropout, which the floor does not count.
     settings = settings_of("experiment=ptb", "dataset=copy_fixed", "arm=K50", "model.dropout=0", "lr=1")
     baseline = partial(plain_windows, settings, PTB, PTB_K, device)
     with aside(baseline, device) as plainly, aside(baseline, device, as_ours) as kept:
@@ -93,13 +89,13 @@ def _floor(size: Size, K: int, speed: float) -> float:
 
 
 def our_windows(settings: Settings, size: Size, device: torch.device) -> Call:
-    """The project's training loop on random symbols, a window a call; the first, which has no pre-roll, is done."""
+    """A call of the project's training loop on random symbols: one window, after the first, which has no pre-roll."""
     parts = build(settings, RandomSymbols(size.symbols, STEPS, size.batch))
     return _begun(trainer_of(settings, parts, device)._advance)
 
 
 def plain_windows(settings: Settings, size: Size, K: int, device: torch.device) -> Call:
-    """The plain way of the same."""
+    """The same with plain training."""
     stream = RandomSymbols(size.symbols, STEPS, size.batch).train.to(device)
     decay = float(settings.optimizer["weight_decay"])
     assert settings.clip_norm is not None  # the published settings clip
@@ -108,7 +104,7 @@ def plain_windows(settings: Settings, size: Size, K: int, device: torch.device) 
 
 
 def bare_windows(size: Size, K: int, device: torch.device, hands_over: bool) -> Call:
-    """The bare way of the same."""
+    """The same with bare training."""
     stream = RandomSymbols(size.symbols, STEPS, size.batch).train.to(device)
     return _begun(BareTraining(_plain_network(size, device), stream, K, lr=1.0, hands_over=hands_over).advance)
 
@@ -125,7 +121,7 @@ def _begun(advance: Call) -> Call:
 
 
 def _probes_share(device: torch.device) -> Iterator[Row]:
-    """The policy's probes in a run as published: what four of them and the training before each take."""
+    """The policy's probes in a published run: four of them, and the training before each."""
     settings = settings_of("experiment=copy_fixed", "truncation=adaptive")
     parts = build(settings)
     policy = ClockedPolicy(parts.policy)
@@ -146,10 +142,10 @@ def _probes_share(device: torch.device) -> Iterator[Row]:
 
 
 class ClockedPolicy(Policy):
-    """A policy whose probes are timed.
+    """A policy with timed probes.
 
     Attributes:
-        seconds: that each probe took.
+        seconds: time of each probe.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -158,11 +154,11 @@ class ClockedPolicy(Policy):
         self.seconds: list[float] = []
 
     def update(self, progress: Progress, probe: Probe) -> None:
-        """The policy's, its probes timed."""
+        """Update the policy and time its probes."""
 
         def clocked(*, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
             began = time.perf_counter()
-            estimates = probe(measured=measured, resampled=resampled)  # numpy's: nothing is left to do on a GPU
+            estimates = probe(measured=measured, resampled=resampled)  # in numpy, so a GPU has finished
             self.seconds.append(time.perf_counter() - began)
             return estimates
 

@@ -1,4 +1,4 @@
-"""Docstrings as griffe reads them: an entry for each of `tau, window: ...`, and links where they name one another."""
+"""Prepares docstrings for griffe: one entry for each name of `tau, window: ...`, and links between names."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Docstrings(griffe.Extension):
 
 
 def linked(found: re.Match[str]) -> str:
-    """A link to the name's entry, if docs/reference.md has it."""
+    """A link to the name's entry in docs/reference.md, if there is one."""
     name = found[1]
     return f"[`{name}`][{ENTRIES[name]}]" if name in ENTRIES else found[0]
 
 
 def split(docstring: str) -> str:
-    """The docstring with an entry for each name in `Arguments:` and `Attributes:`."""
-    blocks: list[list[str]] = [[]]  # an entry with its further lines, or a line of anything else
+    """The docstring with one entry for each name in `Arguments:` and `Attributes:`."""
+    blocks: list[list[str]] = [[]]  # an entry with its continuation lines, or another line
     inside, indent = False, ""
     for line in docstring.splitlines():
         if SECTION.match(line):

@@ -1,6 +1,6 @@
-"""Links of a page to files outside docs/, as they work in the repository, lead to pages with the files' text.
+"""Turns links to files outside docs/, which work in the repository, into links to pages that show these files.
 
-What is linked becomes a page of its own under `source/`; a folder becomes a list of what is in it.
+The pages are generated under `source/`; a folder becomes a list of its content.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files, InclusionLevel
 
 log = logging.getLogger("mkdocs.hooks.links")
-HOME = "source/"  # where the pages of files are
+HOME = "source/"  # folder of the generated pages
 LINK = re.compile(r"(?P<code>`+[^`]*`+)|\]\((?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
 FENCE = re.compile(r" *(`{3,}|~{3,})")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".sh": "bash", ".json": "json"}
@@ -24,7 +24,7 @@ HIDDEN = ("__pycache__",)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Make a page of everything outside the pages that they link to, and of what is in folders that they link to."""
+    """Make pages of all files and folders that pages link to, and of those that the new pages link to."""
     root, docs = _folders(config)
     waiting = [(_origin(file, docs), file.content_string) for file in files.documentation_pages()]
     made: set[str] = set()
@@ -47,7 +47,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
-    """Turn links to files of the repository into links to their pages."""
+    """Replace links to files of the repository by links to their pages."""
     root, docs = _folders(config)
     origin = _origin(page.file, docs)
 
@@ -72,7 +72,7 @@ def _folders(config: Any) -> tuple[Path, str]:
 
 
 def _origin(file: File, docs: str) -> str:
-    """The path in the repository of what a page shows."""
+    """The path in the repository of the file that a page shows."""
     if not file.src_uri.startswith(HOME):
         return docs + file.src_uri
     path = file.src_uri.removeprefix(HOME)
@@ -85,7 +85,7 @@ def _resolved(link: str, origin: str) -> str:
 
 
 def _page_of(target: str, root: Path, docs: str) -> str | None:
-    """The page of a file or a folder of the repository; None for a file below docs/, and for what is not there."""
+    """The page of a file or folder of the repository; None for a file in docs/ and for a missing one."""
     path = root / target
     if target.startswith("..") or not path.exists() or (target.startswith(docs) and path.is_file()):
         return None
@@ -122,7 +122,7 @@ def _outside_fences(text: str, change: Callable[[str], str]) -> str:
 
 
 def _content(path: Path, target: str) -> str:
-    """A page of a file's text, or of a folder's list; the search leaves them out."""
+    """The page of a file or a folder; it is excluded from the search."""
     header = f"---\nsearch:\n  exclude: true\ntitle: {target}\n---\n"
     if path.suffix == ".md":
         return header + path.read_text()

@@ -1,4 +1,4 @@
-"""Draws docs/schemes.svg, the first windows of every scheme as the code cuts them: python docs/theme/schemes.py"""
+"""Draws docs/schemes.svg, the first windows of each scheme: python docs/theme/schemes.py"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from atbptt.windows.schemes import SCHEMES, windows
 
 K, STEPS, ROWS = 4, 12, 3  # truncation length, steps of the stream, windows of each scheme
 CELL, LINE, GAP, LEFT, TOP = 34, 18, 16, 150, 30  # pixels
-# One fill a role, readable on white and on black.
+# One colour per role, readable on white and on black.
 PRE_ROLL, LOSS, AHEAD, TEXT = "#9aa5b1", "#3f6fd8", "#e0912f", "#7a828c"
 OUTPUT = Path(__file__).parents[1] / "schemes.svg"
 

@@ -1,11 +1,8 @@
-"""Kills a sweep's processes at random moments and looks whether anything is lost.
+"""Kills processes of a sweep at random moments and checks that nothing is lost: python -m tests.acceptance.torture
 
-Run it by python -m tests.acceptance.torture --kills 50
-
-A sweep of small runs is launched, and again whenever it ended, while processes of it are killed with SIGKILL: runs, the
-process that they are forked from, the one that launched them, the latter also while it starts. When all kills are done
-the command is repeated until it succeeds. What it then has stored must be what an undisturbed sweep stores, bit for bit
-but for times, with nothing lost, nothing twice, nothing left behind.
+A sweep of small runs is launched, again and again when it has ended, while its processes are killed with SIGKILL:
+runs, the process they are forked from, and the launching process, also while it starts. After the last kill the
+command is repeated until it succeeds. The results must be those of an undisturbed sweep, bit for bit except for times.
 """
 
 from __future__ import annotations
@@ -30,16 +27,15 @@ from tests.helpers.comparing import differences
 from tests.helpers.launched import LAUNCHER, RUN, SERVER, HangingError, Sweep
 
 START_SECONDS = 4.0  # importing, composing, checking
-DELAY_SECONDS = 0.3  # from what is seen of a run to the kill: several evaluations
+DELAY_SECONDS = 0.3  # several evaluations
 ATTEMPTS = 5  # of the command after the last kill
-# Of all steps of the sweep; after the last kill there must be something left to do.
-LAST_KILL = 0.8
+LAST_KILL = 0.8  # share of the sweep's steps: there must be something left to do
 
 START = "launching process at its start"
-# Kills in a row. One at the start follows upon one that makes a start necessary.
+# Kills that follow one another: a start needs a launching process that has ended.
 ROUND = ((RUN,), (RUN,), (SERVER,), (LAUNCHER, START))
 
-# Fixed and adaptive, with and without dropout, optimizers with and without a state: what must come back differs.
+# Fixed and adaptive, with and without dropout, optimizers with and without a state.
 ARMS = {
     "K3": "defaults: [override /truncation: fixed, override /optimizer: momentum]\ntruncation: {K: 3}\nlr: 0.1",
     "K10_dropout": "defaults: [override /truncation: fixed, override /optimizer: adam]\n"
@@ -50,13 +46,15 @@ ARMS = {
     "measured": "defaults: [override /truncation: adaptive]\ntruncation: {estimator: measured}\nevaluate_every: 0.7",
 }
 
+Tell = Callable[[str], None]  # shows a line of progress
+
 
 class TortureError(Exception):
-    """It cannot go on: something hangs, or ended as nothing should."""
+    """The sweep ended in an unexpected way."""
 
 
 class Kill(NamedTuple):
-    """What is killed, and when: so many seconds after so much of all steps is done; at the start, after the start."""
+    """What to kill, `seconds` after a share `progress` of all steps, or after the start of the launching process."""
 
     kind: str
     progress: float
@@ -64,7 +62,7 @@ class Kill(NamedTuple):
 
 
 def planned(kills: int, rng: random.Random) -> list[Kill]:
-    """As many kills, in rounds that are shuffled, spread over the sweep's work."""
+    """Kills in shuffled rounds, spread over the sweep."""
     rounds = list(ROUND) * -(-kills // sum(map(len, ROUND)))
     rng.shuffle(rounds)
     kinds = list(itertools.chain(*rounds))[:kills]
@@ -74,7 +72,7 @@ def planned(kills: int, rng: random.Random) -> list[Kill]:
 
 
 def arguments(folder: Path, count: int, epochs: int) -> list[str]:
-    """Of a sweep of `count` runs, whose arms are stored below `folder`."""
+    """The arguments of a sweep of `count` runs, whose arms are stored in `folder`."""
     arms = folder / "conf" / "arm"
     arms.mkdir(parents=True)
     for name, text in ARMS.items():
@@ -86,41 +84,36 @@ def arguments(folder: Path, count: int, epochs: int) -> list[str]:
     return ["--config-dir", str(arms.parent), *TINY, f"epochs={epochs}", *swept]
 
 
-def disturb(sweep: Sweep, kills: Sequence[Kill], epochs: int, tell: Callable[[str], None]) -> Counter[str]:
-    """Launch a sweep and kill processes of it as planned; how many of each kind were killed.
-
-    Arguments:
-        sweep: to launch, and again whenever it has ended.
-        kills: in their order.
-        epochs: of all its runs together.
-        tell: shows a line of progress.
-    """
+def disturb(sweep: Sweep, kills: Sequence[Kill], epochs: int, tell: Tell) -> Counter[str]:
+    """Launch a sweep of `epochs` in all and kill processes as planned; the number of kills by kind."""
     done: Counter[str] = Counter()
     sweep.launch()
     for number, kill in enumerate(kills, 1):
-        while True:
+        while True:  # until the process is killed before it ends
             if kill.kind == START:
                 sweep.wait()
                 pid = sweep.launch().pid
+                time.sleep(kill.seconds)
             else:
                 wait_for(sweep, kill, epochs)
-            time.sleep(kill.seconds)
-            if kill.kind != START:
+                time.sleep(kill.seconds)
                 pid = random.Random(number).choice(sweep.processes().get(kill.kind, [0]))
             if pid and sweep.kill(pid):
-                break  # else it was faster
+                break
         done[kill.kind] += 1
         tell(f"kill {number} of {len(kills)} at {sweep.epochs() / epochs:.0%}: {kill.kind}, process {pid}")
     return done
 
 
 def wait_for(sweep: Sweep, kill: Kill, epochs: int) -> None:
-    """Wait for the moment of a kill, and for a process to kill; the command is launched again when it has ended."""
+    """Wait for the moment and the process of a kill; the command is launched again if it has ended."""
 
     def there() -> bool:
         code = sweep.ended()
-        check(code in (None, 0, 1, -signal.SIGKILL), f"the command ended with exit code {code}")
-        check(code != 0 or sweep.epochs() < epochs, "the sweep was done before all kills were: it needs more epochs")
+        if code not in (None, 0, 1, -signal.SIGKILL):
+            raise TortureError(f"the command ended with exit code {code}")
+        if code == 0 and sweep.epochs() >= epochs:
+            raise TortureError("the sweep was finished before all kills: it needs more epochs")
         if code is not None:
             sweep.launch()
         return sweep.epochs() >= kill.progress * epochs and kill.kind in sweep.processes()
@@ -128,61 +121,44 @@ def wait_for(sweep: Sweep, kill: Kill, epochs: int) -> None:
     sweep.until(there, f"a {kill.kind} at {kill.progress:.0%}")
 
 
-def complete(sweep: Sweep, epochs: int) -> int:
-    """Repeat the command until it succeeds; how often it had to be."""
-    for repeated in range(ATTEMPTS):
+def complete(sweep: Sweep, epochs: int, attempts: int) -> None:
+    """Repeat the command until it succeeds."""
+    for _ in range(attempts):
         code = sweep.wait() if sweep.process else sweep.run()
-        sweep.until(lambda: not sweep.processes(), "the processes of a command that has ended to end")
+        sweep.until(lambda: not sweep.processes(), "the end of all processes")
         if code == 0 and sweep.epochs() >= epochs:
-            return repeated
+            return
         sweep.launch()
-    raise TortureError(f"the command, undisturbed, did not succeed in {ATTEMPTS} attempts")
-
-
-def check(right: bool, wrong: str) -> None:
-    """Raise a `TortureError` that says what is wrong, unless all is right."""
-    if not right:
-        raise TortureError(wrong)
+    raise TortureError(f"the command did not succeed in {attempts} attempts")
 
 
 def remains(sweep: Sweep, count: int) -> list[str]:
-    """What should not be there after a sweep has ended: processes, locks, temporary files, tracebacks, other states."""
+    """What must not be there after a sweep: processes, locks, temporary files, tracebacks, unfinished runs."""
     found = [f"still alive: {kind} {pid}" for kind, pids in sweep.processes().items() for pid in pids]
-    # Of runs: a sweep's own folder is of one launch alone, and what is left there by a kill stays there.
+    # The folder of a sweep belongs to one launch, and what a kill left there stays.
     found += [f"left behind: {path}" for path in sweep.output.glob("[!.]*/**/.*.tmp")]
     found += [f"still locked: {path}" for path in sweep.output.rglob(schema.LOCK) if locks.is_held(path)]
-    statuses = sweep.statuses()
-    if len(statuses) != count:
-        found.append(f"{len(statuses)} runs instead of {count}")
-    found += [f"{path}: {status['state']}" for path, status in statuses.items() if status["state"] != schema.FINISHED]
+    states = Counter(status["state"] for status in sweep.statuses().values())
+    if states != {schema.FINISHED: count}:
+        found.append(f"{dict(states)} instead of {count} finished runs")
     if "Traceback (most recent call last)" in sweep.terminal:
         found.append("a Python traceback was shown")
     return found
 
 
-def torture(
-    folder: Path, kills: int, count: int, seed: int, tell: Callable[[str], None] = print
-) -> tuple[Counter[str], list[str]]:
-    """All of it: what was killed, and what is wrong afterwards.
-
-    Arguments:
-        folder: where everything is stored.
-        kills: how many.
-        count: runs of the sweep.
-        seed: decides what is killed when.
-        tell: shows a line of progress.
-    """
+def torture(folder: Path, kills: int, count: int, seed: int, tell: Tell) -> tuple[Counter[str], list[str]]:
+    """Run a sweep of `count` runs undisturbed and disturbed; the number of kills by kind, and what is wrong."""
     epochs = max(8, kills)
     command = arguments(folder, count, epochs)
     undisturbed, disturbed = (Sweep(folder / name, *command) for name in ("undisturbed", "disturbed"))
     done: Counter[str] = Counter()
     try:
         tell(f"undisturbed: {count} runs of {epochs} epochs")
-        check(complete(undisturbed, count * epochs) == 0, "the undisturbed sweep failed")
+        complete(undisturbed, count * epochs, attempts=1)
         tell("disturbed")
         done = disturb(disturbed, planned(kills, random.Random(seed)), count * epochs, tell)
-        repeated = complete(disturbed, count * epochs)
-        tell(f"{disturbed.launches} launches, {repeated} of them after all was over")
+        complete(disturbed, count * epochs, ATTEMPTS)
+        tell(f"{disturbed.launches} launches")
         wrong = [*remains(undisturbed, count), *remains(disturbed, count)]
         wrong += differences(disturbed.output, undisturbed.output)
     except (TortureError, HangingError) as error:
@@ -195,26 +171,25 @@ def torture(
 
 
 def main() -> int:
-    """Parse the command line, torture, report; the exit code."""
+    """Run the command; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.acceptance.torture", description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50, help="kills in all (default: 50)")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills (default: 50)")
     parser.add_argument("--runs", type=int, default=20, help="runs of the sweep, a multiple of 10 (default: 20)")
-    parser.add_argument("--seed", type=int, help="decides what is killed when (default: another each time)")
-    parser.add_argument("--keep", type=Path, help="a new folder for all that is stored (default: kept if it fails)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the kills (default: random)")
+    parser.add_argument("--keep", type=Path, help="a new folder for all files (default: kept only if it fails)")
     options = parser.parse_args()
-    seed = random.randrange(10**6) if options.seed is None else options.seed
     folder = options.keep or Path(tempfile.mkdtemp(prefix="atbptt-torture-"))
     began = time.monotonic()
 
     def tell(text: str) -> None:
         print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
-    tell(f"seed {seed}, in {folder}")
-    done, wrong = torture(folder.absolute(), options.kills, options.runs, seed, tell)
+    tell(f"seed {options.seed}, in {folder}")
+    done, wrong = torture(folder.absolute(), options.kills, options.runs, options.seed, tell)
     for what in wrong:
         print(f"wrong: {what}")
     killed = ", ".join(f"{count} {kind}" for kind, count in done.items())
-    print(f"{sum(done.values())} kills ({killed}), {len(wrong)} things wrong, {time.monotonic() - began:.0f} s")
+    print(f"{done.total()} kills ({killed}), {len(wrong)} things wrong, {time.monotonic() - began:.0f} s")
     if not wrong and options.keep is None:
         shutil.rmtree(folder)
     return 1 if wrong else 0

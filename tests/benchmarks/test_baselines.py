@@ -1,30 +1,39 @@
+"""The baselines compute what the project computes: gradient norms, and the parameters after some updates."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from atbptt.models.losses import cross_entropy
 from atbptt.models.recurrent import halves
 from atbptt.probes.gradients import lag_gradients
-from atbptt.windows.schemes import Window, full_losses, scaled_lr, windows
-from atbptt.windows.streams import Stream
+from atbptt.training.experiment import build
+from atbptt.windows.schemes import Window
 from atbptt.windows.update import step, window_loss
 from benchmarks.baselines import BareTraining, PlainNetwork, PlainTraining, one_call_probe, plain_probe
+from benchmarks.composing import settings_of, trainer_of
 from benchmarks.sizes import RandomSymbols, Size, random_symbols
 
 SIZES = (Size(layers=2, hidden=5, batch=3), Size(layers=1, hidden=4, batch=3, symbols=7, tied=True))
+K = 4
 
 
-def plain(size: Size) -> PlainNetwork:
+def plain(model: nn.Module, size: Size) -> PlainNetwork:
     """The plain network with the parameters of the project's."""
-    model = PlainNetwork(size.symbols, size.layers, size.hidden, size.tied).double()
-    model.load_state_dict(size.network().double().state_dict())
-    return model
+    network = PlainNetwork(size.symbols, size.layers, size.hidden, size.tied).double()
+    network.load_state_dict(model.state_dict())
+    return network
+
+
+def assert_same_parameters(model: nn.Module, other: nn.Module) -> None:
+    expected = other.state_dict()
+    for name, parameter in model.state_dict().items():
+        torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -33,40 +42,44 @@ def test_the_plain_probes_give_the_projects_norms(size: Size, probe: Callable[..
     window = 12
     sequence = random_symbols(window + 1, size.batch, size.symbols)
     inputs, targets = sequence[:-1], sequence[1:]
-    ours = lag_gradients(size.network().double(), cross_entropy, inputs, targets, [window - 1])
-    model = plain(size)
-    found = probe(model, inputs, targets)
+    model = size.network().double()
+    ours = lag_gradients(model, cross_entropy, inputs, targets, [window - 1])
+    network = plain(model, size)
+    found = probe(network, inputs, targets)
     assert found.shape == (window, size.batch)
     np.testing.assert_allclose(found, ours.norms[0], rtol=1e-9)
-    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_the_plain_training_makes_the_projects_updates(size: Size) -> None:
-    """Over the short last window of an epoch, and into the next."""
-    K, lr, clip_norm, weight_decay = 4, 0.5, 0.3, 0.01
-    stream = RandomSymbols(size.symbols, 14, size.batch).train
-    model = size.network().double()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, weight_decay=weight_decay)
-    for _ in range(2):
-        state: Any = model.initial_state(size.batch)
-        for window in windows("original-buffer", K, stream.length):
-            objective, _, state = window_loss(halves(model), cross_entropy, stream, window, state)
-            share = window.losses / full_losses("original-buffer", K)
-            optimizer.param_groups[0]["lr"] = scaled_lr(lr, "sqrt", K * share)
-            step(model, optimizer, objective, clip_norm / window.losses)
-    training = PlainTraining(plain(size), stream, K, lr, clip_norm, weight_decay)
-    for _ in range(2 * 4):
+@pytest.mark.parametrize("kind", [PlainTraining, BareTraining])
+def test_the_baselines_of_training_make_the_projects_updates(kind: type) -> None:
+    """Over the short last window of an epoch, and into the next one."""
+    size = Size(layers=1, hidden=6, batch=4)
+    small = ("model.hidden=6", "model.embedding=null", "model.tied=false", "model.dropout=0")
+    probe = ("probe.window=12", "probe.tau=8", "probe.burn_in=4")
+    bare = () if kind is PlainTraining else ("clip_norm=null", "lr_scaling=none", "optimizer.weight_decay=0")
+    settings = settings_of("experiment=ptb", "dataset=copy_fixed", f"truncation.K={K}", *small, *probe, *bare)
+    # The bare training has no rule for a short window.
+    parts = build(settings, RandomSymbols(size.symbols, 22 if kind is PlainTraining else 20, size.batch))
+    parts.model.double()
+    network, stream = plain(parts.model, size), parts.task.train
+    trainer = trainer_of(settings, parts, torch.device("cpu"))
+    if kind is PlainTraining:
+        assert settings.clip_norm is not None
+        decay = settings.optimizer["weight_decay"]
+        training = PlainTraining(network, stream, K, settings.lr, settings.clip_norm, decay)
+    else:
+        training = BareTraining(network, stream, K, settings.lr, hands_over=True)
+    for _ in range(8):  # five or six windows an epoch
+        trainer._advance()
         training.advance()
-    expected = model.state_dict()
-    for name, parameter in training.model.state_dict().items():
-        torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
+    assert_same_parameters(network, parts.model)
 
 
-def test_the_bare_training_makes_the_update_of_a_window_from_a_zero_state() -> None:
-    size, K, lr = SIZES[0], 4, 0.5
+def test_the_bare_training_that_hands_nothing_over_starts_each_window_in_a_zero_state() -> None:
+    size, lr = SIZES[0], 0.5
     stream = RandomSymbols(size.symbols, 12, size.batch).train
-    training = BareTraining(plain(size), stream, K, lr, hands_over=False)
+    training = BareTraining(plain(size.network(), size), stream, K, lr, hands_over=False)
     training.advance()
     before = size.network().double()
     before.load_state_dict(training.model.state_dict())
@@ -75,29 +88,4 @@ def test_the_bare_training_makes_the_update_of_a_window_from_a_zero_state() -> N
     second = Window(start=1, loss_start=4, loss_stop=8, stop=8, next_start=5)
     objective, _, _ = window_loss(halves(before), cross_entropy, stream, second, before.initial_state(size.batch))
     step(before, torch.optim.SGD(before.parameters(), lr=lr), objective, None)
-    expected = before.state_dict()
-    for name, parameter in training.model.state_dict().items():
-        torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
-
-
-def test_the_bare_training_that_hands_over_is_ours_without_clipping() -> None:
-    size, K, lr = SIZES[0], 4, 0.5
-    stream = RandomSymbols(size.symbols, 12, size.batch).train
-    model = size.network().double()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    state = model.initial_state(size.batch)
-    training = BareTraining(plain(size), stream, K, lr, hands_over=True)
-    for window in windows("original-buffer", K, stream.length):
-        objective, _, state = window_loss(halves(model), cross_entropy, stream, window, state)
-        step(model, optimizer, objective, None)
-        training.advance()
-    expected = model.state_dict()
-    for name, parameter in training.model.state_dict().items():
-        torch.testing.assert_close(parameter, expected[name], rtol=1e-9, atol=1e-12)
-
-
-def test_the_targets_of_random_symbols_are_the_next_inputs() -> None:
-    stream: Stream = RandomSymbols(symbols=6, steps=9, batch_size=2).train
-    assert (stream.length, stream.batch) == (9, 2)
-    assert torch.equal(stream.targets[:-1], stream.inputs[1:])
-    assert not torch.equal(stream.inputs, replace(stream, inputs=stream.inputs.roll(1, 1)).inputs)
+    assert_same_parameters(training.model, before)

@@ -33,23 +33,15 @@ def parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def test_all_parts_run_and_what_cannot_is_noted(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_chosen_parts_run_and_a_skipped_one_is_noted(parts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["one"]) == 0
+    assert "too few cores" not in (parts / "results.json").read_text()
     assert command.main([]) == 0
     stored = json.loads((parts / "results.json").read_text())
-    assert [row["what"] for row in stored["rows"]] == ["made up"]
-    assert stored["rows"][0]["over_floor"] == 2.0
+    assert [(row["what"], row["over_floor"]) for row in stored["rows"]] == [("made up", 2.0)]
     assert stored["notes"][0] == "other left out: too few cores"
-    assert set(stored["machine"]) == {
-        "CPU", "cores", "memory", "device", "matrix speed", "software", "date", "commit",
-    }  # fmt: skip
+    assert {"CPU", "device", "matrix speed", "commit"} <= set(stored["machine"])
     assert "made up, H1: 1 s a call" in capsys.readouterr().out
-
-
-def test_parts_are_chosen_by_name(parts: Path) -> None:
-    assert command.main(["one"]) == 0
-    assert [note.partition(" in ")[0] for note in json.loads((parts / "results.json").read_text())["notes"]] == [
-        "measured"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +51,7 @@ def test_parts_are_chosen_by_name(parts: Path) -> None:
         (["one", "--device", "tpu"], "error: --device (=tpu) must be one of cpu, cuda; did you mean cpu?\n"),
     ],
 )
-def test_what_is_wrong_is_said_with_the_choices(
+def test_a_wrong_argument_is_reported(
     parts: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert command.main(arguments) == 1

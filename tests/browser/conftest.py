@@ -1,4 +1,4 @@
-"""A headless Chromium, and the report of a sweep with more runs than are shown at once."""
+"""A headless Chromium, and the report of a sweep with more runs than it shows at first."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -16,12 +14,13 @@ from analysis.loading.results import Results
 from analysis.report import write_report
 from atbptt.runs import schema
 from tests.helpers.made import write_plan, write_status
+from tests.helpers.made_runs import run
 
 RUNS = 60
 FAILED = 3  # of them
 FLAGS = (
     "--headless",
-    "--no-sandbox",  # there is none for root, and nothing but our own file is opened
+    "--no-sandbox",  # not available to root; only our own files are opened
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -33,44 +32,23 @@ FLAGS = (
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 runs, fixed K=2 and K=10 by turns, six lr; the i-th validated 1 + i / 10, the first 3 failed."""
+    """60 runs, fixed K=2 and K=10 alternately, six lr; run i has a validation of 1 + i / 10; the first 3 failed."""
     root = tmp_path_factory.mktemp("outputs")
     runs = {}
     for index in range(RUNS):
-        directory = root / "demo" / f"{index:012x}"
+        directory = runs[f"run={index}"] = root / "demo" / f"{index:012x}"
         state = schema.FAILED if index < FAILED else schema.FINISHED
         write_status(directory, state, error="ValueError: no" if index < FAILED else None, train_seconds=float(index))
         if index < FAILED:
-            (directory / schema.TRACEBACK).write_text(
-                f"Traceback (most recent call last):\n{'x' * 300}\nValueError: no\n"
-            )
-        options = {
-            "experiment_id": directory.name,
-            "name": "demo",
-            "dataset": "copy_fixed",
-            "truncation": "fixed",
-            "truncation.K": (2, 10)[index % 2],
-            "lr": (1e-05, 2e-05, 0.001, 0.002, 10.0, 20.0)[index // 2 % 6],
-            "init": index // 12,
-        }
-        pq.write_table(pa.Table.from_pylist([options]), directory / schema.OPTIONS)
-        rows = [
-            {
-                "experiment_id": directory.name,
-                "step": 100 * epoch,
-                "epoch": float(epoch),
-                "adaptive_epoch": float(epoch),
-                "updates": 10 * epoch,
-                "train_seconds": float(epoch),
-                "metric": metric,
-                "replicate": 0,
-                "value": value,
-            }
-            for epoch in (1, 2)
-            for metric, value in (("valid_ppl", 1 + index / 10), ("test_ppl", 2 + index / 10), ("K", 2.0))
-        ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA), directory / schema.METRICS)
-        runs[f"run={index}"] = directory
+            text = f"Traceback (most recent call last):\n{'x' * 300}\nValueError: no\n"
+            (directory / schema.TRACEBACK).write_text(text)
+        values = {"valid_ppl": [1 + index / 10] * 2, "test_ppl": [2 + index / 10] * 2, "K": [2.0] * 2}
+        lr = (1e-05, 2e-05, 0.001, 0.002, 10.0, 20.0)[index // 2 % 6]
+        options = {"name": "demo", "dataset": "copy_fixed", "lr": lr, "init": index // 12}
+        frame = run(directory.name, values, truncation__K=(2, 10)[index % 2], **options)
+        frame[schema.METRICS_SCHEMA.names].to_parquet(directory / schema.METRICS, schema=schema.METRICS_SCHEMA)
+        names = [name for name in frame if name not in schema.METRICS_SCHEMA.names or name == "experiment_id"]
+        frame[names].head(1).dropna(axis="columns").to_parquet(directory / schema.OPTIONS)
     write_plan(root, "first", runs)
     return write_report(Results(root), root / "report.html")
 

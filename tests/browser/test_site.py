@@ -8,8 +8,6 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.docs.building import build
-
 pytestmark = pytest.mark.browser
 PAGES = (
     "index.html",
@@ -21,11 +19,6 @@ PAGES = (
     "metrics/index.html",
     "metrics/events.html",
 )
-
-
-@pytest.fixture(scope="module")
-def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(root, tmp_path_factory.mktemp("site"))
 
 
 def opened(chromium: Chrome, path: Path, width: int = 1280, scheme: str = "light") -> Chrome:

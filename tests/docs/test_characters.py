@@ -1,4 +1,4 @@
-"""docs/characters.py, as a user runs it."""
+"""docs/characters.py as a user runs it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_readme_shows_all_of_it_in_at_most_150_lines(root: Path) -> None:
     assert len(readme.splitlines()) <= 150
 
 
-def test_it_learns_a_text_and_says_how_far_back_gradients_reach(root: Path, tmp_path: Path) -> None:
+def test_it_learns_a_text_and_reports_how_far_back_gradients_reach(root: Path, tmp_path: Path) -> None:
     drawn = random.Random(0)
     words = ["how", "far", "back", "must", "a", "recurrent", "network", "backpropagate"]
     (tmp_path / "text.txt").write_text(" ".join(drawn.choice(words) for _ in range(2000)), "utf-8")
@@ -35,7 +35,7 @@ def test_it_learns_a_text_and_says_how_far_back_gradients_reach(root: Path, tmp_
     epochs = re.findall(r"^epoch (\d): ([\d.]+) bits per character, K = (\d+)$", done.stdout, flags=re.MULTILINE)
     assert [int(number) for number, *_ in epochs] == [1, 2, 3, 4, 5]
     bits = [float(value) for _, value, _ in epochs]
-    # Knowing how often each character comes takes 3.9 bits; knowing the words, 0.56 of each.
+    # The frequencies of characters alone give 3.9 bits, the words 0.56.
     assert bits[0] < 3
     assert bits[-1] < 1
     *_, sample, found = done.stdout.rstrip("\n").split("\n")
@@ -46,8 +46,8 @@ def test_it_learns_a_text_and_says_how_far_back_gradients_reach(root: Path, tmp_
     assert 1 <= int(lengths[1]) <= int(lengths[2]) <= int(lengths[3]) <= 80
 
 
-@pytest.mark.parametrize("text", [None, "", "too short"])
-def test_a_text_that_is_not_there_or_too_short_is_reported(root: Path, tmp_path: Path, text: str | None) -> None:
+@pytest.mark.parametrize("text", [None, "too short"])
+def test_a_missing_or_short_text_is_reported(root: Path, tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "text.txt").write_text(text)
     done = characters(root, tmp_path, "text.txt")

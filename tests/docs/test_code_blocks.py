@@ -1,13 +1,10 @@
 """Every fenced block of README.md and docs/ runs.
 
-The blocks of a page share a folder and a namespace, and run in their order up to the first that fails, which the
-message names by page and line:
+The blocks of a page share a folder and a namespace and run in order:
 
-- `python` is run; `bash` has a command a line, which is run; `yaml` and `json` are read; `text` is output or a layout.
-- A first line that is a comment with a path and nothing else names the file that a `python` or `yaml` block is written
-  to instead.
-- `python launch.py` composes and checks all its jobs as it stands, and runs the first two made small. What cannot be
-  run here is in `UNRUNNABLE`, with the reason.
+- `python` is run, and `bash` line by line; `yaml` is parsed; `text` is output or a layout.
+- A `python` or `yaml` block whose first line is a comment with a path is written to that file instead.
+- `python launch.py` composes and checks all its jobs, and runs the first one, made small.
 """
 
 from __future__ import annotations
@@ -25,28 +22,19 @@ import pytest
 from omegaconf import OmegaConf
 
 import analysis
-from atbptt.datasets.__main__ import _parser
-from atbptt.datasets.fetching import ALL
-from atbptt.datasets.sources import SOURCES
-from tests.docs.blocks import ROOT, Block, BlockError, Checkout, blocks_of, furnish
+from tests.docs.blocks import ROOT, Checkout, blocks_of, furnish
 
-# Commands that are not run, by how they begin, and why. What `make` is asked for must be a target.
-UNRUNNABLE = {
-    "make ": "installs, or takes minutes; each target has its own tests",
-    "pip install ": "installs; tests/acceptance/test_wheel.py installs the wheel",
-    "python docs/characters.py ": "tests/docs/test_characters.py runs it",
-    "python -m atbptt.datasets fetch ": "downloads; tests/datasets/test_fetching.py fetches from a server of its own",
+SKIPPED = {  # beginnings of commands that are not run, with the reason
+    "make ": "installs, or takes minutes",
+    "pip install ": "installs",
+    "python docs/characters.py ": "test_characters.py runs it",
+    "python -m atbptt.datasets fetch ": "downloads",
 }
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
-BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+COMMANDS = [f"{command} " for page in PAGES for block in blocks_of(page) for command in block.commands()]
 
 
-def unrunnable(command: str) -> str | None:
-    """Why a command is not run; None where it is."""
-    return next((reason for start, reason in UNRUNNABLE.items() if f"{command} ".startswith(start)), None)
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("furnished") / "checkout"
     furnish(folder)
@@ -54,19 +42,13 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def checkout(furnished: Path, tmp_path: Path) -> Checkout:
-    folder = tmp_path / "checkout"
-    shutil.copytree(furnished, folder, symlinks=True)
-    return Checkout(folder, unrunnable)
-
-
-@pytest.fixture(autouse=True)
-def _no_window(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def checkout(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
     monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
-    before = mpl.get_backend()
+    backend = mpl.get_backend()
     mpl.use("Agg")
-    yield
-    mpl.use(before)
+    folder = shutil.copytree(furnished, tmp_path / "checkout", symlinks=True)
+    yield Checkout(folder, tuple(SKIPPED))
+    mpl.use(backend)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
@@ -74,40 +56,29 @@ def test_the_blocks_of_a_page_run(page: str, checkout: Checkout) -> None:
     checkout.run_page(page)
 
 
-def test_what_make_is_asked_for_is_a_target() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    asked = [
-        (block.where, command.split()[1]) for block in BLOCKS for command in _commands(block) if command[:5] == "make "
-    ]
-    assert asked
-    assert [each for each in asked if each[1] not in targets] == []
+def skipped(start: str) -> list[str]:
+    """What follows the beginning of a skipped command, wherever there is one."""
+    found = [command.removeprefix(start).strip() for command in COMMANDS if command.startswith(start)]
+    assert found, f"no command starts with {start!r}: it needs no exception"
+    return found
 
 
-def test_what_pip_is_asked_for_is_an_extra() -> None:
+def test_commands_that_are_not_run_are_valid(checkout: Checkout) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(skipped("make ")) <= set(targets)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asked = mentioned(r"pip install [^`\n]*\.\[([\w,-]+)\]")
-    assert asked
-    assert [each for each in asked if not set(each[1].split(",")) <= set(extras)] == []
-
-
-def test_what_is_fetched_is_a_data_set() -> None:
-    asked = mentioned(r"python -m atbptt\.datasets ([^`\n#]+)")
-    assert asked
-    for page, arguments in asked:
-        options = _parser().parse_args(shlex.split(arguments))
-        assert options.name in (*SOURCES, ALL), page
-
-
-def mentioned(pattern: str) -> list[tuple[str, str]]:
-    """(page, group 1) wherever a page has the pattern, in a block or not."""
-    return [(page, found) for page in PAGES for found in re.findall(pattern, (ROOT / page).read_text())]
+    assert set(skipped("pip install ")) <= {".", *(f"'.[{extra}]'" for extra in extras)}
+    assert skipped("python docs/characters.py ")
+    for arguments in skipped("python -m atbptt.datasets fetch "):
+        with pytest.raises(AssertionError, match="nowhere"):  # that folder is missing; all else is right
+            checkout.run_command(f"python -m atbptt.datasets fetch {arguments} --from nowhere")
 
 
 def test_the_launcher_of_the_cookbook_runs_a_job(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     for block in blocks_of("docs/cookbook/launcher.md"):
         if block.file:
             checkout.run(block)
-    scripts = {  # ssh HOST COMMAND on this machine, and a python that notes where it is and what it is asked for
+    scripts = {  # `ssh HOST COMMAND` on this machine, and a `python` that notes its folder and arguments
         "ssh": 'shift\nexec sh -c "$*"',
         "python": f'printf \'%s\\n\' "$PWD" "$@" > {shlex.quote(str(checkout.folder / "called"))}',
     }
@@ -123,64 +94,27 @@ def test_the_launcher_of_the_cookbook_runs_a_job(checkout: Checkout, monkeypatch
         launcher = hydra.utils.instantiate(options, hosts=["here"], python="python")
         launcher.setup(hydra_context=None, task_function=None, config=None)
         assert launcher.launch([["output_dir=by_ssh", "lr=3"]], 0) == []
-    folder, *asked = (checkout.folder / "called").read_text().splitlines()
+    folder, *arguments = (checkout.folder / "called").read_text().splitlines()
     assert folder == str(checkout.folder)
-    checkout.run(Block("called", 1, "bash", shlex.join(["python", *asked])))
+    checkout.run_command(shlex.join(["python", *arguments]))
     assert analysis.load_status(checkout.folder / "by_ssh")["state"].tolist() == ["finished"]
-
-
-def test_every_reason_is_needed() -> None:
-    commands = [f"{command} " for block in BLOCKS for command in _commands(block)]
-    assert [start for start in UNRUNNABLE if not any(command.startswith(start) for command in commands)] == []
-
-
-def _commands(block: Block) -> list[str]:
-    return block.commands() if block.language == "bash" else []
 
 
 @pytest.mark.parametrize(
     ("language", "text", "problem"),
     [
-        ("bash", "python launch.py truncation.K=0", "K \\(=0\\) must be at least 1"),
-        ("bash", "python launch.py lr=1,10", "a sweep: add -m"),
-        ("bash", "python -m analysis table nowhere", "nowhere"),
-        ("bash", "sudo rm", "nothing here runs sudo"),
-        ("bash", "cat launch.py | head", "UNRUNNABLE"),
-        ("bash", "cat nowhere", "No such file"),
-        ("python", "assert 1 == 2", None),
-        ("", "x", "a block is"),
-        ("console", "x", "a block is"),
-        ("yaml", "a: [", None),
+        ("bash", "python launch.py truncation.K=0", r"page.md:2: ConfigError: truncation.K \(=0\)"),
+        ("bash", "python -m analysis \\\n  table nowhere  # why", "page.md:2: AssertionError: .*nowhere"),
+        ("bash", "sudo rm", "cannot run sudo"),
+        ("python", "x = 1\nassert x == 2", "page.md:2: AssertionError"),
+        ("yaml", "a: [", "page.md:2: ParserError"),
+        ("console", "x", "page.md:2: AssertionError: a block is"),
     ],
 )
-def test_a_block_that_does_not_run_fails(language: str, text: str, problem: str | None, checkout: Checkout) -> None:
-    with pytest.raises(Exception, match=problem) as raised:
-        checkout.run(Block("page.md", 3, language, f"{text}\n"))
-    assert isinstance(raised.value, BlockError) or language in ("python", "yaml")
-
-
-def test_a_page_ends_at_the_first_block_that_fails(
-    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_block_that_does_not_run_is_reported_by_page_and_line(
+    language: str, text: str, problem: str, checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = "```python\nx = 1\n```\n\n~~~python\nassert x == 2\n~~~\n```bash\nls nowhere\n```\n"
-    (tmp_path / "page.md").write_text(text)
+    (tmp_path / "page.md").write_text(f"Text\n```{language}\n{text}\n```\n")
     monkeypatch.setattr("tests.docs.blocks.ROOT", tmp_path)
-    with pytest.raises(BlockError, match=r"^page.md:5: AssertionError"):
+    with pytest.raises(AssertionError, match=problem):
         checkout.run_page("page.md")
-
-
-def test_blocks_are_found_with_their_lines_also_within_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (
-        "- a list\n  ```python\n  x = 1\n    # more\n  ```\n\n````text\n```bash\n````\n```bash\n# why\na \\\n  b\n```\n"
-        "~~~yaml\na: 1\n```\n~~~\n"
-    )
-    (tmp_path / "page.md").write_text(page)
-    monkeypatch.setattr("tests.docs.blocks.ROOT", tmp_path)
-    blocks = blocks_of("page.md")
-    assert [(block.where, block.language, block.text) for block in blocks] == [
-        ("page.md:2", "python", "x = 1\n  # more\n"),
-        ("page.md:7", "text", "```bash\n"),
-        ("page.md:10", "bash", "# why\na \\\n  b\n"),
-        ("page.md:15", "yaml", "a: 1\n```\n"),
-    ]
-    assert blocks[2].commands() == ["a b"]

@@ -1,27 +1,20 @@
-"""What two output folders of the same command differ in, bit for bit, times aside."""
+"""Differences between two output folders of the same command, bit for bit except for times."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from atbptt.runs import schema
 
-TIMES = ("train_seconds",)  # columns, and ...
-TIMED_METRICS = ("steps_per_second",)  # ... metrics, whose values are times
-KEYS = {  # what tells a table's rows apart
-    schema.METRICS: ("step", "metric", "replicate"),
-    schema.GRADIENTS: ("step", "replicate", "component", "lag"),
-    schema.POSITIONS: ("step", "replicate", "position", "lag"),
-    schema.PREDICTIONS: ("step", "stream", "position", "quantity"),
-}
+TABLES = (schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS, schema.OPTIONS)
+TIMES = ("train_seconds",)  # columns that may differ, and ...
+TIMED_METRICS = ("steps_per_second",)  # ... metrics whose values may differ
 
 
 def runs(output: Path) -> dict[str, Path]:
@@ -30,19 +23,18 @@ def runs(output: Path) -> dict[str, Path]:
 
 
 def differences(output: Path, undisturbed: Path, only: Collection[str] | None = None) -> Iterator[str]:
-    """What runs, rows, options and parameters of `output` are not as in `undisturbed`; nothing if all are.
+    """How the runs, tables and parameters in `output` differ from those in `undisturbed`.
 
     Arguments:
         output: an output folder.
-        undisturbed: that of the same command, where nothing happened to it.
-        only: compare these runs of the latter; None compares all.
+        undisturbed: that of the same command, undisturbed.
+        only: runs to compare; None compares all.
     """
     found, expected = runs(output), runs(undisturbed)
     if only is not None:
         expected = {name: expected[name] for name in only}
     yield from (f"{name}: lost" for name in expected.keys() - found.keys())
     yield from (f"{name}: there is no such run undisturbed" for name in found.keys() - expected.keys())
-    yield from _duplicates(found)
     for name in sorted(found.keys() & expected.keys()):
         try:
             differing = list(_of_a_run(found[name], expected[name]))
@@ -51,41 +43,16 @@ def differences(output: Path, undisturbed: Path, only: Collection[str] | None = 
         yield from (f"{name}: {what}" for what in differing)
 
 
-def _duplicates(found: dict[str, Path]) -> Iterator[str]:
-    """The same experiment in several directories, or a directory that holds another's."""
-    ids: Counter[str] = Counter()
-    for name, path in found.items():
-        try:
-            (options,) = pq.ParquetFile(path / schema.OPTIONS).read().to_pylist()
-        except (OSError, ValueError) as error:
-            yield f"{name}: {schema.OPTIONS} cannot be read as one row: {error}"
-            continue
-        ids[options["experiment_id"]] += 1
-        if options["experiment_id"] != path.name:
-            yield f"{name}: holds the options of {options['experiment_id']}"
-    yield from (f"{name}: in {count} directories" for name, count in ids.items() if count > 1)
-
-
 def _of_a_run(path: Path, expected: Path) -> Iterator[str]:
-    for name, key in KEYS.items():
+    for name in TABLES:
         table, other = (pq.ParquetFile(folder / name).read() for folder in (path, expected))
-        repeated = Counter(zip(*(table[column].to_pylist() for column in key), strict=True))
-        yield from (f"{name}: {count} rows of {row}" for row, count in repeated.items() if count > 1)
         yield from (f"{name}: {what}" for what in _of_a_table(table, other))
-    options, other_options = (
-        {key: value for key, value in _row(folder / schema.OPTIONS).items() if key != "output_dir"}
-        for folder in (path, expected)
+    state, other_state = (
+        dict(_leaves({part: stored[part] for part in ("model", "optimizer")}))
+        for stored in (torch.load(folder / schema.CHECKPOINT, "cpu", weights_only=False) for folder in (path, expected))
     )
-    if options != other_options:
-        yield f"{schema.OPTIONS}: {options} instead of {other_options}"
-    states = [torch.load(f / schema.CHECKPOINT, map_location="cpu", weights_only=False) for f in (path, expected)]
-    for part in ("model", "optimizer"):
-        yield from (f"{schema.CHECKPOINT}: {what}" for what in _of_a_state(states[0][part], states[1][part], part))
-
-
-def _row(path: Path) -> dict[str, Any]:
-    (row,) = pq.ParquetFile(path).read().to_pylist()
-    return dict(row)
+    differing = [key for key in state.keys() | other_state.keys() if state.get(key) != other_state.get(key)]
+    yield from (f"{schema.CHECKPOINT}: {key} differs" for key in sorted(differing))
 
 
 def _of_a_table(table: pa.Table, other: pa.Table) -> Iterator[str]:
@@ -95,50 +62,22 @@ def _of_a_table(table: pa.Table, other: pa.Table) -> Iterator[str]:
         return
     if len(table) != len(other):
         yield f"{len(table)} rows instead of {len(other)}"
-    rows = min(len(table), len(other))
-    timed = np.zeros(rows, dtype=bool)
-    if "metric" in table.schema.names:
-        timed = np.isin(np.array(table["metric"].to_pylist()[:rows], dtype=object), TIMED_METRICS)
-    for column in table.schema.names:
-        if column in TIMES:
-            continue
-        unequal = _unequal(*(t[column].combine_chunks().slice(0, rows) for t in (table, other)))
-        (differ,) = np.nonzero(unequal & ~timed if column == "value" else unequal)
-        if len(differ):
-            row = int(differ[0])
-            yield (
-                f"{column} of row {row} (step {table['step'][row]}) is {table[column][row]} "
-                f"instead of {other[column][row]}, and {len(differ) - 1} rows more"
-            )
+        return
+    metrics = table["metric"].to_pylist() if "metric" in table.schema.names else [None] * len(table)
+    for column in set(table.schema.names) - {*TIMES, "output_dir"}:
+        values, others = (map(repr, t[column].to_pylist()) for t in (table, other))  # NaN is NaN, and 0 is not -0
+        for row, (value, other_value, metric) in enumerate(zip(values, others, metrics, strict=True)):
+            if value != other_value and not (column == "value" and metric in TIMED_METRICS):
+                yield f"{column} of row {row} is {value} instead of {other_value}"
+                break
 
 
-def _unequal(column: pa.Array, other: pa.Array) -> np.ndarray:
-    """Where two columns differ, by the bits of their numbers: NaN is NaN, and 0 is not -0."""
-    nulls = [np.array(part.is_null()) for part in (column, other)]
-    if pa.types.is_float64(column.type):
-        column, other = (part.view(pa.int64()).fill_null(0) for part in (column, other))
-    values = [np.array(part.to_pylist(), dtype=object) for part in (column, other)]
-    unequal: np.ndarray = (nulls[0] != nulls[1]) | (values[0] != values[1])
-    return unequal
-
-
-def _of_a_state(state: Any, other: Any, place: str) -> Iterator[str]:
-    """Where two nested states of tensors and numbers differ."""
-    if type(state) is not type(other):
-        yield f"{place} is a {type(state).__name__} instead of a {type(other).__name__}"
+def _leaves(state: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """The tensors (as bytes) and numbers of a nested state, by their place in it."""
+    if isinstance(state, dict | list | tuple):
+        for key, part in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from _leaves(part, f"{place}.{key}".lstrip("."))
     elif isinstance(state, torch.Tensor):
-        same = state.dtype == other.dtype and state.shape == other.shape
-        if not same or state.numpy().tobytes() != other.numpy().tobytes():
-            yield f"{place} differs"
-    elif isinstance(state, dict):
-        if state.keys() != other.keys():
-            yield f"{place} has {sorted(map(str, state))} instead of {sorted(map(str, other))}"
-        for key in state.keys() & other.keys():
-            yield from _of_a_state(state[key], other[key], f"{place}.{key}")
-    elif isinstance(state, list | tuple):
-        if len(state) != len(other):
-            yield f"{place} has {len(state)} parts instead of {len(other)}"
-        for i, (part, other_part) in enumerate(zip(state, other, strict=False)):
-            yield from _of_a_state(part, other_part, f"{place}.{i}")
-    elif state != other:
-        yield f"{place} is {state!r} instead of {other!r}"
+        yield place, (state.dtype, state.shape, state.numpy().tobytes())
+    else:
+        yield place, state

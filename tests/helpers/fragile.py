@@ -1,4 +1,4 @@
-"""A user's own model that ends its process in the middle of training; for test_durability.py."""
+"""A user's model that ends its process during training; for test_durability.py."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from torch import Tensor
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import State
 
-CALL = 85  # of a process in training, two a window: two checkpoints are there by then
+CALL = 85  # of the model in training, two per window: after the second checkpoint
 
 ENDINGS = {
     "exit": lambda: sys.exit("no more"),
     "os_exit": lambda: os._exit(0),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "abort": os.abort,
     "native": lambda: ctypes.string_at(0),
     "memory": lambda: bytes(2**62),
 }
 
 
 class Fragile(RecurrentNetwork):
-    """A network with dropout whose process ends in the fourth epoch that it trains.
+    """A network with dropout that ends its process in the fourth epoch.
 
     Arguments:
-        input_size, output_size: as the data set has them.
+        input_size, output_size: of the data set.
         hidden: hidden size H.
         ending: a key of `ENDINGS`, or `none`.
 
-    The variable FRAGILE_ENDING stands in for an `ending` of none, FRAGILE_MENDED is a file that makes it whole once it
-    is there, FRAGILE_SECONDS are spent in each call in training.
+    Environment variables: FRAGILE_ENDING replaces an `ending` of none; the process does not end if the file
+    FRAGILE_MENDED exists; each call in training takes FRAGILE_SECONDS longer.
     """
 
     def __init__(self, input_size: int, output_size: int, hidden: int = 6, ending: str = "none") -> None:
@@ -44,7 +43,7 @@ class Fragile(RecurrentNetwork):
         self.calls = 0
 
     def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """As `RecurrentNetwork`, if it comes to that."""
+        """As `RecurrentNetwork`, unless the process ends."""
         if self.training:
             self.calls += 1
             time.sleep(float(os.environ.get("FRAGILE_SECONDS", "0")))

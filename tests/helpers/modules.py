@@ -1,4 +1,4 @@
-"""Modules as users of the library write them, a loss and streams to probe them on, and what is said of those unfit."""
+"""Modules as users of the library write them, with a loss and streams to probe them on."""
 
 from __future__ import annotations
 
@@ -26,39 +26,24 @@ class Decoded(nn.Module):
         return self.decoder(self.dropout(hidden)), state
 
 
-class Stacked(nn.Module):
-    """Two cells of different kind; the state is a pair of theirs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lower, self.upper, self.decoder = nn.LSTM(D, H), nn.GRU(H, H), nn.Linear(H, 2)
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        lower, upper = state or (None, None)
-        hidden, lower = self.lower(inputs, lower)
-        hidden, upper = self.upper(hidden, upper)
-        return self.decoder(hidden), (lower, upper)
-
-
-class ByName(Stacked):
-    """Its state is a dict."""
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        outputs, (lower, upper) = super().forward(inputs, state and (state["lower"], state["upper"]))
-        return outputs, {"lower": lower, "upper": upper}
-
-
 class Levels(NamedTuple):
     lower: Any
     upper: Any
 
 
-class InATuple(Stacked):
-    """Its state is a NamedTuple."""
+class Stacked(nn.Module):
+    """Two cells of different kind; `pack` makes the model's state of theirs, `unpack` takes it apart."""
+
+    def __init__(self, pack: Callable[..., Any], unpack: Callable[[Any], tuple[Any, Any]]) -> None:
+        super().__init__()
+        self.lower, self.upper, self.decoder = nn.LSTM(D, H), nn.GRU(H, H), nn.Linear(H, 2)
+        self.pack, self.unpack = pack, unpack
 
     def forward(self, inputs: Tensor, state: Any) -> Any:
-        outputs, (lower, upper) = super().forward(inputs, state and (state.lower, state.upper))
-        return outputs, Levels(lower, upper)
+        lower, upper = self.unpack(state) if state else (None, None)
+        hidden, lower = self.lower(inputs, lower)
+        hidden, upper = self.upper(hidden, upper)
+        return self.decoder(hidden), self.pack(lower=lower, upper=upper)
 
 
 class MinGRU(nn.Module):
@@ -94,28 +79,11 @@ class Begun(Decoded):
 class CellByCell(Decoded):
     """A cell of torch in a loop."""
 
-    def __init__(self) -> None:
-        super().__init__(nn.GRUCell(D, H))
-
     def forward(self, inputs: Tensor, state: Any) -> Any:
         hidden = []
         for step in inputs:
             state = self.rnn(step, state)
-            hidden.append(state)
-        return self.decoder(torch.stack(hidden)), state
-
-
-class LSTMCellByCell(Decoded):
-    """The same of an LSTM's cell, whose state is a pair."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.LSTMCell(D, H))
-
-    def forward(self, inputs: Tensor, state: Any) -> Any:
-        hidden = []
-        for step in inputs:
-            state = self.rnn(step, state)
-            hidden.append(state[0])
+            hidden.append(state[0] if isinstance(state, tuple) else state)
         return self.decoder(torch.stack(hidden)), state
 
 
@@ -129,7 +97,7 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def layer_alone() -> tuple[nn.Module, Any]:
-    """torch's layer itself is the model, and the loss has the decoder."""
+    """The model is a torch layer, and the loss has the decoder."""
     decoder = nn.Linear(H, 2).double()
     return nn.LSTM(D, H), lambda outputs, targets: squared_error(decoder(outputs), targets)
 
@@ -137,13 +105,13 @@ def layer_alone() -> tuple[nn.Module, Any]:
 MODELS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "LSTM itself": layer_alone,
     "LSTM and decoder": lambda: (Decoded(nn.LSTM(D, H, 2)), squared_error),
-    "two cells": lambda: (Stacked(), squared_error),
-    "dict": lambda: (ByName(), squared_error),
-    "NamedTuple": lambda: (InATuple(), squared_error),
+    "two cells": lambda: (Stacked(lambda lower, upper: (lower, upper), lambda state: state), squared_error),
+    "dict": lambda: (Stacked(dict, lambda state: (state["lower"], state["upper"])), squared_error),
+    "NamedTuple": lambda: (Stacked(Levels, lambda state: (state.lower, state.upper)), squared_error),
     "minimal GRU": lambda: (MinGRU(), squared_error),
     "initial_state": lambda: (Begun(), squared_error),
-    "GRUCell": lambda: (CellByCell(), squared_error),
-    "LSTMCell": lambda: (LSTMCellByCell(), squared_error),
+    "GRUCell": lambda: (CellByCell(nn.GRUCell(D, H)), squared_error),
+    "LSTMCell": lambda: (CellByCell(nn.LSTMCell(D, H)), squared_error),
 }
 
 
@@ -154,7 +122,7 @@ def made(name: str) -> tuple[nn.Module, Any]:
 
 
 def message_of(model: Any, loss: Any = squared_error, inputs: Any = None, targets: Any = None, **options: Any) -> str:
-    """That of the error of `atbptt.probe`, which must be one that is meant for users."""
+    """The one-line message of the ConfigError that `atbptt.probe` raises."""
     model = model.double() if isinstance(model, nn.Module) else model
     with pytest.raises(atbptt.ConfigError) as error:
         atbptt.probe(

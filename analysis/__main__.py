@@ -83,9 +83,10 @@ def _failures(options: argparse.Namespace) -> None:
 def _compact(options: argparse.Namespace) -> None:
     from analysis.loading import compact
 
-    for written in compact(options.path):
-        print(f"{written.path}: {written.runs} runs, {written.rows:,} rows")
-        _warn(written.problems)
+    results = _results(options)
+    for path in compact(results, options.to or options.path[0] / "compact"):
+        print(path)
+    _warn(results.problems)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -186,9 +187,13 @@ def _parser() -> argparse.ArgumentParser:
     compact = command(
         "compact",
         _compact,
-        "write one file for each folder of runs, from which thousands load at once",
-        "Write, for each folder that holds runs, one verified file with their options and metrics. Loading takes it "
-        "where it is up to date; nothing is deleted.",
+        "write the tables of all runs as one file each, which load faster",
+        "Write the options, metrics and other tables of all runs to one folder, one Parquet file each, joined on "
+        "experiment_id. All commands but status and failures read such a folder as they read run directories. "
+        "Nothing is deleted; a run that is in both is read from its directory.",
+    )
+    compact.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder to write to (default: compact/ in the first PATH)"
     )
     export = command(
         "export",

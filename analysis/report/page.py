@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from analysis.report.outcomes import outcomes
 from analysis.report.summary import summary
 from analysis.tables import equal_work_tables, paired_tables, result_tables, target_tables
 from atbptt.errors import AnalysisError
-from atbptt.monitor import Reader, Run
+from atbptt.monitor import Reader, Report, Run
 from atbptt.system import replacing
 
 TIME = "%Y-%m-%d %H:%M:%S %Z"
@@ -56,7 +57,7 @@ def render(results: Results, made: datetime) -> str:
     Raises:
         AnalysisError: no run that can be read.
     """
-    report = Reader(results.paths).read()
+    report = _observed(results)
     options = results.options
     own = outcomes(results.frame, options, report.runs)
     shown_failures, more_failures = failures(report.runs)
@@ -103,6 +104,19 @@ def render(results: Results, made: datetime) -> str:
         environment=places,
         problems=problems,
     )
+
+
+def _observed(results: Results) -> Report:
+    """What the monitor reads, and the runs that only compacted folders have."""
+    stored = tuple(Run(status.experiment_id, status, status) for status in results.compacted)
+    reader = Reader(results.paths)
+    try:
+        report = reader.read()
+    except AnalysisError:  # no run directory
+        if not stored:
+            raise
+        report = Report((), (), ())
+    return replace(report, unplanned=report.unplanned + stored)
 
 
 def _title(results: Results) -> str:

@@ -25,7 +25,7 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
         A line for each of these that there is.
     """
     failed = status[ID][status["state"] == FAILED]
-    unfinished = status[ID][~status["state"].isin([FAILED, FINISHED])]
+    unfinished = status[ID][status["state"].notna() & ~status["state"].isin([FAILED, FINISHED])]
     evaluated = set(frame[ID].unique())
     silent = status[ID][~status[ID].isin(evaluated)]
     diverged = status[ID][status[ID].isin(evaluated - set(best[ID]))]
@@ -39,9 +39,13 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
 
 
 def file_patterns(status: pd.DataFrame) -> list[str]:
-    """Where the runs' files are: a pattern for each folder that holds runs."""
-    folders = sorted({str(Path(directory).parent) for directory in status["directory"]})
-    return [f"{folder}/<experiment_id>/*.parquet" for folder in folders]
+    """Where the runs' files are: a pattern for each folder of run directories, and each compacted folder."""
+    folders = [Path(directory) for directory in status["directory"]]
+    patterns = {
+        str(folder.parent / "<experiment_id>" / "*.parquet" if folder.name == run else folder / "*.parquet")
+        for folder, run in zip(folders, status[ID], strict=True)
+    }
+    return sorted(patterns)
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from analysis.loading.options import Row, Where, matching, read_options, values_asked
-from analysis.loading.reading import THREADS, UNREADABLE, Source
+from analysis.loading.reading import THREADS, UNREADABLE, Source, check_columns, open_parquet
 from atbptt.errors import AnalysisError
 from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
-from atbptt.runs.schema import CONFIG, ID, METRICS, OPTIONS, STATUS
+from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 STATUSES = "status.parquet"  # in a compacted folder: a row per run, the fields of its `RunStatus`
+STORED = {"state": FINISHED}  # unless that file says otherwise
 
 
 @dataclass(frozen=True)
@@ -114,30 +114,34 @@ def sources(runs: Iterable[Run]) -> list[Source]:
 
 
 def statuses(runs: Sequence[Run], problems: list[str]) -> list[RunStatus]:
-    """The state of each run: as observed, or in a compacted folder as it was then, unknown if that has none."""
-    stored: dict[str, dict[str, dict[str, Any]]] = {}
-    for path in dict.fromkeys(run.folder.path for run in runs if run.folder.compacted):
-        file = os.path.join(path, STATUSES)
-        try:
-            table = pq.ParquetFile(file).read()
-            known = [name for name in table.schema.names if name in {field.name for field in fields(RunStatus)}]
-            stored[path] = {row.pop(ID): row for row in table.select(known).to_pylist()}
-        except FileNotFoundError:
-            stored[path] = {}
-        except (*UNREADABLE, KeyError) as error:
-            problems.append(f"{file}: {reason(error)}; states unknown")
-            stored[path] = {}
+    """The state of each run: as observed, or in a compacted folder as stored (`finished` where nothing is)."""
+    stored = {path: _stored(path, problems) for path in {run.folder.path for run in runs if run.folder.compacted}}
     found = []
     for run in runs:
         folder = Path(run.folder.path)
         if run.folder.compacted:
-            known_of_run = {"state": UNKNOWN, **stored[run.folder.path].get(run.id, {})}
-            found.append(RunStatus(folder, experiment_id=run.id, **known_of_run))
+            found.append(RunStatus(folder, experiment_id=run.id, **stored[run.folder.path].get(run.id, STORED)))
             continue
         found.append(read_run(folder))
         if found[-1].state == UNKNOWN:
             problems.append(f"{folder}/{found[-1].why}; state unknown")
     return found
+
+
+def _stored(folder: str, problems: list[str]) -> dict[str, Row]:
+    """By run, the fields of its `RunStatus` beside directory and id."""
+    path = os.path.join(folder, STATUSES)
+    if not os.path.exists(path):
+        return {}
+    try:
+        with open_parquet(path) as file:
+            table = file.read()
+        check_columns(table.schema, [ID, "state"])
+    except UNREADABLE as error:
+        problems.append(f"{path}: {reason(error)}; states unknown")
+        return {}
+    known = [field.name for field in fields(RunStatus) if field.name in table.schema.names]
+    return {row.pop(ID): row for row in table.select(known).to_pylist()}
 
 
 def _with_options(found: Sequence[Folder], problems: list[str]) -> list[Run]:
@@ -146,7 +150,7 @@ def _with_options(found: Sequence[Folder], problems: list[str]) -> list[Run]:
         try:
             return read_options(path)
         except FileNotFoundError:
-            return f"{path}: no such file; run skipped"
+            return f"{path}: no such file or directory; run skipped"
         except UNREADABLE as error:
             return f"{path}: {reason(error)}; run skipped"
 

@@ -150,14 +150,15 @@ def load_predictions(path: Paths, where: Where | None = None) -> pd.DataFrame:
 
 
 def load_status(path: Paths) -> pd.DataFrame:
-    """A row per run: its state as observed, and how far it is.
+    """A row per run: its state as observed, and its progress.
 
-    Columns: `experiment_id`; `state` (running, finished, failed; interrupted: told to end, with a checkpoint;
-    stale: killed, or not heard of for long; waiting: no status file; null if that cannot be read); `directory`;
-    `error` (in one line, why a run failed, was interrupted or is stale; else null); `epoch` and `epochs` (how
-    far it is, and its budget); `train_seconds` (s); `monitor`, `best`, `best_epoch` (what chooses the best
-    evaluation, its value, its epoch); `attempt` (how many times it was begun); `host`, `pid` (where it runs or
-    ran); `seconds_left` (s, of a running one). Null what the run did not tell. Path, warnings and errors as in
+    Columns: `experiment_id`; `state` (running, finished, failed; interrupted: stopped by a signal, with a checkpoint;
+    stale: killed, or no heartbeat for long; waiting: no status file; null if that cannot be read); `directory`;
+    `error` (in one line, why a run failed, was interrupted or is stale; else null); `epoch` and `epochs` (reached, and
+    the budget); `train_seconds` (s); `monitor`, `best`, `best_epoch` (the metric that chooses the best evaluation, its
+    value, its epoch); `attempt` (how many times it was begun); `host`, `pid` (where it runs or ran); `seconds_left`
+    (s, of a running one). Null what the run did not store. A run of a compacted folder has the state that it had when
+    it was compacted, or counts as finished where the folder has no `status.parquet`. Path, warnings and errors as in
     `load`.
     """
     with _warning() as problems:

@@ -81,7 +81,9 @@ def by_row(rows: Sequence[Row], runs: np.ndarray) -> dict[str, Any]:
         return np.broadcast_to(array[0], len(runs)) if len(np.unique(array)) == 1 else array[runs]
 
     columns: dict[str, Any] = {}
-    for name, column in by_run(rows).drop(columns=ID).items():
+    for name, column in by_run(rows).items():
+        if name == ID:
+            continue
         array = column.array
         if column.dtype == float:
             columns[str(name)] = spread(array.to_numpy())

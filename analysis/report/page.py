@@ -108,7 +108,9 @@ def render(results: Results, made: datetime) -> str:
 
 def _observed(results: Results) -> Report:
     """What the monitor reads, and the runs that only compacted folders have."""
-    stored = tuple(Run(status.experiment_id, status, status) for status in results.compacted)
+    # The report tells runs apart by their directories.
+    own = [replace(status, directory=status.directory / status.experiment_id) for status in results.compacted]
+    stored = tuple(Run(status.experiment_id, status, status) for status in own)
     reader = Reader(results.paths)
     try:
         report = reader.read()

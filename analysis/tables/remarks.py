@@ -25,7 +25,7 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
         A line for each of these that there is.
     """
     failed = status[ID][status["state"] == FAILED]
-    unfinished = status[ID][status["state"].notna() & ~status["state"].isin([FAILED, FINISHED])]
+    unfinished = status[ID][~status["state"].isin([FAILED, FINISHED])]
     evaluated = set(frame[ID].unique())
     silent = status[ID][~status[ID].isin(evaluated)]
     diverged = status[ID][status[ID].isin(evaluated - set(best[ID]))]

@@ -115,12 +115,14 @@ def sources(runs: Iterable[Run]) -> list[Source]:
 
 def statuses(runs: Sequence[Run], problems: list[str]) -> list[RunStatus]:
     """The state of each run: as observed, or in a compacted folder as stored (`finished` where nothing is)."""
-    stored = {path: _stored(path, problems) for path in {run.folder.path for run in runs if run.folder.compacted}}
+    compacted = dict.fromkeys(run.folder.path for run in runs if run.folder.compacted)
+    stored = {path: _stored(path, problems) for path in compacted}
     found = []
     for run in runs:
         folder = Path(run.folder.path)
         if run.folder.compacted:
-            found.append(RunStatus(folder, experiment_id=run.id, **stored[run.folder.path].get(run.id, STORED)))
+            state = {"state": UNKNOWN} if (of_run := stored[run.folder.path]) is None else of_run.get(run.id, STORED)
+            found.append(RunStatus(folder, experiment_id=run.id, **state))
             continue
         found.append(read_run(folder))
         if found[-1].state == UNKNOWN:
@@ -128,8 +130,8 @@ def statuses(runs: Sequence[Run], problems: list[str]) -> list[RunStatus]:
     return found
 
 
-def _stored(folder: str, problems: list[str]) -> dict[str, Row]:
-    """By run, the fields of its `RunStatus` beside directory and id."""
+def _stored(folder: str, problems: list[str]) -> dict[str, Row] | None:
+    """By run, the fields of its `RunStatus` beside directory and id; None if they cannot be read."""
     path = os.path.join(folder, STATUSES)
     if not os.path.exists(path):
         return {}
@@ -139,7 +141,7 @@ def _stored(folder: str, problems: list[str]) -> dict[str, Row]:
         check_columns(table.schema, [ID, "state"])
     except UNREADABLE as error:
         problems.append(f"{path}: {reason(error)}; states unknown")
-        return {}
+        return None
     known = [field.name for field in fields(RunStatus) if field.name in table.schema.names]
     return {row.pop(ID): row for row in table.select(known).to_pylist()}
 

@@ -106,7 +106,9 @@ def test_columns_and_rows_may_be_in_any_order_and_some_missing(runs: Path, folde
         before.drop(columns=gone).sort_values(keys, ignore_index=True),
         check_like=True,
     )
-    assert after[ID].unique().tolist() == [run for run in load_options(folder)[ID] if run != NONE_YET]  # rows of a run together
+    assert after[ID].unique().tolist() == [
+        run for run in load_options(folder)[ID] if run != NONE_YET
+    ]  # rows of a run together
     assert load_gradients(folder).empty
 
 

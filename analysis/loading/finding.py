@@ -60,7 +60,7 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> l
     named = ", ".join(map(str, tops))
     found = list(folders_below(tops, problems))
     if not found:
-        raise AnalysisError(f"{named}: no runs (directories with {OPTIONS} and {METRICS}) here or below")
+        raise AnalysisError(f"{named}: no runs here or below (directories with {OPTIONS} and {METRICS})")
     where = where or {}
     if ID in where:  # run directories are named by the id: others need not be opened
         asked = values_asked(where[ID])

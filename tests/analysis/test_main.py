@@ -143,11 +143,20 @@ def test_nothing_to_look_at_is_one_line_and_exit_code_1(
         assert capsys.readouterr() == ("", f"error: {path}: {rule}\n")
 
 
-def test_compact_says_what_it_wrote(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compact", str(sweep)]) == 0
-    out, err = capsys.readouterr()
-    assert (out.count("\n"), err) == (1, "")
-    assert ": 3 runs, 31 rows" in out
+@pytest.mark.parametrize("options", [[], ["--to", "paper"]])
+def test_compact_prints_what_it_wrote(
+    options: list[str],
+    sweep: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("paper") if options else sweep / "compact"
+    assert main(["compact", str(sweep), *options]) == 0
+    printed = "".join(f"{folder / name}\n" for name in ("options.parquet", "metrics.parquet", "status.parquet"))
+    assert capsys.readouterr() == (printed, "")
+    assert len(analysis.load_options(folder)) == 3
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from atbptt.runs.schema import ID, OPTIONS_JSON
 Row = dict[str, Any]  # option -> value, without those that the run does not have
 Where = Mapping[str, object]  # option -> its value, or a collection of values
 PLAIN = (str, int, float, bool)
-INT64 = np.iinfo(np.int64)
+INT64 = range(-(2**63), 2**63)
 MAGIC = b"PAR1"  # ends a Parquet file
 KEY = b"\x18" + bytes([len(OPTIONS_JSON)]) + OPTIONS_JSON  # as Parquet stores it, a string with its length
 
@@ -104,7 +104,7 @@ def kind_of(values: Iterable[Any]) -> str:
     types = {type(value) for value in values if value is not None}
     if types == {bool}:
         return "boolean"
-    if types == {int} and all(INT64.min <= value <= INT64.max for value in values if value is not None):
+    if types == {int} and all(value in INT64 for value in values if value is not None):
         return "Int64"
     return "float64" if types <= {int, float} else "text"
 

@@ -19,7 +19,7 @@ PARENTS = 2  # the output folder is so far above its runs
 
 @dataclass(frozen=True)
 class Run:
-    """One run."""
+    """A run in a sweep."""
 
     label: str  # the overrides that tell it from the sweep's other runs; its path if there is no sweep
     last: RunStatus  # of its last attempt
@@ -40,7 +40,7 @@ class Sweep:
 
     @property
     def typed(self) -> str:
-        """The command, ready to be typed again."""
+        """The command, ready to type again."""
         python = ("python",) if self.command and self.command[0].endswith(".py") else ()
         return shlex.join((*python, *self.command))
 
@@ -72,8 +72,8 @@ def status_in_sweep(
 ) -> RunStatus:
     """The status of a run in a sweep: that of its `last` attempt, or waiting for another one.
 
-    A finished run waits if its budget in the sweep (`epochs`, `seconds`) is larger. A run that an earlier sweep left
-    unfinished waits while this sweep, begun at the unix time `started`, is `launching`.
+    A finished run waits if its budget in the sweep is larger, and one that an earlier sweep left unfinished while this
+    sweep, begun at the unix time `started`, is `launching`.
     """
     if last.state == FINISHED:
         ahead = not last.reached(epochs, seconds)
@@ -97,11 +97,9 @@ class _Plan(NamedTuple):
 
 
 class Reader:
-    """Reads runs and sweeps as often as `read` is called; what cannot have changed is read once.
+    """Reads the runs below the paths, and the sweeps there and up to `PARENTS` folders above.
 
-    Arguments:
-        paths: run directories, or folders with runs below them. Sweeps are looked for there, too, and in the folders
-            up to `PARENTS` above.
+    What cannot have changed is read once, however often `read` is called.
 
     Raises:
         AnalysisError: a path is no folder.
@@ -118,11 +116,7 @@ class Reader:
         self._known: dict[str, RunStatus] = {}
 
     def read(self) -> Report:
-        """The sweeps and runs as they are now.
-
-        Raises:
-            AnalysisError: there are none.
-        """
+        """The sweeps and runs as they are now (AnalysisError if there are none)."""
         problems: list[str] = []
         before, self._plans = self._plans, {}
         for folder in dict.fromkeys(self._find(problems)):
@@ -188,12 +182,9 @@ class Reader:
 
     def _status(self, key: str) -> RunStatus:
         known = self._known.get(key)
-        if known is not None:
-            directory = known.directory
-        else:
-            top = self._top(key)
-            assert top is not None
-            directory = self._tops[top] / os.path.relpath(key, top)  # as the user would name it
+        top = self._top(key)
+        assert top is not None
+        directory = self._tops[top] / os.path.relpath(key, top)  # as the user would name it
         status = self._known[key] = read_run(directory, known)
         return status
 

@@ -58,22 +58,11 @@ def make_sweep(output_dir: str) -> Path:
 
 @contextmanager
 def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
-    """Store the plan of a sweep in its folder and hold its lock; within, child processes find their jobs (`planned`).
+    """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
 
-    A launcher numbers the `launched` ones of the jobs. `config` is the composed config of the sweep as YAML. Raises a
-    StorageError if the folder cannot be written.
+    Jobs are found by their number among those `launched` (`planned`). Raises StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
-    entries = [
-        {
-            "label": job.label,
-            "overrides": job.overrides,
-            "experiment_id": job.directory.experiment_id,
-            "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
-            "settings": job.settings.model_dump(),
-        }
-        for job in jobs
-    ]
     plan = {
         "command": sys.argv,
         "directory": os.getcwd(),
@@ -82,7 +71,16 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
         "started": time.time(),
         "code": code(),
         "launched": [numbers[id(job)] for job in launched],
-        "jobs": entries,
+        "jobs": [
+            {
+                "label": job.label,
+                "overrides": job.overrides,
+                "experiment_id": job.directory.experiment_id,
+                "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
+                "settings": job.settings.model_dump(),
+            }
+            for job in jobs
+        ],
     }
     write_text(sweep / schema.PLAN, json.dumps(plan, indent=1))
     write_text(sweep / MULTIRUN, config)

@@ -151,7 +151,7 @@ def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(settin
     connection.wait([process._process.sentinel], timeout=SECONDS)
     assert not process.ended()
     assert start(settings("init=1")).wait().state == "finished"
-    process.end()
+    process.send(signal.SIGTERM)
     assert process.wait().state == "interrupted"
 
 

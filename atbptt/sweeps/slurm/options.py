@@ -25,27 +25,18 @@ CAUSES = {
 
 
 def check_slurm(options: Mapping[str, Any], threads: int) -> None:
-    """Check that this machine has Slurm, and that the options fit together (ConfigError).
-
-    Arguments:
-        options: the composed `hydra.launcher`.
-        threads: the largest `device.threads` of the runs.
-    """
+    """Check that Slurm is here, and the options, also for the largest `device.threads` of the runs (ConfigError)."""
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
         rule = f"needs Slurm's {listed(missing)}, not on this machine's PATH; choose hydra/launcher=local"
         raise ConfigError("hydra/launcher (=slurm)", rule)
     limit_s = 60 * options["timeout_min"]
-    cpus = options["cpus_per_task"]
+    delay_s, cpus = options["signal_delay_s"], options["cpus_per_task"]
     for name, fits, rule in (
         ("nodes", options["nodes"] == 1, "must be 1: a run is one process"),
         ("tasks_per_node", options["tasks_per_node"] == 1, "must be 1: a run is one process"),
         ("timeout_min", limit_s > 0, "must be at least 1 minute"),
-        (
-            "signal_delay_s",
-            0 < options["signal_delay_s"] < limit_s,
-            f"must be between 1 and timeout_min (={limit_s} s)",
-        ),
+        ("signal_delay_s", 0 < delay_s < limit_s, f"must be between 1 and timeout_min (={limit_s} s)"),
         ("max_num_timeout", options["max_num_timeout"] >= 0, "must not be negative"),
         ("array_parallelism", options["array_parallelism"] >= 1, "must be at least 1 job at once"),
         ("cpus_per_task", cpus is None or cpus >= threads, f"must be at least device.threads (={threads})"),
@@ -54,7 +45,7 @@ def check_slurm(options: Mapping[str, Any], threads: int) -> None:
 
 
 def refused(text: str, options: Mapping[str, Any]) -> ConfigError:
-    """Slurm's refusal of a job, a message of one line, as an error about the option that caused it."""
+    """Slurm's refusal of a job as an error about the option that caused it."""
     cause = next((name for words, name in CAUSES.items() if words in text.lower()), None)
     if cause is None:
         return ConfigError("hydra.launcher", f"is refused by Slurm: {text}")

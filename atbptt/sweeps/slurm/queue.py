@@ -39,7 +39,6 @@ class QueuedJob:
 
     @property
     def stuck(self) -> bool:
-        """Whether it is pending for a reason that does not go away by itself."""
         # A limit per job (QOSMaxWallDurationPerJobLimit) stays when other jobs end; a failed launch is held.
         never = self.reason in STUCK or "PerJob" in self.reason or self.reason.endswith("held")
         return self.state == "PENDING" and never
@@ -49,11 +48,7 @@ OVER = QueuedJob("COMPLETED")
 
 
 def queued_jobs() -> dict[str, QueuedJob]:
-    """This user's jobs by id (`12`, or `12_3` of an array), with those that ended some minutes ago.
-
-    Raises:
-        SlurmError: Slurm does not answer, for example while its controller is restarted.
-    """
+    """This user's jobs by id (`12`, or `12_3` of an array), with those that ended some minutes ago (SlurmError)."""
     jobs = {}
     for line in _slurm("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r").splitlines():
         number, _, rest = line.strip().partition("|")
@@ -69,11 +64,7 @@ def state_of(job: str) -> str:
 
 
 class Waiting:
-    """Finds out which of some jobs are over.
-
-    A job is over when Slurm lists it as ended or does not know it any more, twice in a row. A requeued job is pending
-    again.
-    """
+    """Finds out which jobs are over: Slurm lists them as ended or does not know them, twice in a row."""
 
     def __init__(self, jobs: Iterable[str]) -> None:
         self.left = set(jobs)  # ids of those that are not over
@@ -83,7 +74,6 @@ class Waiting:
         self._reported: set[str] = set()
 
     def note(self, answer: Mapping[str, QueuedJob]) -> None:
-        """Take note of Slurm's answer."""
         for number in sorted(self.left):
             job = answer.get(number)
             if job is not None:
@@ -97,7 +87,7 @@ class Waiting:
                 self.ended[number] = self._seen.get(number, "unknown")
 
     def stuck(self, answer: Mapping[str, QueuedJob]) -> dict[str, list[str]]:
-        """The ids of jobs that cannot start, by Slurm's reason; each is reported once."""
+        """The ids of jobs that cannot start, by Slurm's reason, each once."""
         found: dict[str, list[str]] = {}
         for number in sorted(self.left - self._reported):
             job = answer.get(number)

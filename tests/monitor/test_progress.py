@@ -16,7 +16,6 @@ from atbptt.runs.sweep import Job
 from tests.conftest import Hold
 
 SWEEP = "2026-11-24_12-00-00_1"
-Start = Callable[..., Job]
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 from atbptt.errors import ConfigError
 from atbptt.runs import PLAN_VARIABLE, read_plan, schema
 from atbptt.sweeps.process import Outcome
+from atbptt.sweeps.slurm import queue
 from atbptt.sweeps.slurm.jobs import SlurmJob, still_queued, write_jobs
-from atbptt.sweeps.slurm.options import check_slurm, refused
-from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
+from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting
 from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError, Signals, listening
 
@@ -67,10 +67,10 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         runs = {number: plan["jobs"][plan["launched"][number]] for number in numbers}
         ids = {number: run["experiment_id"] for number, run in runs.items()}
         settings = {run["experiment_id"]: run["settings"] for run in runs.values()}
-        check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
+        queue.check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
         try:
-            size = largest_array()
-            self._jobs, self._foreign = still_queued(self._sweep, settings, queued_jobs())
+            size = queue.largest_array()
+            self._jobs, self._foreign = still_queued(self._sweep, settings, queue.queued_jobs())
         except SlurmError as error:
             raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
         if self._jobs:
@@ -124,9 +124,9 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
                     submitted = executor.map_array(task, batch)
             except (UncompletedJobError, FailedSubmissionError, OSError) as error:
-                complaint = complaint_of(str(error))
+                complaint = queue.complaint_of(str(error))
                 if not self._jobs:
-                    raise refused(complaint, self.params) from error
+                    raise queue.refused(complaint, self.params) from error
                 for number in left[first:]:
                     self.outcomes[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {complaint}")
                 self.say(f"Slurm takes no more jobs: {complaint}; {len(left) - first} runs are not submitted")
@@ -190,8 +190,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         """Note and return Slurm's answer; report once that it does not answer, as during a restart."""
         try:
             if cancelling:
-                cancel(waiting.left)
-            answer = queued_jobs()
+                queue.cancel(waiting.left)
+            answer = queue.queued_jobs()
         except SlurmError as error:
             if not self._silent:
                 self.say(f"Slurm does not answer ({error}); waiting until it does")

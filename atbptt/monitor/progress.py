@@ -55,7 +55,11 @@ class Watch:
             self.show()
 
     def show(self) -> None:
-        runs = self._read()
+        runs = []
+        for i, job in enumerate(self.jobs):
+            last = self.known[i] = read_run(job.directory.path, self.known[i])
+            budget = job.settings.epochs, job.settings.seconds
+            runs.append(Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, *budget)))
         if self.live:
             parts = [counts(runs, self.console), *best(runs), *tables(runs, self.console, (*WRONG, FINISHED), ROWS)]
             self.live.update(Group(*parts), refresh=True)
@@ -73,14 +77,6 @@ class Watch:
             at = [f"at epoch {s.epoch:.3g} of {s.epochs:g}" for s in running if s.epoch is not None and s.epochs]
             epochs = [Text(", ".join(at[:ROWS]))] if at else []
             self.console.print(Text(" | ").join([counts_text(runs), *best(runs), *epochs]), soft_wrap=True)
-
-    def _read(self) -> list[Run]:
-        runs = []
-        for i, job in enumerate(self.jobs):
-            last = self.known[i] = read_run(job.directory.path, self.known[i])
-            budget = job.settings.epochs, job.settings.seconds
-            runs.append(Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, *budget)))
-        return runs
 
 
 def best(runs: list[Run]) -> list[Text]:

@@ -84,16 +84,10 @@ def status_in_sweep(
     return replace(last, state=WAITING, why=None) if ahead else last
 
 
-class _Job(NamedTuple):
-    label: str
-    key: str  # the run's directory, resolved
-    epochs: float | None
-    seconds: float | None
-
-
 class _Plan(NamedTuple):
     sweep: Sweep  # without its runs
-    jobs: list[_Job]  # those at or below the paths
+    # Label and budgets of those at or below the paths, by the run's directory, resolved.
+    jobs: dict[str, tuple[str, float | None, float | None]]
 
 
 class Reader:
@@ -125,7 +119,7 @@ class Reader:
             except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
                 why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
                 problems.append(f"{folder}/{PLAN}: {why}; sweep skipped")
-        planned = {job.key for plan in self._plans.values() for job in plan.jobs}
+        planned = {key for plan in self._plans.values() for key in plan.jobs}
         statuses = {key: self._status(key) for key in dict.fromkeys([*self._found, *sorted(planned)])}
         loose = [key for key in self._found if key not in planned and os.path.isdir(key)]
         if not planned and not loose:
@@ -139,9 +133,8 @@ class Reader:
             sweep, jobs = self._plans[folder]
             known = sweep.name, sweep.started, bool(launching[folder])
             runs = []
-            for job in jobs:
-                last = statuses[job.key]
-                runs.append(Run(job.label, last, status_in_sweep(last, *known, job.epochs, job.seconds)))
+            for key, (label, *budgets) in jobs.items():
+                runs.append(Run(label, statuses[key], status_in_sweep(statuses[key], *known, *budgets)))
             sweeps.append(replace(sweep, launching=launching[folder], runs=tuple(runs)))
         unplanned = tuple(Run(self._label(key), statuses[key], statuses[key]) for key in loose)
         return Report(tuple(sweeps), unplanned, tuple(problems))
@@ -169,13 +162,13 @@ class Reader:
 
     def _plan(self, folder: str) -> _Plan:
         content = read_plan(Path(folder))
-        jobs = []
+        jobs = {}
         for job in content["jobs"]:
             key = os.path.normpath(os.path.join(folder, job["path"]))
             budget = [job["settings"].get(name) for name in ("epochs", "seconds")]
             epochs, seconds = (None if value is None else float(value) for value in budget)
             if self._top(key) is not None:
-                jobs.append(_Job(str(job["label"]), key, epochs, seconds))
+                jobs[key] = str(job["label"]), epochs, seconds
         command = tuple(map(str, content["command"]))
         launched = str(content["host"]), int(content["pid"]), float(content["started"])
         return _Plan(Sweep(os.path.basename(folder), command, *launched, None, ()), jobs)
@@ -217,10 +210,9 @@ def _not_superseded(plans: dict[str, _Plan], launching: dict[str, bool | None]) 
     """The sweeps' folders, the oldest first, without ended ones whose runs all belong to a later or launched sweep."""
     order = sorted((folder for folder in plans if plans[folder].jobs), key=lambda f: (plans[f].sweep.started, f))
     ranked = sorted(order, key=lambda folder: bool(launching[folder]))
-    keys = {folder: {job.key for job in plans[folder].jobs} for folder in ranked}
     taken = {
         folder
         for i, folder in enumerate(ranked)
-        if not launching[folder] and any(keys[folder] <= keys[later] for later in ranked[i + 1 :])
+        if not launching[folder] and any(plans[folder].jobs.keys() <= plans[f].jobs.keys() for f in ranked[i + 1 :])
     }
     return [folder for folder in order if folder not in taken]

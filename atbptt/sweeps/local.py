@@ -59,10 +59,12 @@ class LocalLauncher(Launcher):
                     signals.storing = False
                     for process in running.values():
                         process.send(signal.SIGUSR1)
-                for number in [number for number, process in running.items() if process.ended()]:
-                    process = running.pop(number)
-                    assert process.outcome is not None
-                    self.outcomes[number] = process.outcome
+                for number, process in [*running.items()]:
+                    outcome = process.ended()
+                    if outcome is None:
+                        continue
+                    del running[number]
+                    self.outcomes[number] = outcome
                     if tries[number] < TRIES and process.superseded():
                         waiting.append(number)
                 if signals.ending and running:

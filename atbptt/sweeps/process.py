@@ -108,24 +108,23 @@ class RunProcess:
             return self.outcome is not None
         return self._reader.poll() or self._process.exitcode != SERVER_LOST
 
-    def ended(self) -> bool:
-        """Whether the process has ended; if so, sets `outcome`, and marks a failure in the run's directory."""
+    def ended(self) -> Outcome | None:
+        """The outcome if the process has ended; then also marks a failure in the run's directory."""
         if self.outcome is None and self.over():
             self.outcome = self._settle()
             self._reader.close()
             _started.discard(self)
-        return self.outcome is not None
+        return self.outcome
 
     def wait(self) -> Outcome:
         """Wait for the end of the process; an exception meanwhile, as by Ctrl-C, also ends the run."""
         try:
-            while not self.ended():
+            while (outcome := self.ended()) is None:
                 connection.wait(self.handles, timeout=1.0)
         except BaseException:
             self.send(signal.SIGTERM)
             raise
-        assert self.outcome is not None
-        return self.outcome
+        return outcome
 
     def superseded(self) -> bool:
         """Whether the run was held by another process of the same sweep, left over from a start that went wrong."""

@@ -84,17 +84,6 @@ def test_runs_left_by_an_earlier_sweep_wait_unless_they_are_finished_or_running(
     assert lines(watch) == ["failed       init=1  ValueError: no"]
 
 
-def test_a_clock_that_jumps_changes_no_state(jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP)
-    hold(jobs[0].directory.path)
-    beat(jobs[0], schema.RUNNING, 1.0)
-    assert len(lines(watch)) == 1
-    for jump in (-86400.0, 86400.0):
-        monkeypatch.setattr(time, "time", lambda jump=jump: time.monotonic() + jump)
-        beat(jobs[0], schema.RUNNING, 1.0)
-        assert lines(watch) == []
-
-
 def test_a_terminal_gets_tables_that_end_complete(jobs: list[Job], hold: Hold) -> None:
     with Watch(jobs, Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None), SWEEP) as watch:
         hold(jobs[1].directory.path)

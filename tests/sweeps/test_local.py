@@ -23,13 +23,13 @@ class FakeRun:
         self.looks = 0
         self.requests: list[signal.Signals] = []
 
-    def ended(self) -> bool:
+    def ended(self) -> Outcome | None:
         self.looks += 1
         if self.number == 0 and self.machine.sent:
             signal.raise_signal(self.machine.sent.pop(0))
         if self.looks >= 2 and not self.machine.stubborn:
             self.outcome = self.outcome or self.machine.outcomes.get(self.number, FINISHED)
-        return self.outcome is not None
+        return self.outcome
 
     def superseded(self) -> bool:
         self.machine.late[self.number] = self.machine.late.get(self.number, 0) - 1

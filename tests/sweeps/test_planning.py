@@ -113,13 +113,6 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_the_runs_would_be_is_refused(planned: Planned, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "copy_fixed").write_text("in the way")
-    with pytest.raises(ConfigError, match=r"^output_dir .* cannot be written: .*out/copy_fixed is no folder"):
-        planned()
-
-
 def test_a_preview_is_no_override_of_a_job(planned: Planned) -> None:
     found, plain = planned("-m", "preview=true", "lr=3"), planned("-m", "lr=3", "preview=false")
     assert (found.command.preview, plain.command.preview) == (True, False)

@@ -6,16 +6,11 @@ import difflib
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 
 class ConfigError(ValueError):
-    """A setting that breaks a rule; `str(error)` names the setting, its value and the rule.
-
-    Arguments:
-        name: the setting, as its owner knows it (`tau`).
-        rule: the rest of the sentence, with the value (`(=90) must be smaller than ...`).
-    """
+    """A setting that breaks a rule: its name, as its owner knows it (`tau`), and the rest of the message."""
 
     def __init__(self, name: str, rule: str) -> None:
         super().__init__(f"{name} {rule}")
@@ -42,7 +37,7 @@ def require(condition: bool, name: str, value: Any, rule: str) -> None:
 
 
 def require_whole(name: str, value: Any, least: int) -> None:
-    """Raise a `ConfigError` unless `value` is a whole number, `least` or more."""
+    """Raise a `ConfigError` unless `value` is a whole number of at least `least`."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     require(whole and value >= least, name, value, f"must be {'at least' if whole else 'a whole number,'} {least}")
 
@@ -88,13 +83,8 @@ def show(value: Any) -> str:
 
 
 def show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any
 ) -> None:
     """Print a `DataWarning` in one line, and any other warning with its place in the code."""
-    with_place = warnings.formatwarning(message, category, filename, lineno, line)
-    print(f"warning: {message}" if issubclass(category, DataWarning) else with_place.rstrip(), file=file or sys.stderr)
+    with_place = warnings.formatwarning(message, category, filename, lineno).rstrip()
+    print(f"warning: {message}" if issubclass(category, DataWarning) else with_place, file=sys.stderr)

@@ -18,6 +18,7 @@ from rich.text import Text
 from atbptt.monitor.reading import Reader, Report, Run, Sweep
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration_text, result_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
+from atbptt.system import rendered
 
 WATCH_SECONDS = 2.0
 BLOCK_SECONDS = 60.0  # between blocks that differ only in progress, if the output is no terminal
@@ -25,41 +26,29 @@ ROWS = 20  # listed of a state, unless all are asked for
 WIDE = 100  # columns of a terminal that has room for a progress bar and wide gaps
 BAR = 20  # columns
 # In the order of the counts.
-STYLES = {
-    FINISHED: "green",
-    RUNNING: "cyan",
-    WAITING: "",
-    INTERRUPTED: "yellow",
-    STALE: "red",
-    FAILED: "red",
-    UNKNOWN: "red",
-}
+STYLES = {FINISHED: "green", RUNNING: "cyan", WAITING: "", INTERRUPTED: "yellow"}
+STYLES |= dict.fromkeys((STALE, FAILED, UNKNOWN), "red")
 WRONG = (FAILED, STALE, UNKNOWN, INTERRUPTED)
 
 
 def print_status(paths: Sequence[Path], show_all: bool = False) -> None:
-    """Print the sweeps and runs at and below the paths.
-
-    Arguments:
-        paths: run directories, or folders of them.
-        show_all: whether every run is listed, including finished and waiting ones.
+    """Print the sweeps and runs at and below the paths, with `show_all` also finished and waiting ones.
 
     Raises:
         AnalysisError: a path is no folder, or there are no runs.
     """
     report = Reader(paths).read()
     console = _console()
-    print(_text(console, blocks(report, console, show_all)))
+    print(rendered(console, blocks(report, console, show_all)))
     for problem in report.problems:
         print(f"warning: {problem}", file=sys.stderr)
 
 
 def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Show the sweeps and runs until nothing runs or waits any more, or until Ctrl-C.
+    """Show what `print_status` prints until nothing runs or waits any more, or until Ctrl-C.
 
     A terminal is refreshed every `WATCH_SECONDS`, with the latest sweep on top. Elsewhere a block is printed when the
     state of a run or of a launching process changes, and at most every `BLOCK_SECONDS` for progress alone.
-    Arguments and errors as in `print_status`; `sleep` waits for so many seconds.
     """
     try:
         reader = Reader(paths)
@@ -74,7 +63,7 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
             return
         states, printed, waited = None, "", 0.0
         while True:
-            block = _text(console, _watched(report, console, show_all))
+            block = rendered(console, _watched(report, console, show_all))
             if _states(report) != states or (waited >= BLOCK_SECONDS and block != printed):
                 states, printed, waited = _states(report), block, 0.0
                 print(time.strftime("--- %Y-%m-%d %H:%M:%S"), block, sep="\n", flush=True)
@@ -85,13 +74,6 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
             report = reader.read()
     except KeyboardInterrupt:
         pass  # the usual way to end it
-
-
-def _text(console: Console, renderable: RenderableType) -> str:
-    """What the console would print, without the blanks that fill a table's lines."""
-    with console.capture() as capture:
-        console.print(renderable)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _console() -> Console:
@@ -111,7 +93,7 @@ def _watched(report: Report, console: Console, show_all: bool) -> RenderableType
 
 
 def blocks(report: Report, console: Console, show_all: bool = False, latest_first: bool = False) -> RenderableType:
-    """A heading, counts and tables for each sweep, and for the runs of none, fitted to the console."""
+    """A heading, counts and tables for each sweep, and for the runs of none."""
     headings = [(_heading(sweep), sweep.runs) for sweep in report.sweeps]
     if report.unplanned:
         headings.insert(0, ([Text("no sweep recorded", style="bold")], report.unplanned))
@@ -133,13 +115,12 @@ def _heading(sweep: Sweep) -> list[Text]:
 
 
 def seconds_left(sweep: Sweep) -> float | None:
-    """Estimate the time until all runs have ended (s).
+    """Estimate the time until all runs have ended (s), if as many as now run at a time, each as long as those so far.
 
-    It assumes as many runs at a time as now, each as long as those so far. None if nothing runs, or no run shows yet
-    how long it takes. Of a sweep that has ended, only runs that it has sent to a cluster count.
+    None if nothing runs, or no run shows yet how long it takes.
     """
     running = [run.status for run in sweep.runs if run.status.state == RUNNING]
-    if not sweep.launching:
+    if not sweep.launching:  # those that it has sent to a cluster
         running = [status for status in running if status.sweep == sweep.name]
     done = [run.status for run in sweep.runs if run.status.state == FINISHED and run.status.sweep == sweep.name]
     # An attempt that began from a checkpoint is no whole run: it counts only if there is no other.
@@ -154,7 +135,7 @@ def seconds_left(sweep: Sweep) -> float | None:
 
 
 def _length(status: RunStatus) -> float | None:
-    """Seconds from the beginning of the attempt to the end of the run."""
+    # Seconds from the beginning of the attempt to the end of the run.
     if status.state == FINISHED:
         return status.elapsed
     if status.elapsed is None or status.seconds_left is None:
@@ -163,11 +144,16 @@ def _length(status: RunStatus) -> float | None:
 
 
 def counts(runs: Sequence[Run], console: Console) -> RenderableType:
-    """The number of runs in each state, behind a progress bar if the terminal is wide."""
+    """The number of runs in each state, behind a progress bar in a wide terminal."""
     text = counts_text(runs)
     if not console.is_terminal or console.width < WIDE:
         return text
-    done = sum(1.0 if run.status.state == FINISHED else _share(run.status) for run in runs)
+    done = 0.0
+    for status in (run.status for run in runs):
+        if status.state == FINISHED:
+            done += 1.0
+        elif status.epoch and status.epochs:
+            done += min(max(status.epoch / status.epochs, 0.0), 1.0)
     line = Table.grid(padding=(0, 1))
     line.add_row(ProgressBar(total=len(runs), completed=done, width=BAR), text)
     return line
@@ -183,13 +169,7 @@ def counts_text(runs: Sequence[Run]) -> Text:
     return text
 
 
-def _share(status: RunStatus) -> float:
-    return min(max(status.epoch / status.epochs, 0.0), 1.0) if status.epoch and status.epochs else 0.0
-
-
-def tables(
-    runs: Sequence[Run], console: Console, listed: Sequence[str] = WRONG, rows: int | None = ROWS
-) -> list[RenderableType]:
+def tables(runs: Sequence[Run], console: Console, listed: Sequence[str], rows: int | None) -> list[RenderableType]:
     """A table of the running runs, and one of those in the `listed` states; at most so many rows of each state."""
     by_state = {state: [run for run in runs if run.status.state == state] for state in (RUNNING, *listed)}
     running = by_state[RUNNING][:rows]
@@ -216,7 +196,7 @@ def _running(runs: Sequence[Run], console: Console) -> Table:
         table.add_row(
             Text(run.label),
             f"{status.epoch or 0:.1f}{of}",
-            "" if status.speed is None else _three_digits(1 / status.speed),
+            "" if status.speed is None else f"{1 / status.speed:{'.0f' if status.speed <= 0.01 else '.3g'}}",
             "" if status.seconds_left is None else duration_text(status.seconds_left),
             "" if status.K is None else str(status.K),
             "" if status.best is None else Text(f"{named}{status.best:.4g}"),
@@ -226,7 +206,6 @@ def _running(runs: Sequence[Run], console: Console) -> Table:
 
 
 def _others(runs: Sequence[Run], console: Console) -> Table:
-    """State, label, and in one line the reason or the result."""
     table = _table(console, show_header=False)
     state = max(len(run.status.state) for run in runs)
     label = min(max(len(run.label) for run in runs), console.width * 2 // 5)
@@ -247,7 +226,3 @@ def _table(console: Console, show_header: bool) -> Table:
 
 def _gap(console: Console) -> int:
     return 2 if console.width >= WIDE else 1
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

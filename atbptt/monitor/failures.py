@@ -23,9 +23,6 @@ RAISED = "Traceback (most recent call last)"  # a crash in native code leaves an
 def print_failures(paths: Sequence[Path]) -> None:
     """Print why runs at and below the paths failed, were killed or hang.
 
-    Arguments:
-        paths: run directories, or folders of them.
-
     Raises:
         AnalysisError: a path is no folder, or there are no runs.
     """
@@ -64,7 +61,7 @@ def _print_failure(console: Console, run: Run) -> None:
 
 
 def trace_and_output(directory: Path) -> tuple[str, str]:
-    """A run's traceback, and the end of its output unless the traceback tells all; each empty if there is none."""
+    """A run's traceback, and the end of its output unless the traceback tells all; empty texts if there is none."""
     trace = _end(directory / TRACEBACK)
     if RAISED in trace:
         return trace, ""

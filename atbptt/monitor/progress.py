@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,10 +20,9 @@ LINE_SECONDS = 15.0  # between lines, if the output is no terminal
 
 
 class Watch:
-    """Shows the progress of jobs from their status files, as long as it is entered.
+    """Shows the progress of a sweep's jobs from their status files, as long as it is entered.
 
-    In a terminal, tables that are refreshed; elsewhere a line when a run starts or ends and every `LINE_SECONDS`. Runs
-    that an earlier sweep than `sweep` (a name) left are waiting.
+    In a terminal, as tables that are refreshed; elsewhere a line when a run starts or ends and every `LINE_SECONDS`.
     """
 
     def __init__(self, jobs: list[Job], console: Console, sweep: str) -> None:
@@ -44,9 +43,7 @@ class Watch:
         self.thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: Any) -> None:
         self.stop.set()
         self.thread.join()
         self.show()
@@ -58,10 +55,13 @@ class Watch:
             self.show()
 
     def show(self) -> None:
-        """Show how far the runs are now."""
-        runs = self._read()
+        runs = []
+        for i, job in enumerate(self.jobs):
+            last = self.known[i] = read_run(job.directory.path, self.known[i])
+            budget = job.settings.epochs, job.settings.seconds
+            runs.append(Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, *budget)))
         if self.live:
-            parts = [counts(runs, self.console), *best(runs), *tables(runs, self.console, (*WRONG, FINISHED))]
+            parts = [counts(runs, self.console), *best(runs), *tables(runs, self.console, (*WRONG, FINISHED), ROWS)]
             self.live.update(Group(*parts), refresh=True)
             return
         for i, run in enumerate(runs):
@@ -78,17 +78,9 @@ class Watch:
             epochs = [Text(", ".join(at[:ROWS]))] if at else []
             self.console.print(Text(" | ").join([counts_text(runs), *best(runs), *epochs]), soft_wrap=True)
 
-    def _read(self) -> list[Run]:
-        runs = []
-        for i, job in enumerate(self.jobs):
-            last = self.known[i] = read_run(job.directory.path, self.known[i])
-            budget = job.settings.epochs, job.settings.seconds
-            runs.append(Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, *budget)))
-        return runs
-
 
 def best(runs: list[Run]) -> list[Text]:
-    """The best result so far, if all runs have the same measure."""
+    """The best result so far, if all have the same measure."""
     scored = [(run.status.best, i) for i, run in enumerate(runs) if run.status.best is not None]
     if len({runs[i].status.monitor for _, i in scored}) != 1:
         return []

@@ -19,7 +19,7 @@ PARENTS = 2  # the output folder is so far above its runs
 
 @dataclass(frozen=True)
 class Run:
-    """One run."""
+    """A run in a sweep."""
 
     label: str  # the overrides that tell it from the sweep's other runs; its path if there is no sweep
     last: RunStatus  # of its last attempt
@@ -40,7 +40,7 @@ class Sweep:
 
     @property
     def typed(self) -> str:
-        """The command, ready to be typed again."""
+        """The command, ready to type again."""
         python = ("python",) if self.command and self.command[0].endswith(".py") else ()
         return shlex.join((*python, *self.command))
 
@@ -72,8 +72,8 @@ def status_in_sweep(
 ) -> RunStatus:
     """The status of a run in a sweep: that of its `last` attempt, or waiting for another one.
 
-    A finished run waits if its budget in the sweep (`epochs`, `seconds`) is larger. A run that an earlier sweep left
-    unfinished waits while this sweep, begun at the unix time `started`, is `launching`.
+    A finished run waits if its budget in the sweep is larger, and one that an earlier sweep left unfinished while this
+    sweep, begun at the unix time `started`, is `launching`.
     """
     if last.state == FINISHED:
         ahead = not last.reached(epochs, seconds)
@@ -84,24 +84,16 @@ def status_in_sweep(
     return replace(last, state=WAITING, why=None) if ahead else last
 
 
-class _Job(NamedTuple):
-    label: str
-    key: str  # the run's directory, resolved
-    epochs: float | None
-    seconds: float | None
-
-
 class _Plan(NamedTuple):
     sweep: Sweep  # without its runs
-    jobs: list[_Job]  # those at or below the paths
+    # Label and budgets of those at or below the paths, by the run's directory, resolved.
+    jobs: dict[str, tuple[str, float | None, float | None]]
 
 
 class Reader:
-    """Reads runs and sweeps as often as `read` is called; what cannot have changed is read once.
+    """Reads the runs below the paths, and the sweeps there and up to `PARENTS` folders above.
 
-    Arguments:
-        paths: run directories, or folders with runs below them. Sweeps are looked for there, too, and in the folders
-            up to `PARENTS` above.
+    What cannot have changed is read once, however often `read` is called.
 
     Raises:
         AnalysisError: a path is no folder.
@@ -118,11 +110,7 @@ class Reader:
         self._known: dict[str, RunStatus] = {}
 
     def read(self) -> Report:
-        """The sweeps and runs as they are now.
-
-        Raises:
-            AnalysisError: there are none.
-        """
+        """The sweeps and runs as they are now (AnalysisError if there are none)."""
         problems: list[str] = []
         before, self._plans = self._plans, {}
         for folder in dict.fromkeys(self._find(problems)):
@@ -131,7 +119,7 @@ class Reader:
             except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
                 why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
                 problems.append(f"{folder}/{PLAN}: {why}; sweep skipped")
-        planned = {job.key for plan in self._plans.values() for job in plan.jobs}
+        planned = {key for plan in self._plans.values() for key in plan.jobs}
         statuses = {key: self._status(key) for key in dict.fromkeys([*self._found, *sorted(planned)])}
         loose = [key for key in self._found if key not in planned and os.path.isdir(key)]
         if not planned and not loose:
@@ -145,9 +133,8 @@ class Reader:
             sweep, jobs = self._plans[folder]
             known = sweep.name, sweep.started, bool(launching[folder])
             runs = []
-            for job in jobs:
-                last = statuses[job.key]
-                runs.append(Run(job.label, last, status_in_sweep(last, *known, job.epochs, job.seconds)))
+            for key, (label, *budgets) in jobs.items():
+                runs.append(Run(label, statuses[key], status_in_sweep(statuses[key], *known, *budgets)))
             sweeps.append(replace(sweep, launching=launching[folder], runs=tuple(runs)))
         unplanned = tuple(Run(self._label(key), statuses[key], statuses[key]) for key in loose)
         return Report(tuple(sweeps), unplanned, tuple(problems))
@@ -175,25 +162,22 @@ class Reader:
 
     def _plan(self, folder: str) -> _Plan:
         content = read_plan(Path(folder))
-        jobs = []
+        jobs = {}
         for job in content["jobs"]:
             key = os.path.normpath(os.path.join(folder, job["path"]))
             budget = [job["settings"].get(name) for name in ("epochs", "seconds")]
             epochs, seconds = (None if value is None else float(value) for value in budget)
             if self._top(key) is not None:
-                jobs.append(_Job(str(job["label"]), key, epochs, seconds))
+                jobs[key] = str(job["label"]), epochs, seconds
         command = tuple(map(str, content["command"]))
         launched = str(content["host"]), int(content["pid"]), float(content["started"])
         return _Plan(Sweep(os.path.basename(folder), command, *launched, None, ()), jobs)
 
     def _status(self, key: str) -> RunStatus:
         known = self._known.get(key)
-        if known is not None:
-            directory = known.directory
-        else:
-            top = self._top(key)
-            assert top is not None
-            directory = self._tops[top] / os.path.relpath(key, top)  # as the user would name it
+        top = self._top(key)
+        assert top is not None
+        directory = self._tops[top] / os.path.relpath(key, top)  # as the user would name it
         status = self._known[key] = read_run(directory, known)
         return status
 
@@ -226,10 +210,9 @@ def _not_superseded(plans: dict[str, _Plan], launching: dict[str, bool | None]) 
     """The sweeps' folders, the oldest first, without ended ones whose runs all belong to a later or launched sweep."""
     order = sorted((folder for folder in plans if plans[folder].jobs), key=lambda f: (plans[f].sweep.started, f))
     ranked = sorted(order, key=lambda folder: bool(launching[folder]))
-    keys = {folder: {job.key for job in plans[folder].jobs} for folder in ranked}
     taken = {
         folder
         for i, folder in enumerate(ranked)
-        if not launching[folder] and any(keys[folder] <= keys[later] for later in ranked[i + 1 :])
+        if not launching[folder] and any(plans[folder].jobs.keys() <= plans[f].jobs.keys() for f in ranked[i + 1 :])
     }
     return [folder for folder in order if folder not in taken]

@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from atbptt.runs.provenance import Origin, code
 from atbptt.system import StorageError, locks, write_text
 
 PLAN_VARIABLE = "ATBPTT_PLAN"  # environment variable of a sweep's jobs: path of its plan
-MULTIRUN = "multirun.yaml"  # the composed config, with Hydra's part
 
 
 @dataclass(frozen=True)
@@ -56,24 +54,13 @@ def make_sweep(output_dir: str) -> Path:
         raise StorageError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
-    """Store the plan of a sweep in its folder and hold its lock; within, child processes find their jobs (`planned`).
+    """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
 
-    A launcher numbers the `launched` ones of the jobs. `config` is the composed config of the sweep as YAML. Raises a
-    StorageError if the folder cannot be written.
+    Jobs are found by their number among those `launched` (`planned`). Raises StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
-    entries = [
-        {
-            "label": job.label,
-            "overrides": job.overrides,
-            "experiment_id": job.directory.experiment_id,
-            "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
-            "settings": job.settings.model_dump(),
-        }
-        for job in jobs
-    ]
     plan = {
         "command": sys.argv,
         "directory": os.getcwd(),
@@ -82,10 +69,19 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
         "started": time.time(),
         "code": code(),
         "launched": [numbers[id(job)] for job in launched],
-        "jobs": entries,
+        "jobs": [
+            {
+                "label": job.label,
+                "overrides": job.overrides,
+                "experiment_id": job.directory.experiment_id,
+                "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
+                "settings": job.settings.model_dump(),
+            }
+            for job in jobs
+        ],
     }
     write_text(sweep / schema.PLAN, json.dumps(plan, indent=1))
-    write_text(sweep / MULTIRUN, config)
+    write_text(sweep / "multirun.yaml", config)  # with Hydra's part
     os.environ[PLAN_VARIABLE] = str(sweep / schema.PLAN)
     try:
         with locks.hold(sweep / schema.LOCK):
@@ -95,7 +91,7 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
 
 
 def read_plan(sweep: Path) -> dict[str, Any]:
-    """The plan of a sweep's folder (OSError, ValueError)."""
+    """The plan in a sweep's folder (OSError, ValueError)."""
     return dict(json.loads((sweep / schema.PLAN).read_bytes()))
 
 

@@ -22,21 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atbptt.config import split_preview
+from atbptt import runs
+from atbptt.config import SUPPLIED, split_preview
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.monitor import STYLES, Watch
-from atbptt.runs import (
-    STALE,
-    UNKNOWN,
-    WAITING,
-    RunStatus,
-    duration_text,
-    make_sweep,
-    read_run,
-    recorded,
-    result_text,
-    schema,
-)
+from atbptt.runs import schema
 from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
@@ -45,26 +35,21 @@ if TYPE_CHECKING:
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows the traceback"
 LINES = 20  # of skipped runs
-# What a preview says of a run, by its state.
+SKIPPED, ELSEWHERE = "skipped", "running elsewhere"  # counted like states
+# What a preview says of an unfinished run, by its state.
 TO_COME = {
-    WAITING: "new",
-    UNKNOWN: "new",
-    schema.RUNNING: "running elsewhere",
+    runs.WAITING: "new",
+    runs.UNKNOWN: "new",
+    schema.RUNNING: ELSEWHERE,
     schema.FAILED: "failed, to be retried",
-    STALE: "killed, to be continued",
+    runs.STALE: "killed, to be continued",
     schema.INTERRUPTED: "interrupted, to be continued",
     schema.FINISHED: "finished, to be extended",
 }
-DONE = "finished, to be skipped"
-# In the sums at the end, besides states.
-SKIPPED, ELSEWHERE = "skipped", "running elsewhere"
 
 
 def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
-    """Plan, run and report; `show` has Hydra answer options that run nothing, such as --help.
-
-    Returns the exit code: 0; 1 if the input is bad or a run failed; 130 if it was interrupted.
-    """
+    """Plan, run and report; the exit code. `show` has Hydra answer options that run nothing, such as --help."""
     for number in STORING:  # meant for the runs, of which there are none yet
         signal.signal(number, lambda *_: None)
     warnings.showwarning = show_warning
@@ -78,7 +63,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
         planned = plan(composed, prepare)
-        if planned.preview:
+        if planned.command.preview:
             preview(planned, console)
             return 0
         print_skipped(planned, console)
@@ -99,7 +84,6 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
 
 
 def shown(show: Callable[[], object]) -> int:
-    """Have Hydra answer; the exit code, even if Hydra would end the process."""
     try:
         show()
         sys.stdout.flush()
@@ -111,19 +95,18 @@ def shown(show: Callable[[], object]) -> int:
 
 
 class PlainConsole(Console):
-    """A console that prints lines as they are, and survives a broken pipe, as behind `| head`."""
+    """Prints lines as they are; if its pipe is closed, as behind `| head`, the runs go on."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
 
     def on_broken_pipe(self) -> None:
-        """Print nothing any more; the runs go on."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, even if a user's class has started threads or processes while it was checked."""
+    """End the process, even if a user's class has started threads or processes."""
     for child in multiprocessing.active_children():
         child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
@@ -137,20 +120,20 @@ def leave(code: int) -> NoReturn:
 
 def prepare(planned: Plan) -> None:
     """Start the process that runs are forked from, which imports what they need while the plan is checked."""
-    if planned.local and planned.ahead and not planned.preview:
+    if planned.local and planned.ahead and not planned.command.preview:
         from atbptt.sweeps import process
-        from atbptt.sweeps.launching import modules_of
 
-        process.prepare(modules_of(job.settings for job in planned.ahead))
+        classes = (job.settings.component(group).module for job in planned.ahead for group in SUPPLIED)
+        process.prepare(["atbptt.sweeps.launching", *dict.fromkeys(classes)])
 
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:
-    """Launch the jobs that are not finished; the outcomes that the launcher knows, by their numbers."""
+    """Launch the unfinished jobs; the outcomes that the launcher knows, by their numbers."""
     from atbptt.sweeps.launching import launch, prepared_launcher
 
-    sweep = make_sweep(planned.jobs[0].settings.output_dir)
+    sweep = runs.make_sweep(planned.jobs[0].settings.output_dir)
     with prepared_launcher(planned.command, sweep) as (launcher, config):
-        with recorded(sweep, planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.name):
+        with runs.recorded(sweep, planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.name):
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = console.print
             launch(launcher, planned.ahead)
@@ -158,15 +141,14 @@ def run(planned: Plan, console: Console) -> dict[int, Outcome]:
 
 
 def preview(planned: Plan, console: Console) -> None:
-    """List what would run, and run nothing."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("experiment_id", "state", "epoch", "run"):
         table.add_column(heading, justify="right" if heading == "epoch" else "left", no_wrap=heading != "run")
     ahead = {id(job) for job in planned.ahead}
     counts: Counter[str] = Counter()
     for job in planned.jobs:
-        status = read_run(job.directory.path)
-        state = TO_COME[status.state] if id(job) in ahead else DONE
+        status = runs.read_run(job.directory.path)
+        state = TO_COME[status.state] if id(job) in ahead else "finished, to be skipped"
         counts[state] += 1
         at = "" if status.epoch is None else f"{status.epoch:.3g} of {job.settings.epochs:g}"
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
@@ -183,21 +165,21 @@ def print_skipped(planned: Plan, console: Console) -> None:
         console.print(f"skipped      {len(finished)} runs that were finished before")
         return
     for job in finished:
-        found = result_text(read_run(job.directory.path))
+        found = runs.result_text(runs.read_run(job.directory.path))
         console.print(f"skipped      {job.label}  finished before: {found} ({job.directory.path})")
 
 
 def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
-    """Print which runs are not finished and why, where the results are, and the sums; the exit code."""
+    """Print why runs are not finished, where the results are, and the sums; the exit code."""
     counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
     for number, job in enumerate(planned.ahead):
-        status = read_run(job.directory.path)
+        status = runs.read_run(job.directory.path)
         if job.directory.finished():
             counts[schema.FINISHED] += 1
         elif status.state == schema.RUNNING or job.directory.busy():
             counts[ELSEWHERE] += 1
-            line = f"running      {job.label}: by process {status.pid} on {status.host} ({job.directory.path})"
-            console.print(line)
+            where = f"by process {status.pid} on {status.host} ({job.directory.path})"
+            console.print(f"running      {job.label}: {where}")
         else:
             state, reason = ended(status, outcomes.get(number))
             counts[state] += 1
@@ -209,7 +191,7 @@ def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console:
         console.print(f"tracebacks: python -m analysis failures {shlex.join(folders)}")
     order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
     sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
-    console.print(f"{len(planned.jobs)} runs in {duration_text(seconds)}: {sums}")
+    console.print(f"{len(planned.jobs)} runs in {runs.duration_text(seconds)}: {sums}")
     return 1 if counts[schema.INTERRUPTED] or counts[schema.FAILED] else 0
 
 
@@ -217,10 +199,10 @@ def folders_of(planned: Plan) -> list[str]:
     return sorted({str(job.directory.path.parent) for job in planned.jobs})
 
 
-def ended(status: RunStatus, outcome: Outcome | None) -> tuple[str, str]:
-    """State and reason of an unfinished run, by its directory and by the launcher's outcome, if it has one."""
+def ended(status: runs.RunStatus, outcome: Outcome | None) -> tuple[str, str]:
+    """State and reason of an unfinished run."""
     if status.state in (schema.FAILED, schema.INTERRUPTED):
         return status.state, status.why or ""
     # The launcher knows more if nothing could be stored, as on a full disk, or if a cluster ended the job.
-    reasons = [status.why if status.state == STALE else None, outcome.reason if outcome is not None else None]
+    reasons = [status.why if status.state == runs.STALE else None, outcome.reason if outcome is not None else None]
     return schema.FAILED, "; ".join(reason for reason in reasons if reason) or "never started"

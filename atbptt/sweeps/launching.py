@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from atbptt.config import SUPPLIED, Command, Settings, composer, validated
+from atbptt.config import Command, composer, validated
 from atbptt.errors import ConfigError, show_warning
 from atbptt.runs import Job, Origin, RunDirectory, planned
 from atbptt.sweeps import planning  # noqa: F401  (registers a resolver that launchers' options need)
@@ -29,10 +29,7 @@ IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
 def job(config: DictConfig) -> None:
-    """Do one job of any of Hydra's launchers, in a process of its own; its run's directory tells how it ended.
-
-    With `hydra/launcher=basic` it runs in this process, for a debugger.
-    """
+    """Do one job of any of Hydra's launchers in its own process; with `hydra/launcher=basic` here, for a debugger."""
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     found = planned(number)
@@ -56,7 +53,7 @@ def job(config: DictConfig) -> None:
 
 @contextmanager
 def prepared_launcher(command: Command, sweep: Path) -> Iterator[tuple[Launcher, str]]:
-    """Yield the launcher that a command line asks for, and the composed config of the sweep, in its folder, as YAML."""
+    """Yield the launcher that a command line asks for, and the composed config of the sweep as YAML."""
     # An override, since Hydra's launchers compose each job's config again.
     quoted = str(sweep).replace("'", "\\'")
     overrides = [*command.overrides, f"hydra.sweep.dir='{quoted}'"]
@@ -73,11 +70,6 @@ def prepared_launcher(command: Command, sweep: Path) -> Iterator[tuple[Launcher,
         yield launcher, text
 
 
-def modules_of(runs: Iterable[Settings]) -> list[str]:
-    """This module, and those of the classes that runs are made of."""
-    return [__name__, *dict.fromkeys(run.component(group).module for run in runs for group in SUPPLIED)]
-
-
 def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:
-    """Launch the jobs without Hydra's own options, which are the sweep's; returns when all have ended."""
+    """Launch the jobs without Hydra's own options, which are the sweep's."""
     launcher.launch([[o for o in job.overrides if not OF_HYDRA.match(o)] for job in jobs], initial_job_idx=0)

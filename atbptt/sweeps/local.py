@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -22,29 +23,20 @@ TRIES = 3  # to start a run whose process cannot be made, or that a left-over pr
 
 
 class LocalLauncher(Launcher):
-    """Runs jobs side by side on this machine, each in a process of its own (see `atbptt.sweeps.process`).
-
-    Arguments:
-        n_jobs: how many at once; -1 for one per core.
-
-    Attributes:
-        outcomes: how each job ended, by its number.
-        say: shows a line to the user.
-    """
+    """Runs `n_jobs` jobs at once, each in a process of its own; -1 for one per core."""
 
     def __init__(self, n_jobs: int) -> None:
         self.n_jobs = available_cores() if n_jobs == -1 else n_jobs
-        self.outcomes: dict[int, Outcome] = {}
-        self.say: Callable[[str], object] = print
+        self.outcomes: dict[int, Outcome] = {}  # how each job ended, by its number
+        self.say: Callable[[str], object] = print  # shows a line to the user
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Does nothing: the plan has each job's config."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs of the plan with these numbers. SIGUSR1 and SIGUSR2 have the runs store a checkpoint.
+        """Run the jobs of the plan with these numbers.
 
-        Raises:
-            KeyboardInterrupt: a signal ended this process; all runs have ended, with a checkpoint.
+        SIGUSR1 and SIGUSR2 have the runs store a checkpoint; other signals end them, and raise KeyboardInterrupt.
         """
         waiting = deque(range(initial_job_idx, initial_job_idx + len(job_overrides)))
         running: dict[int, RunProcess] = {}
@@ -66,11 +58,13 @@ class LocalLauncher(Launcher):
                 if signals.storing:
                     signals.storing = False
                     for process in running.values():
-                        process.store()
-                for number in [number for number, process in running.items() if process.ended()]:
-                    process = running.pop(number)
-                    assert process.outcome is not None
-                    self.outcomes[number] = process.outcome
+                        process.send(signal.SIGUSR1)
+                for number, process in [*running.items()]:
+                    outcome = process.ended()
+                    if outcome is None:
+                        continue
+                    del running[number]
+                    self.outcomes[number] = outcome
                     if tries[number] < TRIES and process.superseded():
                         waiting.append(number)
                 if signals.ending and running:
@@ -81,7 +75,7 @@ class LocalLauncher(Launcher):
                         if signals.count > 1 or time.monotonic() > deadline:
                             process.kill("killed before it had stored a checkpoint")
                         else:
-                            process.end()
+                            process.send(signal.SIGTERM)
                     time.sleep(POLL_SECONDS)
         if signals.ending:
             raise KeyboardInterrupt

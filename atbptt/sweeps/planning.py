@@ -12,20 +12,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from atbptt import training  # loads torch when a name of it is used
-from atbptt.config import (
-    Command,
-    Settings,
-    build_policy,
-    check_components,
-    composer,
-    expanded,
-    flattened,
-    job_configs,
-    launcher_options,
-    read_command,
-    typed,
-)
+from atbptt import config, training  # training loads torch when a name of it is used
+from atbptt.config import Command, Settings
 from atbptt.errors import ConfigError, listed
 from atbptt.runs import Job, RunDirectory
 from atbptt.system import check_writable
@@ -45,11 +33,11 @@ BESIDES_PARTS = {
 
 @dataclass(frozen=True)
 class Composed:
-    """The jobs of a command line, composed and typed."""
+    """The jobs of a command line, of whose classes only the policies are checked."""
 
     command: Command
     batch: list[list[str]]  # the overrides of each job
-    settings: list[Settings]  # of each job; of the classes that they name, only the policy's is checked
+    settings: list[Settings]  # of each job
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
 
@@ -63,45 +51,32 @@ class Plan:
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
 
-    @property
-    def preview(self) -> bool:
-        """Whether they are only to be listed."""
-        return self.command.preview
-
 
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
-    """Compose the jobs of a command line, and check what needs no torch, which takes seconds to import.
+    """Compose the jobs of a command line, and check what needs no torch, which takes seconds to import (ConfigError).
 
-    Returns None if the command line runs nothing (`--help`, `--cfg`, ...). `config_dir` is the folder of the primary
-    config.
-
-    Raises:
-        ConfigError: something in the config is wrong.
+    Returns None if the command line runs nothing (`--help`, `--cfg`, ...).
     """
-    command = read_command(arguments, config_dir)
+    command = config.read_command(arguments, config_dir)
     if command is None:
         return None
-    with composer(command.config_dir, command.extra) as hydra:
-        batch, shared = expanded(hydra, command)
-        settings = [typed(config) for config in job_configs(hydra, command.name, batch)]
+    with config.composer(command.config_dir, command.extra) as hydra:
+        batch, shared = config.expanded(hydra, command)
+        settings = [config.typed(each) for each in config.job_configs(hydra, command.name, batch)]
     policies: dict[str, Policy] = {}
     for each in settings:
         key = _policy_key(each)
         if key not in policies:
-            policies[key] = build_policy(each)
+            policies[key] = config.build_policy(each)
         check_scheme(policies[key], each.scheme)
     return Composed(command, batch, settings, policies, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
-    """Check the jobs of a command line by building their parts; `prepare` is called before that, which takes a while.
-
-    Raises:
-        ConfigError: something in the config, or in what it names, is wrong.
-    """
-    launcher = launcher_options(composed.shared)
+    """Check the jobs of a command line by building their parts (ConfigError); `prepare` is called before that."""
+    launcher = config.launcher_options(composed.shared)
     for each in composed.settings:
-        check_components(each)
+        config.check_components(each)
     batch = composed.batch
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
     labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
@@ -115,12 +90,12 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:
-    """The jobs without repeated ones (ConfigError if two are the same run with different settings)."""
+    """The jobs, each once (ConfigError if two are the same run with different settings)."""
     found: dict[Path, Job] = {}
     for job in jobs:
         same = found.setdefault(job.directory.path, job)
         if same.settings != job.settings:
-            ours, its = (dict(flattened(each.settings.model_dump())) for each in (job, same))
+            ours, its = (dict(config.flattened(each.settings.model_dump())) for each in (job, same))
             differ = listed(name for name in ours if ours[name] != its.get(name))
             rule = f"are the same run with another {differ}: a sweep may name each run once"
             raise ConfigError(f"'{same.label}' and '{job.label}'", rule)
@@ -128,32 +103,27 @@ def _distinct(jobs: list[Job]) -> list[Job]:
 
 
 def _check(jobs: list[Job], local: bool, policies: dict[str, Policy]) -> None:
-    """Build what the jobs will build, and check that they can write (ConfigError)."""
+    """Build once what the jobs will build, data first, and check that they can write (ConfigError)."""
     for device in dict.fromkeys(job.settings.device for job in jobs if local):
         training.check_device(device.type, device.threads)
     by_data: dict[str, list[Settings]] = {}
     for job in jobs:
         by_data.setdefault(_canonical(job.settings.dataset), []).append(job.settings)
-    for those in by_data.values():
-        _check_parts(those, policies)
+    for runs in by_data.values():
+        task = training.build_task(runs[0])
+        seen: set[tuple[str, str]] = set()
+        for settings in runs:
+            policy = policies[_policy_key(settings)]
+            asks = repr((policy.estimator, policy.confidence))
+            parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
+            if parts not in seen:
+                training.build(settings, task)
+                seen.add(parts)
     parents: set[Path] = set()
     for path in (job.directory.path for job in jobs):
         if path.parent not in parents or path.exists():
             check_writable("output_dir", path)
         parents.add(path.parent)
-
-
-def _check_parts(runs: list[Settings], policies: dict[str, Policy]) -> None:
-    """Build the parts of runs that have the same data: the data once, the rest once for each kind of settings."""
-    task = training.build_task(runs[0])
-    seen: set[tuple[str, str]] = set()
-    for settings in runs:
-        policy = policies[_policy_key(settings)]
-        asks = repr((policy.estimator, policy.confidence))
-        parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
-        if parts not in seen:
-            training.build(settings, task)
-            seen.add(parts)
 
 
 def _policy_key(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Each run in a process of its own: a crash ends only its own run, and is reported.
+"""Each run in a process of its own, so that a crash ends only that run.
 
 The processes are forked, in milliseconds, from one that has imported all they need (Python's fork server, see
 `preload`). If the process that started a run dies, the run stores a checkpoint and ends.
@@ -46,17 +46,14 @@ _started: set[RunProcess] = set()
 
 
 class Outcome(NamedTuple):
-    """How a run's process ended: a state of `schema` or `BUSY`, and why."""
+    """How a run's process ended."""
 
-    state: str
+    state: str  # of `schema`, or `BUSY`
     reason: str
 
 
 def prepare(modules: Iterable[str] = ()) -> None:
-    """Start the process that runs are forked from, in the background.
-
-    It imports `modules` once, so edits of their files during a sweep do not reach its runs.
-    """
+    """Start the process that runs are forked from; it imports `modules` in the background."""
     global _prepared  # a process has one fork server
     _prepared = True
     wanted = {
@@ -76,15 +73,7 @@ def prepare(modules: Iterable[str] = ()) -> None:
 
 
 class RunProcess:
-    """A run in a process of its own, started at once.
-
-    Arguments:
-        settings: the run's config.
-        origin: what started it.
-
-    Raises:
-        OSError: the system makes no process.
-    """
+    """A run in a process of its own, started at once (OSError if the system makes no process)."""
 
     def __init__(self, settings: Settings, origin: Origin) -> None:
         self.directory = RunDirectory(settings, origin.experiment_id)
@@ -119,27 +108,26 @@ class RunProcess:
             return self.outcome is not None
         return self._reader.poll() or self._process.exitcode != SERVER_LOST
 
-    def ended(self) -> bool:
-        """Whether the process has ended; if so, sets `outcome`, and marks a failure in the run's directory."""
+    def ended(self) -> Outcome | None:
+        """The outcome if the process has ended; then also marks a failure in the run's directory."""
         if self.outcome is None and self.over():
             self.outcome = self._settle()
             self._reader.close()
             _started.discard(self)
-        return self.outcome is not None
-
-    def wait(self) -> Outcome:
-        """Wait for the end of the process; an exception meanwhile, as by Ctrl-C, ends the run."""
-        try:
-            while not self.ended():
-                connection.wait(self.handles, timeout=1.0)
-        except BaseException:
-            self.end()
-            raise
-        assert self.outcome is not None
         return self.outcome
 
+    def wait(self) -> Outcome:
+        """Wait for the end of the process; an exception meanwhile, as by Ctrl-C, also ends the run."""
+        try:
+            while (outcome := self.ended()) is None:
+                connection.wait(self.handles, timeout=1.0)
+        except BaseException:
+            self.send(signal.SIGTERM)
+            raise
+        return outcome
+
     def superseded(self) -> bool:
-        """Whether another process of the same sweep, left over from a start that went wrong, still held the run."""
+        """Whether the run was held by another process of the same sweep, left over from a start that went wrong."""
         return (
             self.outcome is not None
             and self.outcome.state == BUSY
@@ -147,20 +135,13 @@ class RunProcess:
             and self.directory.status().get("sweep") == self.origin.sweep
         )
 
-    def end(self) -> None:
-        """Have the run store a checkpoint and end, soon."""
-        self._signal(signal.SIGTERM)
-
-    def store(self) -> None:
-        """Have the run store a checkpoint and go on."""
-        self._signal(signal.SIGUSR1)
-
     def kill(self, reason: str) -> None:
         """Kill the process and all that it started; the run is marked failed with this reason."""
         self._killed = reason
-        self._signal(signal.SIGKILL, group=True)
+        self.send(signal.SIGKILL, group=True)
 
-    def _signal(self, number: signal.Signals, group: bool = False) -> None:
+    def send(self, number: signal.Signals, group: bool = False) -> None:
+        """Send a signal: SIGTERM has the run store a checkpoint and end, SIGUSR1 store one and go on."""
         pid = self._process.pid
         if pid is not None and self.outcome is None:
             with contextlib.suppress(ProcessLookupError):
@@ -172,8 +153,7 @@ class RunProcess:
         except (EOFError, OSError):
             outcome = None
         self._process.join(REAP_SECONDS)
-        # A process that does not end, and all that the run started and left behind.
-        self._signal(signal.SIGKILL, group=True)
+        self.send(signal.SIGKILL, group=True)  # a process that does not end, and all that the run left behind
         if outcome is None:
             outcome = Outcome(schema.FAILED, self._killed or self._cause())
         if outcome.state == schema.FAILED:
@@ -208,19 +188,18 @@ class RunProcess:
 def end_children(timeout_s: float) -> None:
     """Have all runs that this process started store a checkpoint and end; kill those that do not in time.
 
-    A signal handler may call it while the process waits for a run: `RunProcess.wait` then returns the outcome.
+    A signal handler may call it during `RunProcess.wait`, which then returns the outcome.
     """
     deadline = time.monotonic() + timeout_s
     while (left := [process for process in _started if not process.over()]) and time.monotonic() < deadline:
         for process in left:
-            process.end()
+            process.send(signal.SIGTERM)
         connection.wait([handle for process in left for handle in process.handles], timeout=RESEND_SECONDS)
     for process in left:
         process.kill(f"killed, since it had not stored a checkpoint within {timeout_s:g} s")
 
 
 def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
-    """What a run's process does."""
     # A group of its own: Ctrl-C in the terminal reaches only the launching process, which ends the runs, and what a
     # run starts can be killed with it.
     os.setpgid(0, 0)
@@ -231,7 +210,7 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
         try:
             directory = RunDirectory(settings, origin.experiment_id)
             directory.make()
-            _print_to(directory.path / schema.OUTPUT)
+            _redirect_output(directory.path / schema.OUTPUT)
             run(settings, origin, signals)
             outcome = Outcome(schema.FINISHED, "")
         except BusyError as error:
@@ -242,10 +221,17 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
             outcome = Outcome(schema.FAILED, described(error))
         with contextlib.suppress(OSError):
             writer.send(tuple(outcome))
-        _leave()
+        # End at once: no user's thread or library's destructor can delay it or change the exit code.
+        for text in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                text.flush()
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            os.killpg(0, signal.SIGKILL)  # what the run started: no other process is left to do it
+        os._exit(0)
 
 
-def _print_to(path: Path) -> None:
+def _redirect_output(path: Path) -> None:
     """Append all output of this process to a file, also that of native code."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
@@ -254,17 +240,6 @@ def _print_to(path: Path) -> None:
     for text in (sys.stdout, sys.stderr):
         text.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     faulthandler.enable()  # prints Python's stack when native code crashes
-
-
-def _leave() -> None:
-    """End at once: no user's thread or library's destructor can delay it or change the exit code."""
-    for text in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            text.flush()
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        os.killpg(0, signal.SIGKILL)  # what the run started: no other process is left to do it
-    os._exit(0)
 
 
 def _end_with_parent() -> None:
@@ -277,7 +252,6 @@ def _end_with_parent() -> None:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes the system has killed for lack of memory; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().split("\n")
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -27,15 +27,12 @@ class StorageError(OSError):
 def replacing(path: Path, *, parents: bool = True, previous: Path | None = None) -> Iterator[Path]:
     """Yield the name of a file to write beside `path`; at the end it is flushed to disk and renamed to `path`.
 
-    The temporary file's name starts with a dot. It is removed and `path` stays as it was if anything is raised within.
+    If anything is raised within, it is removed and `path` stays as it was; StorageError if the file system refuses.
 
     Arguments:
         path: the file to replace.
         parents: whether missing folders are made.
         previous: new name of the file that is replaced; None deletes it.
-
-    Raises:
-        StorageError: the file system refuses.
     """
     # The host is named since several machines may share the folder.
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
@@ -60,17 +57,13 @@ def replacing(path: Path, *, parents: bool = True, previous: Path | None = None)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:
-    """Replace a file in an existing folder by what `write` writes to the stream it is given; see `replacing`.
-
-    Raises:
-        StorageError: the file system refuses.
-    """
+    """Replace a file in an existing folder by what `write` writes to the given stream; see `replacing`."""
     with replacing(path, parents=False, previous=previous) as temporary, open(temporary, "wb") as file:
         write(file)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Flush a folder's list of names: a rename, too, is lost in a power cut until it is on disk."""
+    """Flush a folder's names: until then a power cut undoes a rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -106,8 +99,7 @@ def file_digest(file: Path) -> str:
 
 def cache_folder() -> Path:
     """The folder for what can be made again: `ATBPTT_CACHE`, or the user's cache folder."""
-    given = os.environ.get("ATBPTT_CACHE")
-    if given:
+    if given := os.environ.get("ATBPTT_CACHE"):
         return Path(given)
     import platformdirs  # the library alone does not depend on it
 

@@ -1,7 +1,6 @@
-"""Locks on files, which the operating system releases when their holder ends, however it ends.
+"""Locks on files, which the operating system releases when their holder ends.
 
-Forked children do not hold the locks of their parent, so a child that outlives a run does not keep it locked. Locks
-need a file system with `flock`: local disks, NFS.
+They need a file system with `flock`: local disks, NFS.
 """
 
 from __future__ import annotations
@@ -26,15 +25,10 @@ class LockedError(RuntimeError):
 
 @contextmanager
 def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Hold the lock of a file, which is made if it is missing.
-
-    Arguments:
-        path: the file.
-        shared: together with other shared holders, instead of alone.
-        patience: how long to try (s).
+    """Hold the lock of a file, which is made if it is missing; alone, or together with other `shared` holders.
 
     Raises:
-        LockedError: another process holds it.
+        LockedError: another process still holds it after `patience` seconds.
         OSError: the file cannot be opened, or its file system has no locks.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -60,7 +54,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the exclusive lock of a file; False if there is no file. Makes none."""
+    """Whether a process holds the exclusive lock of a file, which is not made if it is missing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -75,7 +69,7 @@ def is_held(path: Path) -> bool:
 
 
 def _release_in_child() -> None:
-    """A forked child shares a lock until it closes the file."""
+    """Close the files: a forked child that outlives a run would keep it locked."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

@@ -44,7 +44,6 @@ class Signals:
 
 @contextmanager
 def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
-    """Within, set signal handlers, as `handle` does."""
     before = handle(handlers)
     try:
         yield
@@ -54,10 +53,9 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 
 def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, Any]:
-    """Set signal handlers and return the previous ones of those that changed.
+    """Set signal handlers, except of ignored signals, as under `nohup`; the previous handlers of those that changed.
 
-    A signal that is ignored, as by `nohup` or in a shell's background jobs, stays ignored. Outside of the main thread,
-    which alone receives signals in Python, nothing changes.
+    Does nothing outside of the main thread, which alone receives signals in Python.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -67,7 +65,7 @@ def handle(handlers: Mapping[signal.Signals, Handler]) -> dict[signal.Signals, A
 
 @contextmanager
 def listening() -> Iterator[Signals]:
-    """Within, note signals to end or to store a checkpoint instead of obeying them, except ignored ones."""
+    """Within, note signals to end or to store a checkpoint instead of obeying them."""
     signals = Signals()
     with handled(dict.fromkeys((*ENDING, *STORING), signals.note)):
         yield signals

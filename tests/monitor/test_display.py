@@ -35,17 +35,16 @@ def run(label: str, state: str, **fields: Any) -> Run:
 
 
 def waiting(label: str) -> Run:
-    read = RunStatus(Path("outputs") / label, "waiting", label)
-    return Run(label, read, read)
+    return Run(label, *[RunStatus(Path("outputs") / label, "waiting", label)] * 2)
 
 
 def sweep(*runs: Run, launching: bool | None = True) -> Sweep:
     return Sweep("first", COMMAND, "node0", 99, 1_000_000_000.0, launching, runs)
 
 
-def shown(report: Report, width: int = 100, terminal: bool = False, **options: bool) -> list[str]:
+def shown(*sweeps: Sweep, width: int = 100, terminal: bool = False, **options: bool) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
-    console.print(blocks(report, console, **options))
+    console.print(blocks(Report(sweeps, (), ()), console, **options))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -61,7 +60,7 @@ EVERYTHING = sweep(
 
 
 def test_a_sweep_is_a_headline_and_what_runs_and_what_went_wrong() -> None:
-    lines = shown(Report((EVERYTHING,), (), ()), width=140)
+    lines = shown(EVERYTHING, width=140)
     assert lines[0] == "python launch.py -m lr=1,10"
     assert lines[1].startswith("begun 2001-09-0")
     assert lines[1].endswith(" on node0, process 99 still runs; about 30 s left")
@@ -74,7 +73,7 @@ def test_a_sweep_is_a_headline_and_what_runs_and_what_went_wrong() -> None:
         ["unknown", "lr=6", "status.json: no"],
         ["interrupted", "lr=5", "SIGTERM at epoch 2"],
     ]
-    lines = shown(Report((EVERYTHING,), (), ()), show_all=True)
+    lines = shown(EVERYTHING, show_all=True)
     assert [line.split(maxsplit=2) for line in lines[9:]] == [
         ["finished", "lr=1", "epoch 4 of 4, K 7, valid_ppl 1.25 at epoch 1.5"],
         ["waiting", "lr=7"],
@@ -82,13 +81,13 @@ def test_a_sweep_is_a_headline_and_what_runs_and_what_went_wrong() -> None:
 
 
 def test_a_long_reason_is_cut_and_a_long_label_is_wrapped() -> None:
-    lines = shown(Report((sweep(run("truncation.K=2 lr=1", "failed", why=LONG)),), (), ()), width=60)
+    lines = shown(sweep(run("truncation.K=2 lr=1", "failed", why=LONG)), width=60)
     assert lines[3].startswith(" failed truncation.K=2 lr=1 RuntimeError: CUDA")
     assert lines[3].endswith("…")
     assert (len(lines), len(lines[3])) == (4, 60)
     label = "experiment=wikitext2 truncation=adaptive truncation.estimator=[bold] init=3"  # which is no markup
     for state in ("running", "failed"):
-        lines = shown(Report((sweep(run(label, state, why="killed [/x]")),), (), ()), width=80)
+        lines = shown(sweep(run(label, state, why="killed [/x]")), width=80)
         assert max(map(len, lines)) <= 80
         assert all(word in "\n".join(lines) for word in label.split())
         assert state == "running" or "killed [/x]" in lines[3]
@@ -96,19 +95,19 @@ def test_a_long_reason_is_cut_and_a_long_label_is_wrapped() -> None:
 
 def test_more_runs_than_a_screen_has_lines_are_counted() -> None:
     runs = [run(f"lr={i}", "running") for i in range(23)] + [run(f"b={i}", "failed", why="no") for i in range(21)]
-    lines = shown(Report((sweep(*runs, run("c", "stale", why="killed")),), (), ()))
+    lines = shown(sweep(*runs, run("c", "stale", why="killed")))
     assert len(lines) == 4 + 20 + 20 + 1 + 1
     assert lines[-2].split() == ["stale", "c", "killed"]  # not crowded out by the failed ones
     assert lines[-1] == "  and 3 more running, 1 more failed (status --all lists them)"
-    assert len(shown(Report((sweep(*runs),), (), ()), show_all=True)) == 4 + 23 + 21
+    assert len(shown(sweep(*runs), show_all=True)) == 4 + 23 + 21
 
 
 def test_unknown_values_are_blank_and_measures_of_several_kinds_are_named() -> None:
     nothing = RunStatus(Path("outputs/a"), "running", "a")
-    lines = shown(Report((sweep(Run("lr=1", nothing, nothing)),), (), ()))
+    lines = shown(sweep(Run("lr=1", nothing, nothing)))
     assert lines[1].endswith("still runs")
     assert lines[4].split() == ["lr=1", "0.0", "?,", "?"]
-    lines = shown(Report((sweep(run("a", "running"), run("b", "running", monitor="valid_nll", best=-5.0)),), (), ()))
+    lines = shown(sweep(run("a", "running"), run("b", "running", monitor="valid_nll", best=-5.0)))
     assert lines[3].split()[5] == "best"
     assert [line.split()[-4:-2] for line in lines[4:]] == [["valid_ppl", "1.25"], ["valid_nll", "-5"]]
 
@@ -118,23 +117,22 @@ def test_unknown_values_are_blank_and_measures_of_several_kinds_are_named() -> N
     [(True, "still runs"), (False, "has ended"), (None, "may still run: its folder's file system has no locks")],
 )
 def test_whether_the_launching_process_still_runs_is_reported(launching: bool | None, end: str) -> None:
-    assert shown(Report((sweep(waiting("a"), launching=launching),), (), ()))[1].endswith(f"process 99 {end}")
+    assert shown(sweep(waiting("a"), launching=launching))[1].endswith(f"process 99 {end}")
 
 
 @pytest.mark.parametrize(
     ("width", "terminal", "begin"), [(100, True, "━"), (80, True, "1 of 2 finished"), (200, False, "1 of 2 finished")]
 )
 def test_a_wide_terminal_has_a_bar(width: int, terminal: bool, begin: str) -> None:
-    report = Report((sweep(run("a", "finished"), run("b", "running")),), (), ())
-    assert shown(report, width=width, terminal=terminal)[2].startswith(begin)
+    lines = shown(sweep(run("a", "finished"), run("b", "running")), width=width, terminal=terminal)
+    assert lines[2].startswith(begin)
 
 
 def test_the_latest_sweep_is_last_and_first_in_a_watch() -> None:
-    later = replace(sweep(waiting("b")), command=("launch.py", "later"))
-    report = Report((sweep(waiting("a")), later), (run("alone", "finished"),), ())
-    titles = ["no sweep recorded", "python launch.py -m lr=1,10", "python launch.py later"]
-    assert [line for line in shown(report) if line in titles] == titles
-    assert [line for line in shown(report, latest_first=True) if line in titles] == titles[::-1]
+    sweeps = sweep(waiting("a")), replace(sweep(waiting("b")), command=("launch.py", "later"))
+    titles = ["python launch.py -m lr=1,10", "python launch.py later"]
+    assert [line for line in shown(*sweeps) if line in titles] == titles
+    assert [line for line in shown(*sweeps, latest_first=True) if line in titles] == titles[::-1]
 
 
 @pytest.mark.parametrize(
@@ -156,9 +154,7 @@ def test_the_latest_sweep_is_last_and_first_in_a_watch() -> None:
 )
 def test_time_left(runs: list[Run], left: float | None) -> None:
     assert seconds_left(sweep(*runs)) == (None if left is None else pytest.approx(left))
-
-
-def test_runs_that_nobody_will_launch_take_no_time() -> None:
+    # Runs that nobody will launch take no time.
     assert seconds_left(sweep(run("a", "running"), waiting("b"), launching=False)) == pytest.approx(10.0)
     assert seconds_left(sweep(run("a", "running", sweep="another"), launching=False)) is None
 
@@ -171,6 +167,7 @@ def test_print_status_of_run_directories(outputs: Path, capsys: pytest.CaptureFi
     (write_status(outputs / "demo" / "b2", schema.FINISHED) / schema.STATUS).write_text("{")
     print_status([outputs])
     out, err = capsys.readouterr()
+    assert out.startswith("no sweep recorded\n0 of 1 finished, 1 unknown\n")
     assert "\n  failed  lr=1  ValueError: " + "x" * 200 + "\n" in out  # a pipe has room for all
     assert not any(line.endswith(" ") for line in out.splitlines())
     assert err.startswith(f"warning: {outputs}/demo/b2/status.json: ")
@@ -189,11 +186,6 @@ def script(*steps: Callable[[], object]) -> Callable[[float], None]:
     """A `sleep` that does one step each time it is called."""
     todo = iter(steps)
     return lambda _: next(todo)()  # type: ignore[func-returns-value]
-
-
-def finish(runs: dict[str, Path]) -> None:
-    for directory in runs.values():
-        write_status(directory, schema.FINISHED)
 
 
 def test_watching_without_a_terminal_prints_a_block_for_each_change_and_rarely_for_progress(
@@ -231,7 +223,8 @@ def test_watching_a_terminal_refreshes_it_and_ends_with_ctrl_c(
         raise KeyboardInterrupt
 
     def end() -> None:
-        finish(watched)
+        for directory in watched.values():
+            write_status(directory, schema.FINISHED)
         (write_status(outputs / "demo" / "c3", schema.FINISHED) / schema.STATUS).write_text("{")
 
     steps = [lambda: write_status(watched["lr=1"], schema.RUNNING, epoch=2.0), end]

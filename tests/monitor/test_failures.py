@@ -86,6 +86,6 @@ def test_files_that_cannot_be_read_are_reported(outputs: Path, capsys: pytest.Ca
 
 
 def test_no_failures(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_status(outputs / "demo" / "a1", schema.FINISHED)
-    write_status(outputs / "demo" / "b2", schema.INTERRUPTED)
+    for name, state in (("a1", schema.FINISHED), ("b2", schema.INTERRUPTED)):
+        write_status(outputs / "demo" / name, state)
     assert printed(capsys, outputs) == ["no failures (runs: 2)"]

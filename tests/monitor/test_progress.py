@@ -16,7 +16,6 @@ from atbptt.runs.sweep import Job
 from tests.conftest import Hold
 
 SWEEP = "2026-11-24_12-00-00_1"
-Start = Callable[..., Job]
 
 
 @pytest.fixture
@@ -83,17 +82,6 @@ def test_runs_left_by_an_earlier_sweep_wait_unless_they_are_finished_or_running(
     assert [line.split()[:2] for line in lines(watch)] == [["finished", "init=0"], ["running", "init=2"]]
     beat(jobs[1], schema.FAILED, 1.0, error="ValueError: no")
     assert lines(watch) == ["failed       init=1  ValueError: no"]
-
-
-def test_a_clock_that_jumps_changes_no_state(jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP)
-    hold(jobs[0].directory.path)
-    beat(jobs[0], schema.RUNNING, 1.0)
-    assert len(lines(watch)) == 1
-    for jump in (-86400.0, 86400.0):
-        monkeypatch.setattr(time, "time", lambda jump=jump: time.monotonic() + jump)
-        beat(jobs[0], schema.RUNNING, 1.0)
-        assert lines(watch) == []
 
 
 def test_a_terminal_gets_tables_that_end_complete(jobs: list[Job], hold: Hold) -> None:

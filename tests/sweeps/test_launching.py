@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from atbptt.config.composing import read_command
+from atbptt.config.composing import Command, read_command
 from atbptt.config.settings import Settings
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.sweep import Job
-from atbptt.sweeps.launching import launch, modules_of, prepared_launcher
+from atbptt.sweeps.command import prepare
+from atbptt.sweeps.launching import launch, prepared_launcher
 from atbptt.sweeps.local import LocalLauncher
+from atbptt.sweeps.planning import Plan
 
 
 @pytest.mark.parametrize("name", ["local", "basic", "joblib", "slurm"])
@@ -44,10 +46,16 @@ def test_jobs_get_their_overrides_without_hydras_own(settings: Callable[..., Set
     assert found == [["lr=1", "model.hidden=6"]]
 
 
-def test_the_modules_of_a_runs_classes_are_known(settings: Callable[..., Settings]) -> None:
-    found = modules_of([settings(), settings("truncation=adaptive")])
+def test_the_modules_of_a_runs_classes_are_imported_once(
+    root: Path, settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr("atbptt.sweeps.process.prepare", found.extend)
+    jobs = [Job("", [], each, RunDirectory(each)) for each in (settings(), settings("truncation=adaptive"))]
+    for preview, local in ((True, True), (False, False), (False, True)):
+        assert found == []
+        prepare(Plan(jobs, jobs, Command([], True, "config", root / "conf", None, preview), local))
     assert {
-        "atbptt.sweeps.launching",
         "atbptt.models.networks",
         "atbptt.datasets.copy",
         "atbptt.truncation.fixed",

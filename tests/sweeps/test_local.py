@@ -21,29 +21,27 @@ class FakeRun:
         self.outcome: Outcome | None = None
         self.handles: list[int] = []
         self.looks = 0
-        self.requests: list[str] = []
+        self.requests: list[signal.Signals] = []
 
-    def ended(self) -> bool:
+    def ended(self) -> Outcome | None:
         self.looks += 1
         if self.number == 0 and self.machine.sent:
             signal.raise_signal(self.machine.sent.pop(0))
         if self.looks >= 2 and not self.machine.stubborn:
             self.outcome = self.outcome or self.machine.outcomes.get(self.number, FINISHED)
-        return self.outcome is not None
+        return self.outcome
 
     def superseded(self) -> bool:
         self.machine.late[self.number] = self.machine.late.get(self.number, 0) - 1
         return self.machine.late[self.number] >= 0
 
-    def end(self) -> None:
-        self.requests.append("end")
-        self.outcome = self.machine.when_ended
-
-    def store(self) -> None:
-        self.requests.append("store")
+    def send(self, number: signal.Signals) -> None:
+        self.requests.append(number)
+        if number == signal.SIGTERM:
+            self.outcome = self.machine.when_ended
 
     def kill(self, reason: str) -> None:
-        self.requests.append("kill")
+        self.requests.append(signal.SIGKILL)
         self.outcome = Outcome("failed", reason)
 
 
@@ -119,23 +117,21 @@ def test_a_run_that_a_left_over_process_held_is_retried(machine: Machine, late: 
     assert machine.numbers == numbers
 
 
-@pytest.mark.parametrize("number", ENDING)
-def test_a_signal_ends_the_runs_and_starts_no_other(machine: Machine, number: signal.Signals) -> None:
-    machine.when_ended = Outcome("interrupted", number.name)
-    machine.sent = [number]
+def test_a_signal_ends_the_runs_and_starts_no_other(machine: Machine) -> None:
+    machine.when_ended = Outcome("interrupted", "SIGHUP")
+    machine.sent = [signal.SIGHUP]
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         launch(2, 9, lines.append)
     assert machine.numbers == [0, 1]
-    assert all(run.requests == ["end"] for run in machine.started)
+    assert all(run.requests == [signal.SIGTERM] for run in machine.started)
     assert lines == ["ending 2 runs, each with a checkpoint; a second signal kills them"]
 
 
-@pytest.mark.parametrize("number", STORING)
-def test_a_request_for_checkpoints_is_passed_on_once(machine: Machine, number: signal.Signals) -> None:
-    machine.sent = [number]
+def test_a_request_for_checkpoints_is_passed_on_once(machine: Machine) -> None:
+    machine.sent = [signal.SIGUSR2]
     assert launch(2, 3).outcomes == dict.fromkeys(range(3), FINISHED)
-    assert [run.requests for run in machine.started] == [["store"], ["store"], []]
+    assert [run.requests for run in machine.started] == [[signal.SIGUSR1], [signal.SIGUSR1], []]
 
 
 @pytest.mark.parametrize(("signals", "grace"), [(2, 60.0), (1, 0.05)])
@@ -147,5 +143,5 @@ def test_a_run_that_does_not_end_is_killed_at_a_second_signal_or_after_a_while(
     machine.sent = [signal.SIGINT] * signals
     with pytest.raises(KeyboardInterrupt):
         launch(1, 1)
-    assert machine.started[0].requests[0] == "end"
-    assert machine.started[0].requests[-1] == "kill"
+    assert machine.started[0].requests[0] == signal.SIGTERM
+    assert machine.started[0].requests[-1] == signal.SIGKILL

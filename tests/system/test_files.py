@@ -13,13 +13,6 @@ from atbptt.errors import ConfigError
 from atbptt.system.files import StorageError, check_writable, content_digest, replacing, write_atomically, write_text
 
 
-def test_a_text_is_replaced_whole_as_utf8(tmp_path: Path) -> None:
-    for text in ("a long first text", "Φ = 1\n"):
-        write_text(tmp_path / "log.txt", text)
-    assert (tmp_path / "log.txt").read_bytes() == b"\xce\xa6 = 1\n"
-    assert os.listdir(tmp_path) == ["log.txt"]
-
-
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "metrics.parquet"
     write_text(path, "old")
@@ -33,6 +26,8 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
 
     write_atomically(path, write)
     assert path.read_text() == "new"
+    write_text(path, "Φ = 1\n")
+    assert path.read_bytes() == b"\xce\xa6 = 1\n"
 
 
 def test_bytes_are_on_disk_before_the_file_is_renamed_and_the_name_after(
@@ -59,15 +54,7 @@ def test_the_replaced_file_can_be_kept(tmp_path: Path) -> None:
     assert (path.read_bytes(), previous.read_bytes()) == (b"three", b"two")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ValueError("no more"),
-        KeyboardInterrupt("no more"),
-        OSError("no more"),
-        *map(OSError, (28, 30), ("no more",) * 2),
-    ],
-)
+@pytest.mark.parametrize("error", [KeyboardInterrupt("no more"), OSError("no more"), OSError(28, "no more")])
 def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, error: BaseException) -> None:
     """A refusal of the disk is a StorageError that names the file; other errors stay what they are."""
     path = tmp_path / "metrics.parquet"
@@ -77,7 +64,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, er
         file.write(b"ne")
         raise error
 
-    refused = getattr(error, "errno", None) in (errno.ENOSPC, errno.EROFS)
+    refused = getattr(error, "errno", None) == errno.ENOSPC
     message = f"{path} cannot be written: no more; what stood there before is unchanged" if refused else "no more"
     with pytest.raises(StorageError if refused else type(error), match=f"^{message}$") as caught:
         write_atomically(path, half, tmp_path / "previous")

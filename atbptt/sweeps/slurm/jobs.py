@@ -18,15 +18,15 @@ NAME = "slurm.json"
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """A job of Slurm. Its run prints into its own directory, and only the rest into the job's files."""
+    """A job of Slurm."""
 
     number: str  # its id: `12`, or `12_3` in an array
-    stdout: Path
+    stdout: Path  # without the run's own output
     stderr: Path
     state: str | None = None  # as Slurm last listed it, once it is over
 
     def complaint(self) -> str:
-        """The last line of its stderr that speaks of an error, or the last; empty if there is none."""
+        """The last line of its stderr with "error", or the last; empty if there is none."""
         try:
             lines = [line.strip() for line in self.stderr.read_text(errors="replace").splitlines() if line.strip()]
         except OSError:
@@ -35,7 +35,7 @@ class SlurmJob:
 
 
 def read_jobs(sweep: Path) -> dict[str, SlurmJob]:
-    """The jobs of a sweep by experiment id; none if the record of this sweep's folder cannot be read."""
+    """The jobs of a sweep by experiment id; none if they cannot be read."""
     try:
         stored = json.loads((sweep / NAME).read_text())
         return {
@@ -63,9 +63,9 @@ def write_jobs(sweep: Path, jobs: Mapping[str, SlurmJob]) -> None:
 def still_queued(
     sweep: Path, settings: Mapping[str, Any], queue: Mapping[str, QueuedJob]
 ) -> tuple[dict[str, SlurmJob], set[str]]:
-    """Find jobs of earlier sweeps in the queue that have the runs of this one, by experiment id, with these settings.
+    """Find jobs of earlier sweeps in the queue that have the runs, by experiment id, with these settings.
 
-    Returns the jobs by experiment id, and the ids of those for which another launching process waits.
+    Also returns the ids of those for which another launching process waits.
     """
     jobs: dict[str, SlurmJob] = {}
     foreign: set[str] = set()

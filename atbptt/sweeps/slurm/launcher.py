@@ -1,7 +1,6 @@
-"""The launcher of `hydra/launcher=slurm`: submits a job for each run and waits until all are over.
+"""The launcher of `hydra/launcher=slurm`: submits a job for each run by submitit and waits until all are over.
 
-submitit submits the jobs, as in Hydra's own launcher for it. Their states are those of `squeue`: submitit asks `sacct`,
-and on a cluster without accounting it would wait forever for a job that was killed.
+It asks `squeue`: submitit asks `sacct`, and without accounting would wait forever for a job that was killed.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 from atbptt.errors import ConfigError
 from atbptt.runs import PLAN_VARIABLE, read_plan, schema
 from atbptt.sweeps.process import Outcome
+from atbptt.sweeps.slurm import queue
 from atbptt.sweeps.slurm.jobs import SlurmJob, still_queued, write_jobs
-from atbptt.sweeps.slurm.options import check_slurm, refused
-from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting, cancel, complaint_of, largest_array, queued_jobs
+from atbptt.sweeps.slurm.queue import QueuedJob, SlurmError, Waiting
 from atbptt.sweeps.slurm.task import SlurmTask
 from atbptt.system import LeftRunningError, Signals, listening
 
@@ -42,17 +41,12 @@ COMPLETED = "COMPLETED"
 
 
 class SlurmLauncher(submitit_launcher.SlurmLauncher):
-    """Runs each job of a sweep as a job of Slurm; the options are those of conf/hydra/launcher/slurm.yaml.
-
-    Attributes:
-        outcomes: by the job's number, what Slurm says of a job that it does not list as completed.
-        say: shows a line to the user.
-    """
+    """Runs each job of a sweep as a job of Slurm; the options are those of conf/hydra/launcher/slurm.yaml."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.outcomes: dict[int, Outcome] = {}
-        self.say: Callable[[str], object] = print
+        self.outcomes: dict[int, Outcome] = {}  # by number, of jobs that Slurm does not list as completed
+        self.say: Callable[[str], object] = print  # shows a line to the user
         self._sweep = Path()
         self._jobs: dict[str, SlurmJob] = {}  # by experiment id
         self._foreign: set[str] = set()  # jobs for which another process waits
@@ -60,14 +54,12 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         self._silent = False  # whether Slurm did not answer the last time
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the jobs of the plan with these numbers, and wait until they are over.
-
-        A run whose job of an earlier sweep is still in the queue is not submitted again: that job is waited for.
+        """Submit the jobs of the plan with these numbers, unless an earlier sweep has, and wait until they are over.
 
         Raises:
             ConfigError: an option is wrong, or Slurm refuses all jobs or does not answer.
             KeyboardInterrupt: Ctrl-C; the jobs have been cancelled, each with a checkpoint.
-            LeftRunningError: SIGTERM or SIGHUP ended the session of this process; the jobs stay in the queue.
+            LeftRunningError: SIGTERM or SIGHUP; the jobs stay in the queue.
         """
         self._sweep = Path(os.environ[PLAN_VARIABLE]).parent
         plan = read_plan(self._sweep)
@@ -75,10 +67,10 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         runs = {number: plan["jobs"][plan["launched"][number]] for number in numbers}
         ids = {number: run["experiment_id"] for number, run in runs.items()}
         settings = {run["experiment_id"]: run["settings"] for run in runs.values()}
-        check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
+        queue.check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
         try:
-            size = largest_array()
-            self._jobs, self._foreign = still_queued(self._sweep, settings, queued_jobs())
+            size = queue.largest_array()
+            self._jobs, self._foreign = still_queued(self._sweep, settings, queue.queued_jobs())
         except SlurmError as error:
             raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
         if self._jobs:
@@ -90,11 +82,16 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             except KeyboardInterrupt:
                 self._cancel()
                 raise
-        self._note_outcomes(ids)
+        for number, experiment_id in ids.items():
+            ended = self._jobs.get(experiment_id)
+            if ended is not None and ended.state != COMPLETED:  # its run may not have stored why
+                complaint = ended.complaint()
+                ends = f"{ended.stderr} ends: {complaint}" if complaint else f"nothing in {ended.stderr}"
+                why = f"Slurm's job {ended.number} ended as {ended.state}; {ends}"
+                self.outcomes[number] = Outcome(schema.FAILED, why)
         return []
 
-    def _obey(self) -> None:
-        """Raise what a signal asks for, if one came."""
+    def _obey_signals(self) -> None:
         if self._signals.ending == signal.SIGINT:
             raise KeyboardInterrupt
         if self._signals.ending is not None:
@@ -103,10 +100,10 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        self._obey()
+        self._obey_signals()
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, TICK_SECONDS))
-            self._obey()
+            self._obey_signals()
 
     def _submit(self, ids: Mapping[int, str], size: int) -> None:
         """Submit the runs, by number, that have no job yet, in arrays of at most `size`."""
@@ -119,7 +116,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         end_seconds = max(self.params["signal_delay_s"] - REQUEUE_SECONDS, 1.0)
         task = SlurmTask(self.task_function, self.config, end_seconds)
         for first in range(0, len(left), size):
-            self._obey()
+            self._obey_signals()
             batch = left[first : first + size]
             # sbatch must not get a terminal's Ctrl-C, which would lose a job that is submitted.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -127,9 +124,9 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises
                     submitted = executor.map_array(task, batch)
             except (UncompletedJobError, FailedSubmissionError, OSError) as error:
-                complaint = complaint_of(str(error))
+                complaint = queue.complaint_of(str(error))
                 if not self._jobs:
-                    raise refused(complaint, self.params) from error
+                    raise queue.refused(complaint, self.params) from error
                 for number in left[first:]:
                     self.outcomes[number] = Outcome(schema.FAILED, f"Slurm took no more jobs: {complaint}")
                 self.say(f"Slurm takes no more jobs: {complaint}; {len(left) - first} runs are not submitted")
@@ -142,7 +139,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             self.say(f"submitted to Slurm: {counted(job.job_id for job in submitted)}")
 
     def _executor(self) -> submitit.AutoExecutor:
-        """submitit's executor, with the launcher's options and the environment that a job needs."""
+        """submitit's executor with the launcher's options, and the environment that a job needs."""
         paths = [sys.path[0], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         exported = {
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(path) for path in paths if path)),
@@ -167,7 +164,6 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         return executor
 
     def _wait(self) -> None:
-        """Wait until Slurm says that all jobs are over."""
         waiting = Waiting(job.number for job in self._jobs.values())
         while waiting.left:
             self._sleep(POLL_SECONDS)
@@ -191,11 +187,11 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         self._store_states(waiting)
 
     def _ask(self, waiting: Waiting, cancelling: bool = False) -> Mapping[str, QueuedJob]:
-        """Note Slurm's answer and return it; a Slurm that does not answer, as during a restart, is reported once."""
+        """Note and return Slurm's answer; report once that it does not answer, as during a restart."""
         try:
             if cancelling:
-                cancel(waiting.left)
-            answer = queued_jobs()
+                queue.cancel(waiting.left)
+            answer = queue.queued_jobs()
         except SlurmError as error:
             if not self._silent:
                 self.say(f"Slurm does not answer ({error}); waiting until it does")
@@ -209,15 +205,6 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         for experiment_id, job in self._jobs.items():
             self._jobs[experiment_id] = replace(job, state=waiting.ended.get(job.number))
         write_jobs(self._sweep, self._jobs)
-
-    def _note_outcomes(self, ids: Mapping[int, str]) -> None:
-        """Note how jobs ended that did not complete: their runs may not have stored why."""
-        for number, experiment_id in ids.items():
-            job = self._jobs.get(experiment_id)
-            if job is not None and job.state != COMPLETED:
-                complaint = job.complaint()
-                ends = f"; {job.stderr} ends: {complaint}" if complaint else f"; nothing in {job.stderr}"
-                self.outcomes[number] = Outcome(schema.FAILED, f"Slurm's job {job.number} ended as {job.state}{ends}")
 
 
 def counted(jobs: Iterable[str]) -> str:

@@ -1,13 +1,17 @@
-"""The states of jobs by Slurm's own commands: `squeue` needs no accounting, which many clusters lack."""
+"""Slurm's own commands, the options for them, and the states of jobs: `squeue` needs no accounting, unlike `sacct`."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from atbptt.errors import ConfigError, listed, require, show
 
 COMMAND_SECONDS = 120.0  # for Slurm to answer; a busy controller takes long
 CERTAIN_ANSWERS = 2  # in a row: a job that is being requeued may for a moment look as if it were over
@@ -20,6 +24,19 @@ STUCK = {
     "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobHeldAdmin", "JobHeldUser",
     "JobHoldMaxRequeue", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit", "ReservationDeleted",
 }  # fmt: skip
+COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "srun")
+# The option that a refusal is about, by words in Slurm's message.
+CAUSES = {
+    "invalid account": "account",
+    "invalid partition": "partition",
+    "invalid qos": "qos",
+    "requested time limit": "timeout_min",
+    "generic resource": "gpus_per_node",
+    "invalid feature": "constraint",
+    "memory": "mem_gb",
+    "invalid node name": "exclude",
+    "cpu count": "cpus_per_task",
+}
 
 
 class SlurmError(RuntimeError):
@@ -39,7 +56,6 @@ class QueuedJob:
 
     @property
     def stuck(self) -> bool:
-        """Whether it is pending for a reason that does not go away by itself."""
         # A limit per job (QOSMaxWallDurationPerJobLimit) stays when other jobs end; a failed launch is held.
         never = self.reason in STUCK or "PerJob" in self.reason or self.reason.endswith("held")
         return self.state == "PENDING" and never
@@ -49,11 +65,7 @@ OVER = QueuedJob("COMPLETED")
 
 
 def queued_jobs() -> dict[str, QueuedJob]:
-    """This user's jobs by id (`12`, or `12_3` of an array), with those that ended some minutes ago.
-
-    Raises:
-        SlurmError: Slurm does not answer, for example while its controller is restarted.
-    """
+    """This user's jobs by id (`12`, or `12_3` of an array), with those that ended some minutes ago (SlurmError)."""
     jobs = {}
     for line in _slurm("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r").splitlines():
         number, _, rest = line.strip().partition("|")
@@ -69,11 +81,7 @@ def state_of(job: str) -> str:
 
 
 class Waiting:
-    """Finds out which of some jobs are over.
-
-    A job is over when Slurm lists it as ended or does not know it any more, twice in a row. A requeued job is pending
-    again.
-    """
+    """Finds out which jobs are over: Slurm lists them as ended or does not know them, twice in a row."""
 
     def __init__(self, jobs: Iterable[str]) -> None:
         self.left = set(jobs)  # ids of those that are not over
@@ -83,7 +91,6 @@ class Waiting:
         self._reported: set[str] = set()
 
     def note(self, answer: Mapping[str, QueuedJob]) -> None:
-        """Take note of Slurm's answer."""
         for number in sorted(self.left):
             job = answer.get(number)
             if job is not None:
@@ -97,7 +104,7 @@ class Waiting:
                 self.ended[number] = self._seen.get(number, "unknown")
 
     def stuck(self, answer: Mapping[str, QueuedJob]) -> dict[str, list[str]]:
-        """The ids of jobs that cannot start, by Slurm's reason; each is reported once."""
+        """The ids of jobs that cannot start, by Slurm's reason, each once."""
         found: dict[str, list[str]] = {}
         for number in sorted(self.left - self._reported):
             job = answer.get(number)
@@ -132,6 +139,36 @@ def complaint_of(text: str) -> str:
     own = [line for line in lines if re.match(r"\w+: ", line)]  # not a hint at --help
     last = (own or lines or ["no reason given"])[-1]
     return re.sub(r"^\w+: ((error|fatal): )?(Batch job submission failed: )?", "", last.strip())
+
+
+def check_slurm(options: Mapping[str, Any], threads: int) -> None:
+    """Check that Slurm is here, and the options, also for the largest `device.threads` of the runs (ConfigError)."""
+    missing = [command for command in COMMANDS if shutil.which(command) is None]
+    if missing:
+        rule = f"needs Slurm's {listed(missing)}, not on this machine's PATH; choose hydra/launcher=local"
+        raise ConfigError("hydra/launcher (=slurm)", rule)
+    limit_s = 60 * options["timeout_min"]
+    delay_s, cpus = options["signal_delay_s"], options["cpus_per_task"]
+    for name, fits, rule in (
+        ("nodes", options["nodes"] == 1, "must be 1: a run is one process"),
+        ("tasks_per_node", options["tasks_per_node"] == 1, "must be 1: a run is one process"),
+        ("timeout_min", limit_s > 0, "must be at least 1 minute"),
+        ("signal_delay_s", 0 < delay_s < limit_s, f"must be between 1 and timeout_min (={limit_s} s)"),
+        ("max_num_timeout", options["max_num_timeout"] >= 0, "must not be negative"),
+        ("array_parallelism", options["array_parallelism"] >= 1, "must be at least 1 job at once"),
+        ("cpus_per_task", cpus is None or cpus >= threads, f"must be at least device.threads (={threads})"),
+    ):
+        require(fits, f"hydra.launcher.{name}", options[name], rule)
+
+
+def refused(text: str, options: Mapping[str, Any]) -> ConfigError:
+    """Slurm's refusal of a job as an error about the option that caused it."""
+    cause = next((name for words, name in CAUSES.items() if words in text.lower()), None)
+    if cause is None:
+        return ConfigError("hydra.launcher", f"is refused by Slurm: {text}")
+    choices = partitions() if cause == "partition" else []
+    hint = f"; the partitions are {listed(choices)}" if choices else ""
+    return ConfigError(f"hydra.launcher.{cause}", f"(={show(options[cause])}) is refused by Slurm: {text}{hint}")
 
 
 def _slurm(*command: str) -> str:

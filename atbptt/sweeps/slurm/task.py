@@ -26,22 +26,16 @@ class SlurmTask:
 
     Shortly before the time limit submitit gets a signal, calls `checkpoint` and requeues the job. On SIGTERM the run
     stores a checkpoint and ends, then the job; whether Slurm starts it again depends on who sent the signal (`scancel`,
-    `scontrol requeue`, preemption). If processes are tracked by cgroups, only the job's first process gets these
-    signals, so they are passed on to the run's.
-
-    Arguments:
-        task: Hydra's task function.
-        config: the composed config of the sweep.
-        end_seconds: time for a run to end before the job is requeued.
+    `scontrol requeue`, preemption). Only the job's first process may get these signals, so it ends the run's.
     """
 
     def __init__(self, task: TaskFunction, config: DictConfig, end_seconds: float) -> None:
-        self.task = task
-        self.config = config
-        self.end_seconds = end_seconds
+        self.task = task  # Hydra's
+        self.config = config  # of the sweep
+        self.end_seconds = end_seconds  # for a run to end before the job is requeued
 
     def __call__(self, number: int) -> None:
-        """Run the job with this number, without composing its config again: YAML files may have changed."""
+        """Run a job without composing its config again: YAML files may have changed."""
         setup_globals()
         config = copy.deepcopy(self.config)
         with open_dict(config.hydra.job):

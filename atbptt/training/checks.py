@@ -103,8 +103,7 @@ def _check_predictions(task: Task, outputs: Tensor, targets: Tensor) -> None:
 
 def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: Policy) -> None:
     """Raise a `ConfigError` if probes do not fit in the training stream, or cannot measure what the policy needs."""
-    rule = f"must not exceed the training stream's {task.train.length} steps: a probe reads that many"
-    require(settings.steps <= task.train.length, "probe.burn_in + probe.window", settings.steps, rule)
+    settings.check_stream(task.train.length, "the training stream", "probe.burn_in + probe.window")
     try:
         check_asked(settings, model, task.loss, task.train, policy)
     except ConfigError as error:

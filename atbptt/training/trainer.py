@@ -166,7 +166,7 @@ class Trainer:
         now, ending = time.monotonic(), self.signals.ending
         if now - self.last_beat > HEARTBEAT_SECONDS:
             if not evaluating:
-                self._check_finite()
+                self._check_finite(parameters=False)  # so that seconds do not decide at which step they are found
             self._beat()
         due = self.signals.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS
         if ending or (due and not evaluating):
@@ -201,17 +201,17 @@ class Trainer:
         self.train_seconds += seconds
         self.sums["seconds"] += seconds
 
-    def _check_finite(self) -> None:
-        """Raise a `DivergedError` if the loss, the gradient or a parameter is not finite."""
+    def _check_finite(self, parameters: bool = True) -> None:
+        """Raise a `DivergedError` if the loss, the gradient or (if asked) a parameter is not finite."""
         began = time.perf_counter()
         loss = float(self.sums["loss"])  # waits until the GPU has finished the training steps
         self._spend(time.perf_counter() - began)
         # With clipping, a gradient of infinite norm would leave the parameters and the loss as they are.
         sums = {"the training loss": loss, "the training gradient's norm": float(self.sums["norm"])}
         wrong = [name for name, value in sums.items() if not math.isfinite(value)]
-        # Without clipping, the loss would show it one window later.
-        parameters = self.model.named_parameters()
-        wrong += [f"{name} of the model" for name, values in parameters if not bool(values.isfinite().all())]
+        if parameters:  # without clipping, the loss would show it one window later
+            named = self.model.named_parameters()
+            wrong += [f"{name} of the model" for name, values in named if not bool(values.isfinite().all())]
         if wrong:
             clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
             raise DivergedError(

@@ -27,11 +27,9 @@ class Tables:
         self._rows: dict[str, list[pa.Table]] = {name: [] for name in schema.SCHEMAS}
 
     def add(self, name: str, columns: Mapping[str, Any], clock: Mapping[str, float]) -> None:
-        """Append an evaluation's rows to a file of `schema.SCHEMAS` (StorageError); predictions replace earlier rows.
+        """Append an evaluation's rows to a file (StorageError); predictions replace earlier rows.
 
-        Arguments:
-            columns: one value per row; NaN is stored as null, except in metrics.
-            clock: values that are the same for all rows, such as `step` and `epoch`.
+        The values of `clock` are the same for all rows. NaN is stored as null, except in metrics.
         """
         count = len(next(iter(columns.values())))
         same = {schema.ID: self.experiment_id, **clock}

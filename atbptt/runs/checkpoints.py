@@ -34,14 +34,12 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
-
-    Loading runs code that the file names (pickle): read only checkpoints that you trust.
+    """The content of a checkpoint, on the CPU. Loading runs code that the file names (pickle): it must be trusted.
 
     Raises:
         DamagedError: the file has changed since it was written.
         CheckpointError: another version of the package wrote it, in another format.
-        Exception: it cannot be read or loaded, for example because a class in it no longer exists.
+        Exception: it cannot be loaded, for example because a class in it no longer exists.
     """
     import torch
 
@@ -50,10 +48,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedError(f"{path} is damaged")
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
     found = state.get("format") if isinstance(state, dict) else None
-    if found != FORMAT:
-        problem = f"was stored by another version of atbptt (format {found}, this one reads {FORMAT})"
-        raise CheckpointError(f"{path} {problem}")
-    return dict(state)
+    if found == FORMAT:
+        return dict(state)
+    raise CheckpointError(f"{path} was stored by another version of atbptt (format {found}, this one reads {FORMAT})")
 
 
 def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:

@@ -38,9 +38,7 @@ class BusyError(RuntimeError):
 class RunDirectory:
     """The files of one run, below the `output_dir` of its settings.
 
-    Arguments:
-        settings: the run's config.
-        experiment_id: as the sweep planned it, even if the data have changed since; None takes that of the settings.
+    `experiment_id` is as the sweep planned it, even if the data have changed since; None takes that of the settings.
     """
 
     def __init__(self, settings: Settings, experiment_id: str | None = None) -> None:
@@ -52,7 +50,6 @@ class RunDirectory:
         self._began = time.monotonic()
 
     def make(self) -> None:
-        """Make the directory if it does not exist (StorageError)."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -116,15 +113,8 @@ class RunDirectory:
         now = provenance.commits(origin.code)
         if before and before != now:
             log.warning("continues with other code: commit %s before, %s now", before, now)
-        attempts.append(
-            {
-                "started": self._status.get("started"),
-                "sweep": origin.sweep,
-                "command": origin.command,
-                "code": origin.code,
-                "machine": provenance.machine(),
-            }
-        )
+        whence = {"sweep": origin.sweep, "command": origin.command, "code": origin.code}
+        attempts.append({"started": self._status.get("started"), **whence, "machine": provenance.machine()})
         write_text(path, json.dumps({"attempts": attempts}, indent=1))
 
     def set_status(self, state: str, **details: Any) -> None:
@@ -147,11 +137,10 @@ class RunDirectory:
         self.set_status(schema.FINISHED, files=self._digests(), **details)
 
     def fail(self, error: BaseException) -> None:
-        """Store the traceback and set the status to failed; tables and checkpoint stay as they are."""
+        """Set the status to failed, and store the traceback."""
         self._end(schema.FAILED, described(error), "".join(traceback.format_exception(error)))
 
     def stop(self, signal_name: str) -> None:
-        """Set the status to interrupted, by this signal."""
         self._end(schema.INTERRUPTED, signal_name, None)
 
     def bury(self, reason: str, output: str) -> None:
@@ -170,11 +159,10 @@ class RunDirectory:
             self.set_status(state, error=error, **details)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, which holds the tables too, and keep the previous one."""
         checkpoints.save(self.path, {**state, "tables": self.tables.content})
 
     def load_checkpoint(self, log: logging.Logger) -> dict[str, Any] | None:
-        """The last checkpoint that can be read, or None (see `checkpoints.load`); tables are restored from it."""
+        """The last checkpoint that can be read, or None; tables are restored from it."""
         state = checkpoints.load(self.path, log)
         if state is not None:
             self.tables.restore(state["tables"], log)
@@ -182,7 +170,6 @@ class RunDirectory:
 
     @contextmanager
     def logging(self) -> Iterator[logging.Logger]:
-        """A logger that writes to the run's log only."""
         logger = logging.getLogger(f"atbptt.run.{self.experiment_id}")
         logger.setLevel(logging.INFO)
         logger.propagate = False

@@ -21,11 +21,7 @@ GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """The version of the code: git commits, Python, packages; looked up once per process.
-
-    `repositories` has an entry for the package and one for the current folder, if they are in git: its commit, and
-    whether tracked files differ from it (`dirty`).
-    """
+    """Python, packages and the git commits of the package and the current folder; `dirty` if tracked files differ."""
     found = [each for each in map(_repository, (PACKAGE, Path.cwd())) if each]
     return {
         "repositories": list({each["path"]: each for each in found}.values()),
@@ -35,11 +31,7 @@ def code() -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """The computer: host, system, processor, usable cores, memory, GPUs.
-
-    GPUs are listed only if torch uses them already: to ask torch for them would take memory on each.
-    """
-    gpus = []
+    gpus = []  # only if torch uses them already: to ask it for them would take memory on each
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -82,7 +74,6 @@ def _repository(folder: Path) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints; None if it fails or is not installed."""
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, stdin=subprocess.DEVNULL)

@@ -36,8 +36,6 @@ NUMBERS = (
 WHOLE_NUMBERS = ("K", "pid", "attempt")
 TEXTS = ("monitor", "host", "sweep")
 
-Stamp = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -63,7 +61,7 @@ class RunStatus:
     heartbeat: float | None = None  # when the status was last written (unix time by the run's clock)
     elapsed: float | None = None  # length of this attempt (s, by the monotonic clock)
     first_epoch: float | None = None  # epoch at which this attempt began
-    stamp: Stamp | None = field(default=None, repr=False, compare=False)  # changes with the status file
+    stamp: tuple[int, int, int] | None = field(default=None, repr=False, compare=False)  # changes with the status file
 
     @property
     def speed(self) -> float | None:
@@ -75,7 +73,7 @@ class RunStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the run reaches its budget, in epochs or in seconds of training, at its present speed."""
+        """Seconds until the run reaches its budget at its present speed."""
         if self.speed is None or self.epoch is None:
             return None
         left = [] if self.epochs is None else [self.epochs - self.epoch]
@@ -117,7 +115,7 @@ def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
 
 
 def result_text(status: RunStatus) -> str:
-    """Progress and best result: `epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why the run failed."""
+    """`epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why the run failed."""
     if status.why:
         return status.why
     if status.epoch is None:
@@ -157,7 +155,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name not in numbers or _number(value) is not None}
 
 
-def _stamp(directory: Path) -> Stamp | None:
+def _stamp(directory: Path) -> tuple[int, int, int] | None:
     try:
         found = os.stat(os.path.join(directory, STATUS))
     except OSError:
@@ -166,7 +164,6 @@ def _stamp(directory: Path) -> Stamp | None:
 
 
 def _stored(directory: Path) -> RunStatus:
-    """The status as stored, whether or not a process still works on the run."""
     nothing = RunStatus(directory, WAITING, directory.name, stamp=_stamp(directory))
     try:
         with open(os.path.join(directory, STATUS), "rb") as file:
@@ -190,7 +187,6 @@ def _stored(directory: Path) -> RunStatus:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -201,21 +197,18 @@ def _text(value: object) -> str | None:
 
 
 def _held(directory: Path) -> bool | None:
-    """Whether a process holds the run; None if the file system has no locks."""
     try:
         return locks.is_held(directory / LOCK)
     except NotADirectoryError:
         return False
-    except OSError:
+    except OSError:  # the file system has no locks
         return None
 
 
 def _silence(status: RunStatus) -> float:
-    """Seconds since the last sign of life of a running run: the least by any clock, since clocks jump.
+    """Seconds since the last sign of life of a running run: the least by any clock, since clocks disagree and jump.
 
-    The heartbeat is by the clock of the run's machine, the file's time by that of the file system, and neither need
-    agree with ours. On the run's own machine there is a measure that no change of the clock affects: the age of its
-    process, less `elapsed`, is at least the time since the last heartbeat.
+    On the run's own machine, the age of its process less `elapsed` bounds them, whatever the clock says.
     """
     now = time.time()
     heard = [status.stamp[0] / 1e9] if status.stamp else []

@@ -27,11 +27,9 @@ class Tables:
         self._rows: dict[str, list[pa.Table]] = {name: [] for name in schema.SCHEMAS}
 
     def add(self, name: str, columns: Mapping[str, Any], clock: Mapping[str, float]) -> None:
-        """Append an evaluation's rows to a file of `schema.SCHEMAS` (StorageError); predictions replace earlier rows.
+        """Append an evaluation's rows to a file (StorageError); predictions replace earlier rows.
 
-        Arguments:
-            columns: one value per row; NaN is stored as null, except in metrics.
-            clock: values that are the same for all rows, such as `step` and `epoch`.
+        The values of `clock` are the same for all rows. NaN is stored as null, except in metrics.
         """
         count = len(next(iter(columns.values())))
         same = {schema.ID: self.experiment_id, **clock}
@@ -55,11 +53,20 @@ class Tables:
             if kept is None:  # there were no such rows yet
                 path.unlink(missing_ok=True)
                 continue
-            self.content[name] = kept
-            self._rows[name] = [pq.read_table(io.BytesIO(kept)).cast(columns)]
+            rows = pq.read_table(io.BytesIO(kept)).cast(columns)
+            self.content[name], self._rows[name] = kept, [rows]
             if digest(path) != zlib.crc32(kept):
-                log.warning("%s differs from the checkpoint and is restored from it", name)
+                if not _holds_later(path, rows["step"][-1].as_py()):  # as a killed run leaves
+                    log.warning("%s is damaged or lacks rows, and is restored from the checkpoint", name)
                 write(path, kept)
+
+
+def _holds_later(path: Path, step: int) -> bool:
+    try:
+        found = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return False
+    return found.num_rows > 0 and found["step"][-1].as_py() > step
 
 
 def digest(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""Checks before the first step: do the parts of a run keep to their protocols, and fit together."""
+"""Checks before the first step: whether the parts of a run follow their protocols and fit together."""
 
 from __future__ import annotations
 
@@ -8,30 +8,18 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from atbptt import models
 from atbptt.datasets import SPLITS, Predicting, Task
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require
-from atbptt.models import (
-    State,
-    check_outputs,
-    check_state,
-    check_streams,
-    evaluating,
-    halves,
-    leaves,
-    losses_of,
-    pair_of,
-    tensors,
-)
 from atbptt.probes import ProbeSettings
 from atbptt.truncation import Policy
 from atbptt.windows import Stream, check_asked
 
 GROUPS = {"estimator": "truncation", "confidence": "truncation", "resamples": "probe"}  # of options in `check_asked`
-TRIED_STEPS = 2  # of the training stream, that the model is run on
+TRIED_STEPS = 2  # of the training stream
 
 
 def check_task(task: Task) -> None:
-    """Raise a `ConfigError` unless an object has the attributes of `Task`."""
     kind = type(task).__name__
     wanted = (*SPLITS, "input_size", "output_size", "metric_names", "loss", "measures", "metrics")
     missing = [name for name in wanted if not hasattr(task, name)]
@@ -42,15 +30,11 @@ def check_task(task: Task) -> None:
         name = f"dataset.{split}"
         require(isinstance(stream, Stream), name, type(stream).__name__, "must be an atbptt.datasets.Stream")
         with _errors_of(name):
-            check_streams(stream.inputs, stream.targets)
+            models.check_streams(stream.inputs, stream.targets)
 
 
 def check_fit(model: nn.Module, task: Task) -> None:
-    """Run the first steps of the data through the model, the loss and the metrics, as in training.
-
-    Raises:
-        ConfigError: what does not fit, by its part.
-    """
+    """Run the first steps of the data through the model, the loss and the metrics, as in training."""
     usable = isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None))
     rule = "must make a torch.nn.Module with a method initial_state(batch)"
     require(usable, "model._target_", type(model).__name__, rule)
@@ -58,14 +42,14 @@ def check_fit(model: nn.Module, task: Task) -> None:
     inputs, targets = task.train.read(0, TRIED_STEPS)
     with _errors_of("model"):
         state = model.initial_state(batch)  # type: ignore[operator]
-        check_state(state, batch)
-        state = leaves(state)
-        outputs, after = pair_of(model, model(inputs, state))
-        check_state(after, batch)
-        check_outputs(outputs, inputs)
+        models.check_state(state, batch)
+        state = models.leaves(state)
+        outputs, after = models.pair_of(model, model(inputs, state))
+        models.check_state(after, batch)
+        models.check_outputs(outputs, inputs)
         _check_halves(model, inputs, state)
     with _errors_of("dataset"):
-        losses = losses_of(task.loss, outputs, targets)
+        losses = models.losses_of(task.loss, outputs, targets)
         wrong = losses.detach()[~losses.isfinite()]
         rule = f"must be finite for the model's first outputs, on the first {TRIED_STEPS} steps of the data"
         require(not len(wrong), "loss", wrong[0].item() if len(wrong) else None, rule)
@@ -76,16 +60,16 @@ def check_fit(model: nn.Module, task: Task) -> None:
             rule = f"is not among the metrics of the data set: {listed(found)}{did_you_mean(name, found)}"
             require(name in found, "metric_names", name, rule)
     depends = losses.requires_grad and any(
-        gradient is not None for gradient in torch.autograd.grad(losses.sum(), tensors(state), allow_unused=True)
+        gradient is not None for gradient in torch.autograd.grad(losses.sum(), models.tensors(state), allow_unused=True)
     )
     require(depends, "model._target_", type(model).__name__, "must make outputs that depend on its state")
 
 
-def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
-    parts = halves(model)
+def _check_halves(model: nn.Module, inputs: Tensor, state: models.State) -> None:
+    parts = models.halves(model)
     if parts.whole:
         return
-    with evaluating(model), torch.no_grad():
+    with models.evaluating(model), torch.no_grad():
         whole, by_halves = model(inputs, state)[0], parts.decode(parts.recur(inputs, state)[0])
     same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "_target_", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
@@ -102,9 +86,7 @@ def _check_predictions(task: Task, outputs: Tensor, targets: Tensor) -> None:
 
 
 def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: Policy) -> None:
-    """Raise a `ConfigError` if probes do not fit in the training stream, or cannot measure what the policy needs."""
-    rule = f"must not exceed the training stream's {task.train.length} steps: a probe reads that many"
-    require(settings.steps <= task.train.length, "probe.burn_in + probe.window", settings.steps, rule)
+    settings.check_stream(task.train.length, "the training stream", "probe.burn_in + probe.window")
     try:
         check_asked(settings, model, task.loss, task.train, policy)
     except ConfigError as error:

@@ -36,19 +36,10 @@ def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
 def leased_device(
     kind: str, jobs_per_gpu: int, signals: Signals, waiting: Callable[[], object] = lambda: None
 ) -> Iterator[torch.device]:
-    """The device to run on. A GPU is leased, so that no other run of this user on this machine gets it meanwhile.
+    """The device to run on. A GPU is leased by a file lock: other runs of this user on this machine do not get it.
 
-    A lease is a file lock (see `atbptt.system.locks`). If other runs hold all GPUs, it waits for one.
-
-    Arguments:
-        kind: `device.type`.
-        jobs_per_gpu: runs that share a GPU; with 1, the GPU is not shared even with runs that allow it.
-        signals: the signals received by the process.
-        waiting: called every second while it waits.
-
-    Raises:
-        ConfigError: see `check_device`.
-        StoppedError: a signal ended the run while it waited.
+    With 1 of `jobs_per_gpu`, the GPU is not shared even with runs that allow it. If other runs hold all GPUs, it calls
+    `waiting` every second until one is free, or a signal ends the run (StoppedError).
     """
     check_device(kind)
     if kind == "cpu" or not torch.cuda.is_available():
@@ -56,7 +47,8 @@ def leased_device(
         return
     folder = lease_folder()
     folder.mkdir(exist_ok=True)
-    names = gpu_names()
+    # UUIDs are the same in every process, whatever CUDA_VISIBLE_DEVICES shows it.
+    names = [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
     while True:
         for slot in range(jobs_per_gpu):  # every GPU once before any of them twice
             for index, name in enumerate(names):
@@ -75,24 +67,15 @@ def leased_device(
 
 
 def lease_folder() -> Path:
-    """Where the lock files are: one folder for all processes of a user on a machine, independent of TMPDIR."""
+    """The folder of lock files, the same for all processes of a user on a machine: independent of TMPDIR."""
     shared = Path("/dev/shm")
     return (shared if os.access(shared, os.W_OK) else Path("/tmp")) / f"atbptt-gpus-{os.getuid()}"
 
 
-def gpu_names() -> list[str]:
-    """UUIDs of the GPUs that torch sees: the same in every process, whatever CUDA_VISIBLE_DEVICES shows it."""
-    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
-
-
 def configure_torch(threads: int) -> None:
-    """Set the process-wide options of torch, anew for each run of a process.
-
-    Subnormal numbers, which vanishing adjoints become, are flushed to zero: they slow a CPU down tenfold. The number
-    of threads decides the order of sums, and so the last bits of a result.
-    """
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+    """Set the process-wide options of torch, anew for each run of a process."""
+    torch.set_num_threads(threads)  # decides the order of sums, and so the last bits of a result
+    torch.set_flush_denormal(True)  # vanishing adjoints become subnormal, which slows a CPU down tenfold
     _keep_freed_memory()
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -102,8 +85,7 @@ def configure_torch(threads: int) -> None:
 def _keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next window instead of returning it to the system.
 
-    A window's logits take tens of megabytes, which the system would clear anew each time: a quarter of the time
-    of training at V = 10,000, H = 200.
+    Clearing a window's logits anew would take a quarter of the training time at V = 10,000, H = 200.
     """
     trim_threshold, mmap_threshold = -1, -3  # of malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # returns 0 on failure

@@ -17,22 +17,15 @@ from atbptt.runs import schema
 from atbptt.windows import Stream
 
 CHUNK = 500  # steps per call of the model: bounds memory, and does not change the result
-# The part of the test split whose predictions are stored: more streams than a figure shows, and enough steps to see
-# what a task repeats, in a file of a few kB.
-STREAMS = 4
-STEPS = 200
+STREAMS, STEPS = 4, 200  # of the test split, whose predictions are stored: a few kB
 
 
 def evaluate(
     model: nn.Module, task: Task, split: Stream, pause: Callable[[], object] = lambda: None
 ) -> dict[str, float]:
-    """A split's metrics over all its steps, from a zero state at its start; dropout is off meanwhile.
+    """A split's metrics over all its steps, from a zero state at its start, without dropout.
 
-    Arguments:
-        model: see `atbptt.models.Recurrent`.
-        task: the split's, for its loss and metrics.
-        split: (T, B) inputs and targets.
-        pause: called every `CHUNK` steps or sooner; what it raises ends the evaluation.
+    `pause` is called every `CHUNK` steps or sooner; an error that it raises ends the evaluation.
     """
     sums: dict[str, Tensor] = {}
     with evaluating(model), torch.no_grad():
@@ -47,10 +40,7 @@ def evaluate(
 def outputs_of(
     model: nn.Module, task: Task, split: Stream, stop: int, pause: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs (T', B, ...) and targets (T', B, ...) of the first `stop` steps of a split, part by part, see `evaluate`.
-
-    To be read within `evaluating` and without gradients.
-    """
+    """Outputs and targets (T', B, ...) of the first `stop` steps, part by part; to be read within `evaluating`."""
     parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
     steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves decodes every step that it runs
@@ -64,11 +54,7 @@ def outputs_of(
 
 
 def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
-    """Columns of predictions.parquet (see `schema.PREDICTIONS_SCHEMA`); none if the task makes no predictions.
-
-    The model reads the first `STEPS` steps of the test split as in `evaluate`. There is a row for each quantity of
-    `Predicting.predictions`, stream and step, for the first `STREAMS` streams.
-    """
+    """Columns of predictions.parquet: a row per quantity, stream and step; none if the task makes no predictions."""
     if not isinstance(task, Predicting):
         return {}
     rows: list[tuple[Any, ...]] = []
@@ -84,13 +70,9 @@ def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
 
 
 def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str, int, float]]:
-    """Metrics of an evaluation's probes: (metric, replicate, value), the replicate being the probe's number.
+    """(metric, replicate, value) of an evaluation's probes, at the present `K`; the replicate is the probe's number.
 
-    By the bound on the relative bias, and with `_measured` at the end by the measured one: `K_<delta>`, K(delta) of
-    each logged delta, infinite if no K up to the stream's length has so small a bias, with its interval `_low` and
-    `_high`; `log_relative_bias`, log delta(K) of the present `K`. Besides `log_beta`, log of the fitted decay per lag,
-    -inf if too few lags carry a signal; `gradient_cosine`, of the angle between the gradient truncated at the present
-    K and that of the whole window. All are NaN if the probe was not finite.
+    See docs/runs.md for the metrics. `K_<delta>` is infinite if no K up to the stream's length has so small a bias.
     """
     values = []
     for replicate, measurement in enumerate(measurements):
@@ -120,11 +102,7 @@ def _metrics_of(bias: RelativeBias, K: int, kind: str) -> Iterator[tuple[str, fl
 
 
 def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str, np.ndarray]:
-    """Columns of gradients.parquet (see `schema.GRADIENTS_SCHEMA`): a row per probe, component and lag.
-
-    The biases and the cosine at K = lag are in the rows of the component `all`, the whole state, and NaN in others.
-    `average` over streams and loss positions is as in `average_norms`.
-    """
+    """Columns of gradients.parquet: a row per probe, component and lag."""
     rows: list[tuple[np.ndarray, ...]] = []
     for replicate, measurement in enumerate(measurements):
         gradients, found = measurement.gradients, measurement.gradients.parameters
@@ -149,13 +127,7 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
 def position_profiles(
     measurements: Sequence[Measurement], positions: Sequence[int], average: str
 ) -> dict[str, np.ndarray]:
-    """Columns of positions.parquet (see `schema.POSITIONS_SCHEMA`): a row per probe, loss position and lag.
-
-    Arguments:
-        positions: of the P losses in the probe window, see `ProbeSettings.loss_positions`; each has the lags that the
-            window holds before it.
-        average: over streams, as in `average_norms`.
-    """
+    """Columns of positions.parquet: a row per probe, loss position and lag that the window holds before it."""
     rows: list[tuple[np.ndarray, ...]] = []
     for replicate, measurement in enumerate(measurements):
         for position, norms in zip(positions, measurement.gradients.norms, strict=True):
@@ -166,5 +138,4 @@ def position_profiles(
 
 
 def _joined(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, np.ndarray]:
-    """Columns by name, of groups of rows that each have a part of every column."""
     return dict(zip(names, map(np.concatenate, zip(*rows, strict=True)), strict=True)) if rows else {}

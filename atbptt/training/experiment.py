@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import nn
@@ -28,16 +29,9 @@ def build_task(settings: Settings) -> Task:
 
 
 def build(settings: Settings, task: Task | None = None) -> Parts:
-    """Build a run's parts and check that they fit together.
+    """Build a run's parts, or all but its task, and check that they fit together (ConfigError).
 
     The initial parameters depend only on the model's settings and `init`.
-
-    Arguments:
-        settings: the run's config.
-        task: its data set, if it is already built.
-
-    Raises:
-        ConfigError: a part cannot be made, or does not fit the others.
     """
     policy = build_policy(settings)
     check_scheme(policy, settings.scheme)
@@ -56,8 +50,7 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
     """Run an experiment to its budget, from its checkpoint if there is one; a finished run returns at once.
 
     Arguments:
-        settings: the run's config.
-        origin: what started it, stored with it; None is this process.
+        origin: what started it; None is this process.
         signals: the signals received by the process; None handles them during the run, if in the main thread.
 
     Raises:
@@ -81,15 +74,12 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
                     raise ConfigError("dataset.path", "holds other data than when the sweep began: launch it anew")
                 parts = build(settings) if parts is None else parts
                 listen(signals)  # a user's own class may have changed the handlers
-                lease = leased_device(
-                    settings.device.type,
-                    settings.device.jobs_per_gpu,
-                    signals,
-                    waiting=lambda: directory.set_status(schema.RUNNING),
-                )
+                wanted = settings.device
+                beat = partial(directory.set_status, schema.RUNNING)
+                lease = leased_device(wanted.type, wanted.jobs_per_gpu, signals, waiting=beat)
                 with directory.logging() as log, lease as device:
                     directory.note_environment(origin, log)
-                    configure_torch(settings.device.threads)
+                    configure_torch(wanted.threads)
                     Trainer(settings, parts, directory, device, log, signals).train()
             except StoppedError as stopped:
                 directory.stop(str(stopped))

@@ -34,7 +34,7 @@ class DivergedError(RuntimeError):
 
 
 class Parts(NamedTuple):
-    """What a config describes, built on the CPU."""
+    """What a config describes, on the CPU."""
 
     task: Task
     model: nn.Module
@@ -69,15 +69,8 @@ class Trainer:
     """The state of a run and the loop that advances it, window by window.
 
     Its state is the model, the optimizer, the windows with their policy, and the attributes in `RESUMED`. Random
-    numbers are drawn anew for each step (see `randomness`). So a run can continue exactly from any window.
-
-    Arguments:
-        settings: the run's config.
-        parts: built from it, on the CPU; they move to `device`.
-        directory: the run's, locked by this process.
-        device: where to compute.
-        log: the run's.
-        signals: the signals received by the process.
+    numbers are drawn anew for each step (see `randomness`). So a run can continue exactly from any window. The parts
+    move to `device`; `directory` must be locked by this process.
     """
 
     def __init__(
@@ -96,10 +89,7 @@ class Trainer:
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to the parameters' device
         for split in SPLITS:
             setattr(self.task, split, getattr(self.task, split).to(device))
-        self.directory = directory
-        self.device = device
-        self.log = log
-        self.signals = signals
+        self.directory, self.device, self.log, self.signals = directory, device, log, signals
         self.last_beat = self.last_checkpoint = time.monotonic()
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
         self.prober = ReportingProber(settings.probe, settings.seed, log)
@@ -123,8 +113,7 @@ class Trainer:
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         return {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0, "K": 0}
 
-    @property
-    def decayed_lr(self) -> float:
+    def _decayed_lr(self) -> float:
         """The learning rate of this epoch, before it is scaled with a window's length."""
         decay = 1.0 if self.settings.lr_decay == "none" else math.sqrt(self.windows.cursor.epochs_done + 1)
         return self.settings.lr / decay
@@ -166,7 +155,7 @@ class Trainer:
         now, ending = time.monotonic(), self.signals.ending
         if now - self.last_beat > HEARTBEAT_SECONDS:
             if not evaluating:
-                self._check_finite()
+                self._check_finite(parameters=False)  # so that seconds do not decide at which step they are found
             self._beat()
         due = self.signals.storing or now - self.last_checkpoint > CHECKPOINT_SECONDS
         if ending or (due and not evaluating):
@@ -177,10 +166,9 @@ class Trainer:
             raise StoppedError(f"{ending.name} at epoch {self.windows.epoch:.3g}")
 
     def _advance(self) -> None:
-        """One window, one update."""
         began, step_before = time.perf_counter(), self.windows.step
         window = next(iter(self.windows))
-        lr = window_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, self.settings.scheme, window.steps)
+        lr = window_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, self.settings.scheme, window.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         objective = window.loss(self.steps_at_once)
@@ -201,17 +189,17 @@ class Trainer:
         self.train_seconds += seconds
         self.sums["seconds"] += seconds
 
-    def _check_finite(self) -> None:
-        """Raise a `DivergedError` if the loss, the gradient or a parameter is not finite."""
+    def _check_finite(self, parameters: bool = True) -> None:
+        """Raise a `DivergedError` if the loss, the gradient or (if asked) a parameter is not finite."""
         began = time.perf_counter()
         loss = float(self.sums["loss"])  # waits until the GPU has finished the training steps
         self._spend(time.perf_counter() - began)
         # With clipping, a gradient of infinite norm would leave the parameters and the loss as they are.
         sums = {"the training loss": loss, "the training gradient's norm": float(self.sums["norm"])}
         wrong = [name for name, value in sums.items() if not math.isfinite(value)]
-        # Without clipping, the loss would show it one window later.
-        parameters = self.model.named_parameters()
-        wrong += [f"{name} of the model" for name, values in parameters if not bool(values.isfinite().all())]
+        if parameters:  # without clipping, the loss would show it one window later
+            named = self.model.named_parameters()
+            wrong += [f"{name} of the model" for name, values in named if not bool(values.isfinite().all())]
         if wrong:
             clip = "null" if self.settings.clip_norm is None else f"{self.settings.clip_norm:g}"
             raise DivergedError(
@@ -220,7 +208,6 @@ class Trainer:
             )
 
     def _evaluate(self) -> None:
-        """Store all metrics, lag profiles and predictions of the current parameters."""
         self._check_finite()
         seed_global("evaluation", self.settings.seed, self.windows.step)
         found = self._training_metrics()
@@ -228,7 +215,7 @@ class Trainer:
             measured = evaluate(self.model, self.task, getattr(self.task, split), partial(self._pause, evaluating=True))
             found |= {f"{split}_{name}": value for name, value in measured.items()}
         K = self.windows.cursor.K
-        found |= {"K": K, "lr": full_lr(self.decayed_lr, self.settings.lr_scaling, self.policy, K)}
+        found |= {"K": K, "lr": full_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, K)}
         measurements = self.prober.measure(
             self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, measured=True, resampled=True
         )
@@ -252,16 +239,13 @@ class Trainer:
         probe = self.settings.probe
         tables.add(schema.GRADIENTS, lag_profiles(measurements, probe.average), clock)
         tables.add(schema.POSITIONS, position_profiles(measurements, probe.loss_positions, probe.average), clock)
-        shown = [
-            f"{metric} {value:.4g}"
-            for metric, replicate, value in values
-            if replicate == 0 and not metric.endswith(("_low", "_high"))
-        ]
-        self.log.info("epoch %.3g: %s", self.windows.epoch, ", ".join(shown))
+        shown = (each for each in values if each[1] == 0 and not each[0].endswith(("_low", "_high")))
+        text = ", ".join(f"{metric} {value:.4g}" for metric, _, value in shown)
+        self.log.info("epoch %.3g: %s", self.windows.epoch, text)
         self._beat()
 
     def _training_metrics(self) -> dict[str, float]:
-        """Means since the last evaluation; nothing before the first update."""
+        """Means since the last evaluation; none before the first update."""
         sums = self.sums
         if not sums["losses"]:
             return {}
@@ -304,7 +288,6 @@ class Trainer:
         self.last_checkpoint = time.monotonic()
 
     def _resume(self) -> None:
-        """Continue from the run's checkpoint, if there is one."""
         saved = self.directory.load_checkpoint(self.log)
         if saved is None:
             return

@@ -24,15 +24,13 @@ WriteStatus = Callable[..., Path]
 @pytest.fixture
 def write(tmp_path: Path) -> WriteStatus:
     """`write(state, beat, age, **fields)` -> the run's directory; heartbeat and file are so many seconds old."""
-    directory = tmp_path / "demo" / "0a1b2c3d4e5f"
-    directory.mkdir(parents=True)
+    directory = tmp_path / "0a1b2c3d4e5f"
+    directory.mkdir()
 
     def make(state: object = schema.RUNNING, beat: float | None = 0.0, age: float = 0.0, **fields: Any) -> Path:
-        now = time.time()
+        now, path = time.time(), directory / schema.STATUS
         heartbeat = None if beat is None else now - beat
-        content = {"experiment_id": directory.name, "state": state, "heartbeat": heartbeat, **fields}
-        path = directory / schema.STATUS
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps({"experiment_id": directory.name, "state": state, "heartbeat": heartbeat, **fields}))
         os.utime(path, (now - age, now - age))
         return directory
 
@@ -255,7 +253,7 @@ def test_an_ended_run_is_not_read_again_until_its_file_changes(
 
 
 def test_result_says_how_far_and_how_good() -> None:
-    status = RunStatus(Path(), "running", "id", epoch=1.5, epochs=2.0, K=7, monitor="valid_ppl")
+    status = progress(epoch=1.5, epochs=2.0, K=7, monitor="valid_ppl")
     assert result_text(status) == "epoch 1.5 of 2, K 7"
     assert result_text(replace(status, best=1.25, best_epoch=1.0)) == "epoch 1.5 of 2, K 7, valid_ppl 1.25 at epoch 1"
     assert result_text(replace(status, why="ValueError: no")) == "ValueError: no"

@@ -75,7 +75,8 @@ def test_what_a_file_held_is_restored(
     again = Tables(tmp_path, "0a1b")
     again.restore(content, LOG)
     assert path.read_bytes() == whole
-    assert caplog.messages == [f"{name} differs from the checkpoint and is restored from it"]
+    message = f"{name} is damaged or lacks rows, and is restored from the checkpoint"
+    assert caplog.messages == ([] if damage == "later rows" else [message])
     add(again, name, 15)
     assert steps(path) == ([15] * 2 if name == PREDICTIONS else [0, 0, 10, 10, 15, 15])
     assert {other: (tmp_path / other).read_bytes() for other in content} == again.content

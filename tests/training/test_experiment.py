@@ -76,13 +76,14 @@ def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
 
     (tmp_path / "mine.py").write_text(USERS_CODE)
     monkeypatch.syspath_prepend(tmp_path)
-    for group, name, text in (
-        ("dataset", "parity", "name: parity\n_target_: mine.Parity\nsteps: 50\n"),
-        ("model", "leaky", "name: leaky\n_target_: mine.Leaky\nleak: 0.5\n"),
-        ("truncation", "doubling", "name: doubling\n_target_: mine.Doubling\nK: 2\n"),
+    for group, name, option in (
+        ("dataset", "Parity", "steps: 50"),
+        ("model", "Leaky", "leak: 0.5"),
+        ("truncation", "Doubling", "K: 2"),
     ):
-        (tmp_path / "yaml" / group).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "yaml" / group / f"{name}.yaml").write_text(text)
+        path = tmp_path / "yaml" / group / f"{name.lower()}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"name: {name.lower()}\n_target_: mine.{name}\n{option}\n")
     probe = [o for o in tiny if o.startswith("probe")]
     mine = ["dataset=parity", "model=leaky", "truncation=doubling", "model.leak=0.25"]
     arguments = ["--config-dir", str(tmp_path / "yaml"), *probe, *mine, "epochs=3", f"output_dir={tmp_path}/out"]

@@ -94,7 +94,7 @@ def test_a_checkpoint_of_an_earlier_version_continues_and_knows_no_mean_K(
     np.testing.assert_equal(series(continued, "mean_K"), mean_K)
 
 
-@pytest.mark.parametrize("name", [schema.PREDICTIONS, schema.METRICS, schema.POSITIONS])
+@pytest.mark.parametrize("name", [schema.PREDICTIONS, schema.POSITIONS])
 def test_an_evaluation_that_is_cut_short_is_made_again_and_stored_once(
     whole: RunDirectory, settings: Make, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -200,9 +200,7 @@ def signal_after(monkeypatch: pytest.MonkeyPatch, updates: int, number: signal.S
     monkeypatch.setattr(Trainer, "_pause", signalled)
 
 
-@pytest.mark.parametrize(
-    ("number", "evaluating"), [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)]
-)
+@pytest.mark.parametrize(("number", "evaluating"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_a_run_that_is_told_to_end_stores_a_checkpoint_and_continues_exactly(
     whole: RunDirectory, settings: Make, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, evaluating: bool
 ) -> None:
@@ -223,18 +221,12 @@ def test_a_run_that_is_told_to_end_stores_a_checkpoint_and_continues_exactly(
     check_same(whole, run(stopped))
 
 
-@pytest.mark.parametrize("number", STORING)
 @pytest.mark.parametrize(("evaluating", "stored"), [(False, [0, 4, 6]), (True, [0, 6])])
 def test_a_run_that_is_asked_for_a_checkpoint_stores_one_and_goes_on(
-    settings: Make,
-    monkeypatch: pytest.MonkeyPatch,
-    events: list[Any],
-    number: signal.Signals,
-    evaluating: bool,
-    stored: list[int],
+    settings: Make, monkeypatch: pytest.MonkeyPatch, events: list[Any], evaluating: bool, stored: list[int]
 ) -> None:
     """In an evaluation it waits for the one at its end."""
-    signal_after(monkeypatch, 4, number, evaluating)
+    signal_after(monkeypatch, 4, STORING[evaluating], evaluating)
     assert run(settings("epochs=1")).status()["state"] == "finished"
     assert [event for event in events if event != "evaluate"] == stored
 

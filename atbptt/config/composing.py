@@ -47,31 +47,18 @@ ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class Command:
-    """A parsed command line.
+    """A parsed command line."""
 
-    Attributes:
-        overrides: as typed, without `preview`.
-        multirun: whether `-m` is given.
-        name: of the primary config.
-        config_dir: its folder.
-        extra: the folder of `--config-dir`, searched first; or None.
-        preview: whether the jobs are only shown.
-    """
-
-    overrides: list[str]
-    multirun: bool
-    name: str
+    overrides: list[str]  # as typed, without `preview`
+    multirun: bool  # whether -m is given
+    name: str  # of the primary config
     config_dir: Path
-    extra: Path | None
-    preview: bool
+    extra: Path | None  # the folder of --config-dir, searched first
+    preview: bool  # whether the jobs are only shown
 
 
 def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
-    """Parse a command line; None if it runs nothing (`--help`, `--cfg`, ...).
-
-    Raises:
-        ConfigError: unknown flags, a missing folder.
-    """
+    """Parse a command line (ConfigError); None if it runs nothing (`--help`, `--cfg`, ...)."""
     arguments, preview = split_preview(arguments)
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
@@ -96,7 +83,7 @@ def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def with_former_names(arguments: Iterable[str]) -> list[str]:
-    """The arguments, with `++` before options set by their former name, which no file has."""
+    """Puts `++` before options set by their former name, which no file has."""
     return [f"++{argument}" if FORMER.match(argument) else argument for argument in arguments]
 
 
@@ -119,11 +106,7 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
 
 
 def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig]:
-    """The overrides of each job, and the config without swept overrides.
-
-    Raises:
-        ConfigError: an override cannot be read, or that config cannot be composed.
-    """
+    """The overrides of each job, and the config without swept overrides (ConfigError)."""
     name, overrides = command.name, command.overrides
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     try:
@@ -251,7 +234,6 @@ def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
 
 
 def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
-    """Hydra's error with the name, the value and the choices."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")

@@ -45,7 +45,7 @@ def test_both_conventions_of_names_are_read(path: Path, names: tuple[str, str], 
         assert stream.inputs.tolist() == arrays[f"{split}_{names[0]}"].tolist()
         assert stream.targets.tolist() == arrays[f"{split}_{names[1]}"].tolist()
     assert task.input_size == task.output_size == 5
-    assert task.notes == ()
+    assert not task.notes
 
 
 def test_the_first_streams_are_taken(path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_first_streams_are_taken(path: Path) -> None:
     assert task.train.inputs.tolist() == arrays["train_inputs"][:, :2].tolist()
     assert task.test.targets.tolist() == arrays["test_targets"][:, :2].tolist()
     assert task.notes[0] == "train: the first 2 of 3 streams"
-    assert made(path, arrays, batch_size=3).notes == ()
+    assert not made(path, arrays, batch_size=3).notes
 
 
 def test_1d_arrays_are_cut_in_streams(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,8 +25,6 @@ class Linear:
     A and C. Without observation noise y has unit variance. The loss is the squared error, mean over the D features.
     """
 
-    metric_names: ClassVar[tuple[str, ...]] = ("loss",)
-
     state_size: int  # dimension of z
     features: int  # D, dimension of y
     radius: float  # modulus of A's eigenvalues, at least 0 and below 1
@@ -44,6 +41,7 @@ class Linear:
         require(features >= 1, "features", features, "must be at least 1")
         require(0 <= radius < 1, "radius", radius, "must be at least 0 and below 1, or the system explodes")
         require(noise >= 0, "noise", noise, "must be at least 0")
+        self.metric_names: tuple[str, ...] = ("loss",)
         self.input_size = self.output_size = features
         system = numpy_generator("linear system", self.seed)
         A = radius * np.linalg.qr(system.normal(size=(state_size, state_size)))[0]

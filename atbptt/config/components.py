@@ -32,33 +32,19 @@ SUPPLIED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Component:
-    """A class and its checked arguments.
+    """A class and its checked arguments."""
 
-    Attributes:
-        group: `model`, `dataset`, `truncation` or `optimizer`.
-        name: `name` in YAML, or the name of the class.
-        target: the dotted path of the class.
-        arguments: by keyword, converted to the annotated types.
-    """
-
-    group: str
-    name: str
-    target: str
-    arguments: dict[str, Any]
+    group: str  # a key of SUPPLIED
+    name: str  # `name` in YAML, or the name of the class
+    target: str  # the dotted path of the class
+    arguments: dict[str, Any]  # by keyword, converted to the annotated types
 
     @property
     def module(self) -> str:
-        """The module that the class is defined in."""
         return _locate(self.group, self.target).__module__
 
     def data_digest(self) -> str | None:
-        """A digest of the data at the argument named `path`; None if there is no such argument.
-
-        The data are the files that a static method `data_files(arguments)` of the class lists, else all at the path.
-
-        Raises:
-            ConfigError: a file cannot be read.
-        """
+        """A digest of the files that the class lists (see `Task`), else of all at the argument `path`, if any."""
         if "path" not in self.arguments:
             return None
         located = _locate(self.group, self.target)
@@ -120,11 +106,7 @@ def _locate(group: str, target: str) -> Callable[..., Any]:
 def _signature(
     located: Callable[..., Any], supplied: tuple[str, ...]
 ) -> tuple[dict[str, inspect.Parameter], dict[str, TypeAdapter[Any]]]:
-    """The parameters that YAML may set, and validators of those whose type pydantic knows.
-
-    Raises:
-        TypeError, ValueError: there is no signature.
-    """
+    """The parameters that YAML may set, and validators of those whose type pydantic knows."""
     parameters = {
         name: parameter
         for name, parameter in inspect.signature(located).parameters.items()
@@ -165,7 +147,6 @@ def rule_of(error: Mapping[str, Any]) -> str:
 
 
 def _instantiated(value: Any) -> Any:
-    """The value with each nested `_target_` as its object."""
     if isinstance(value, dict) and "_target_" in value:
         return hydra.utils.instantiate(value, _convert_="all")
     if isinstance(value, dict):

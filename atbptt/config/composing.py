@@ -47,31 +47,18 @@ ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class Command:
-    """A parsed command line.
+    """A parsed command line."""
 
-    Attributes:
-        overrides: as typed, without `preview`.
-        multirun: whether `-m` is given.
-        name: of the primary config.
-        config_dir: its folder.
-        extra: the folder of `--config-dir`, searched first; or None.
-        preview: whether the jobs are only shown.
-    """
-
-    overrides: list[str]
-    multirun: bool
-    name: str
+    overrides: list[str]  # as typed, without `preview`
+    multirun: bool  # whether -m is given
+    name: str  # of the primary config
     config_dir: Path
-    extra: Path | None
-    preview: bool
+    extra: Path | None  # the folder of --config-dir, searched first
+    preview: bool  # whether the jobs are only shown
 
 
 def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
-    """Parse a command line; None if it runs nothing (`--help`, `--cfg`, ...).
-
-    Raises:
-        ConfigError: unknown flags, a missing folder.
-    """
+    """Parse a command line (ConfigError); None if it runs nothing (`--help`, `--cfg`, ...)."""
     arguments, preview = split_preview(arguments)
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
@@ -96,7 +83,7 @@ def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def with_former_names(arguments: Iterable[str]) -> list[str]:
-    """The arguments, with `++` before options set by their former name, which no file has."""
+    """Puts `++` before options set by their former name, which no file has."""
     return [f"++{argument}" if FORMER.match(argument) else argument for argument in arguments]
 
 
@@ -119,11 +106,7 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
 
 
 def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig]:
-    """The overrides of each job, and the config without swept overrides.
-
-    Raises:
-        ConfigError: an override cannot be read, or that config cannot be composed.
-    """
+    """The overrides of each job, and the config without swept overrides (ConfigError)."""
     name, overrides = command.name, command.overrides
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     try:
@@ -179,53 +162,41 @@ def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
 
 
 def job_configs(hydra: Hydra, name: str, batch: Iterable[list[str]]) -> Iterator[dict[str, Any]]:
-    """`job_config` of each job, in a fraction of the time."""
-    shared = _SharedCompositions(hydra, name)
-    for overrides in batch:
-        try:
-            config = _plain(shared.config(overrides))
-        except Exception:  # Hydra composes the job, or reports what is wrong
-            config = None
-        yield job_config(hydra, name, overrides) if config is None else config
+    """`job_config` of each job, in a fraction of the time: each choice of groups is composed once."""
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    _, repository = hydra.config_loader._parse_overrides_and_create_caching_repo(name, [])
 
-
-class _SharedCompositions:
-    """Composes each choice of groups once, for jobs of a primary config."""
-
-    def __init__(self, hydra: Hydra, name: str) -> None:
-        self.hydra = hydra
-        self.name = name
-        self.parser = OverridesParser.create(config_loader=hydra.config_loader)
-        assert isinstance(hydra.config_loader, ConfigLoaderImpl)
-        _, self.repository = hydra.config_loader._parse_overrides_and_create_caching_repo(name, [])
-        self.parsed = functools.cache(self._parsed)
-        self.chosen = functools.cache(self._chosen)
-
-    def config(self, overrides: list[str]) -> DictConfig:
-        """A job's config without Hydra's part; any exception means that it cannot be composed this way."""
-        values = [self.parsed(text) for text in overrides]
-        choices = tuple(text for text, value in zip(overrides, values, strict=True) if value is None)
-        config = copy.deepcopy(self.chosen(choices))
-        ConfigLoaderImpl._apply_overrides_to_config([value for value in values if value is not None], config)
-        return config
-
-    def _parsed(self, text: str) -> Override | None:
+    @functools.cache
+    def value(text: str) -> Override | None:
         """The override of a value; None for the choice of a group and for Hydra's own options."""
-        (override,) = self.parser.parse_overrides([text])
+        (override,) = parser.parse_overrides([text])
         if override.is_hydra_override():
             if override.key_or_group == "hydra.searchpath":
                 raise ValueError(f"{text} may turn values into groups")
             return None
         if "hydra" in override.get_key_element() or INTO_HYDRA.search(text):
             raise ValueError(f"{text} may refer to Hydra's part of the config")
-        return override if Overrides(self.repository, [override]).config_overrides else None
+        return override if Overrides(repository, [override]).config_overrides else None
 
-    def _chosen(self, choices: tuple[str, ...]) -> DictConfig:
-        config = self.hydra.compose_config(self.name, list(choices), RunMode.RUN, with_log_configuration=False)
+    @functools.cache
+    def chosen(choices: tuple[str, ...]) -> DictConfig:
+        config = hydra.compose_config(name, list(choices), RunMode.RUN, with_log_configuration=False)
         config = _without_hydra(config)
         if INTO_HYDRA.search(OmegaConf.to_yaml(config)):
             raise ValueError(f"{choices} may refer to Hydra's part of the config")
         return config
+
+    for overrides in batch:
+        try:
+            choices = tuple(text for text in overrides if value(text) is None)
+            config = copy.deepcopy(chosen(choices))
+            values = [override for text in overrides if (override := value(text)) is not None]
+            ConfigLoaderImpl._apply_overrides_to_config(values, config)
+            job = _plain(config)
+        except Exception:  # Hydra composes the job, or reports what is wrong
+            job = job_config(hydra, name, overrides)
+        yield job
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -251,7 +222,6 @@ def _composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
 
 
 def _explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
-    """Hydra's error with the name, the value and the choices."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")

@@ -59,7 +59,6 @@ class Settings(Section):
     optimizer: dict[str, Any]
 
     def component(self, group: str) -> Component:
-        """The group's class and arguments, checked."""
         return component(group, getattr(self, group))
 
     @field_validator("probe", mode="before")
@@ -89,7 +88,6 @@ class Settings(Section):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def budget_spent(self, epoch: float, train_seconds: float) -> bool:
-        """Whether `epochs` or `seconds` are reached."""
         return epoch >= self.epochs or (self.seconds is not None and train_seconds >= self.seconds)
 
     def options(self) -> dict[str, Any]:
@@ -105,11 +103,7 @@ class Settings(Section):
 
 
 def validated(config: Mapping[str, Any]) -> Settings:
-    """A composed config as typed settings, whose classes and their arguments are checked.
-
-    Raises:
-        ConfigError: see `typed` and `check_components`.
-    """
+    """A composed config as typed settings, whose classes and arguments are checked (ConfigError)."""
     settings = typed(config)
     check_components(settings)
     return settings
@@ -122,11 +116,7 @@ def check_components(settings: Settings) -> None:
 
 
 def typed(config: Mapping[str, Any]) -> Settings:
-    """A composed config (interpolations resolved) as typed settings; imports none of its classes.
-
-    Raises:
-        ConfigError: names each key that breaks a rule, its value, the rule and the choices.
-    """
+    """A composed config as typed settings, without importing its classes; a `ConfigError` lists all broken rules."""
     for key, value in flattened(config):
         group = key.partition(".")[0]
         number = group in Settings.model_fields and group not in SUPPLIED  # or text, but no truth value
@@ -170,7 +160,6 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _explained(problem: Any) -> tuple[str, str]:
-    """One pydantic error as (name, rule)."""
     path = [str(part) for part in problem["loc"]]
     name = ".".join(path)
     if isinstance(error := problem.get("ctx", {}).get("error"), ConfigError):  # of ProbeSettings

@@ -36,31 +36,24 @@ class Arrays(SymbolTask):
             symbols = largest + 1
         require(symbols > largest, "symbols", symbols, f"must exceed the largest symbol in {path} (={largest})")
         self.input_size = self.output_size = symbols
-        self.train, self.valid, self.test = (_stream(*arrays[split], split, batch_size) for split in SPLITS)
-        notes = [_note(split, inputs, batch_size) for split, (inputs, _) in arrays.items()]
-        self.notes = tuple(note for note in notes if note)
+        self.notes: list[str] = []
+        self.train, self.valid, self.test = (self._stream(*arrays[split], split, batch_size) for split in SPLITS)
 
-
-def _stream(inputs: np.ndarray, targets: np.ndarray, split: str, batch_size: int | None) -> Stream:
-    if inputs.ndim == 1:
-        if batch_size is None:
-            raise ConfigError("batch_size", f"(=null) must be given: the {split} arrays are 1-D")
-        return symbol_stream(*cut((inputs, targets), batch_size, f"{len(inputs)} steps of the {split} arrays"))
-    rule = f"must not exceed the {inputs.shape[1]} streams of the {split} arrays"
-    require((batch_size or 1) <= inputs.shape[1], "batch_size", batch_size, rule)
-    return symbol_stream(inputs[:, :batch_size], targets[:, :batch_size])
-
-
-def _note(split: str, inputs: np.ndarray, batch_size: int | None) -> str | None:
-    if batch_size is None or inputs.shape[1:] == (batch_size,):
-        return None
-    if inputs.ndim == 1:
-        return cut_note(split, "symbols", len(inputs), batch_size)
-    return f"{split}: the first {batch_size} of {inputs.shape[1]} streams"
+    def _stream(self, inputs: np.ndarray, targets: np.ndarray, split: str, batch_size: int | None) -> Stream:
+        if inputs.ndim == 1:
+            if batch_size is None:
+                raise ConfigError("batch_size", f"(=null) must be given: the {split} arrays are 1-D")
+            self.notes.append(cut_note(split, "symbols", len(inputs), batch_size))
+            return symbol_stream(*cut((inputs, targets), batch_size, f"{len(inputs)} steps of the {split} arrays"))
+        streams = inputs.shape[1]
+        rule = f"must not exceed the {streams} streams of the {split} arrays"
+        require((batch_size or 1) <= streams, "batch_size", batch_size, rule)
+        if batch_size not in (None, streams):
+            self.notes.append(f"{split}: the first {batch_size} of {streams} streams")
+        return symbol_stream(inputs[:, :batch_size], targets[:, :batch_size])
 
 
 def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The pair (inputs, targets) of each split, checked."""
     require(path.is_file(), "path", str(path), "must be an .npz file; there is none")
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -13,39 +14,30 @@ from atbptt.windows import Stream
 BLANK, MARK = 0, 1
 
 
+@dataclass(eq=False)
 class Copy(SymbolTask):
     """A sequence of m symbols, the mark first, then m blanks; the target is the input m steps before.
 
     This repeats with a new m each time. A random number of blanks before the first sequence puts the streams out of
     phase.
-
-    Arguments:
-        min_length, max_length: m is uniform in min_length..max_length.
-        symbols: V, including the blank 0 and the mark 1.
-        train_steps, valid_steps, test_steps: stream length T of each split.
-        batch_size: streams B.
-        seed: of the data.
     """
 
-    def __init__(
-        self,
-        min_length: int,
-        max_length: int,
-        symbols: int,
-        train_steps: int,
-        valid_steps: int,
-        test_steps: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        require(min_length >= 1, "min_length", min_length, "must be at least 1")
-        rule = f"must be at least min_length (={min_length})"
-        require(max_length >= min_length, "max_length", max_length, rule)
+    min_length: int  # m is uniform in min_length..max_length
+    max_length: int
+    symbols: int  # V, including the blank 0 and the mark 1
+    train_steps: int  # stream length T of each split
+    valid_steps: int
+    test_steps: int
+    batch_size: int  # streams B
+    seed: int  # of the data
+
+    def __post_init__(self) -> None:
+        low, high, symbols = self.min_length, self.max_length, self.symbols
+        require(low >= 1, "min_length", low, "must be at least 1")
+        require(high >= low, "max_length", high, f"must be at least min_length (={low})")
         require(symbols >= 3, "symbols", symbols, "must be at least 3: the blank, the mark and one to copy")
         self.input_size = self.output_size = symbols
-        steps = (train_steps, valid_steps, test_steps)
-        make = partial(_stream, min_length, max_length, symbols)
-        self.train, self.valid, self.test = generated("copy", steps, batch_size, seed, make, shortest=2 * max_length)
+        self.train, self.valid, self.test = generated("copy", self, partial(_stream, low, high, symbols), 2 * high)
 
 
 def _stream(

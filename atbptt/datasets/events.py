@@ -29,13 +29,11 @@ SHOWN_LETTERS = 20  # of a word in an error
 class EventStream(Stream):
     """Streams of events, stored as three numbers a step.
 
-    Attributes:
-        inputs: (T, B, 3): the event (from 0), 1 at the first event of a sequence, the interval before the event.
-        targets: (T, B, 2): the next event, the interval before it.
-        types: number of event types E.
+    Inputs (T, B, 3) are the event (from 0), 1 at the first event of a sequence and the interval before the event;
+    targets (T, B, 2) are the next event and the interval before it.
     """
 
-    types: int
+    types: int  # number of event types E
 
     def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (T, B, E + 2) with the event one-hot, and targets (T, B, 2)."""
@@ -106,16 +104,13 @@ class Events:
 
     @staticmethod
     def data_files(arguments: Mapping[str, Any]) -> list[Path]:
-        """The files that decide what the data is."""
         names = [arguments[split] for split in SPLITS]
         return [file for name in names if name is not None for file in _pair(Path(arguments["path"]), name)]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Negative log likelihood of the next event and of the interval until it, (T, B), nats."""
         return _event_loss(outputs, targets) + _time_loss(outputs, targets)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What `metrics` averages."""
         return {
             "event_loss": _event_loss(outputs, targets),
             "time_loss": _time_loss(outputs, targets),
@@ -127,7 +122,6 @@ class Events:
         return mean_interval(outputs[..., -2].double(), outputs[..., -1].double(), self.longest_interval)
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
-        """The metrics of `metric_names`."""
         return {
             "nll": means["event_loss"] + means["time_loss"],
             **{name: means[name] for name in ("event_loss", "time_loss", "event_error")},
@@ -175,8 +169,10 @@ def _steps(sequences: list[EventSequence]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(event_file: Path, time_file: Path) -> list[EventSequence]:
-    """The sequences of a split, checked."""
-    lines = {file: _trimmed(file) for file in (event_file, time_file)}
+    lines = {file: list(text_lines(file)) for file in (event_file, time_file)}
+    for found in lines.values():
+        while found and not found[-1].strip():
+            found.pop()
     shorter, longer = sorted(lines, key=lambda file: len(lines[file]))
     end = len(lines[shorter])
     if end < len(lines[longer]):
@@ -190,14 +186,6 @@ def _read(event_file: Path, time_file: Path) -> list[EventSequence]:
     some = any(len(events) > 1 for events, _ in sequences)
     require(some, "path", str(event_file), "must hold a sequence of at least 2 events, and there is none")
     return sequences
-
-
-def _trimmed(file: Path) -> list[str]:
-    """The file's lines, without empty ones at its end."""
-    lines = list(text_lines(file))
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
 
 
 def _events(file: Path, number: int, line: str) -> np.ndarray:

@@ -22,18 +22,13 @@ TIMEOUT_SECONDS = (10.0, 30.0)  # to connect; between two pieces of the body
 
 
 class FetchError(RuntimeError):
-    """Some files could not be fetched; `str(error)` says why, a line a file."""
+    """Some files could not be fetched; says why, a line a file."""
 
 
 def fetch(name: str, to: Path, local: Path | None = None) -> None:
-    """Download the files of a data set, or take local copies, and print a line a file.
+    """Download the files of a data set into its folder in `to`, or copy them from `local`, and print a line a file.
 
     A file appears under its name only if its SHA-256 is right. Files that are already there are never overwritten.
-
-    Arguments:
-        name: one of `SOURCES`, or `all`.
-        to: the folder in which the data set's folder is made.
-        local: copy `local/<folder>/<file>` or `local/<file>` instead of downloading.
 
     Raises:
         ConfigError: `name` is unknown, `to` cannot be written, or `local` is not a folder.
@@ -63,7 +58,6 @@ def fetch(name: str, to: Path, local: Path | None = None) -> None:
 
 
 def _placed(path: Path, source: Source, local: Path | None, download: _Download) -> str:
-    """Put a file in place; returns how."""
     checksum = source.checksums[path.name]
     if path.exists():
         _verify(path, checksum, "it is not overwritten: move it away and fetch again")
@@ -89,17 +83,13 @@ def _verify(path: Path, checksum: str, hint: str) -> None:
 
 
 class _Download:
-    """Downloads for pooch, and is the progress bar that pooch moves.
-
-    Attributes:
-        total: bytes of the present file, set by pooch; 0 if unknown.
-    """
+    """Downloads for pooch, and is the progress bar that pooch moves."""
 
     def __init__(self, progress: Progress) -> None:
         pooch.get_logger().setLevel(logging.WARNING)
         self.progress = progress
         self.task = progress.add_task("")
-        self.total = 0
+        self.total = 0  # bytes of the present file, set by pooch; 0 if unknown
 
     def __call__(self, url: str, output: str, _: object) -> None:
         os.unlink(output)  # only its owner may read pooch's temporary file; a new one follows the umask

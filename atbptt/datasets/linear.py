@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,60 +17,45 @@ from atbptt.windows import Stream
 FEATURES_SHOWN = 4  # the most features whose predictions are stored
 
 
+@dataclass(eq=False)
 class Linear:
     """z_{t+1} = A z_t + process noise, y_t = C z_t + observation noise; input y_t, target y_{t+1}.
 
     A is `radius` times a random rotation, so that memory decays by `radius` a step; all streams and splits share
     A and C. Without observation noise y has unit variance. The loss is the squared error, mean over the D features.
-
-    Arguments:
-        state_size: dimension of z.
-        features: D, dimension of y.
-        radius: modulus of A's eigenvalues, at least 0 and below 1.
-        noise: standard deviation of the observation noise.
-        train_steps, valid_steps, test_steps: stream length T of each split.
-        batch_size: streams B.
-        seed: of the system and the noise.
     """
 
-    metric_names: tuple[str, ...] = ("loss",)
+    state_size: int  # dimension of z
+    features: int  # D, dimension of y
+    radius: float  # modulus of A's eigenvalues, at least 0 and below 1
+    noise: float  # standard deviation of the observation noise
+    train_steps: int  # stream length T of each split
+    valid_steps: int
+    test_steps: int
+    batch_size: int  # streams B
+    seed: int  # of the system and the noise
 
-    def __init__(
-        self,
-        state_size: int,
-        features: int,
-        radius: float,
-        noise: float,
-        train_steps: int,
-        valid_steps: int,
-        test_steps: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
+    def __post_init__(self) -> None:
+        state_size, features, radius, noise = self.state_size, self.features, self.radius, self.noise
         require(state_size >= 1, "state_size", state_size, "must be at least 1")
         require(features >= 1, "features", features, "must be at least 1")
         require(0 <= radius < 1, "radius", radius, "must be at least 0 and below 1, or the system explodes")
         require(noise >= 0, "noise", noise, "must be at least 0")
+        self.metric_names: tuple[str, ...] = ("loss",)
         self.input_size = self.output_size = features
-        system = numpy_generator("linear system", seed)
+        system = numpy_generator("linear system", self.seed)
         A = radius * np.linalg.qr(system.normal(size=(state_size, state_size)))[0]
         C = system.normal(size=(features, state_size))
         C /= np.linalg.norm(C, axis=1, keepdims=True)
-
-        steps = (train_steps, valid_steps, test_steps)
-        make = partial(_stream, A, C, radius, noise)
-        self.train, self.valid, self.test = generated("linear", steps, batch_size, seed, make)
+        self.train, self.valid, self.test = generated("linear", self, partial(_stream, A, C, radius, noise))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Squared error, mean over features: (T, B)."""
         return (outputs - targets).square().mean(dim=-1)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The loss."""
         return {"loss": self.loss(outputs, targets)}
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
-        """The mean squared error."""
         return {"loss": means["loss"]}
 
     def predictions(self, outputs: Tensor, targets: Tensor) -> dict[str, tuple[Tensor, Tensor]]:

@@ -14,23 +14,15 @@ def require_files(folder: Path, names: Sequence[str]) -> None:
     """Raise a `ConfigError`, with the command that fetches published files, unless all files are in the folder."""
     missing = [name for name in names if not (folder / name).is_file()]
     rule = f"lacks {listed(missing)}; it must hold {listed(names)}" if folder.is_dir() else "must be a folder"
-    require(not missing, "path", str(folder), rule + _how_to_fetch(folder, missing))
-
-
-def _how_to_fetch(folder: Path, missing: Sequence[str]) -> str:
     to = "" if folder.parent == Path("data") else f" --to {folder.parent}"
     for name, source in SOURCES.items():
         if source.folder == folder.name and set(missing) <= set(source.checksums):
-            return f"; python -m atbptt.datasets fetch {name}{to} gets it"
-    return ""
+            rule += f"; python -m atbptt.datasets fetch {name}{to} gets it"
+    require(not missing, "path", str(folder), rule)
 
 
 def text_lines(file: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, without line ends and byte order mark.
-
-    Raises:
-        ConfigError: the file cannot be read, or a line is not UTF-8 or has a carriage return within it.
-    """
+    """The lines of a UTF-8 file, without line ends and byte order mark; a `ConfigError` for any other file."""
     try:
         with open(file, "rb") as stream:
             for number, line in enumerate(stream, 1):
@@ -46,5 +38,4 @@ def text_lines(file: Path) -> Iterator[str]:
 
 
 def refuse(file: Path, line: int, what: str) -> NoReturn:
-    """Raise a `ConfigError` about a line of a file."""
     raise ConfigError("path", f"(={file.parent}) cannot be read: line {line} of {file.name} {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,36 +12,27 @@ from atbptt.errors import require
 from atbptt.windows import Stream
 
 
+@dataclass(eq=False)
 class Repeat(SymbolTask):
-    """Each stream repeats a random base sequence of its own, from a random phase; the target is the next symbol.
+    """Each stream repeats a random base sequence of its own, from a random phase; the target is the next symbol."""
 
-    Arguments:
-        period: length of the base sequence in steps.
-        symbols: V.
-        shift: added to every symbol, modulo V, at each repetition.
-        train_steps, valid_steps, test_steps: stream length T of each split.
-        batch_size: streams B.
-        seed: of the data.
-    """
+    period: int  # length of the base sequence in steps
+    symbols: int  # V
+    shift: int  # added to every symbol, modulo V, at each repetition
+    train_steps: int  # stream length T of each split
+    valid_steps: int
+    test_steps: int
+    batch_size: int  # streams B
+    seed: int  # of the data
 
-    def __init__(
-        self,
-        period: int,
-        symbols: int,
-        shift: int,
-        train_steps: int,
-        valid_steps: int,
-        test_steps: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
+    def __post_init__(self) -> None:
+        period, symbols, shift = self.period, self.symbols, self.shift
         require(period >= 1, "period", period, "must be at least 1")
         require(symbols >= 2, "symbols", symbols, "must be at least 2")
         require(0 <= shift < symbols, "shift", shift, f"must lie in 0..{symbols - 1}, below symbols")
         self.input_size = self.output_size = symbols
-        steps = (train_steps, valid_steps, test_steps)
         make = partial(_stream, period, symbols, shift)
-        self.train, self.valid, self.test = generated("repeat", steps, batch_size, seed, make, shortest=max(2, period))
+        self.train, self.valid, self.test = generated("repeat", self, make, shortest=max(2, period))
 
 
 def _stream(period: int, symbols: int, shift: int, steps: int, batch: int, generator: np.random.Generator) -> Stream:

@@ -11,17 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """A published data set.
+    """A published data set."""
 
-    Attributes:
-        folder: its folder, below the one that is fetched to.
-        address: the URL of its folder.
-        checksums: the SHA-256 of each file, by its name.
-    """
-
-    folder: str
-    address: str
-    checksums: Mapping[str, str]
+    folder: str  # its folder, below the one that is fetched to
+    address: str  # the URL of its folder
+    checksums: Mapping[str, str]  # the SHA-256 of each file, by its name
 
 
 GITHUB = "https://raw.githubusercontent.com"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -67,15 +67,12 @@ class SymbolTask:
     metric_names: tuple[str, ...] = ("ppl", "loss")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy of logits (T, B, V) at symbols (T, B): (T, B)."""
         return cross_entropy(outputs, targets)
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The loss."""
         return {"loss": self.loss(outputs, targets)}
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
-        """The loss and its perplexity."""
         loss = means["loss"]
         return {"loss": loss, "ppl": math.exp(loss) if loss < 700 else math.inf}
 
@@ -85,51 +82,31 @@ class SymbolTask:
 
 
 def cut(parts: Sequence[np.ndarray], batch_size: int, of: str, hint: str = "") -> list[np.ndarray]:
-    """Each array (N, ...) as `batch_size` contiguous streams side by side, (N // B, B, ...), at least 2 steps long.
-
-    Arguments:
-        of: what has the steps, for the error: `6 steps of the test arrays`.
-        hint: end of the error's message.
-
-    Raises:
-        ConfigError: N < 2 B.
-    """
+    """`batchify` of each array (N, ...); a `ConfigError` about `of` (`6 steps of the test arrays`) if N < 2 B."""
     rule = f"is too large for the {of}: at least 2 steps a stream{hint}"
     require(2 * batch_size <= len(parts[0]), "batch_size", batch_size, rule)
     return [batchify(part, batch_size) for part in parts]
 
 
 def cut_note(split: str, what: str, steps: int, batch_size: int) -> str:
-    """For `Task.notes`: the streams that a split of `steps` steps was cut in, and what was dropped."""
     length, rest = divmod(steps, batch_size)
     dropped = f"the last {rest} dropped" if rest else "none dropped"
     return f"{split}: {steps:,} {what} in {batch_size} streams of {length:,} steps, {dropped}"
 
 
 def generated(
-    task: str,
-    steps: tuple[int, int, int],
-    batch_size: int,
-    seed: int,
-    make: Callable[[int, int, np.random.Generator], Stream],
-    shortest: int = 2,
+    name: str, task: Any, make: Callable[[int, int, np.random.Generator], Stream], shortest: int = 2
 ) -> list[Stream]:
-    """The train, valid and test stream of generated data, each from its own random generator.
+    """The train, valid and test stream, each `make(T, B, generator)` with a random generator of its own.
 
-    Arguments:
-        task: names the generators, with the split.
-        steps: length T of each split.
-        batch_size: streams B.
-        seed: of the generators.
-        make: called with T, B and the generator.
-        shortest: least T that shows the task.
+    `task` has the steps of each split, the batch size and the seed; `shortest` is the least T that shows it.
     """
-    for split, length in zip(SPLITS, steps, strict=True):
+    steps = {split: getattr(task, f"{split}_steps") for split in SPLITS}
+    for split, length in steps.items():
         require(length >= shortest, f"{split}_steps", length, f"must be at least {shortest}")
-    require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+    require(task.batch_size >= 1, "batch_size", task.batch_size, "must be at least 1")
     return [
-        make(length, batch_size, numpy_generator(f"{task} {split}", seed))
-        for split, length in zip(SPLITS, steps, strict=True)
+        make(length, task.batch_size, numpy_generator(f"{name} {split}", task.seed)) for split, length in steps.items()
     ]
 
 

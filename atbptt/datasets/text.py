@@ -69,7 +69,6 @@ class Text(SymbolTask):
 
     @staticmethod
     def data_files(arguments: Mapping[str, Any]) -> list[Path]:
-        """The files that decide what the data is."""
         return [Path(arguments["path"]) / arguments[f"{split}_file"] for split in SPLITS]
 
 
@@ -81,28 +80,15 @@ def _stream(tokens: np.ndarray, batch_size: int, file: Path) -> Stream:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The three splits of a text.
+    """The three splits of a text."""
 
-    Attributes:
-        words: the vocabulary; a word's number is its index.
-        tokens: the words of each split by number, int32.
-        unknown: how many words of each split became `<unk>`.
-    """
-
-    words: list[str]
-    tokens: dict[str, np.ndarray]
-    unknown: dict[str, int]
+    words: list[str]  # the vocabulary; a word's number is its index
+    tokens: dict[str, np.ndarray]  # the words of each split by number, int32
+    unknown: dict[str, int]  # how many words of each split became `<unk>`
 
 
 def read_corpus(files: Sequence[Path]) -> Corpus:
-    """The corpus of a train, a valid and a test file, memory-mapped from the cache; read and cached if it is not there.
-
-    Warns:
-        DataWarning: the cache is damaged and is replaced, or cannot be written.
-
-    Raises:
-        ConfigError: a file has no word, or is not UTF-8.
-    """
+    """The corpus of a train, a valid and a test file, memory-mapped from the cache, in which it is stored first."""
     key = _key(files)
     cached = cache_folder() / f"text-{key}"
     try:

@@ -52,13 +52,8 @@ def mean_loss(
 ) -> Tensor:
     """The mean of loss(decode(features), targets), a scalar that can be differentiated once.
 
-    Arguments:
-        model: its parameters that require a gradient receive one.
-        decode: (T, B, ...) -> outputs (T, B, ...); see `halves`.
-        loss: (outputs, targets) -> (T, B).
-        features, targets: (T, B, ...).
-        steps: the most steps decoded at once; None for all. If T is larger, each part is differentiated as soon as it
-            is decoded and its outputs are freed; `backward` only scales the gradient.
+    Of features (T, B, ...) at most `steps` are decoded at once. If T is larger, each part is differentiated as soon as
+    it is decoded and its outputs are freed; `backward` only scales the gradient.
     """
     if steps is None or len(features) <= steps:
         return losses_of(loss, decode(features), targets).mean()

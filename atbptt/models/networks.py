@@ -26,7 +26,6 @@ class Halved(nn.Module):
     rnn: nn.RNNBase
 
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Inputs (T, B, ...) and the state before them to outputs (T, B, output_size) and the state after."""
         features, state = self.recur(inputs, state)  # type: ignore[operator]
         return self.decode(features), state  # type: ignore[operator]
 
@@ -37,7 +36,6 @@ class Halved(nn.Module):
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """Names of the state's parts, in their order."""
         return ("hidden", "cell") if isinstance(self.rnn, nn.LSTM) else ("hidden",)
 
 
@@ -46,7 +44,6 @@ class RecurrentNetwork(Halved):
 
     Arguments:
         input_size: number of symbols V (integer inputs) or features D (real-valued inputs).
-        output_size: number of outputs per step.
         cell: `lstm`, `gru`, `rnn_tanh` or `rnn_relu`.
         layers: recurrent layers L.
         hidden: hidden size H of each layer.
@@ -99,7 +96,6 @@ class RecurrentNetwork(Halved):
         return hidden, state
 
     def decode(self, features: Tensor) -> Tensor:
-        """Hidden states of the last layer (..., H) to outputs (..., output_size)."""
         outputs: Tensor = self.decoder(self.dropout(features))
         return outputs
 
@@ -112,7 +108,6 @@ class PointProcessNetwork(Halved):
     of the log rate, one learned number that is the same at every step (see `point_process`).
 
     Arguments:
-        input_size, output_size: E + 2 each.
         cell, layers, hidden: as in `RecurrentNetwork`.
         embedding: size of a learned linear embedding of the event; the mark and the interval are fed beside it.
         dropout: probability, on the embedding, between recurrent layers and on the inputs of the decoders.
@@ -152,13 +147,11 @@ class PointProcessNetwork(Halved):
         return hidden, state
 
     def decode(self, features: Tensor) -> Tensor:
-        """Hidden states of the last layer (..., H) to outputs (..., E + 2)."""
         decoded = self.decoder(self.dropout(features))
         return torch.cat([decoded, self.growth.expand(*decoded.shape[:-1], 1)], dim=-1)
 
 
 def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
-    """torch's recurrent layers on inputs of size `width`; a `ConfigError` for bad arguments."""
     require_choice("cell", cell, CELLS)
     require(layers >= 1, "layers", layers, "must be at least 1")
     require(hidden >= 1, "hidden", hidden, "must be at least 1")

@@ -25,13 +25,7 @@ LARGEST_SEEN = 40.0  # R beyond which less than exp(-40) of the density lies
 
 
 def log_density(log_rate: Tensor, w: Tensor, interval: Tensor) -> Tensor:
-    """log f(dt), in nats; the arguments are broadcast.
-
-    Arguments:
-        log_rate: log of the rate right after the event before, in events per unit of time.
-        w: growth of the log rate, per unit of time; any sign, 0 included.
-        interval: dt, at least 0.
-    """
+    """log f(dt) in nats; the arguments are broadcast, `w` may be 0 or of any sign, the interval dt at least 0."""
     return log_rate + w * interval - _exp(_log_cumulative_rate(log_rate, w, interval))
 
 
@@ -40,11 +34,7 @@ def mean_interval(log_rate: Tensor, w: Tensor, longest: float) -> Tensor:
 
     It is the mean of f without the part beyond `longest`, and for w < 0 without the chance that no event ever comes.
     The variable of integration is log R, in which the density is exp(log R - R) for any rate and growth; in t it may be
-    narrow, and anywhere over many decades.
-
-    Arguments:
-        log_rate, w: as in `log_density`, of the same shape. Better in float64.
-        longest: greater than 0.
+    narrow, and anywhere over many decades. Better in float64.
     """
     whole = _log_cumulative_rate(log_rate, w, torch.full_like(log_rate, longest))
     top = whole.clamp(max=float(np.log(LARGEST_SEEN)))
@@ -59,7 +49,7 @@ def mean_interval(log_rate: Tensor, w: Tensor, longest: float) -> Tensor:
 
 
 def log_mean_growth(x: Tensor) -> Tensor:
-    """log((exp(x) - 1) / x), the log of the mean of exp over 0..x: exact near 0, without overflow anywhere."""
+    """log((exp(x) - 1) / x): exact near 0, without overflow anywhere."""
     # Both sides of `where` must be finite, or the gradient of the side not taken is NaN.
     near = x.abs() < SERIES
     small = torch.where(near, x, 0.0)

@@ -34,13 +34,7 @@ class Recurrent(Protocol):
 
 @dataclass(frozen=True)
 class Halves:
-    """A model and its two halves.
-
-    Attributes:
-        model: the whole model.
-        recur: (inputs, state) -> (features (T, B, ...), state).
-        decode: features -> outputs (T, B, ...).
-    """
+    """A model and its two halves, (inputs, state) -> (features (T, B, ...), state) and features -> outputs."""
 
     model: nn.Module
     recur: Callable[[Tensor, State], tuple[Tensor, State]]
@@ -79,11 +73,10 @@ def _given(model: nn.Module, batch: int, state: State) -> State:
 
 
 def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None) -> None:
-    """Run one or two steps of inputs (T, B, ...) from the starting state and check what the model returns.
+    """Run one or two steps of inputs (T, B, ...) from the starting state.
 
     Raises:
-        ConfigError: the model does not run, does not return outputs (T, B, ...) and a state, or remembers more than
-            its state.
+        ConfigError: the model does not run, does not return outputs (T, B, ...) and a state, or remembers more.
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
     state = _given(model, inputs.shape[1], state)

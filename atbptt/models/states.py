@@ -11,11 +11,7 @@ State = Any
 
 
 def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """The state with `function` applied to each tensor, in the same structure.
-
-    Raises:
-        TypeError: a part is not a tensor.
-    """
+    """The state with `function` applied to each tensor; a `TypeError` if a part is not one."""
     if isinstance(state, Tensor):
         return function(state)
     if isinstance(state, tuple) and hasattr(state, "_fields"):  # a NamedTuple takes its parts one by one

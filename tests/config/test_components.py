@@ -120,23 +120,17 @@ def test_a_class_that_is_defined_anew_is_checked_anew(monkeypatch: pytest.Monkey
 
 
 def test_what_is_supplied_to_one_group_is_an_option_in_another() -> None:
-    sized = "user_parts_of_a_test.make_sized"
-    assert component("dataset", {"_target_": sized, "input_size": 3}).arguments == {"input_size": 3}
+    sized = node("make_sized", input_size=3)
+    assert component("dataset", sized).arguments == {"input_size": 3}
     with pytest.raises(ConfigError, match=r"^model.input_size \(=3\) is no option"):
-        component("model", {"_target_": sized, "input_size": 3})
+        component("model", sized)
 
 
-def test_the_name_is_the_yamls_or_the_class() -> None:
-    named = component("dataset", node(name="my data", size=3))
-    assert (named.name, named.target) == ("my data", "user_parts_of_a_test.Mine")
-    assert named.arguments == {"size": 3}
-    assert component("dataset", {**node(size=3)}).name == "Mine"
-
-
-def test_arguments_take_the_annotated_type() -> None:
-    part = component("dataset", node(size=3.0, rate=1, extra=1))
-    assert part.arguments == {"size": 3, "rate": 1.0, "extra": 1}
-    assert [type(value) for value in part.arguments.values()] == [int, float, int]
+def test_the_name_is_the_yamls_or_the_class_and_arguments_take_the_annotated_type() -> None:
+    part = component("dataset", node(name="my data", size=3.0, rate=1, extra=1))
+    assert (part.name, part.target) == ("my data", "user_parts_of_a_test.Mine")
+    assert repr(part.arguments) == "{'size': 3, 'rate': 1.0, 'extra': 1}"
+    assert component("dataset", node(size=3)).name == "Mine"
 
 
 def test_what_the_system_supplies_is_passed_and_is_no_option() -> None:
@@ -159,15 +153,10 @@ def test_what_the_system_supplies_is_passed_and_is_no_option() -> None:
             r"^dataset.rat \(=1\) is no option of user_parts_of_a_test.Mine; did you mean rate\?; "
             r"its options are size, rate, mode, limit, extra$",
         ),
-        (
-            {},
-            r"^dataset.size is missing: user_parts_of_a_test.Mine needs it; set it with dataset.size=...$",
-        ),
+        ({}, r"^dataset.size is missing: user_parts_of_a_test.Mine needs it; set it with dataset.size=...$"),
         ({"size": "???"}, r"^dataset.size is missing: user_parts_of_a_test.Mine needs it; "),
         ({"size": "big"}, r"^dataset.size \(=big\) must be a valid integer$"),
-        ({"size": 2.5}, r"^dataset.size \(=2.5\) must be a valid integer$"),
         ({"size": None}, r"^dataset.size \(=null\) must be a valid integer$"),
-        ({"size": 3, "rate": [1]}, r"^dataset.rate \(=\[1\]\) must be a valid number$"),
         ({"size": 3, "rate": float("nan")}, r"^dataset.rate \(=nan\) must be a finite number$"),
         ({"size": 3, "mode": 4}, r"^dataset.mode \(=4\) must be a valid string$"),
         ({"made_by": "Sink", "size": 3, "sise": 3}, r"^dataset.sise \(=3\) is no option .* did you mean size\?"),
@@ -186,10 +175,7 @@ def test_an_annotation_that_does_not_resolve_leaves_the_judgement_to_the_class()
     ("arguments", "message"),
     [
         ({"size": 100}, r"^dataset.size \(=100\) must be below 100$"),
-        (
-            {"size": 3, "mode": "broken"},
-            r"^dataset cannot be made by user_parts_of_a_test.Mine: ValueError: no such mode$",
-        ),
+        ({"size": 3, "mode": "broken"}, r"^dataset cannot be made by user_parts_of_a_test.Mine: ValueError: no such m"),
         ({"size": 3, "extra": node("Inner", size=-1)}, r"^dataset.*a negative size"),
     ],
 )

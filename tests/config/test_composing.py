@@ -73,7 +73,6 @@ SAME = [
     (1, []),
     (1, ["lr=3", "lr=4"]),
     (2, ["-m", "truncation=fixed,adaptive", "lr=1,10", "truncation.name=choice(mine)"]),
-    (4, ["-m", "experiment=ptb,copy_fixed", "arm=K50,delta0.9", "truncation.name='${probe.tau}'"]),
     (2, ["-m", "model=glob(rnn*)", "dataset=linear", "seed=3,4", "model.hidden=4"]),
     (1, ["-m", "lr=range(0.5,1.5,0.5)", "init=shuffle(range(1))", "seed=sort(3,1)"]),
     (1, ["+model.extra=1", "++model.hidden=7", "++probe.more.deep=[1,2,{a:3}]", "+new.section={a:[b,null,1.5]}"]),
@@ -83,7 +82,7 @@ SAME = [
     (2, ["-m", "+model@second=gru,lstm", "second.hidden=4,5"]),
     (2, ["-m", "+flavour=[sweet,sour],sour", "--config-dir=USERS/yaml", "lr=1,2"]),
     (1, ["name='a b, c'", 'output_dir="x=y/{z}"', "monitor=a\\,b"]),
-    (1, ["-m", "monitor=null,'null',1,'1',true,1.0,1e3,nan,'',???"]),
+    (1, ["-m", "monitor=null,'null',1,'1',true,1e3,???"]),
     (1, ["dataset={batch_size:8,seed:3}", "probe={window:50,tau:'40'}"]),
     (1, ["-m", "name='${dataset.name}_${lr}'", "lr=1,2", "output_dir='${oc.env:HOME}/${name}'"]),
     (1, ["-m", "dataset.seed='${init}','${model.hidden}'", "init=1,2", "+up='${.lr}'"]),
@@ -121,13 +120,10 @@ def test_jobs_that_share_a_composition_are_as_hydra_composes_each(
 # What only a job's own overrides show to be wrong.
 WRONG = [
     ["-m", "truncation=fixed,adaptive", "truncation.K=choice(3)"],
-    ["-m", "truncation=fixed,adaptve"],
     ["-m", "lrr=1,2"],
     ["-m", "+lr=1,2"],
     ["-m", "lr=1,'${nosuch}'"],
-    ["-m", "name='${oc.env:NO_SUCH_VARIABLE}'", "lr=1,2"],
     ["-m", "output_dir='${hydra.job.name}'", "lr=1,2"],
-    ["-m", "lr.deep=1,2"],
     ["-m", "--config-dir=USERS/yaml", "--config-name=referring", "~name=none,false"],
     ["-m", "lr='${a','b'"],
 ]
@@ -210,17 +206,13 @@ def test_an_option_of_swept_choices_alone_is_set_as_a_choice(compose: Compose) -
     assert [config["truncation"]["delta"] for config in configs] == [0.5, 0.5]
 
 
-@pytest.mark.parametrize("flags", [["--help"], ["--cfg=job"], ["--info=config"], ["--hydra-help"]])
-def test_what_only_shows_something_is_no_command(root: Path, flags: list[str]) -> None:
-    assert read_command([*flags, "lr=1"], root / "conf") is None
-
-
 def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
     flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=elsewhere"]
     command = read_command([*flags, "lr=1,2", "preview=true", "seed=3"], root / "conf")
     assert command == Command(["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True)
-    command = read_command([], root / "conf")
-    assert command == Command([], False, "config", root / "conf", None, False)
+    assert read_command([], root / "conf") == Command([], False, "config", root / "conf", None, False)
+    for flag in ("--help", "--cfg=job", "--info=config", "--hydra-help"):  # only show something
+        assert read_command([flag, "lr=1"], root / "conf") is None
 
 
 @pytest.mark.parametrize(
@@ -237,7 +229,7 @@ def test_a_preview_is_asked_for_anywhere_and_hidden_from_hydra(arguments: list[s
     assert split_preview(arguments) == (["-m", "lr=1,2"], preview)
 
 
-@pytest.mark.parametrize("value", ["maybe", "", "1", "true,false", "null"])
+@pytest.mark.parametrize("value", ["maybe", "", "true,false"])
 def test_a_preview_is_a_truth_value(value: str) -> None:
     with pytest.raises(ConfigError, match=rf"^preview \(={value}\) must be true or false$"):
         split_preview([f"preview={value}", "lr=1"])

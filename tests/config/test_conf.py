@@ -157,7 +157,7 @@ PUBLISHED["copy_variable"] = PUBLISHED["copy_fixed"] | {
 
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])
 def test_a_published_experiment_has_the_published_settings(compose: Callable[..., Settings], experiment: str) -> None:
-    composed = compose("experiment", experiment, "truncation=adaptive")
+    composed = compose("experiment", experiment, "arm=delta0.9")
     published = PUBLISHED[experiment]
     assert composed.dataset["name"] == experiment
     assert {key: composed.dataset[key] for key in published["dataset"]} == published["dataset"]
@@ -169,7 +169,7 @@ def test_a_published_experiment_has_the_published_settings(compose: Callable[...
     assert composed.optimizer["_target_"] == "torch.optim.SGD"
     K_init, K_min, K_max, update_steps = published["policy"]
     policy = composed.truncation
-    assert (policy["K_init"], policy["K_min"], policy["K_max"]) == (K_init, K_min, K_max)
+    assert [policy[key] for key in ("K_init", "K_min", "K_max", "delta")] == [K_init, K_min, K_max, 0.9]
     train_steps = composed.dataset.get("train_steps", 5184)  # of the book orders
     every = 1.0 if update_steps is None else update_steps / train_steps
     assert policy["update_every"] == pytest.approx(every, rel=1e-15)
@@ -181,18 +181,19 @@ def test_a_published_experiment_has_the_published_settings(compose: Callable[...
 
 
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])
-def test_the_command_of_the_whole_grid_has_the_published_arms(
-    compose: Callable[..., Settings], root: Path, experiment: str
-) -> None:
-    text = (root / "conf" / "experiment" / f"{experiment}.yaml").read_text()
+def test_an_experiment_opens_with_its_command_its_cost_and_the_published_results(experiment: str) -> None:
+    published = PUBLISHED[experiment]
+    opening = (CONF / "experiment" / f"{experiment}.yaml").read_text().split("defaults:")[0]
     command = rf"# +python launch.py -m experiment={experiment} arm=(\S+)( lr=1,10)? init='range\(9\)'$"
-    arms, rates = re.search(command, text.split("defaults:")[0], re.MULTILINE).groups()  # type: ignore[union-attr]
-    assert (rates is not None) == (PUBLISHED[experiment]["training"][0] == {1.0, 10.0})
-    found = [compose("experiment", experiment, f"arm={arm}").truncation for arm in arms.split(",")]
-    assert [policy["K"] for policy in found if policy["name"] == "fixed"] == PUBLISHED[experiment]["K"]
-    adaptive = [policy for policy in found if policy["name"] == "adaptive"]
-    assert [policy["delta"] for policy in adaptive] == [0.9, 0.5, 0.1]
-    assert {policy["K_init"] for policy in adaptive} == {PUBLISHED[experiment]["policy"][0]}
+    arms, rates = re.search(command, opening, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert (rates is not None) == (published["training"][0] == {1.0, 10.0})
+    named = [*(f"K{K}" for K in published["K"]), "delta0.9", "delta0.5", "delta0.1"]
+    assert sorted(arms.split(",")) == sorted(named)
+    assert set(named) <= set(OPTIONS["arm"])
+    assert re.search(r"# Cost: .*\d", opening)
+    numbers = re.findall(r"-?\d+\.\d+", opening.split("# Published")[1])
+    results = published["results"].split()
+    assert [number for number in numbers if number in results] == results
 
 
 @pytest.mark.parametrize("experiment", OPTIONS["experiment"])
@@ -221,16 +222,6 @@ def test_what_an_experiment_sets_for_a_choice_belongs_to_one(root: Path) -> None
         assert path.stem in names
 
 
-@pytest.mark.parametrize("experiment", OPTIONS["experiment"])
-def test_an_experiment_opens_with_its_cost_and_the_published_results(root: Path, experiment: str) -> None:
-    text = (root / "conf" / "experiment" / f"{experiment}.yaml").read_text()
-    opening = text.split("defaults:")[0]
-    assert re.search(r"# Cost: .*\d", opening)
-    numbers = re.findall(r"-?\d+\.\d+", opening.split("# Published")[1])
-    published = PUBLISHED[experiment]["results"].split()
-    assert [number for number in numbers if number in published] == published
-
-
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "arm"])
 def test_the_defaults_list_names_every_option(root: Path, group: str) -> None:
     (line,) = re.findall(rf"^  - {group}: .*$", (root / "conf" / "config.yaml").read_text(), re.MULTILINE)
@@ -238,15 +229,10 @@ def test_the_defaults_list_names_every_option(root: Path, group: str) -> None:
     assert sorted(named) == OPTIONS[group]
 
 
-def test_the_help_mentions_every_option_at_the_top(root: Path) -> None:
-    text = (root / "conf" / "hydra" / "help" / "atbptt.yaml").read_text()
+def test_the_help_mentions_every_option_at_the_top_and_uses_options_that_exist() -> None:
+    text = (CONF / "hydra" / "help" / "atbptt.yaml").read_text()
     explained = text.split("Options (")[1]
-    missing = [key for key in Settings.model_fields if not re.search(rf"(?m)^ .*\b{key}\b", explained)]
-    assert missing == []
-
-
-def test_the_helps_commands_use_options_that_exist(root: Path) -> None:
-    text = (root / "conf" / "hydra" / "help" / "atbptt.yaml").read_text()
+    assert [key for key in Settings.model_fields if not re.search(rf"(?m)^ .*\b{key}\b", explained)] == []
     used = re.findall(rf"\b({'|'.join(OPTIONS)})=(\w+)", text)
     assert len(used) > 2
     assert set(used) <= set(EVERY_OPTION)

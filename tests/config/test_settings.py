@@ -8,108 +8,44 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from atbptt.config.settings import Settings, flattened, validated
 from atbptt.errors import ConfigError
 
-BASE: dict[str, Any] = {
-    "name": "mine",
-    "output_dir": "outputs",
-    "lr": 1.0,
-    "lr_scaling": "sqrt",
-    "lr_decay": "none",
-    "clip_norm": 1.0,
-    "scheme": "tf",
-    "seed": 0,
-    "init": 0,
-    "epochs": 2.0,
-    "seconds": None,
-    "evaluate_every": 1.0,
-    "monitor": None,
-    "probe": {
-        "window": 12,
-        "tau": 8,
-        "burn_in": 4,
-        "positions": 2,
-        "probes": 1,
-        "resamples": 100,
-        "average": "mean",
-        "decay_fit": "ols",
-        "fit_from": None,
-        "kept_norm": "of_mean",
-    },
-    "device": {"type": "cpu", "threads": 1, "jobs_per_gpu": 1},
-    "model": {"name": "lstm", "_target_": "atbptt.models.RecurrentNetwork", "layers": 1, "dropout": 0.0},
-    "dataset": {
-        "name": "linear",
-        "_target_": "atbptt.datasets.Linear",
-        "state_size": 2,
-        "features": 1,
-        "radius": 0.5,
-        "noise": 0.0,
-        "train_steps": 60,
-        "valid_steps": 30,
-        "test_steps": 30,
-        "batch_size": 4,
-        "seed": 0,
-    },
-    "truncation": {"name": "fixed", "_target_": "atbptt.truncation.Fixed", "K": 5},
-    "optimizer": {"name": "adam", "_target_": "torch.optim.Adam", "betas": [0.5, 0.999], "weight_decay": 0.0},
-}
+BASE: dict[str, Any] = yaml.safe_load("""
+{name: mine, output_dir: outputs, scheme: tf, lr: 1.0, lr_scaling: sqrt, lr_decay: none, clip_norm: 1.0,
+ seed: 0, init: 0, epochs: 2.0, seconds: null, evaluate_every: 1.0, monitor: null}
+""")
+BASE |= yaml.safe_load("""
+probe: {window: 12, tau: 8, burn_in: 4, positions: 2, probes: 1, resamples: 100,
+  average: mean, decay_fit: ols, fit_from: null, kept_norm: of_mean}
+device: {type: cpu, threads: 1, jobs_per_gpu: 1}
+model: {name: lstm, _target_: atbptt.models.RecurrentNetwork, layers: 1, dropout: 0.0}
+dataset: {name: linear, _target_: atbptt.datasets.Linear, state_size: 2, features: 1, radius: 0.5, noise: 0.0,
+  train_steps: 60, valid_steps: 30, test_steps: 30, batch_size: 4, seed: 0}
+truncation: {name: fixed, _target_: atbptt.truncation.Fixed, K: 5}
+optimizer: {name: adam, _target_: torch.optim.Adam, betas: [0.5, 0.999], weight_decay: 0.0}
+""")
 
-IGNORED = {
-    "name": "yours",
-    "output_dir": "elsewhere",
-    "epochs": 3.0,
-    "seconds": 10.0,
-    "monitor": "loss",
-    "device.type": "auto",
-    "device.threads": 2,
-    "device.jobs_per_gpu": 2,
-    "model.name": "my lstm",
-    "dataset.name": "my data",
-    "truncation.name": "my policy",
-    "optimizer.name": "my adam",
-}
-
-DECISIVE = {
-    "lr": 2.0,
-    "lr_scaling": "none",
-    "lr_decay": "inverse_sqrt",
-    "clip_norm": None,
-    "scheme": "original",
-    "seed": 1,
-    "init": 1,
-    "evaluate_every": 0.5,
-    "probe.window": 13,
-    "probe.tau": 7,
-    "probe.burn_in": 5,
-    "probe.positions": 1,
-    "probe.probes": 2,
-    "probe.resamples": 10,
-    "probe.average": "geometric",
-    "probe.decay_fit": "max",
-    "probe.fit_from": 0,
-    "probe.kept_norm": "sum",
-    "model._target_": "test_config_other_model",
-    "model.layers": 2,
-    "model.dropout": 0.5,
-    "dataset._target_": "test_config_other_dataset",
-    "dataset.state_size": 3,
-    "dataset.features": 2,
-    "dataset.radius": 0.75,
-    "dataset.noise": 0.5,
-    "dataset.train_steps": 61,
-    "dataset.valid_steps": 31,
-    "dataset.test_steps": 31,
-    "dataset.batch_size": 5,
-    "dataset.seed": 1,
-    "truncation._target_": "test_config_other_policy",
-    "truncation.K": 6,
-    "optimizer._target_": "torch.optim.AdamW",
-    "optimizer.betas": [0.25, 0.999],
-    "optimizer.weight_decay": 0.5,
-}
+# Another value of every leaf: of those that the id ignores, and of those that decide it.
+IGNORED: dict[str, Any] = yaml.safe_load("""
+{name: yours, output_dir: elsewhere, epochs: 3.0, seconds: 10.0, monitor: loss,
+ device.type: auto, device.threads: 2, device.jobs_per_gpu: 2,
+ model.name: my lstm, dataset.name: my data, truncation.name: my policy, optimizer.name: my adam}
+""")
+DECISIVE: dict[str, Any] = yaml.safe_load("""
+{lr: 2.0, lr_scaling: none, lr_decay: inverse_sqrt, clip_norm: null, scheme: original, seed: 1, init: 1,
+ evaluate_every: 0.5,
+ probe.window: 13, probe.tau: 7, probe.burn_in: 5, probe.positions: 1, probe.probes: 2, probe.resamples: 10,
+ probe.average: geometric, probe.decay_fit: max, probe.fit_from: 0, probe.kept_norm: sum,
+ model._target_: test_config_other_model, model.layers: 2, model.dropout: 0.5,
+ dataset._target_: test_config_other_dataset, dataset.state_size: 3, dataset.features: 2, dataset.radius: 0.75,
+ dataset.noise: 0.5, dataset.train_steps: 61, dataset.valid_steps: 31, dataset.test_steps: 31,
+ dataset.batch_size: 5, dataset.seed: 1,
+ truncation._target_: test_config_other_policy, truncation.K: 6,
+ optimizer._target_: torch.optim.AdamW, optimizer.betas: [0.25, 0.999], optimizer.weight_decay: 0.5}
+""")
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +74,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 def test_the_id_is_that_of_earlier_versions() -> None:
     """Or nobody's finished runs would be found."""
-    assert validated(changed()).experiment_id == "07fbdd18bc15"
+    assert validated(BASE).experiment_id == "07fbdd18bc15"
 
 
 # Of runs of earlier versions: composed from conf/, so that they pin its values too.
@@ -197,22 +133,10 @@ def test_id_depends_on_all_that_decides_the_result(leaf: str) -> None:
     assert validated(changed(**{leaf: DECISIVE[leaf]})).experiment_id != validated(BASE).experiment_id
 
 
-@pytest.mark.parametrize(
-    ("leaf", "value"),
-    [
-        ("lr", 1),
-        ("clip_norm", 1),
-        ("evaluate_every", 1),
-        ("seed", 0.0),
-        ("probe.window", 12.0),
-        ("model.layers", 1.0),
-        ("model.dropout", 0),
-        ("dataset.noise", 0),
-        ("truncation.K", 5.0),
-        ("optimizer.weight_decay", 0),
-        ("optimizer.betas", (0.5, 0.999)),
-    ],
-)
+WRITTEN = {"lr": 1, "seed": 0.0, "probe.window": 12.0, "model.layers": 1.0, "dataset.noise": 0, "truncation.K": 5.0}
+
+
+@pytest.mark.parametrize(("leaf", "value"), [*WRITTEN.items(), ("optimizer.betas", (0.5, 0.999))])
 def test_id_does_not_depend_on_how_a_number_is_written(leaf: str, value: Any) -> None:
     written, base = validated(changed(**{leaf: value})), validated(BASE)
     assert written.experiment_id == base.experiment_id
@@ -220,10 +144,9 @@ def test_id_does_not_depend_on_how_a_number_is_written(leaf: str, value: Any) ->
 
 
 def test_id_does_not_depend_on_the_order_of_keys() -> None:
-    config = changed()
-    backwards = {key: config[key] for key in reversed(config)}
-    backwards["dataset"] = {key: config["dataset"][key] for key in reversed(config["dataset"])}
-    assert validated(backwards).experiment_id == validated(config).experiment_id
+    backwards = {key: BASE[key] for key in reversed(BASE)}
+    backwards["dataset"] = {key: BASE["dataset"][key] for key in reversed(BASE["dataset"])}
+    assert validated(backwards).experiment_id == validated(BASE).experiment_id
 
 
 def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
@@ -284,13 +207,8 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("probe.kept_norm", "mean", r"^probe.kept_norm \(=mean\) must be one of of_mean, sum"),
         ("probe.window", 1, r"^probe.window \(=1\) must be greater than or equal to 2$"),
         ("probe.tau", 0, r"^probe.tau \(=0\) must be greater than or equal to 1$"),
-        ("probe.tau", 12, r"^probe.tau \(=12\) must be smaller than the probe's window \(=12\)$"),
-        ("probe.burn_in", -1, r"^probe.burn_in \(=-1\) must be greater than or equal to 0$"),
-        ("probe.positions", 0, r"^probe.positions \(=0\) must be greater than or equal to 1$"),
-        ("probe.positions", 5, r"^probe.positions \(=5\) must not exceed window - tau \(=4\)$"),
         ("probe.probes", 0, r"^probe.probes \(=0\) must be greater than or equal to 1$"),
         ("probe.fit_from", -1, r"^probe.fit_from \(=-1\) must be greater than or equal to 0$"),
-        ("probe.fit_from", 11, r"^probe.fit_from \(=11\) must leave the decay's fit 2 rows .* window - 2 \(=10\)$"),
         ("seed", 2**63, r"^seed \(=9223372036854775808\) must fit in 64 bits$"),
         ("dataset.seed", -(2**63) - 1, r"^dataset.seed \(=-9223372036854775809\) must fit in 64 bits$"),
         ("lr", True, r"^lr \(=true\) must not be a truth value$"),
@@ -320,10 +238,8 @@ def test_the_edge_of_a_rule_is_allowed(leaf: str, value: Any) -> None:
 
 @pytest.mark.parametrize("leaf", ["lr", "probe", "dataset"])
 def test_a_missing_key_is_named(leaf: str) -> None:
-    config = changed()
-    del config[leaf]
     with pytest.raises(ConfigError, match=f"^{leaf} is missing$"):
-        validated(config)
+        validated({key: value for key, value in BASE.items() if key != leaf})
 
 
 def test_several_errors_are_all_reported_one_a_line() -> None:

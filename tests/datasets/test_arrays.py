@@ -45,7 +45,7 @@ def test_both_conventions_of_names_are_read(path: Path, names: tuple[str, str], 
         assert stream.inputs.tolist() == arrays[f"{split}_{names[0]}"].tolist()
         assert stream.targets.tolist() == arrays[f"{split}_{names[1]}"].tolist()
     assert task.input_size == task.output_size == 5
-    assert task.notes == ()
+    assert not task.notes
 
 
 def test_the_first_streams_are_taken(path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_first_streams_are_taken(path: Path) -> None:
     assert task.train.inputs.tolist() == arrays["train_inputs"][:, :2].tolist()
     assert task.test.targets.tolist() == arrays["test_targets"][:, :2].tolist()
     assert task.notes[0] == "train: the first 2 of 3 streams"
-    assert made(path, arrays, batch_size=3).notes == ()
+    assert not made(path, arrays, batch_size=3).notes
 
 
 def test_1d_arrays_are_cut_in_streams(path: Path) -> None:
@@ -97,7 +97,6 @@ TRAIN = sequences(3)["train_inputs"]
             r"^path \(=.*\) has train_inputs of shape \(12, 3\) and train_targets of shape \(11, 3\); they must match$",
         ),
         ({"train_inputs": TRAIN * 1.0}, r"^train_inputs \(=.*float64.*\) in .*mine.npz must hold integers$"),
-        ({"train_inputs": TRAIN > 1}, r"^train_inputs \(=.*bool.*\) in .*mine.npz must hold integers$"),
         ({"test_targets": TRAIN[:6] - 1}, r"^test_targets \(=-1\) in .* must hold no negative symbol$"),
         ({"train_inputs": TRAIN[..., None]}, r"^train_inputs \(=\(12, 3, 1\)\) in .*mine.npz must be of shape \(T,\) "),
         ({"train_inputs": np.array(3)}, r"^train_inputs \(=\(\)\) in .* must be of shape \(T,\) or \(T, B\)$"),
@@ -128,11 +127,6 @@ def test_options_that_do_not_fit_the_arrays_are_refused(
         made(path, sequences(*shape), **options)
 
 
-def test_a_file_that_is_not_there_is_refused(path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^path \(=.*mine.npz\) must be an .npz file; there is none$"):
-        Arrays(str(path))
-
-
 def damaged(whole: bytes) -> bytes:
     start = whole.index(b"train_inputs.npy") + 40
     return whole[:start] + bytes(20) + whole[start + 20 :]
@@ -143,15 +137,15 @@ def damaged(whole: bytes) -> bytes:
     [
         lambda _: b"",
         lambda _: b"hello",
-        lambda _: b"PK\x03\x04 and no more",
         lambda _: b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'fortran_order': False, 'shape': (0,), }".ljust(127) + b"\n",
         lambda whole: whole[: len(whole) // 2],
-        lambda whole: whole[: int(0.99 * len(whole))],
         damaged,
     ],
-    ids=["empty", "text", "zip's beginning", "array", "half", "end missing", "damaged"],
+    ids=["empty", "text", "array", "half", "damaged"],
 )
 def test_what_is_not_an_npz_file_is_refused(path: Path, damage: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^path \(=.*mine.npz\) must be an .npz file; there is none$"):
+        Arrays(str(path))
     np.savez_compressed(path, **{name: np.tile(array, (50, 1)) for name, array in sequences(3).items()})
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ConfigError, match=r"^path \(=.*mine.npz\) cannot be read as an .npz file: "):

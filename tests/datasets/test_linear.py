@@ -6,37 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.datasets import SPLITS, Linear
-
-SIZES = {
-    "state_size": 4,
-    "features": 2,
-    "radius": 0.9,
-    "noise": 0.5,
-    "train_steps": 40,
-    "valid_steps": 30,
-    "test_steps": 20,
-    "batch_size": 8,
-    "seed": 0,
-}
+from atbptt.datasets import Linear
+from tests.datasets.test_task import GENERATED
 
 
 def linear(**changes: Any) -> Linear:
-    return Linear(**{**SIZES, **changes})
+    return Linear(**GENERATED[Linear] | {"features": 2, "train_steps": 40} | changes)
 
 
 def observations(**changes: Any) -> np.ndarray:
     """y of all steps, (T + 1, B, D), of many streams."""
     train = linear(**{"batch_size": 4000, **changes}).train
     return torch.cat([train.inputs, train.targets[-1:]]).double().numpy()
-
-
-def test_the_target_is_the_next_observation() -> None:
-    task = linear()
-    for split in SPLITS:
-        stream = getattr(task, split)
-        assert torch.equal(stream.targets[:-1], stream.inputs[1:])
-        assert stream.inputs.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("noise", "radius"), [(0.0, 0.9), (0.5, 0.0), (0.5, 0.9)])

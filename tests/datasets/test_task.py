@@ -45,12 +45,15 @@ def test_perplexity_is_the_exponential_of_the_mean_loss() -> None:
 
 
 @pytest.mark.parametrize("kind", GENERATED)
-def test_generated_streams_have_their_sizes(kind: Any) -> None:
+def test_generated_streams_have_their_sizes_and_predict_the_next_step(kind: Any) -> None:
     task = kind(**GENERATED[kind])
     tail = (3,) if kind is Linear else ()
     for split, steps in zip(SPLITS, (60, 40, 30), strict=True):
         stream = getattr(task, split)
         assert stream.inputs.shape == stream.targets.shape == (steps, 16, *tail)
+        assert stream.inputs.dtype == (torch.float32 if kind is Linear else torch.int64)
+        if kind is not Copy:
+            assert torch.equal(stream.targets[:-1], stream.inputs[1:])  # the next one
     size = 3 if kind is Linear else GENERATED[kind]["symbols"]
     assert task.input_size == task.output_size == size
 

@@ -73,7 +73,7 @@ def test_the_target_is_the_next_word_also_across_streams(write: Callable[..., Pa
     assert inputs.dtype == targets.dtype == torch.int64
 
 
-def test_what_batchify_drops_is_noted(write: Callable[..., Path]) -> None:
+def test_what_is_dropped_is_noted(write: Callable[..., Path]) -> None:
     notes = Text(str(write()), 2).notes
     assert "train: 8 words to predict in 2 streams of 4 steps, none dropped" in notes
     assert "valid: 5 words to predict in 2 streams of 2 steps, the last 1 dropped" in notes
@@ -84,11 +84,6 @@ def test_line_ends_of_other_systems_a_byte_order_mark_and_a_last_line_without_en
 ) -> None:
     task = Text(str(write(train=b"\xef\xbb\xbfthe cat\r\n\xc3\xa9t\xc3\xa9 sat\r\non mat")), 1)
     assert words(task, "train") == ["the", "cat", "<eos>", "été", "sat", "<eos>", "on", "mat", "<eos>"]
-
-
-def test_files_of_other_names(write: Callable[..., Path]) -> None:
-    task = Text(str(write()), 1, train_file="test.txt", valid_file="train.txt", test_file="valid.txt")
-    assert words(task, "train") == ["the", "mat", "<eos>", "sat", "<eos>"]
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -213,24 +208,11 @@ def test_without_a_place_for_the_cache_the_text_is_read_itself(
     assert words(task, "test") == ["the", "mat", "<eos>", "sat", "<eos>"]
 
 
-def test_a_line_that_is_not_utf8_is_reported(write: Callable[..., Path], tmp_path: Path) -> None:
-    folder = write(valid=b"fine\nna\xefve\n")
-    message = f"path (={tmp_path}) cannot be read: line 2 of valid.txt is not UTF-8: byte 0xef at position 3"
-    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        Text(str(folder), 1)
-
-
 @pytest.mark.parametrize(
     ("files", "batch_size", "message"),
     [
         ({"valid": ""}, 1, r"^path \(=.*valid.txt\) must hold text, and there is no word in it$"),
         ({"test": "\n \n\t\n"}, 1, r"^path \(=.*test.txt\) must hold text, and there is no word in it$"),
-        # As in a file of a system whose lines end in it alone, which would be one line.
-        (
-            {"test": "one\rtwo\r"},
-            1,
-            "line 1 of test.txt has a carriage return within it: a line must end in a line feed$",
-        ),
         ({}, 0, r"^batch_size \(=0\) must be at least 1$"),
         ({}, 3, r"^batch_size \(=3\) is too large for the 6 words of .*valid.txt: at least 2 steps a stream, and one"),
     ],
@@ -240,16 +222,6 @@ def test_data_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         Text(str(write(**files)), batch_size)
-
-
-def test_a_missing_split_is_named(write: Callable[..., Path]) -> None:
-    folder = write()
-    (folder / "valid.txt").unlink()
-    rule = r"^path \(=.*\) lacks valid.txt; it must hold train.txt, valid.txt, test.txt$"
-    with pytest.raises(ConfigError, match=rule):
-        Text(str(folder), 1)
-    with pytest.raises(ConfigError, match=r"^path \(=nowhere\) must be a folder$"):
-        Text("nowhere", 1)
 
 
 def test_where_a_published_data_set_is_missing_the_command_that_gets_it_is_reported(tmp_path: Path) -> None:

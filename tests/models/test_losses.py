@@ -27,13 +27,6 @@ def drawn(steps: int, batch: int, dtype: torch.dtype = torch.float64) -> tuple[T
     return features.requires_grad_(), torch.randint(V, (steps, batch), generator=generator)
 
 
-def decoded_in_parts(model: RecurrentNetwork, features: Tensor, targets: Tensor, steps: int) -> Tensor:
-    """The plain way: the same parts, so that dropout draws the same, whose outputs are kept."""
-    parts = math.ceil(len(features) / steps)
-    outputs = torch.cat([model.decode(part) for part in features.tensor_split(parts)])
-    return cross_entropy(outputs, targets).mean()
-
-
 def differentiated(mean: Tensor, *of: Tensor) -> list[Tensor]:
     found = torch.autograd.grad(3 * mean, of, allow_unused=True)  # scaled, as the look-ahead's is
     return [mean.detach(), *(torch.zeros(()) if gradient is None else gradient for gradient in found)]
@@ -54,7 +47,9 @@ def test_in_parts_the_loss_and_the_gradients_are_the_same(
     model = network(dropout, dtype)
     features, targets = drawn(length, batch, dtype)
     torch.manual_seed(1)
-    expected = differentiated(decoded_in_parts(model, features, targets, steps), features, *model.parameters())
+    parts = features.tensor_split(math.ceil(length / steps))  # the same, so that dropout draws the same
+    outputs = torch.cat([model.decode(part) for part in parts])
+    expected = differentiated(cross_entropy(outputs, targets).mean(), features, *model.parameters())
     torch.manual_seed(1)
     mean = mean_loss(model, model.decode, cross_entropy, features, targets, steps)
     for ours, theirs in zip(differentiated(mean, features, *model.parameters()), expected, strict=True):

@@ -10,17 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from analysis import statistics
 from analysis.figures.style import COLORS, DASHES
-from analysis.statistics import (
-    ID,
-    best_validation,
-    labels,
-    mean_curve,
-    natural,
-    options_of,
-    policies,
-    validation_metrics,
-)
 
 MOST_LINES = 10
 MOST_THIN_LINES = 12  # in all: more would hide the means
@@ -56,7 +47,7 @@ class Lines:
 
     def rows(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         """The rows of a metric, of the runs that are drawn."""
-        return frame[(frame["metric"] == metric) & frame[ID].isin(self.runs)]
+        return frame[(frame["metric"] == metric) & frame[statistics.ID].isin(self.runs)]
 
     def remark(self) -> str:
         """What lines, bands and thin lines are, for a caption."""
@@ -74,7 +65,7 @@ class Lines:
 
 def default_lines(frame: pd.DataFrame) -> Lines:
     """`choose_lines` by the validation metric of most runs (AnalysisError if none is logged)."""
-    return choose_lines(frame, validation_metrics(frame).mode()[0])
+    return choose_lines(frame, statistics.validation_metrics(frame).mode()[0])
 
 
 def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Lines:
@@ -89,21 +80,27 @@ def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Li
         The lines in the natural order of their labels. If policies and other options both vary, and there are enough
         colours and dashes, a policy has one colour and the other options have one dash; else each line has its own.
     """
-    options = options_of(frame)
-    runs = pd.DataFrame({ID: options[ID], "policy": policies(options).astype(str), "label": labels(options)})
+    options = statistics.options_of(frame)
+    runs = pd.DataFrame(
+        {
+            statistics.ID: options[statistics.ID],
+            "policy": statistics.policies(options).astype(str),
+            "label": statistics.labels(options),
+        }
+    )
     runs["kind"] = runs["policy"].str.split(" ", n=1).str[0]
     runs["delta"] = options["truncation.delta"].astype(float) if "truncation.delta" in options else np.nan
-    best = best_validation(frame[frame["metric"] == metric], metric).set_index(ID)["valid"]
-    runs["best"] = runs[ID].map(best)
+    best = statistics.best_validation(frame[frame["metric"] == metric], metric).set_index(statistics.ID)["valid"]
+    runs["best"] = runs[statistics.ID].map(best)
     first = {name: (name, "first") for name in ("policy", "kind", "delta")}
-    settings = runs.groupby("label", sort=False).agg(best=("best", "mean"), runs=(ID, tuple), **first)
+    settings = runs.groupby("label", sort=False).agg(best=("best", "mean"), runs=(statistics.ID, tuple), **first)
     ranked = settings.sort_values("best", kind="stable")  # without a finite value: last
     ranked["rank"] = ranked.duplicated("policy").astype(int) + ranked.duplicated("kind")
     chosen = ranked.sort_values("rank", kind="stable").head(most)
-    chosen = chosen.loc[sorted(chosen.index, key=natural)]
+    chosen = chosen.loc[sorted(chosen.index, key=statistics.natural)]
 
     rest = [str(label)[len(policy) :] for label, policy in chosen["policy"].items()]
-    names, rests = (sorted(set(found), key=natural) for found in (chosen["policy"], rest))
+    names, rests = (sorted(set(found), key=statistics.natural) for found in (chosen["policy"], rest))
     crossed = 1 < len(names) <= len(COLORS) and 1 < len(rests) <= len(DASHES)
     lines = []
     for number, (label, own) in enumerate(chosen.iterrows()):
@@ -140,8 +137,8 @@ def draw_lines(
     steps: dict[str, Any] = {"drawstyle": "steps-post"} if between == "hold" else {}
     frame = frame[frame["metric"] == metric]
     for line in lines.chosen:
-        runs = frame[frame[ID].isin(line.runs)]
-        curve = mean_curve(runs, metric, axis, between)
+        runs = frame[frame[statistics.ID].isin(line.runs)]
+        curve = statistics.mean_curve(runs, metric, axis, between)
         mean = curve["mean"]
         marker = "o" if len(curve) == 1 else None  # a line of one point is invisible
         style: dict[str, Any] = {"color": line.color, "zorder": 3}
@@ -161,7 +158,7 @@ def draw_lines(
         band: dict[str, Any] = {"color": line.color, "alpha": 0.15, "lw": 0, "step": "post" if steps else None}
         axes.fill_between(curve[axis], shown(low), shown(high), inside, **band)
         if lines.thin:
-            for _, run in runs.sort_values("step").groupby(ID, observed=True):
+            for _, run in runs.sort_values("step").groupby(statistics.ID, observed=True):
                 axes.plot(run[axis], shown(run["value"]), color=line.color, lw=0.6, alpha=0.5, **steps)
 
 

@@ -11,14 +11,9 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.figures.divergence import end_axis, highest, trained
 from analysis.figures.lines import Lines, default_lines, draw_lines, thick_lines
-from analysis.statistics import ID, cumulative_best
+from analysis.statistics import AXES, ID, cumulative_best
 
-CLOCKS = {
-    "epoch": "epoch",
-    "adaptive_epoch": "epoch, probes counted",
-    "updates": "updates",
-    "train_seconds": "training time (s)",
-}
+CLOCKS = dict(zip(AXES, ("epoch", "epoch, probes counted", "updates", "training time (s)"), strict=True))
 ENDS = 1e-4, 1e3  # of the axis: diverged runs can have a bias far beyond
 LABEL_HEIGHT = 0.08  # of the axis
 PANELS = {"log_relative_bias": "bound", "log_relative_bias_measured": "measured"}
@@ -47,7 +42,9 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
         draw_lines(axes, rows, lines.metric, lines, top=top)
         end_axis(axes, rows, top)
         axes.set_ylabel(name.format(style.axis_name(lines.metric)))
-    lengths = _lengths(frame, lines)
+    # The mean between evaluations, or the K of the last window for runs of versions that log no mean.
+    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
+    lengths = pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
     draw_lines(right, lengths, "K", lines)
     style.whole_numbers(right.yaxis, lengths["value"])
     right.set_ylabel("truncation K (steps)")
@@ -85,23 +82,12 @@ def _values(frame: pd.DataFrame, lines: Lines) -> tuple[pd.DataFrame, pd.DataFra
     return values, cumulative_best(values, lines.metric), top
 
 
-def _lengths(frame: pd.DataFrame, lines: Lines) -> pd.DataFrame:
-    """The mean K between evaluations, or the K of the last window for runs of versions that log no mean."""
-    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
-    return pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
-
-
 @style.styled
 def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """The bound on the relative bias at the K in use, and the bias as measured, against the epoch.
 
     Dashed lines are the delta of adaptive policies. An infinite bound, or a measured bias of zero (at K = W, by
-    definition), is a gap.
-
-    Arguments:
-        frame: as from `load`, of one dataset.
-        title: written above.
-        lines: as in `convergence`.
+    definition), is a gap. Arguments as in `convergence`.
 
     Raises:
         NoDataError: no run has measured a finite bias.
@@ -132,6 +118,5 @@ def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -
 
 
 def _mean_over_probes(rows: pd.DataFrame) -> pd.DataFrame:
-    """One value for each run and evaluation."""
     mean = rows.groupby([ID, "step"], observed=True)["value"].transform("mean")
     return rows.assign(value=mean, replicate=0).drop_duplicates([ID, "step"])

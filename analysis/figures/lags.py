@@ -61,10 +61,7 @@ def lag_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names
 
 @style.styled
 def component_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str) -> Figure:
-    """phi_k of each component of the state (hidden0, cell0, ...) at three moments of one run; a panel for each.
-
-    Arguments and errors as in `lag_profiles`, but for one run.
-    """
+    """`lag_profiles` of each component of the state (hidden0, cell0, ...) of one run; a panel for each."""
     run = next(iter(named(gradients, frame, None)))
     gradients = gradients[gradients[ID] == run]
     components = list(gradients["component"].unique())
@@ -218,8 +215,8 @@ def lag_ratios(positions: pd.DataFrame, frame: pd.DataFrame, title: str, names: 
         )
         ends += [np.percentile(box, WHISKERS) for box in bins.values()]
         axes.axhline(1, **style.REFERENCE)
-        log_beta = by_step(frame, run, "log_beta")
-        log_beta = log_beta[np.isfinite(log_beta) & ((log_beta.index > 0) | (log_beta.index.max() == 0))]
+        log_beta = trained(by_step(frame, run, "log_beta").reset_index())["value"]
+        log_beta = log_beta[np.isfinite(log_beta)]
         if len(log_beta):
             fitted = True
             axes.axhline(float(np.exp(log_beta.median())), color=style.ACCENT, lw=1.4, zorder=2.5)

@@ -50,7 +50,7 @@ class Lines:
         return frame[(frame["metric"] == metric) & frame[statistics.ID].isin(self.runs)]
 
     def remark(self) -> str:
-        """What lines, bands and thin lines are, for a caption."""
+        """A caption's sentences on lines, bands and thin lines."""
         sentences = []
         if len(self.chosen) < self.settings:
             sentences.append(
@@ -71,14 +71,8 @@ def default_lines(frame: pd.DataFrame) -> Lines:
 def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Lines:
     """At most `most` settings: the best of each kind of policy and of each policy, then the next best.
 
-    Arguments:
-        frame: as from `load`, of one dataset.
-        metric: the validation metric by which settings are compared, mean over runs.
-        most: the largest number of settings.
-
-    Returns:
-        The lines in the natural order of their labels. If policies and other options both vary, and there are enough
-        colours and dashes, a policy has one colour and the other options have one dash; else each line has its own.
+    In the natural order of their labels. If policies and other options both vary, and there are enough colours and
+    dashes, a policy has one colour and the other options have one dash; else each line has its own.
     """
     options = statistics.options_of(frame)
     runs = pd.DataFrame(
@@ -124,14 +118,8 @@ def draw_lines(
 ) -> None:
     """Draw each setting: the mean over its runs, a band one standard deviation wide, thin lines for the runs.
 
-    Arguments:
-        axes: to draw in.
-        frame: with one value of the metric for each run and step.
-        metric: its name.
-        lines: the settings and their looks.
-        axis, between: as in `mean_curve`.
-        top: the band is drawn where the mean is at most this.
-        log: whether the values are logarithms, whose mean and deviation are drawn as exponentials.
+    The band is drawn where the mean is at most `top`. Of logarithms (`log`), mean and deviation are drawn as
+    exponentials. `axis` and `between` as in `mean_curve`.
     """
     shown = _exponential if log else np.asarray
     steps: dict[str, Any] = {"drawstyle": "steps-post"} if between == "hold" else {}

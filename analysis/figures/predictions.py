@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,6 +23,13 @@ STREAMS = 3
 VALUES = r"value\d*$"
 DENSE = 3000  # points: more are counted in cells
 HIT, MISS = style.COLORS[0], style.ACCENT
+TARGET: dict[str, Any] = {"color": ".55", "marker": ".", "ms": 3, "lw": 0.9}
+PREDICTED: dict[str, Any] = {"color": style.COLORS[1], "lw": 1.5}
+CURVES = {"target": TARGET, "predicted": PREDICTED}
+EVENTS = {
+    "event predicted": {"color": HIT, "marker": ".", "ls": ""},
+    "event missed": {"color": MISS, "marker": ".", "ls": ""},
+}
 
 
 @style.styled
@@ -93,7 +102,8 @@ def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names:
         _against(against, own)
         if len(events):
             against.set_title(f"event: {(~own['hit']).mean():.0%} missed", loc="left")
-    style.legend_below(figure, [*_curve_keys(), *(_event_keys() if len(events) else [])])
+    keys = CURVES | (EVENTS if len(events) else {})
+    style.legend_below(figure, [Line2D([], [], label=label, **look) for label, look in keys.items()])
     return figure
 
 
@@ -114,7 +124,7 @@ def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
         axes.set_title(runs[run] if quantity == quantities[0] else "")
     for axes in each[:-1]:
         axes.set_xlabel("")
-    style.legend_below(figure, _curve_keys())
+    style.legend_below(figure, [Line2D([], [], label=label, **look) for label, look in CURVES.items()])
     return figure
 
 
@@ -140,8 +150,8 @@ def _first(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _along(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
-    axes.plot(rows["position"], rows["target"], color=".55", marker=".", ms=3, lw=0.9)
-    axes.plot(rows["position"], rows["predicted"], color=style.COLORS[1], lw=1.5)
+    axes.plot(rows["position"], rows["target"], **TARGET)
+    axes.plot(rows["position"], rows["predicted"], **PREDICTED)
     if quantity == "interval":
         positive = rows.loc[(rows["target"] > 0) & (rows["predicted"] > 0), ["target", "predicted"]]
         style.scale(axes.yaxis, positive.to_numpy().ravel())
@@ -155,9 +165,8 @@ def _against(axes: Axes, rows: pd.DataFrame) -> None:
         raise style.NoDataError("no interval is positive")
     low, high = positive[["target", "predicted"]].min().min(), positive[["target", "predicted"]].max().max()
     if len(positive) > DENSE:
-        axes.hexbin(
-            positive["target"], positive["predicted"], xscale="log", yscale="log", bins="log", gridsize=40, mincnt=1
-        )
+        points = positive["target"], positive["predicted"]
+        axes.hexbin(*points, xscale="log", yscale="log", bins="log", gridsize=40, mincnt=1)
     else:
         for hit, color in ((True, HIT), (False, MISS)):
             own = positive[positive["hit"] == hit]
@@ -167,13 +176,3 @@ def _against(axes: Axes, rows: pd.DataFrame) -> None:
     axes.plot([low, high], [low, high], color=".3", lw=1, ls="--")
     axes.set_xlabel("true interval")
     axes.set_ylabel("predicted interval")
-
-
-def _curve_keys() -> list[Line2D]:
-    target = Line2D([], [], color=".55", marker=".", ms=3, lw=0.9, label="target")
-    return [target, Line2D([], [], color=style.COLORS[1], lw=1.5, label="predicted")]
-
-
-def _event_keys() -> list[Line2D]:
-    names = {HIT: "event predicted", MISS: "event missed"}
-    return [Line2D([], [], color=color, marker=".", ls="", label=name) for color, name in names.items()]

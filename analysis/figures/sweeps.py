@@ -85,14 +85,8 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
 def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The result of each setting of one dataset, best first.
 
-    Arguments:
-        frame: as from `load`.
-        metric: the validation metric.
-
-    Returns:
-        A row per setting: `setting` (label), `policy` (`fixed K=5`), `kind` (`fixed`), the options in `settings`, and
-        `lr`, `K`, `delta`; `runs`, `diverged` (see `divergence.diverged`), `best` (mean best validation of the other
-        runs; NaN if none is left).
+    Columns: `setting` (label), `policy` (`fixed K=5`), `kind` (`fixed`), the options in `settings`, `lr`, `K`, `delta`;
+    `runs`, `diverged`, `best` (mean best validation of the runs that did not; NaN if none is left).
     """
     options = statistics.options_of(frame)
     table = statistics.described(frame).astype({"policy": str})
@@ -115,11 +109,7 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
 
     Colour and the last axis are the result; the best settings are drawn on top. Lines through one value of an option
     are spread in the order of their results, the best lowest. Settings all of whose runs diverged are only counted.
-
-    Arguments:
-        frame: as from `load`, of one dataset.
-        title: written above.
-        metric: a validation metric; by default that of most runs.
+    Arguments as in `tuning`.
 
     Raises:
         NoDataError: fewer than two options vary (the policy counts as one), or all runs diverged.

@@ -101,7 +101,7 @@ def natural(label: str) -> list[tuple[float, str]]:
 
 
 def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Series:
-    """`metric`, or the first that a run logs of `valid_ppl`, `valid_loss` and `valid_nll`; index `experiment_id`.
+    """The metric of each run that logs it: `metric`, else the first of `valid_ppl`, `valid_loss`, `valid_nll`.
 
     Raises:
         AnalysisError: no run logs `metric`, or any validation metric.

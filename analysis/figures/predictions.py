@@ -102,8 +102,8 @@ def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names:
         _against(against, own)
         if len(events):
             against.set_title(f"event: {(~own['hit']).mean():.0%} missed", loc="left")
-    keys = CURVES | (EVENTS if len(events) else {})
-    style.legend_below(figure, [Line2D([], [], label=label, **look) for label, look in keys.items()])
+    looks = CURVES | (EVENTS if len(events) else {})
+    style.legend_below(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()])
     return figure
 
 

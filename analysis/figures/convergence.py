@@ -8,35 +8,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.figures import style
 from analysis.figures.divergence import end_axis, highest, trained
 from analysis.figures.lines import Lines, default_lines, draw_lines, thick_lines
-from analysis.figures.style import (
-    NOTE,
-    REFERENCE,
-    NoDataError,
-    axis_name,
-    few_ticks,
-    legend_below,
-    log_axis,
-    new_figure,
-    panels,
-    styled,
-    whole_numbers,
-)
-from analysis.statistics import ID, cumulative_best
+from analysis.statistics import AXES, ID, cumulative_best
 
-CLOCKS = {
-    "epoch": "epoch",
-    "adaptive_epoch": "epoch, probes counted",
-    "updates": "updates",
-    "train_seconds": "training time (s)",
-}
+CLOCKS = dict(zip(AXES, ("epoch", "epoch, probes counted", "updates", "training time (s)"), strict=True))
 ENDS = 1e-4, 1e3  # of the axis: diverged runs can have a bias far beyond
 LABEL_HEIGHT = 0.08  # of the axis
 PANELS = {"log_relative_bias": "bound", "log_relative_bias_measured": "measured"}
 
 
-@styled
+@style.styled
 def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """Validation, best validation so far, and mean K since the evaluation before, against the epoch, for one dataset.
 
@@ -53,24 +36,26 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
     """
     lines = lines or default_lines(frame)
     values, best, top = _values(frame, lines)
-    figure = new_figure(title, 3.0, 9.0)
+    figure = style.new_figure(title, 3.0, 9.0)
     left, middle, right = figure.subplots(1, 3)
     for axes, rows, name in ((left, values, "{}"), (middle, best, "best {}")):
         draw_lines(axes, rows, lines.metric, lines, top=top)
         end_axis(axes, rows, top)
-        axes.set_ylabel(name.format(axis_name(lines.metric)))
-    lengths = _lengths(frame, lines)
+        axes.set_ylabel(name.format(style.axis_name(lines.metric)))
+    # The mean between evaluations, or the K of the last window for runs of versions that log no mean.
+    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
+    lengths = pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
     draw_lines(right, lengths, "K", lines)
-    whole_numbers(right.yaxis, lengths["value"])
+    style.whole_numbers(right.yaxis, lengths["value"])
     right.set_ylabel("truncation K (steps)")
     for axes in (left, middle, right):
-        few_ticks(axes.xaxis)
+        style.few_ticks(axes.xaxis)
         axes.set_xlabel("epoch")
-    legend_below(figure, thick_lines(left, lines))
+    style.legend_below(figure, thick_lines(left, lines))
     return figure
 
 
-@styled
+@style.styled
 def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """Best validation so far against epochs, epochs with the probes' steps, updates, and training seconds.
 
@@ -78,14 +63,14 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
     """
     lines = lines or default_lines(frame)
     _, best, top = _values(frame, lines)
-    y = textwrap.fill(f"best {axis_name(lines.metric)}", 20)  # the panels are low
-    figure, each = panels(title, len(CLOCKS), 2.3, y=y, sharey=True)
+    y = textwrap.fill(f"best {style.axis_name(lines.metric)}", 20)  # the panels are low
+    figure, each = style.panels(title, len(CLOCKS), 2.3, y=y, sharey=True)
     for axes, (clock, name) in zip(each, CLOCKS.items(), strict=True):
         draw_lines(axes, best, lines.metric, lines, clock, "hold", top)
-        few_ticks(axes.xaxis)
+        style.few_ticks(axes.xaxis)
         axes.set_xlabel(name)
     end_axis(each[0], best, top)
-    legend_below(figure, thick_lines(each[0], lines))
+    style.legend_below(figure, thick_lines(each[0], lines))
     return figure
 
 
@@ -97,23 +82,12 @@ def _values(frame: pd.DataFrame, lines: Lines) -> tuple[pd.DataFrame, pd.DataFra
     return values, cumulative_best(values, lines.metric), top
 
 
-def _lengths(frame: pd.DataFrame, lines: Lines) -> pd.DataFrame:
-    """The mean K between evaluations, or the K of the last window for runs of versions that log no mean."""
-    means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
-    return pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
-
-
-@styled
+@style.styled
 def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """The bound on the relative bias at the K in use, and the bias as measured, against the epoch.
 
     Dashed lines are the delta of adaptive policies. An infinite bound, or a measured bias of zero (at K = W, by
-    definition), is a gap.
-
-    Arguments:
-        frame: as from `load`, of one dataset.
-        title: written above.
-        lines: as in `convergence`.
+    definition), is a gap. Arguments as in `convergence`.
 
     Raises:
         NoDataError: no run has measured a finite bias.
@@ -123,27 +97,26 @@ def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -
     values = np.concatenate([rows["value"] for rows in biases.values()])
     values = np.exp(values[np.isfinite(values)])
     if not len(values):
-        raise NoDataError("no finite log_relative_bias is logged")
-    figure, each = panels(title, len(PANELS), 2.8, x="epoch", y="relative bias at K", sharey=True)
+        raise style.NoDataError("no finite log_relative_bias is logged")
+    figure, each = style.panels(title, len(PANELS), 2.8, x="epoch", y="relative bias at K", sharey=True)
     deltas = sorted({line.delta for line in lines.chosen if line.delta is not None})
     for axes, (metric, name) in zip(each, PANELS.items(), strict=True):
         draw_lines(axes, biases[metric], metric, lines, log=True)
         infinite = int((~(biases[metric]["value"] < np.inf)).sum())  # NaN too
         axes.set_title(name + (f": infinite in {infinite} of {len(biases[metric])} evaluations" if infinite else ""))
         for delta in deltas:
-            axes.axhline(delta, **REFERENCE)
+            axes.axhline(delta, **style.REFERENCE)
         low, high = (np.clip(side([*values, *deltas]), *ENDS) for side in (min, max))
-        log_axis(axes.yaxis, low, high)
+        style.log_axis(axes.yaxis, low, high)
         axes.set_ylim(low / 1.5, high * 1.5)
     height = -np.inf
     for delta in deltas:  # beside its line, but above the label before
         height = max(np.log(delta * 1.5 / low) / np.log(high * 1.5**2 / low), height + LABEL_HEIGHT)
-        each[-1].text(1.01, height, f"delta {delta:g}", transform=each[-1].transAxes, va="center", **NOTE)
-    legend_below(figure, thick_lines(each[0], lines))
+        each[-1].text(1.01, height, f"delta {delta:g}", transform=each[-1].transAxes, va="center", **style.NOTE)
+    style.legend_below(figure, thick_lines(each[0], lines))
     return figure
 
 
 def _mean_over_probes(rows: pd.DataFrame) -> pd.DataFrame:
-    """One value for each run and evaluation."""
     mean = rows.groupby([ID, "step"], observed=True)["value"].transform("mean")
     return rows.assign(value=mean, replicate=0).drop_duplicates([ID, "step"])

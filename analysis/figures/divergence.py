@@ -16,14 +16,7 @@ def limit(values: pd.DataFrame, perplexity: bool) -> float:
     """The value above which a run has diverged: log 5 nats (a factor of 5 in PPL) above the first evaluations.
 
     The lower of two medians over runs counts: of the first evaluations, and of the first after training began, by when
-    half of the runs may have diverged.
-
-    Arguments:
-        values: `experiment_id`, `step`, `value`, of one metric.
-        perplexity: whether the values are exp(nats), else nats.
-
-    Returns:
-        Minus infinity if no value is finite.
+    half of the runs may have diverged. Minus infinity if no value is finite.
     """
     finite = values[np.isfinite(values["value"])].sort_values("step")
     if finite.empty:
@@ -33,14 +26,14 @@ def limit(values: pd.DataFrame, perplexity: bool) -> float:
 
 
 def highest(values: pd.DataFrame, perplexity: bool) -> float:
-    """The highest value after training began up to the limit; arguments and minus infinity as in `limit`."""
+    """The highest value after training began up to the limit; minus infinity if there is none."""
     own = trained(values)["value"]
     inside = own[own <= limit(values, perplexity)]
     return -float("inf") if inside.empty else float(inside.max())
 
 
 def diverged(values: pd.DataFrame, perplexity: bool) -> set[str]:
-    """The runs whose last value is above the limit or NaN; arguments as in `limit`."""
+    """The runs whose last value is above the limit or NaN."""
     last = values.sort_values("step").drop_duplicates(ID, keep="last")
     return set(last.loc[~(last["value"] <= limit(values, perplexity)), ID])
 

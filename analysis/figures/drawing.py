@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.convergence import clocks, convergence, relative_bias
 from analysis.figures.lags import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
-from analysis.figures.lines import Lines, default_lines
+from analysis.figures.lines import default_lines
 from analysis.figures.predictions import intervals, symbols, values
 from analysis.figures.runs import choose_runs
 from analysis.figures.style import STYLE, NoDataError
@@ -35,18 +35,11 @@ Plan = tuple[str, str, str, Callable[[], Figure]]  # name, title, caption; draws
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with heading and caption.
+    """A figure with heading and caption."""
 
-    Attributes:
-        name: stem of its files: `convergence_copy_fixed`.
-        title: a short heading.
-        caption: what is drawn, how to read it, what was left out; some sentences.
-        figure: the figure.
-    """
-
-    name: str
+    name: str  # stem of its files: `convergence_copy_fixed`
     title: str
-    caption: str
+    caption: str  # what is drawn, how to read it, what was left out
     figure: Figure
 
 
@@ -72,14 +65,7 @@ def draw(results: Results) -> Iterator[Drawing]:
 
 
 def save_figures(results: Results, folder: Path) -> list[Path]:
-    """Write every figure of `draw` to a folder, as PNG and PDF.
-
-    Arguments:
-        results: the runs.
-        folder: made if need be. Files are replaced atomically, and are the same for the same runs.
-
-    Returns:
-        The files, in the order of `draw`.
+    """Write every figure of `draw` to a folder, as PNG and PDF; files are replaced atomically.
 
     Raises:
         AnalysisError: no validation metric is logged yet.
@@ -94,11 +80,7 @@ def save_figures(results: Results, folder: Path) -> list[Path]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format of the path's suffix, atomically.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
+    """Write a figure in the format of the path's suffix, atomically (StorageError if it cannot be written)."""
     with replacing(path) as temporary:
         temporary.write_bytes(render(figure, path.suffix.removeprefix(".")))
     return path
@@ -116,21 +98,8 @@ def render(figure: Figure, kind: str = "png") -> bytes:
 
 
 def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan]:
-    """The figures of one dataset; the rows of single runs are read only when their figures come.
-
-    Arguments:
-        results: where lag profiles and predictions are read from.
-        frame: metrics and options of the dataset's runs, all with a validation metric.
-        dataset: its name, the title of every figure.
-    """
+    """The figures of one dataset; the rows of single runs are read only when their figures come."""
     lines = default_lines(frame)
-    yield from _of_settings(frame, lines, dataset)
-    names = choose_runs(frame, lines.metric)
-    if names:
-        yield from _of_runs(results, frame[frame[ID].isin(names)], names, dataset)
-
-
-def _of_settings(frame: pd.DataFrame, lines: Lines, dataset: str) -> Iterator[Plan]:
     drawn, remark = frame[frame[ID].isin(lines.runs)], lines.remark()
     yield (
         "convergence",
@@ -152,22 +121,14 @@ def _of_settings(frame: pd.DataFrame, lines: Lines, dataset: str) -> Iterator[Pl
         f"policies. Gaps: an infinite bound, or K at the probe window's end. {remark}",
         partial(relative_bias, drawn, dataset, lines),
     )
-    cells = (
-        "Best validation, mean over init, the best over all other options; the best cell is framed. Grey: every run "
-        "diverged."
-    )
-    yield (
-        "lr_by_K",
-        "Learning rate by truncation length",
-        f"Fixed policies. {cells}",
-        partial(tuning, frame, dataset, "K", lines.metric),
-    )
-    yield (
-        "lr_by_delta",
-        "Learning rate by allowed bias",
-        f"Adaptive policies. {cells}",
-        partial(tuning, frame, dataset, "delta", lines.metric),
-    )
+    for against, name, kind in (("K", "truncation length", "Fixed"), ("delta", "allowed bias", "Adaptive")):
+        yield (
+            f"lr_by_{against}",
+            f"Learning rate by {name}",
+            f"{kind} policies. Best validation, mean over init, the best over all other options; the best cell is "
+            "framed. Grey: every run diverged.",
+            partial(tuning, frame, dataset, against, lines.metric),
+        )
     yield (
         "parallel",
         "All settings",
@@ -176,8 +137,10 @@ def _of_settings(frame: pd.DataFrame, lines: Lines, dataset: str) -> Iterator[Pl
         partial(parallel, frame, dataset, lines.metric),
     )
 
-
-def _of_runs(results: Results, frame: pd.DataFrame, names: dict[str, str], dataset: str) -> Iterator[Plan]:
+    names = choose_runs(frame, lines.metric)
+    if not names:
+        return
+    frame = frame[frame[ID].isin(names)]
     best = next(iter(names))
     chosen = "The best run of each policy" if len(names) > 1 else "The best run"
     chosen += ", at most four." if len(names) == 4 else "."

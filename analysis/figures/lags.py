@@ -13,23 +13,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.figures import style
 from analysis.figures.divergence import trained
 from analysis.figures.runs import Names, by_step, named, option, run_panels
-from analysis.figures.style import (
-    ACCENT,
-    COLOR_MAP,
-    COLORS,
-    REFERENCE,
-    NoDataError,
-    edges,
-    legend_below,
-    log_ticks,
-    outlined,
-    panels,
-    scale,
-    styled,
-    ticks,
-)
 from analysis.statistics import ID
 
 SHADES = (0.05, 0.45, 0.75)  # of the colour map: first, middle, last moment
@@ -44,7 +30,7 @@ WHISKERS = (5, 95)  # percent
 WIDTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # of a bin, lags
 
 
-@styled
+@style.styled
 def lag_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """phi_k against the lag k at the first, a middle and the last evaluation; a panel for each run.
 
@@ -69,25 +55,22 @@ def lag_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names
     keys = [Line2D([], [], label="K in use", **K_IN_USE)]
     if fitted:
         keys.append(Line2D([], [], color=".3", label="fitted decay", **DECAY))
-    legend_below(figure, keys)
+    style.legend_below(figure, keys)
     return figure
 
 
-@styled
+@style.styled
 def component_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str) -> Figure:
-    """phi_k of each component of the state (hidden0, cell0, ...) at three moments of one run; a panel for each.
-
-    Arguments and errors as in `lag_profiles`, but for one run.
-    """
+    """`lag_profiles` of each component of the state (hidden0, cell0, ...) of one run; a panel for each."""
     run = next(iter(named(gradients, frame, None)))
     gradients = gradients[gradients[ID] == run]
     components = list(gradients["component"].unique())
-    figure, each = panels(title, len(components), 2.3, columns=3, sharex=True, sharey=True, **LABELS)
+    figure, each = style.panels(title, len(components), 2.3, columns=3, sharex=True, sharey=True, **LABELS)
     for axes, component in zip(each, components, strict=True):
         _draw_moments(axes, gradients[gradients["component"] == component], frame, run, with_decay=False)
         axes.set_title("whole state" if component == "all" else str(component))
     each[0].legend(fontsize="small", handlelength=1.2)
-    legend_below(figure, [Line2D([], [], label="K in use", **K_IN_USE)])
+    style.legend_below(figure, [Line2D([], [], label="K in use", **K_IN_USE)])
     return figure
 
 
@@ -99,7 +82,7 @@ def _draw_moments(axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str
     epochs = epochs.iloc[sorted({0, len(epochs) // 2, len(epochs) - 1})]
     fitted = False
     for step, shade in zip(epochs.index, SHADES, strict=False):
-        color = colormaps[COLOR_MAP](shade)
+        color = colormaps[style.COLOR_MAP](shade)
         phi = table[table["step"] == step].groupby("lag")["phi"].mean()
         seen = phi[phi > SHOWN * phi.max()]
         label, marker = f"epoch {epochs[step]:.3g}", "." if len(seen) == 1 else None
@@ -116,7 +99,7 @@ def _draw_moments(axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str
     return fitted
 
 
-@styled
+@style.styled
 def lag_maps(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """phi_k as colour by epoch and lag, with the K in use drawn over it; a panel for each run.
 
@@ -131,9 +114,9 @@ def lag_maps(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     norm, last = _range([table.T for table in tables.values()])
     for run, axes in each.items():
         steps, epochs = (tables[run].columns.get_level_values(name).to_numpy(float) for name in ("step", "epoch"))
-        _draw_map(axes, edges(epochs), edges(tables[run].index.to_numpy(float)), tables[run], norm)
+        _draw_map(axes, style.edges(epochs), style.edges(tables[run].index.to_numpy(float)), tables[run], norm)
         K = by_step(frame, run, "K").reindex(steps)
-        axes.plot(epochs, K, color="white", lw=1.4, path_effects=outlined())
+        axes.plot(epochs, K, color="white", lw=1.4, path_effects=style.outlined())
         last = max(last, K.max() + 1)
         axes.set_xlim(0, gradients["epoch"].max())
         axes.set_ylim(0.5, min(last, gradients["lag"].max()) + 0.5)
@@ -141,7 +124,7 @@ def lag_maps(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     return figure
 
 
-@styled
+@style.styled
 def position_maps(positions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """phi_k as colour by loss position and lag, mean over the evaluations after training began; a panel for each run.
 
@@ -157,15 +140,15 @@ def position_maps(positions: pd.DataFrame, frame: pd.DataFrame, title: str, name
     tables = {run: trained(rows).pivot_table("phi", "position", "lag") for run, rows in groups}
     rows = max((len(table) for table in tables.values()), default=0)
     if rows == 1:
-        raise NoDataError("probes have a single loss position")
+        raise style.NoDataError("probes have a single loss position")
     labels = {"x": "lag k (steps)", "y": "loss position"}
     height = 0.9 + min(0.2 * rows, 2.5)
     figure, each = run_panels(positions, frame, title, names, height, sharex=True, **labels)
     norm, last = _range(list(tables.values()))
     for run, axes in each.items():
         table = tables[run]
-        _draw_map(axes, edges(table.columns.to_numpy(float)), np.arange(len(table) + 1) - 0.5, table, norm)
-        ticks(axes.yaxis, [str(position) for position in table.index], most=12)
+        _draw_map(axes, style.edges(table.columns.to_numpy(float)), np.arange(len(table) + 1) - 0.5, table, norm)
+        style.ticks(axes.yaxis, [str(position) for position in table.index], most=12)
         axes.set_xlim(0.5, last + 0.5)
     _colorbar(figure, list(each.values()), norm)
     return figure
@@ -180,8 +163,8 @@ def _draw_map(axes: Axes, x: np.ndarray, y: np.ndarray, table: pd.DataFrame, nor
 
 
 def _colorbar(figure: Figure, each: list[Axes], norm: LogNorm) -> None:
-    bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=each, label="phi", pad=0.01, aspect=25)
-    log_ticks(bar.ax.yaxis, float(norm.vmin or 1), float(norm.vmax or 1))
+    bar = figure.colorbar(ScalarMappable(norm, style.COLOR_MAP), ax=each, label="phi", pad=0.01, aspect=25)
+    style.log_ticks(bar.ax.yaxis, float(norm.vmin or 1), float(norm.vmax or 1))
 
 
 def _range(tables: list[pd.DataFrame]) -> tuple[LogNorm, float]:
@@ -189,12 +172,12 @@ def _range(tables: list[pd.DataFrame]) -> tuple[LogNorm, float]:
     values = np.concatenate([table.to_numpy().ravel() for table in tables])
     values = values[np.isfinite(values) & (values > 0)]
     if not len(values):
-        raise NoDataError("no gradient norm is finite and positive")
+        raise style.NoDataError("no gradient norm is finite and positive")
     norm = LogNorm(max(values.min(), RANGE * values.max()), values.max())
     return norm, float(max(table.columns[(table >= norm.vmin).any()].max() for table in tables))
 
 
-@styled
+@style.styled
 def lag_ratios(positions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """Box plots of phi_{k+1} / phi_k by lag, over loss positions, probes and evaluations after training began.
 
@@ -206,14 +189,14 @@ def lag_ratios(positions: pd.DataFrame, frame: pd.DataFrame, title: str, names: 
     ratios = {run: successive_ratios(trained(rows)) for run, rows in positions.groupby(ID, sort=False, observed=True)}
     ratios = {run: found for run, found in ratios.items() if len(found)}
     if not ratios:
-        raise NoDataError("no two successive lags have a gradient")
+        raise style.NoDataError("no two successive lags have a gradient")
     most = max(found["lag"].max() for found in ratios.values())
     width = next((width for width in WIDTHS if most <= width * MOST_BOXES), WIDTHS[-1])
     x = "lag k (steps)" + (f", in bins of {width}" if width > 1 else "")
     shown = positions[positions[ID].isin(list(ratios))]
     options = {"x": x, "y": "phi ratio, k+1 to k", "sharex": True, "sharey": True}
     figure, each = run_panels(shown, frame, title, names, 2.5, **options)
-    color = {"color": COLORS[0]}
+    color = {"color": style.COLORS[0]}
     ends, fitted = [], False
     for run, axes in each.items():
         bins = dict(list(ratios[run].groupby((ratios[run]["lag"] - 1) // width)["ratio"]))
@@ -225,22 +208,22 @@ def lag_ratios(positions: pd.DataFrame, frame: pd.DataFrame, title: str, names: 
             showfliers=False,
             manage_ticks=False,
             patch_artist=True,
-            boxprops={"facecolor": (*COLORS[0], 0.25), "edgecolor": COLORS[0]},
+            boxprops={"facecolor": (*style.COLORS[0], 0.25), "edgecolor": style.COLORS[0]},
             medianprops=color | {"lw": 1.6},
             whiskerprops=color,
             capprops=color,
         )
         ends += [np.percentile(box, WHISKERS) for box in bins.values()]
-        axes.axhline(1, **REFERENCE)
-        log_beta = by_step(frame, run, "log_beta")
-        log_beta = log_beta[np.isfinite(log_beta) & ((log_beta.index > 0) | (log_beta.index.max() == 0))]
+        axes.axhline(1, **style.REFERENCE)
+        log_beta = trained(by_step(frame, run, "log_beta").reset_index())["value"]
+        log_beta = log_beta[np.isfinite(log_beta)]
         if len(log_beta):
             fitted = True
-            axes.axhline(float(np.exp(log_beta.median())), color=ACCENT, lw=1.4, zorder=2.5)
+            axes.axhline(float(np.exp(log_beta.median())), color=style.ACCENT, lw=1.4, zorder=2.5)
     for axes in each.values():
-        scale(axes.yaxis, np.concatenate(ends))
+        style.scale(axes.yaxis, np.concatenate(ends))
     if fitted:
-        legend_below(figure, [Line2D([], [], color=ACCENT, lw=1.4, label="beta of the fitted decay")])
+        style.legend_below(figure, [Line2D([], [], color=style.ACCENT, lw=1.4, label="beta of the fitted decay")])
     return figure
 
 

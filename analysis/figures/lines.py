@@ -10,17 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from analysis import statistics
 from analysis.figures.style import COLORS, DASHES
-from analysis.statistics import (
-    ID,
-    best_validation,
-    labels,
-    mean_curve,
-    natural,
-    options_of,
-    policies,
-    validation_metrics,
-)
 
 MOST_LINES = 10
 MOST_THIN_LINES = 12  # in all: more would hide the means
@@ -56,10 +47,10 @@ class Lines:
 
     def rows(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         """The rows of a metric, of the runs that are drawn."""
-        return frame[(frame["metric"] == metric) & frame[ID].isin(self.runs)]
+        return frame[(frame["metric"] == metric) & frame[statistics.ID].isin(self.runs)]
 
     def remark(self) -> str:
-        """What lines, bands and thin lines are, for a caption."""
+        """A caption's sentences on lines, bands and thin lines."""
         sentences = []
         if len(self.chosen) < self.settings:
             sentences.append(
@@ -74,36 +65,36 @@ class Lines:
 
 def default_lines(frame: pd.DataFrame) -> Lines:
     """`choose_lines` by the validation metric of most runs (AnalysisError if none is logged)."""
-    return choose_lines(frame, validation_metrics(frame).mode()[0])
+    return choose_lines(frame, statistics.validation_metrics(frame).mode()[0])
 
 
 def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Lines:
     """At most `most` settings: the best of each kind of policy and of each policy, then the next best.
 
-    Arguments:
-        frame: as from `load`, of one dataset.
-        metric: the validation metric by which settings are compared, mean over runs.
-        most: the largest number of settings.
-
-    Returns:
-        The lines in the natural order of their labels. If policies and other options both vary, and there are enough
-        colours and dashes, a policy has one colour and the other options have one dash; else each line has its own.
+    In the natural order of their labels. If policies and other options both vary, and there are enough colours and
+    dashes, a policy has one colour and the other options have one dash; else each line has its own.
     """
-    options = options_of(frame)
-    runs = pd.DataFrame({ID: options[ID], "policy": policies(options).astype(str), "label": labels(options)})
+    options = statistics.options_of(frame)
+    runs = pd.DataFrame(
+        {
+            statistics.ID: options[statistics.ID],
+            "policy": statistics.policies(options).astype(str),
+            "label": statistics.labels(options),
+        }
+    )
     runs["kind"] = runs["policy"].str.split(" ", n=1).str[0]
     runs["delta"] = options["truncation.delta"].astype(float) if "truncation.delta" in options else np.nan
-    best = best_validation(frame[frame["metric"] == metric], metric).set_index(ID)["valid"]
-    runs["best"] = runs[ID].map(best)
+    best = statistics.best_validation(frame[frame["metric"] == metric], metric).set_index(statistics.ID)["valid"]
+    runs["best"] = runs[statistics.ID].map(best)
     first = {name: (name, "first") for name in ("policy", "kind", "delta")}
-    settings = runs.groupby("label", sort=False).agg(best=("best", "mean"), runs=(ID, tuple), **first)
+    settings = runs.groupby("label", sort=False).agg(best=("best", "mean"), runs=(statistics.ID, tuple), **first)
     ranked = settings.sort_values("best", kind="stable")  # without a finite value: last
     ranked["rank"] = ranked.duplicated("policy").astype(int) + ranked.duplicated("kind")
     chosen = ranked.sort_values("rank", kind="stable").head(most)
-    chosen = chosen.loc[sorted(chosen.index, key=natural)]
+    chosen = chosen.loc[sorted(chosen.index, key=statistics.natural)]
 
     rest = [str(label)[len(policy) :] for label, policy in chosen["policy"].items()]
-    names, rests = (sorted(set(found), key=natural) for found in (chosen["policy"], rest))
+    names, rests = (sorted(set(found), key=statistics.natural) for found in (chosen["policy"], rest))
     crossed = 1 < len(names) <= len(COLORS) and 1 < len(rests) <= len(DASHES)
     lines = []
     for number, (label, own) in enumerate(chosen.iterrows()):
@@ -127,21 +118,15 @@ def draw_lines(
 ) -> None:
     """Draw each setting: the mean over its runs, a band one standard deviation wide, thin lines for the runs.
 
-    Arguments:
-        axes: to draw in.
-        frame: with one value of the metric for each run and step.
-        metric: its name.
-        lines: the settings and their looks.
-        axis, between: as in `mean_curve`.
-        top: the band is drawn where the mean is at most this.
-        log: whether the values are logarithms, whose mean and deviation are drawn as exponentials.
+    The band is drawn where the mean is at most `top`. Of logarithms (`log`), mean and deviation are drawn as
+    exponentials. `axis` and `between` as in `mean_curve`.
     """
     shown = _exponential if log else np.asarray
     steps: dict[str, Any] = {"drawstyle": "steps-post"} if between == "hold" else {}
     frame = frame[frame["metric"] == metric]
     for line in lines.chosen:
-        runs = frame[frame[ID].isin(line.runs)]
-        curve = mean_curve(runs, metric, axis, between)
+        runs = frame[frame[statistics.ID].isin(line.runs)]
+        curve = statistics.mean_curve(runs, metric, axis, between)
         mean = curve["mean"]
         marker = "o" if len(curve) == 1 else None  # a line of one point is invisible
         style: dict[str, Any] = {"color": line.color, "zorder": 3}
@@ -161,7 +146,7 @@ def draw_lines(
         band: dict[str, Any] = {"color": line.color, "alpha": 0.15, "lw": 0, "step": "post" if steps else None}
         axes.fill_between(curve[axis], shown(low), shown(high), inside, **band)
         if lines.thin:
-            for _, run in runs.sort_values("step").groupby(ID, observed=True):
+            for _, run in runs.sort_values("step").groupby(statistics.ID, observed=True):
                 axes.plot(run[axis], shown(run["value"]), color=line.color, lw=0.6, alpha=0.5, **steps)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,18 +11,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.figures import style
 from analysis.figures.runs import Names, named
-from analysis.figures.style import (
-    ACCENT,
-    COLORS,
-    NoDataError,
-    legend_below,
-    log_axis,
-    more_lines,
-    new_figure,
-    scale,
-    styled,
-)
 from analysis.statistics import ID
 
 WIDE, BESIDE = (70, 70), (46, 46)  # letters of a title in a line: across the page, or beside another panel
@@ -30,10 +22,17 @@ CURVE_STEPS = 100
 STREAMS = 3
 VALUES = r"value\d*$"
 DENSE = 3000  # points: more are counted in cells
-HIT, MISS = COLORS[0], ACCENT
+HIT, MISS = style.COLORS[0], style.ACCENT
+TARGET: dict[str, Any] = {"color": ".55", "marker": ".", "ms": 3, "lw": 0.9}
+PREDICTED: dict[str, Any] = {"color": style.COLORS[1], "lw": 1.5}
+CURVES = {"target": TARGET, "predicted": PREDICTED}
+EVENTS = {
+    "event predicted": {"color": HIT, "marker": ".", "ls": ""},
+    "event missed": {"color": MISS, "marker": ".", "ls": ""},
+}
 
 
-@styled
+@style.styled
 def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """Target and predicted symbols as aligned strips, a colour and number per symbol; wrong ones are marked below.
 
@@ -51,13 +50,13 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
     runs = named(rows, frame, names, WIDE)
     count = int(rows[["target", "predicted"]].max().max()) + 1
     if count > MOST_SYMBOLS:
-        raise NoDataError(f"symbols (={count}) must be at most {MOST_SYMBOLS}: there are no more colours")
+        raise style.NoDataError(f"symbols (={count}) must be at most {MOST_SYMBOLS}: there are no more colours")
     # The first symbol, in most tasks the blank, is pale.
-    others = [*COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in COLORS)]
+    others = [*style.COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in style.COLORS)]
     colors = ListedColormap([(0.93, 0.93, 0.93), *others[: count - 1]])
     shown = rows[rows["position"] < rows["position"].min() + STRIP_STEPS]
     streams = sorted(shown["stream"].unique())[:STREAMS]
-    figure = new_figure(title, 0.3 + len(runs) * (0.75 + 0.5 * len(streams) + more_lines(runs.values())))
+    figure = style.new_figure(title, 0.3 + len(runs) * (0.75 + 0.5 * len(streams) + style.more_lines(runs.values())))
     each = figure.subplots(len(runs), 1, squeeze=False, sharex=True).ravel()
     for axes, (run, name) in zip(each, runs.items(), strict=True):
         own = rows[rows[ID] == run]
@@ -73,11 +72,11 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
         axes.grid(visible=False)
     each[-1].set_xlabel("step of the test stream")
     if (rows["target"] != rows["predicted"]).any():
-        legend_below(figure, [Line2D([], [], color=MISS, marker="^", ls="", label="wrong")])
+        style.legend_below(figure, [Line2D([], [], color=MISS, marker="^", ls="", label="wrong")])
     return figure
 
 
-@styled
+@style.styled
 def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """Intervals between events: along the sequence, and predicted against true; red where the event itself was missed.
 
@@ -90,7 +89,7 @@ def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names:
     hits = events[keys].assign(hit=(events["target"] == events["predicted"]).to_numpy())
     rows = rows.merge(hits, on=keys, how="left")
     rows["hit"] = rows["hit"].fillna(value=True).astype(bool)
-    figure = new_figure(title, 0.3 + (2.5 + more_lines(runs.values())) * len(runs))
+    figure = style.new_figure(title, 0.3 + (2.5 + style.more_lines(runs.values())) * len(runs))
     grid = figure.subplots(len(runs), 2, squeeze=False, width_ratios=[2.2, 1])
     for (along, against), (run, name) in zip(grid, runs.items(), strict=True):
         own = rows[rows[ID] == run]
@@ -103,11 +102,12 @@ def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names:
         _against(against, own)
         if len(events):
             against.set_title(f"event: {(~own['hit']).mean():.0%} missed", loc="left")
-    legend_below(figure, [*_curve_keys(), *(_event_keys() if len(events) else [])])
+    looks = CURVES | (EVENTS if len(events) else {})
+    style.legend_below(figure, [Line2D([], [], label=label, **look) for label, look in looks.items()])
     return figure
 
 
-@styled
+@style.styled
 def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
     """Real-valued targets and predictions along a test stream.
 
@@ -116,7 +116,7 @@ def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
     rows = predictions[predictions["quantity"].astype(str).str.match(VALUES)]
     runs = named(rows, frame, names, WIDE)
     quantities = sorted(rows["quantity"].unique())
-    figure = new_figure(title, 0.3 + len(runs) * (1.6 * len(quantities) + more_lines(runs.values())))
+    figure = style.new_figure(title, 0.3 + len(runs) * (1.6 * len(quantities) + style.more_lines(runs.values())))
     each = figure.subplots(len(runs) * len(quantities), 1, squeeze=False, sharex=True).ravel()
     drawn = ((run, quantity) for run in runs for quantity in quantities)
     for axes, (run, quantity) in zip(each, drawn, strict=True):
@@ -124,7 +124,7 @@ def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
         axes.set_title(runs[run] if quantity == quantities[0] else "")
     for axes in each[:-1]:
         axes.set_xlabel("")
-    legend_below(figure, _curve_keys())
+    style.legend_below(figure, [Line2D([], [], label=label, **look) for label, look in CURVES.items()])
     return figure
 
 
@@ -150,11 +150,11 @@ def _first(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _along(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
-    axes.plot(rows["position"], rows["target"], color=".55", marker=".", ms=3, lw=0.9)
-    axes.plot(rows["position"], rows["predicted"], color=COLORS[1], lw=1.5)
+    axes.plot(rows["position"], rows["target"], **TARGET)
+    axes.plot(rows["position"], rows["predicted"], **PREDICTED)
     if quantity == "interval":
         positive = rows.loc[(rows["target"] > 0) & (rows["predicted"] > 0), ["target", "predicted"]]
-        scale(axes.yaxis, positive.to_numpy().ravel())
+        style.scale(axes.yaxis, positive.to_numpy().ravel())
     axes.set_xlabel("step of the test stream")
     axes.set_ylabel(quantity)
 
@@ -162,28 +162,17 @@ def _along(axes: Axes, rows: pd.DataFrame, quantity: str) -> None:
 def _against(axes: Axes, rows: pd.DataFrame) -> None:
     positive = rows[(rows["target"] > 0) & (rows["predicted"] > 0)]
     if positive.empty:
-        raise NoDataError("no interval is positive")
+        raise style.NoDataError("no interval is positive")
     low, high = positive[["target", "predicted"]].min().min(), positive[["target", "predicted"]].max().max()
     if len(positive) > DENSE:
-        axes.hexbin(
-            positive["target"], positive["predicted"], xscale="log", yscale="log", bins="log", gridsize=40, mincnt=1
-        )
+        points = positive["target"], positive["predicted"]
+        axes.hexbin(*points, xscale="log", yscale="log", bins="log", gridsize=40, mincnt=1)
     else:
         for hit, color in ((True, HIT), (False, MISS)):
             own = positive[positive["hit"] == hit]
             axes.plot(own["target"], own["predicted"], ".", color=color, ms=3.5, alpha=0.45, mew=0)
     for axis in (axes.xaxis, axes.yaxis):
-        log_axis(axis, low, high)
+        style.log_axis(axis, low, high)
     axes.plot([low, high], [low, high], color=".3", lw=1, ls="--")
     axes.set_xlabel("true interval")
     axes.set_ylabel("predicted interval")
-
-
-def _curve_keys() -> list[Line2D]:
-    target = Line2D([], [], color=".55", marker=".", ms=3, lw=0.9, label="target")
-    return [target, Line2D([], [], color=COLORS[1], lw=1.5, label="predicted")]
-
-
-def _event_keys() -> list[Line2D]:
-    names = {HIT: "event predicted", MISS: "event missed"}
-    return [Line2D([], [], color=color, marker=".", ls="", label=name) for color, name in names.items()]

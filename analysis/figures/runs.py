@@ -24,10 +24,9 @@ def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST
     Arguments:
         frame: as from `load`, of one dataset.
         metric: the validation metric by which runs are compared; by default that of most runs.
-        most: the largest number of runs.
 
     Returns:
-        `experiment_id` -> name of the run (see `run_names`).
+        `experiment_id` -> the run's setting, with `init` where it varies: `fixed K=5, lr=1, init=0`.
     """
     metric = metric or validation_metrics(frame).mode()[0]
     best = best_validation(frame[frame["metric"] == metric], metric).merge(described(frame)[[ID, "policy"]], on=ID)
@@ -50,17 +49,10 @@ def run_names(frame: pd.DataFrame) -> dict[str, str]:
 def named(
     table: pd.DataFrame, frame: pd.DataFrame, names: Names | None, letters: tuple[int, int] = (70, 32)
 ) -> dict[str, str]:
-    """The runs of a table with the titles of their panels, in the order of `names`.
+    """The runs of a table with the titles of their panels, in the order of `names` (by default `run_names`).
 
-    Arguments:
-        table: rows of some runs.
-        frame: as from `load`, with these runs at least.
-        names: `experiment_id` -> title; by default from `run_names`.
-        letters: room in a line of a title of a single panel, and of one of several.
-
-    Raises:
-        NoDataError: the table is empty.
-        AnalysisError: more runs than panels.
+    `letters` fit in a line of the title of a single panel, and of one of several. Raises NoDataError if the table is
+    empty, AnalysisError if it has more runs than panels.
     """
     found = list(table[ID].unique())
     if not found:
@@ -76,7 +68,7 @@ def named(
 def run_panels(
     table: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None, height: float, **options: Any
 ) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with a panel for each run, by `experiment_id`; arguments and errors as in `named` and `panels`."""
+    """A figure with a panel for each run, by `experiment_id`; errors as in `named`."""
     runs = named(table, frame, names)
     figure, each = panels(title, len(runs), height + more_lines(runs.values()), **options)
     for axes, name in zip(each, runs.values(), strict=True):

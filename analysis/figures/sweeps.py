@@ -11,31 +11,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from analysis import statistics
+from analysis.figures import style
 from analysis.figures.divergence import diverged
-from analysis.figures.style import (
-    ACCENT,
-    COLOR_MAP,
-    NOTE,
-    WIDTH,
-    NoDataError,
-    color_scale,
-    new_figure,
-    plain,
-    result_bar,
-    styled,
-    ticks,
-)
-from analysis.statistics import (
-    ID,
-    best_validation,
-    described,
-    format_value,
-    labels,
-    natural,
-    options_of,
-    settings,
-    validation_metrics,
-)
 from atbptt.errors import unknown
 
 KINDS = {"K": ("fixed", "truncation K (steps)"), "delta": ("adaptive", "allowed relative bias delta")}
@@ -47,7 +25,7 @@ LETTERS = 20  # in a line of a value: as many as fit between two axes
 CURVE = 24  # points of a line between two axes
 
 
-@styled
+@style.styled
 def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | None = None) -> Figure:
     """Best validation, mean over init, by learning rate and K (of fixed policies) or delta (of adaptive ones).
 
@@ -66,7 +44,7 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
     """
     if against not in KINDS:
         raise unknown("against", against, list(KINDS))
-    metric = metric or validation_metrics(frame).mode()[0]
+    metric = metric or statistics.validation_metrics(frame).mode()[0]
     kind, name = KINDS[against]
     table = outcomes(frame, metric)
     table = table[(table["kind"] == kind) & table["lr"].notna() & table[against].notna()]
@@ -74,11 +52,13 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
     cells = groups[["diverged", "runs"]].sum().assign(best=groups["best"].first())
     grid = table.pivot_table("best", "lr", against, aggfunc="first", dropna=False)
     if min(grid.shape) < 2 or not cells["best"].notna().any():
-        raise NoDataError(f"fewer than two learning rates or two values of {against} that did not diverge")
+        raise style.NoDataError(f"fewer than two learning rates or two values of {against} that did not diverge")
 
     rates, lengths = grid.index, grid.columns
-    norm = color_scale(cells["best"])
-    figure = new_figure(title, max(1.6 + CELL[1] * len(rates), 2.2), min(max(2.2 + CELL[0] * len(lengths), 3.8), WIDTH))
+    norm = style.color_scale(cells["best"])
+    figure = style.new_figure(
+        title, max(1.6 + CELL[1] * len(rates), 2.2), min(max(2.2 + CELL[0] * len(lengths), 3.8), style.WIDTH)
+    )
     axes = figure.subplots()
     for cell in cells.reset_index().to_dict("records") if len(lengths) <= MOST_WRITTEN else []:
         best, lost, runs = cell["best"], int(cell["diverged"]), int(cell["runs"])
@@ -89,98 +69,88 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
         axes.text(x, y, text, ha="center", va="center", color=color, fontsize="x-small" if note else "small")
     axes.set_facecolor(".93")
     edges = np.arange(len(lengths) + 1) - 0.5, np.arange(len(rates) + 1) - 0.5
-    axes.pcolormesh(*edges, grid.to_numpy(), norm=norm, cmap=COLOR_MAP, edgecolors="white", lw=1)
+    axes.pcolormesh(*edges, grid.to_numpy(), norm=norm, cmap=style.COLOR_MAP, edgecolors="white", lw=1)
     row, column = np.unravel_index(np.nanargmin(grid), grid.shape)
     place = float(column) - 0.5, float(row) - 0.5
-    axes.add_patch(Rectangle(place, 1, 1, fill=False, ec=ACCENT, lw=3, clip_on=False, zorder=4))
-    ticks(axes.xaxis, [format_value(float(value)) for value in lengths])
-    ticks(axes.yaxis, [format_value(float(rate)) for rate in rates])
+    axes.add_patch(Rectangle(place, 1, 1, fill=False, ec=style.ACCENT, lw=3, clip_on=False, zorder=4))
+    style.ticks(axes.xaxis, [statistics.format_value(float(value)) for value in lengths])
+    style.ticks(axes.yaxis, [statistics.format_value(float(rate)) for rate in rates])
     axes.set_xlabel(name)
     axes.set_ylabel("learning rate")
     axes.grid(visible=False)
-    result_bar(figure, axes, norm, metric, pad=0.02)
+    style.result_bar(figure, axes, norm, metric, pad=0.02)
     return figure
 
 
 def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The result of each setting of one dataset, best first.
 
-    Arguments:
-        frame: as from `load`.
-        metric: the validation metric.
-
-    Returns:
-        A row per setting: `setting` (label), `policy` (`fixed K=5`), `kind` (`fixed`), the options in `settings`, and
-        `lr`, `K`, `delta`; `runs`, `diverged` (see `divergence.diverged`), `best` (mean best validation of the other
-        runs; NaN if none is left).
+    Columns: `setting` (label), `policy` (`fixed K=5`), `kind` (`fixed`), the options in `settings`, `lr`, `K`, `delta`;
+    `runs`, `diverged`, `best` (mean best validation of the runs that did not; NaN if none is left).
     """
-    options = options_of(frame)
-    table = described(frame).astype({"policy": str})
+    options = statistics.options_of(frame)
+    table = statistics.described(frame).astype({"policy": str})
     table["kind"] = table["policy"].str.split(" ", n=1).str[0]
     for name, column in {"lr": "lr", "K": "truncation.K", "delta": "truncation.delta"}.items():
         table[name] = options[column].astype(float) if column in options else np.nan
-    shared = [name for name in table if name != ID]
-    values = frame.loc[frame["metric"] == metric, [ID, "step", "metric", "epoch", "replicate", "value"]]
-    table["diverged"] = table[ID].isin(diverged(values, perplexity=metric == "valid_ppl"))
-    best = best_validation(values, metric).set_index(ID)["valid"]
-    table["best"] = table[ID].map(best).where(~table["diverged"])
+    shared = [name for name in table if name != statistics.ID]
+    values = frame.loc[frame["metric"] == metric, [statistics.ID, "step", "metric", "epoch", "replicate", "value"]]
+    table["diverged"] = table[statistics.ID].isin(diverged(values, perplexity=metric == "valid_ppl"))
+    best = statistics.best_validation(values, metric).set_index(statistics.ID)["valid"]
+    table["best"] = table[statistics.ID].map(best).where(~table["diverged"])
     how = {str(name): (name, "first") for name in shared} | {"diverged": ("diverged", "sum"), "best": ("best", "mean")}
-    found = table.groupby(labels(options), sort=False).agg(runs=(ID, "size"), **how)
+    found = table.groupby(statistics.labels(options), sort=False).agg(runs=(statistics.ID, "size"), **how)
     return found.reset_index().sort_values("best", kind="stable", ignore_index=True)
 
 
-@styled
+@style.styled
 def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figure:
     """Every setting as a line through an axis per varying option, to its result: best validation, mean over init.
 
     Colour and the last axis are the result; the best settings are drawn on top. Lines through one value of an option
     are spread in the order of their results, the best lowest. Settings all of whose runs diverged are only counted.
-
-    Arguments:
-        frame: as from `load`, of one dataset.
-        title: written above.
-        metric: a validation metric; by default that of most runs.
+    Arguments as in `tuning`.
 
     Raises:
         NoDataError: fewer than two options vary (the policy counts as one), or all runs diverged.
     """
-    metric = metric or validation_metrics(frame).mode()[0]
+    metric = metric or statistics.validation_metrics(frame).mode()[0]
     table = outcomes(frame, metric)
-    names = [name for name in settings(options_of(frame)) if name in table]
+    names = [name for name in statistics.settings(statistics.options_of(frame)) if name in table]
     names = (["policy"] if len(table["policy"].unique()) > 1 else []) + names
     lost = int(table["best"].isna().sum())
     table = table[table["best"].notna()].iloc[::-1]  # the best is drawn last
     if len(names) < 2 or table.empty:
-        raise NoDataError("fewer than two options vary among settings that did not diverge")
+        raise style.NoDataError("fewer than two options vary among settings that did not diverge")
 
-    figure = new_figure(title, 3.8, max(WIDTH, 1.3 * len(names)))
+    figure = style.new_figure(title, 3.8, max(style.WIDTH, 1.3 * len(names)))
     axes = figure.subplots()
     axes.set_xlim(0, len(names))
     axes.set_ylim(-0.03, 1.03)
     axes.axis("off")
     places = [_option(axes, number, table[name], name) for number, name in enumerate(names)]
     best = table["best"].to_numpy(float)
-    norm = color_scale(best)
+    norm = style.color_scale(best)
     places.append(np.full(len(best), 0.5) if norm.vmin == norm.vmax else np.asarray(norm(best), float))
     curves = list(_curves(np.stack(places, axis=1)))
-    lines = LineCollection(curves, array=best, cmap=COLOR_MAP, norm=norm, lw=1.6, alpha=0.85, zorder=2)
+    lines = LineCollection(curves, array=best, cmap=style.COLOR_MAP, norm=norm, lw=1.6, alpha=0.85, zorder=2)
     axes.add_collection(lines)
     _axis(axes, len(names), "")
-    result_bar(figure, axes, norm, metric, pad=0.0, aspect=30)
+    style.result_bar(figure, axes, norm, metric, pad=0.0, aspect=30)
     if lost:
-        axes.text(0, -0.09, f"{lost} of {lost + len(table)} settings diverged and are left out", **NOTE)
+        axes.text(0, -0.09, f"{lost} of {lost + len(table)} settings diverged and are left out", **style.NOTE)
     return figure
 
 
 def _option(axes: Axes, number: int, values: pd.Series, name: str) -> np.ndarray:
     """Draw the axis of an option with its values; returns where each setting's line crosses it, from 0 to 1."""
     _axis(axes, number, name)
-    texts = values.map(format_value).astype(str)
-    levels = sorted(texts.unique(), key=natural)
+    texts = values.map(statistics.format_value).astype(str)
+    levels = sorted(texts.unique(), key=statistics.natural)
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if numeric and len(levels) > MOST_LEVELS:
         found = values.astype(float).to_numpy(na_value=np.nan)
-        norm = color_scale(found)
+        norm = style.color_scale(found)
         for place, value in ((0, norm.vmin), (1, norm.vmax)):
             _label(axes, number, place, f"{value:.3g}")
         return np.where(np.isnan(found), 0.0, np.asarray(norm(found), float))
@@ -196,11 +166,11 @@ def _option(axes: Axes, number: int, values: pd.Series, name: str) -> np.ndarray
 
 def _axis(axes: Axes, number: int, name: str) -> None:
     axes.plot([number, number], [0, 1], color=".3", lw=1, zorder=3)
-    axes.text(number, 1.03, plain(name.replace(".", ".\n")), ha="center", va="bottom")
+    axes.text(number, 1.03, style.plain(name.replace(".", ".\n")), ha="center", va="bottom")
 
 
 def _label(axes: Axes, number: int, place: float, text: str) -> None:
-    text = plain(textwrap.fill(text, LETTERS))
+    text = style.plain(textwrap.fill(text, LETTERS))
     if number == 0:
         axes.text(-0.015, place, text, ha="right", va="center", fontsize="small")
         return

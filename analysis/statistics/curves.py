@@ -17,11 +17,9 @@ POINTS = 1000  # of a curve at most
 
 
 def cumulative_best(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The lowest value of a metric so far, run by run.
+    """The rows of a metric, sorted by run and step, where `value` is the lowest finite value of the run so far.
 
-    Returns:
-        The rows of `metric` with all columns, sorted by run and step; `value` is the lowest finite value up to that
-        step, infinity before the first. Of a metric that probes measure, the rows of the first probe.
+    It is infinite before the first finite value. Of a metric that probes measure, the first probe counts.
     """
     rows = _rows(frame, metric)
     finite = rows["value"].where(np.isfinite(rows["value"]), np.inf)
@@ -29,11 +27,7 @@ def cumulative_best(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def mean_curve(
-    frame: pd.DataFrame,
-    metric: str,
-    axis: str = "epoch",
-    between: str = "interpolate",
-    at: np.ndarray | None = None,
+    frame: pd.DataFrame, metric: str, axis: str = "epoch", between: str = "interpolate", at: np.ndarray | None = None
 ) -> pd.DataFrame:
     """The mean of a metric over the runs in the frame (of one setting), against one of their clocks.
 
@@ -42,7 +36,7 @@ def mean_curve(
 
     Arguments:
         frame: as from `load`, or from `cumulative_best`.
-        metric: its name; of a metric that probes measure, the first probe counts.
+        metric: of a metric that probes measure, the first probe counts.
         axis: `epoch`, `adaptive_epoch`, `updates` or `train_seconds` (s, comparable on equal machines only).
         between: the value between two evaluations: `interpolate` takes the straight line between them, `hold` the last
             one before.
@@ -78,20 +72,19 @@ def compare(
 
     The range begins where all runs have begun, and ends where the first setting ends: with the first of its runs that
     has as many epochs as any of them. A run that ended before, or is still running, leaves the mean there (see `runs`).
-    So settings are compared after equal work by that clock.
 
     Returns:
         A row per setting and clock value: `setting` (see `labels`), and the columns of `mean_curve`. Empty where there
         is no common range.
 
     Raises:
-        AnalysisError: as `mean_curve`.
+        AnalysisError: unknown `axis` or `between`.
     """
     _check_axis(axis)
     options, rows = options_of(frame), _rows(frame, metric)
-    settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
     if rows.empty:
         return mean_curve(rows, metric, axis, between).assign(setting="")
+    settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))
     first = rows.groupby(ID)[axis].min().max()
     last = min(_end(_runs(own, axis)) for _, own in rows.groupby(settings))
     at = np.unique(np.linspace(first, last, points)) if first <= last else np.empty(0)

@@ -20,14 +20,13 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, reference
     Arguments:
         frame: as from `load`, of one dataset.
         metric: as in `best_validation`.
-        reference: a policy as in `policies` (`fixed K=5`), the same for all settings; by default the policy of the
-            setting with the lowest mean best validation.
+        reference: a policy as in `policies` (`fixed K=5`); by default that of the setting with the lowest mean best
+            validation.
 
     Returns:
         A row per other policy and setting, lowest difference first: `policy`, `reference`, each option in `settings`,
         `metric`, `pairs`, and of the difference (policy minus reference) of the best validation and of the test value
-        there: `valid_mean`, `valid_sd`, `valid_low`, `valid_high`, `test_mean`, ... (see `estimates`). Empty if nothing
-        pairs.
+        there: `valid_mean`, `valid_sd`, `valid_low`, `valid_high`, `test_mean`, ... (see `estimates`).
 
     Raises:
         AnalysisError: as `best_validation`, or no run has the policy `reference`.

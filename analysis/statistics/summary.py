@@ -32,23 +32,18 @@ def options_of(frame: pd.DataFrame) -> pd.DataFrame:
     """The options in a frame from `load`: a row per run, without the columns of the metrics."""
     metrics = {*METRICS_SCHEMA.names} - {ID}
     options = frame.loc[~frame[ID].duplicated(), [name for name in frame.columns if name not in metrics]]
-    text = {
-        name: kind.categories.dtype for name, kind in options.dtypes.items() if isinstance(kind, pd.CategoricalDtype)
-    }
-    return options.astype(text).reset_index(drop=True)
+    categories = options.select_dtypes("category")
+    return options.astype({name: categories[name].cat.categories.dtype for name in categories}).reset_index(drop=True)
 
 
 def settings(options: pd.DataFrame) -> list[str]:
-    """The options, besides the truncation policy, that differ between runs.
+    """The options, besides the truncation policy, that differ between runs; `options` is as from `load_options`.
 
     `init` (a replicate), the budget, paths and the device never count. An option of a group (`model.hidden`) counts if
     it differs between runs with the same choice (`model`). An option that only some policies have counts if it differs
     between the runs that have it, or within a policy.
-
-    Arguments:
-        options: a row per run, as from `load_options` or `options_of`.
     """
-    return [name for name in options.columns if _is_setting(name) and _varies(options, name)]
+    return [name for name in options.columns if _is_setting(options, name)]
 
 
 def policies(options: pd.DataFrame) -> pd.Series:
@@ -85,7 +80,7 @@ def labels(options: pd.DataFrame) -> pd.Series:
 
 
 def described(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row per run of a frame from `load`: `experiment_id`, `policy`, and each option in `settings`."""
+    """A row per run: `experiment_id`, `policy`, and each option in `settings`."""
     options = options_of(frame)
     return options[[ID]].assign(policy=policies(options)).join(options[settings(options)])
 
@@ -106,9 +101,7 @@ def natural(label: str) -> list[tuple[float, str]]:
 
 
 def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Series:
-    """The validation metric of each run (index `experiment_id`), without runs that log none.
-
-    It is `metric` if given, else the first that a run logs of `valid_ppl`, `valid_loss` and `valid_nll`.
+    """The metric of each run that logs it: `metric`, else the first of `valid_ppl`, `valid_loss`, `valid_nll`.
 
     Raises:
         AnalysisError: no run logs `metric`, or any validation metric.
@@ -126,8 +119,6 @@ def validation_metrics(frame: pd.DataFrame, metric: str | None = None) -> pd.Ser
 
 
 class Group(NamedTuple):
-    """The runs of one table, see `comparable`."""
-
     experiment: str
     dataset: str
     metric: str  # valid_...
@@ -144,10 +135,6 @@ def comparable(frame: pd.DataFrame, metric: str | None = None) -> Iterator[Group
     """Groups of runs whose values can be compared: of one experiment and dataset, by one validation metric.
 
     Runs without a finite value are left out, and so are metrics that no table of results shows.
-
-    Arguments:
-        frame: as from `load`.
-        metric: as in `validation_metrics`.
 
     Raises:
         AnalysisError: as `validation_metrics`, or no run has a finite value.
@@ -200,11 +187,7 @@ def best_validation(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
 
 
 def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
-    """The best validation of each setting, and the test value there, over initialisations.
-
-    Arguments:
-        frame: as from `load`.
-        metric: as in `best_validation`.
+    """The best validation of each setting, and the test value there, over initialisations; see `best_validation`.
 
     Returns:
         A row per setting, sorted by experiment and dataset if they vary, then by validation: `policy`, each option in
@@ -222,12 +205,7 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
 
 
 def grouped(frame: pd.DataFrame, keys: list[Hashable], columns: list[str]) -> pd.DataFrame:
-    """`estimates` of some columns in each group of rows with equal keys; null is a key like any other.
-
-    Returns:
-        A row per group, in order of appearance: the keys, `runs` (its rows), and `<column>_mean`, `_sd`, `_low`,
-        `_high` of each column.
-    """
+    """The keys, `runs` (rows) and `estimates` of some columns in each group of equal keys; null is a key too."""
     groups = frame.groupby(keys, **GROUPED)
     numbers = groups.ngroup().to_numpy()
     result = groups.size().rename("runs").reset_index()
@@ -253,13 +231,10 @@ def _choice(options: pd.DataFrame, group: str) -> pd.Series:
     return options[group].astype(str).where(options[group].notna(), "unknown")
 
 
-def _is_setting(name: str) -> bool:
-    top = name.split(".")[0]
-    return not (name in NOT_SETTINGS or top in {"truncation", "device"} or name.endswith("_dir"))
-
-
-def _varies(options: pd.DataFrame, name: str) -> bool:
+def _is_setting(options: pd.DataFrame, name: str) -> bool:
     values, group = options[name], name.split(".")[0]
+    if name in NOT_SETTINGS or group in {"truncation", "device"} or name.endswith("_dir"):
+        return False
     within = group if name != group and group in options else "truncation"
     if within == "truncation" and len(values.dropna().unique()) > 1:
         return True

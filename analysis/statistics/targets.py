@@ -19,13 +19,8 @@ def time_to_target(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFr
 
     The time is late by up to the interval between two evaluations.
 
-    Arguments:
-        frame: as from `load` or `load_metrics`.
-        metric: its name, lower is better.
-        target: in the unit of the metric.
-
     Returns:
-        A row per run that logs the metric, by id: `experiment_id`, and each clock at that evaluation: `epoch`,
+        A row per run that logs the metric: `experiment_id`, and each clock at that evaluation: `epoch`,
         `adaptive_epoch` (with the steps that the policy's probes read), `updates`, `train_seconds` (s). NaN if the run
         has not reached the target.
     """
@@ -38,10 +33,6 @@ def time_to_target(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFr
 
 def summarize_targets(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
     """`time_to_target` of each setting, over initialisations.
-
-    Arguments:
-        frame: as from `load`.
-        metric, target: as in `time_to_target`.
 
     Returns:
         A row per setting, those that most often and soonest reach it first: `policy`, each option in `settings`, `runs`

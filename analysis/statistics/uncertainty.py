@@ -15,15 +15,10 @@ COLUMNS = 512  # groups resampled at once, which bounds the memory
 
 
 def estimates(values: np.ndarray, groups: np.ndarray, count: int) -> pd.DataFrame:
-    """Mean, standard deviation and percentile bootstrap interval of groups of values.
+    """Mean, standard deviation and percentile bootstrap interval of values (N,) in `groups` (N,) 0..count-1.
 
-    Values are drawn with replacement `RESAMPLES` times, and `LEVEL` of the means lie in the interval. For fewer than
-    four values the interval is their range; for few values it is too narrow.
-
-    Arguments:
-        values: (N,); NaN is a missing value, infinity is kept.
-        groups: (N,), the number of each value's group, 0..count-1.
-        count: number of groups.
+    `LEVEL` of `RESAMPLES` means of values drawn with replacement lie in the interval. For fewer than four values it is
+    their range; for few values it is too narrow. NaN is a missing value.
 
     Returns:
         A row per group: `n` (values present), `mean`, `sd` (with n - 1; NaN if n = 1 or a value is infinite), `low` and

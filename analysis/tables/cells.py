@@ -5,67 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
 from analysis.statistics import INTERVAL_RUNS, LEVEL, Group, format_value
 
-Align = Literal["left", "right"]
 MOST_PLACES = 6  # behind the point: beyond, digits are noise of single precision
 HEADINGS = {"name": "experiment"}  # of options whose name alone is unclear
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        heading: written above.
-        names: of the values that a cell is made of; the first is what is compared.
-        text: of a cell, from these values in this order.
-        align: of heading and cells.
-        best: whether the lowest is marked, if there are several rows.
-    """
-
     heading: str
-    names: Sequence[str]
-    text: Callable[..., str] = format_value
-    align: Align = "right"
-    best: bool = False
+    names: Sequence[str]  # of the values that a cell is made of; the first is what is compared
+    text: Callable[..., str] = format_value  # of a cell, from these values in this order
+    align: Literal["left", "right"] = "right"
+    best: bool = False  # whether the lowest is marked, if there are several rows
 
 
-@dataclass(frozen=True)
-class Cell:
-    """The text of a cell, and whether it is the best of its column, set in bold."""
-
+class Cell(NamedTuple):
     text: str
-    best: bool
+    best: bool  # of its column: set in bold
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in no format yet.
+    """A table in no format yet."""
 
-    Attributes:
-        name: for files and labels, `published_ptb_ptb_ppl`.
-        title: one line.
-        columns: from left to right.
-        frame: a row per row of the table, with the values that `columns` name.
-        notes: a sentence each.
-        keys: what all rows have in common, `experiment`, `dataset` and `metric`: the first columns of a CSV file.
-    """
-
-    name: str
+    name: str  # for files and labels, `published_ptb_ptb_ppl`
     title: str
     columns: Sequence[Column]
-    frame: pd.DataFrame
+    frame: pd.DataFrame  # a row per row of the table, with the values that `columns` name
     notes: Sequence[str] = ()
+    # What all rows have in common, `experiment`, `dataset` and `metric`: the first columns of a CSV file.
     keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[tuple[Cell, ...]]:
-        """The cells of each row."""
         cells = []
         for column in self.columns:
             lowest = self.frame[column.names[0]].min() if column.best and len(self.frame) > 1 else None
@@ -77,7 +54,7 @@ class Table:
 def assembled(
     group: Group, suffix: str, title: str, columns: Sequence[Column], values: pd.DataFrame, notes: Sequence[str] = ()
 ) -> Table:
-    """A table of the runs of a group, which its name and title begin with."""
+    """A table of a group's runs: its name and title begin with the group's."""
     experiment = "" if group.experiment in ("unknown", group.dataset) else f"{group.experiment}, "
     keys = {"experiment": group.experiment, "dataset": group.dataset, "metric": group.metric}
     title = f"{experiment}dataset {group.dataset}: {title}"
@@ -86,14 +63,8 @@ def assembled(
 
 def setting_columns(rows: pd.DataFrame, names: Iterable[str]) -> list[Column]:
     """A column for the policy and each option that differs between settings; numbers are on the right."""
-    return [
-        Column(
-            HEADINGS.get(name, name),
-            [name],
-            align="right" if pd.api.types.is_numeric_dtype(rows[name]) else "left",
-        )
-        for name in names
-    ]
+    numeric = pd.api.types.is_numeric_dtype
+    return [Column(HEADINGS.get(n, n), [n], align="right" if numeric(rows[n]) else "left") for n in names]
 
 
 def moments(name: str) -> list[str]:

@@ -16,9 +16,8 @@ from analysis.tables.cells import Table
 FORMATS = ("terminal", "markdown", "latex", "csv")
 WIDE = 10_000  # columns of the console: fitted to the terminal or to a pipe's 80 columns, cells would be cut
 NUMBER = re.compile(r"(?<![\w.])(?:(K|delta)=)?([+-]?)(\d+(?:\.\d+)?)(?:e([+-]?\d+))?(?!\w|\.\d)")
-LATEX = str.maketrans(
+LATEX = {ord(character): f"\\{character}" for character in "&%$#_{}"} | str.maketrans(
     {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
@@ -30,13 +29,7 @@ LATEX = str.maketrans(
 
 
 def print_terminal(table: Table, console: Console, most: int | None = None) -> None:
-    """Print title, rows and notes; the grid is as wide as it needs to be, and the terminal wraps the rest.
-
-    Arguments:
-        table: to print.
-        console: of width `WIDE`.
-        most: number of rows to print; the rest is counted.
-    """
+    """Print title, the first `most` rows and the notes; `console` has the width `WIDE`: the terminal wraps the rest."""
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in table.columns:
         grid.add_column(Text(column.heading), justify=column.align)
@@ -99,11 +92,7 @@ def latex(table: Table) -> str:
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One header line, then the rows of all tables with their values in full precision.
-
-    The first columns are the tables' keys (`experiment`, `dataset`, `metric`). Null, NaN, and columns that a table
-    lacks are empty; infinity is `inf`.
-    """
+    """One header, then all rows in full precision; null, NaN and columns that a table lacks are empty."""
     frames = []
     for table in tables:
         names = dict.fromkeys(name for column in table.columns for name in column.names)

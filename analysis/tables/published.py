@@ -32,27 +32,18 @@ SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 
 @dataclass(frozen=True)
 class Experiment:
-    """A published table.
+    """A published table."""
 
-    Attributes:
-        metric: the test metric, `test_ppl` or `test_nll`.
-        decimals: of the published values.
-        fixed, adaptive: by K (steps) and by delta, the published test value.
-        factor: published mean loss over the true one.
-        rates: the learning rates that the published runs are the better of; none if they all had the same.
-        notes: what a reader of the values must know.
-    """
-
-    metric: str
-    decimals: int
-    fixed: Mapping[float, float]
-    adaptive: Mapping[float, float]
-    factor: float = 1.0
-    rates: tuple[float, ...] = ()
-    notes: tuple[str, ...] = ()
+    metric: str  # test_ppl or test_nll
+    decimals: int  # of the published values
+    fixed: Mapping[float, float]  # K (steps) -> test value
+    adaptive: Mapping[float, float]  # delta -> test value
+    factor: float = 1.0  # published mean loss over the true one
+    rates: tuple[float, ...] = ()  # the learning rates of which the published runs are the better; empty for one
+    notes: tuple[str, ...] = ()  # what a reader of the values must know
 
     def values(self, policy: str, parameter: float | None) -> tuple[float, float] | None:
-        """As published and as corrected, of `fixed` with its K or `adaptive` with its delta; None if not published."""
+        """As published and as corrected; `parameter` is K or delta. None if not published."""
         published = {"fixed": self.fixed, "adaptive": self.adaptive}.get(policy, {})
         if parameter is None or parameter not in published:
             return None
@@ -110,14 +101,9 @@ EXPERIMENTS = {
 def beside(
     dataset: str, metric: str, summary: pd.DataFrame, options: pd.DataFrame, names: list[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The summary with columns `published` and `corrected` if any of its settings is published, and notes on them.
+    """The summary (a row per setting, best first) with columns `published` and `corrected`, if any is, and notes.
 
-    Arguments:
-        dataset: of the runs, `copy_fixed`.
-        metric: the validation metric.
-        summary: a row per setting, best first.
-        options: a row per run.
-        names: the columns of `summary` that tell settings apart, `policy` first.
+    `options` has a row per run; `names` are the columns of the summary that tell settings apart.
     """
     source = EXPERIMENTS.get(dataset)
     if source is None or source.metric != metric.replace("valid_", "test_", 1) or not CONF.is_dir():
@@ -153,12 +139,7 @@ def beside(
 
 
 def differences(dataset: str, run: Mapping[Any, Any]) -> list[str]:
-    """The options of a run that are not the published ones: `model.hidden=50 (published 900)`.
-
-    Arguments:
-        dataset: of the experiment.
-        run: option -> value; null and absent are the same.
-    """
+    """The options of a run that are not the published ones: `model.hidden=50 (published 900)`."""
     found = []
     for name, published in settings(dataset, run["truncation"]).items():
         accepted = EXPERIMENTS[dataset].rates if name == "lr" and EXPERIMENTS[dataset].rates else (published,)
@@ -173,9 +154,7 @@ def differences(dataset: str, run: Mapping[Any, Any]) -> list[str]:
 def settings(name: str, policy: str) -> dict[str, Any]:
     """The options of `experiment=NAME truncation=POLICY` that matter to its results, as Hydra composes them."""
     experiment = _read(f"experiment/{name}")
-    groups = {
-        key.removeprefix("override /"): choice for entry in experiment["defaults"] for key, choice in entry.items()
-    }
+    groups = {k.removeprefix("override /"): choice for entry in experiment["defaults"] for k, choice in entry.items()}
     groups["truncation"] = policy
     options: dict[str, Any] = dict(groups)
     for group, choice in groups.items():

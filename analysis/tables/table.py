@@ -13,19 +13,8 @@ from rich.text import Text
 
 from analysis.loading import Results
 from analysis.statistics import COMPANIONS, ID, Group, best_validation, comparable, options_of, settings, summarize
-from analysis.tables import formats
-from analysis.tables.cells import (
-    Column,
-    Table,
-    assembled,
-    interval,
-    interval_column,
-    mean_sd,
-    measure_name,
-    moments,
-    number,
-    setting_columns,
-)
+from analysis.tables import cells, formats
+from analysis.tables.cells import Column, Table
 from analysis.tables.comparisons import equal_work_table, paired_table, target_table
 from analysis.tables.published import EXPERIMENTS, beside
 from atbptt.errors import unknown
@@ -41,13 +30,8 @@ def print_table(results: Results, metric: str | None = None, format: str = "term
     Remarks on missing results and the places of the files follow: in a terminal below the tables, else on stderr, so
     that the output is a file to use. CSV has no comparisons, since a file has one header.
 
-    Arguments:
-        results: the runs.
-        metric: as in `best_validation`.
-        format: `terminal`, `markdown`, `latex` or `csv`.
-
     Raises:
-        AnalysisError: unknown format; `metric` is not logged, or no run has a finite value of it.
+        AnalysisError: `format` is none of `FORMATS`; `metric` is not logged, or no run has a finite value of it.
     """
     if format not in formats.FORMATS:
         raise unknown("format", format, formats.FORMATS)
@@ -63,7 +47,7 @@ def print_table(results: Results, metric: str | None = None, format: str = "term
     console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
     for line in remarks(results.frame, results.status, best_validation(results.frame, metric)):
         console.print(Text(line))
-    for pattern in file_patterns(results.status):
+    for pattern in _file_patterns(results.status):
         console.print(Text(f"Parquet: {pattern}"), soft_wrap=True)
 
 
@@ -75,60 +59,43 @@ def _print(table: Table, format: str, most: int | None = None) -> None:  # noqa:
 
 
 def result_tables(results: Results, metric: str | None = None) -> list[Table]:
-    """A table for each experiment, dataset and metric, a row per setting: see `result_table`.
-
-    Arguments:
-        results: the runs.
-        metric: as in `best_validation`.
-
-    Raises:
-        AnalysisError: no validation metric, no such one, or no finite value of it.
-    """
+    """`result_table` of each group of runs (`comparable`); `metric`, errors as in `best_validation`."""
     return [result_table(group) for group in comparable(results.frame, metric)]
 
 
 def result_table(group: Group) -> Table:
     """The best validation of each setting and the test value there, mean (sd) over init.
 
-    If any setting has at least four runs, the interval of the mean test value stands beside; if runs repeat a published
-    experiment, its value as published and as corrected. The lowest mean validation and test values are marked best.
-
-    Arguments:
-        group: as from `comparable`.
+    If a setting has four runs, the interval of the mean test value is shown too; if runs repeat a published experiment,
+    its value as published and as corrected.
     """
     options = options_of(group.runs)
     names = ["policy", *settings(options)]
     summary = summarize(group.runs, group.metric)
     summary, notes = beside(group.dataset, group.metric, summary, options, names)
-    measure = measure_name(group.metric)
+    measure = cells.measure_name(group.metric)
     columns = [
-        *setting_columns(summary, names),
+        *cells.setting_columns(summary, names),
         Column("runs", ["runs"], str),
-        Column(f"valid {measure}", moments("valid"), mean_sd, best=True),
-        Column(f"test {measure}", moments("test"), mean_sd, best=True),
+        Column(f"valid {measure}", cells.moments("valid"), cells.mean_sd, best=True),
+        Column(f"test {measure}", cells.moments("test"), cells.mean_sd, best=True),
     ]
     if summary["test_mean"].notna().any():
-        columns += interval_column(summary, "test", "runs", interval)
+        columns += cells.interval_column(summary, "test", "runs", cells.interval)
     if "published" in summary:
-        text = partial(number, places=EXPERIMENTS[group.dataset].decimals)
+        text = partial(cells.number, places=EXPERIMENTS[group.dataset].decimals)
         columns += [Column(name, [name], text) for name in ("published", "corrected")]
     columns += [
-        Column(measure_name(name), moments(name), mean_sd)
+        Column(cells.measure_name(name), cells.moments(name), cells.mean_sd)
         for name in COMPANIONS
         if f"{name}_mean" in summary and name != group.metric.replace("valid_", "test_", 1)
     ]
-    columns += [Column(name, [f"{name}_mean"], number) for name in ("K", "epoch")]
-    return assembled(group, "", "best validation, mean (sd) over init", columns, summary, notes)
+    columns += [Column(name, [f"{name}_mean"], cells.number) for name in ("K", "epoch")]
+    return cells.assembled(group, "", "best validation, mean (sd) over init", columns, summary, notes)
 
 
 def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> list[str]:
-    """A line each for runs that failed, are not finished, or are left out, if there are any.
-
-    Arguments:
-        frame: as from `load`.
-        status: as from `load_status`.
-        best: as from `best_validation`.
-    """
+    """A line each for runs that failed, are not finished, or are left out, if there are any."""
     evaluated = set(frame[ID].unique())
     cases = {
         "failed; evaluations before that count above": status["state"] == FAILED,
@@ -140,7 +107,7 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
     return [f"{len(own)} of {len(status)} runs {what}: {_listed(own)}" for what, own in ids.items() if own]
 
 
-def file_patterns(status: pd.DataFrame) -> list[str]:
+def _file_patterns(status: pd.DataFrame) -> list[str]:
     """Where the runs' files are: a pattern for each folder of run directories, and each compacted folder."""
     folders = [Path(directory) for directory in status["directory"]]
     patterns = {

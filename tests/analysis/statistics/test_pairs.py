@@ -1,78 +1,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
-from analysis import AnalysisError, load
+from analysis import AnalysisError
 from analysis.statistics.pairs import paired_differences
+from tests.helpers.made_runs import run, sweep
 
-WriteRun = Callable[..., Path]
-COLUMNS = ["policy", "pairs", "valid_mean"]
-
-
-@pytest.fixture
-def two_policies(outputs: Path, write_run: WriteRun) -> Path:
-    """K=5 and K=10 at init 0, 1, 2; K=10 is better by 0.1, 0.2, 0.3, in test by 1, 2, 3."""
-    for init in range(3):
-        write_run(f"a{init}", {"valid_ppl": [1.5 + init], "test_ppl": [8.0]}, init=init, truncation__K=5)
-        better = {"valid_ppl": [1.5 + init - 0.1 * (init + 1)], "test_ppl": [8.0 - (init + 1)]}
-        write_run(f"b{init}", better, init=init, truncation__K=10)
-    return outputs
+ADAPTIVE = {"truncation": "adaptive", "truncation__K": None, "truncation__delta": 0.9, "probe__window": 40}
 
 
-def test_differences_by_hand(two_policies: Path) -> None:
-    (row,) = paired_differences(load(two_policies)).to_dict("records")
+def runs(*each: tuple[float, dict[str, Any]]) -> pd.DataFrame:
+    """Runs of one validation value and some options."""
+    return sweep(*(run(f"{n}", {"valid_ppl": [value]}, **options) for n, (value, options) in enumerate(each)))
+
+
+def test_differences_by_hand_from_the_best_policy_or_another() -> None:
+    """K=10 is better than K=5 at init 0, 1, 2 by 0.1, 0.2, 0.3, in test by 1, 2, 3."""
+    frame = sweep(
+        *(
+            run(f"{K}{init}", {"valid_ppl": [1.5 + init - by / 10], "test_ppl": [8.0 - by]}, init=init, truncation__K=K)
+            for init in range(3)
+            for K, by in ((5, 0), (10, init + 1))
+        )
+    )
+    (row,) = paired_differences(frame).to_dict("records")
     assert (row["policy"], row["reference"], row["metric"], row["pairs"]) == ("fixed K=5", "fixed K=10", "valid_ppl", 3)
     # The sd of the differences, far less than that of the runs.
-    assert (row["valid_mean"], row["valid_sd"]) == pytest.approx((0.2, 0.1))
-    assert (row["valid_low"], row["valid_high"]) == pytest.approx((0.1, 0.3))
-    assert (row["test_mean"], row["test_sd"], row["test_low"], row["test_high"]) == pytest.approx((2, 1, 1, 3))
-
-
-def test_another_reference(two_policies: Path) -> None:
-    (row,) = paired_differences(load(two_policies), reference="fixed K=5").to_dict("records")
+    assert [row[f"valid_{part}"] for part in ("mean", "sd", "low", "high")] == pytest.approx([0.2, 0.1, 0.1, 0.3])
+    assert [row[f"test_{part}"] for part in ("mean", "sd", "low", "high")] == pytest.approx([2, 1, 1, 3])
+    (row,) = paired_differences(frame, reference="fixed K=5").to_dict("records")
     assert (row["policy"], row["reference"]) == ("fixed K=10", "fixed K=5")
     assert row["valid_mean"] == pytest.approx(-0.2)
     with pytest.raises(AnalysisError, match=r"reference \(=fixed K=6\) must be one of fixed K=10, fixed K=5"):
-        paired_differences(load(two_policies), reference="fixed K=6")
+        paired_differences(frame, reference="fixed K=6")
 
 
-def test_only_equal_init_and_equal_other_options_pair(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [1.5]}, init=0, lr=1.0, truncation__K=5)
-    write_run("b", {"valid_ppl": [1.0]}, init=0, lr=1.0, truncation__K=10)
-    write_run("c", {"valid_ppl": [1.7]}, init=0, lr=3.0, truncation__K=5)
-    write_run("d", {"valid_ppl": [1.1]}, init=1, lr=3.0, truncation__K=10)  # the init differs
-    write_run("e", {"valid_ppl": [1.8]}, init=1, lr=9.0, truncation__K=5)  # the lr differs
-    write_run("f", {"valid_ppl": [math.inf]}, init=0, lr=3.0, truncation__K=10)  # diverged
-    rows = paired_differences(load(outputs))
-    assert rows[["policy", "lr", "pairs"]].to_numpy().tolist() == [["fixed K=5", 1, 1]]
-    assert rows["valid_mean"].tolist() == [0.5]
-    assert rows["valid_sd"].isna().all()
-
-
-def test_options_of_one_policy_only_do_not_hinder(outputs: Path, write_run: WriteRun) -> None:
-    adaptive = {"truncation": "adaptive", "truncation__K": None, "truncation__delta": 0.9, "probe__window": 40}
-    for init, (fixed, other) in enumerate([(1.2, 1.1), (1.4, 1.2)]):
-        write_run(f"a{init}", {"valid_ppl": [fixed]}, init=init)
-        write_run(f"b{init}", {"valid_ppl": [other]}, init=init, **adaptive)
-    rows = paired_differences(load(outputs))
-    assert rows[COLUMNS].to_numpy().tolist() == [["fixed K=5", 2, pytest.approx(0.15)]]
-
-
-def test_runs_that_differ_in_nothing_that_tells_settings_apart_are_averaged(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [1.0]}, truncation__K=5, epochs=3.0)
-    write_run("b", {"valid_ppl": [2.0]}, truncation__K=5, epochs=4.0)
-    write_run("c", {"valid_ppl": [1.1]}, truncation__K=10)
-    rows = paired_differences(load(outputs), reference="fixed K=10")
-    assert rows[COLUMNS].to_numpy().tolist() == [["fixed K=5", 1, pytest.approx(0.4)]]
-
-
-def test_one_policy_or_no_partner_is_empty(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [1.0]})
-    assert paired_differences(load(outputs)).empty
-    write_run("b", {"valid_ppl": [1.0]}, truncation__K=10, init=1)
-    assert paired_differences(load(outputs)).empty
-    assert "test_high" in paired_differences(load(outputs))
+@pytest.mark.parametrize(
+    ("each", "reference", "expected"),
+    [
+        (
+            [
+                (1.5, {"lr": 1.0}),
+                (1.0, {"lr": 1.0, "truncation__K": 10}),
+                (1.7, {"lr": 3.0}),
+                (1.1, {"lr": 3.0, "truncation__K": 10, "init": 1}),  # the init differs
+                (1.8, {"lr": 9.0, "init": 1}),  # the lr differs
+                (math.inf, {"lr": 3.0, "truncation__K": 10}),  # diverged
+            ],
+            None,
+            [["fixed K=5", 1, 0.5]],
+        ),
+        # Options of one policy only are no obstacle.
+        (
+            [(1.2, {}), (1.4, {"init": 1}), (1.1, ADAPTIVE), (1.2, ADAPTIVE | {"init": 1})],
+            None,
+            [["fixed K=5", 2, 0.15]],
+        ),
+        # Runs that differ in no setting are averaged.
+        (
+            [(1.0, {"epochs": 3}), (2.0, {"epochs": 4}), (1.1, {"truncation__K": 10})],
+            "fixed K=10",
+            [["fixed K=5", 1, 0.4]],
+        ),
+        ([(1.0, {})], None, []),
+        ([(1.0, {}), (1.0, {"truncation__K": 10, "init": 1})], None, []),
+    ],
+)
+def test_runs_of_equal_init_and_settings_pair(
+    each: list[tuple[float, dict[str, Any]]], reference: str | None, expected: list[list[Any]]
+) -> None:
+    rows = paired_differences(runs(*each), reference=reference)
+    found = rows[["policy", "pairs", "valid_mean"]].round(9).to_numpy().tolist()
+    assert found == expected
+    assert "test_high" in rows

@@ -82,12 +82,6 @@ def test_after_equal_work(outputs: Path, write_run: WriteRun) -> None:
     assert [row[3] for row in texts(table)] == ["3 with probes", "1.750 (0.000)", "2.500 (0.707)"]
 
 
-def test_fewer_than_four_runs_have_no_interval_after_equal_work(two_policies: Results) -> None:
-    (table,) = equal_work_tables(two_policies)
-    assert texts(table)[0] == ["policy", "epoch 2", "2.5 with probes", "0.5 s"]
-    assert texts(table)[1] == ["fixed K=10", "1.400 (0.000)", "1.400 (0.000)", "1.400 (0.000)"]
-
-
 @pytest.mark.parametrize("kinds", [{}, {"b": 10}], ids=["one policy", "one init"])
 def test_nothing_to_compare(outputs: Path, write_run: WriteRun, kinds: dict[str, int]) -> None:
     for number, name in enumerate(["a", *kinds]):

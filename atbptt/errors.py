@@ -10,12 +10,7 @@ from typing import Any, TextIO
 
 
 class ConfigError(ValueError):
-    """A setting that breaks a rule; `str(error)` names the setting, its value and the rule.
-
-    Arguments:
-        name: the setting, as its owner knows it (`tau`).
-        rule: the rest of the sentence, with the value (`(=90) must be smaller than ...`).
-    """
+    """A setting that breaks a rule: its name (`tau`), and the rest (`(=90) must be smaller than ...`)."""
 
     def __init__(self, name: str, rule: str) -> None:
         super().__init__(f"{name} {rule}")

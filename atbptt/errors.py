@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A setting that breaks a rule: its name, as its owner knows it (`tau`), and the rest of the message."""
+    """A setting that breaks a rule: its name (`tau`), and the rest (`(=90) must be smaller than ...`)."""
 
     def __init__(self, name: str, rule: str) -> None:
         super().__init__(f"{name} {rule}")

@@ -30,30 +30,19 @@ class UnsuitedError(Exception):
 
 @dataclass(frozen=True)
 class Recording:
-    """The forward pass of a model's recurrent module over a window of W steps.
-
-    Attributes:
-        rnn: the module.
-        layers: its layers, after their `run`.
-        order: the place of each part of the module's state (h, c) among the tensors of the model's state.
-    """
+    """The forward pass of a model's recurrent module over a window of W steps."""
 
     rnn: nn.RNNBase
-    layers: list[Layer]
-    order: list[int]
+    layers: list[Layer]  # after their `run`
+    order: list[int]  # the place of each part of the module's state (h, c) among the tensors of the model's state
 
     @property
-    def outputs(self) -> Tensor:
-        """The module's outputs, (W, B, H)."""
+    def outputs(self) -> Tensor:  # (W, B, H)
         return self.layers[-1].outputs
 
 
 def record(window: ProbeWindow) -> Recording:
-    """Run the model over the window without a graph.
-
-    Raises:
-        UnsuitedError: the model's state is not that of its one recurrent module, run once over the window.
-    """
+    """Run the model over the window without a graph (UnsuitedError unless its one module runs once, with its state)."""
     halves = window.halves
     rnns = [module for module in halves.model.modules() if isinstance(module, nn.RNNBase)]
     if len(rnns) != 1:
@@ -83,13 +72,9 @@ def record(window: ProbeWindow) -> Recording:
 
 
 def loss_gradients(window: ProbeWindow, recording: Recording) -> tuple[Tensor, Tensor]:
-    """Losses at the P positions, (P, B), and their gradients with respect to the module's outputs, (P, B, H).
+    """Losses at the positions, (P, B), and the gradients of their means over streams, by the outputs: (P, B, H).
 
-    Each loss is averaged over streams for its gradient.
-
-    Raises:
-        UnsuitedError: the outputs of a step or the module's inputs depend on the state other than through the module's
-            outputs, or the state that the model returns is not the module's.
+    UnsuitedError if the model uses the state other than through the module's outputs.
     """
     last = _Step(window, recording, window.positions[-1])
     if last.features is last.handed_on:  # the second half begins right after the module
@@ -104,7 +89,7 @@ def loss_gradients(window: ProbeWindow, recording: Recording) -> tuple[Tensor, T
 
 
 class _Step:
-    """One step of the model with a graph, in which its recurrent module returns the outputs recorded."""
+    """One step of the model with a graph; its recurrent module returns the recorded outputs."""
 
     def __init__(self, window: ProbeWindow, recording: Recording, position: int) -> None:
         self.at = slice(position, position + 1)
@@ -125,7 +110,6 @@ class _Step:
             raise UnsuitedError("the state it hands on is not its recurrent module's")
 
     def differentiate(self, window: ProbeWindow) -> tuple[Tensor, Tensor]:
-        """Its losses, (1, B), and the gradient of their mean with respect to the module's outputs, (1, B, H)."""
         with torch.enable_grad():
             losses = window.losses(self.features, self.at, self.output.dtype)
             wanted = [self.output, *tensors(self.state), *self.after]
@@ -138,14 +122,7 @@ class _Step:
 def sum_lags(
     recording: Recording, gradient: Tensor, positions: list[int], lags: LagSums, parameters: ParameterSums | None
 ) -> None:
-    """Take the gradients of P losses back to the window's start, and sum them up at every lag.
-
-    Arguments:
-        gradient: of the losses with respect to the module's outputs at their positions, (P, B, H).
-        positions: in ascending order.
-        lags: takes the gradients with respect to the state.
-        parameters: takes those with respect to the gates, first all lags, then from the farthest lag to the nearest.
-    """
+    """Take the `loss_gradients` back to the window's start, and add them to the sums of every lag."""
     layers, batch = recording.layers, gradient.shape[1]
     cells = batch * sum(position + 1 for position in positions)
     twice = parameters is not None and cells * sum(layer.gates * layer.hidden for layer in layers) > KEPT_GATES
@@ -177,14 +154,9 @@ def sum_lags(
 def _back(
     layers: list[Layer], gradient: Tensor, segment: Segment, after: list[list[Tensor]]
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
-    """Gradients with respect to the states before each cell of a segment and to its gates.
+    """Gradients by each layer's states before the cells, (lags, P', B, H), and gates, (lags, P', B, gates * H).
 
-    Arguments:
-        gradient: with respect to the last layer's outputs at the losses' steps, (P, B, H).
-        after: of each layer, each part of the state after the segment's first cells, (P, B, H).
-
-    Returns:
-        Of each layer, each part of the state, (lags, P', B, H); of each layer, the gates, (lags, P', B, gates * H).
+    `gradient` is with respect to the last layer's outputs, `after` to the states after the first cells, (P, B, H).
     """
     lags, batch = len(segment.steps), gradient.shape[1]
 
@@ -208,12 +180,12 @@ def _back(
 
 
 def _by_lag(parts: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """Views of the parts at each lag, made at once because that takes less time."""
+    """Views of the parts at each lag; made one by one they take more time."""
     return list(zip(*(part.unbind(0) for part in parts), strict=True))
 
 
 def _order(given: State, parts: State) -> list[int]:
-    """The place of each tensor of one state among those of another, which must have the same ones."""
+    """The place of each tensor of the given state among the parts, which must be the same tensors."""
     places = {id(part): place for place, part in enumerate(tensors(parts))}
     order = [] if given is None else [places.get(id(part), -1) for part in tensors(given)]
     if sorted(order) != list(range(len(places))):
@@ -223,10 +195,7 @@ def _order(given: State, parts: State) -> list[int]:
 
 @contextmanager
 def _standing_in(rnn: nn.RNNBase, run: Callable[[Tensor, State], tuple[Tensor, list[Tensor]]]) -> Iterator[None]:
-    """Within, calls of the module call `run` instead, which returns outputs and the parts of the state after.
-
-    Any error is an UnsuitedError: if it is the model's own, it comes again when the model is run step by step.
-    """
+    """Replace the module by `run`; any error is an UnsuitedError: the model's own come again step by step."""
     if "forward" in vars(rnn):
         raise UnsuitedError("something stands in for its recurrent module")
 

@@ -17,10 +17,7 @@ from atbptt.probes.sums import LAGS_AT_ONCE, LagGradients, LagSums, ParameterGra
 def unrolled_gradients(
     window: ProbeWindow, components: Sequence[str], weights: np.ndarray, measured: bool, unsuited: str
 ) -> LagGradients:
-    """The result of `lag_gradients`, for any model; the measured bias is not resampled.
-
-    Nothing is measured of a model without recurrent parameters.
-    """
+    """`lag_gradients` of any model; the measured bias is not resampled."""
     with native_layers():
         parameters = recurrent_parameters(window.halves, window.inputs[:1], window.state) if measured else {}
         unrolled = _Unrolled(window, parameters)
@@ -71,7 +68,7 @@ class _Unrolled:
         return self.window.losses(features, slice(position, position + 1), features.dtype)
 
     def _differentiate(self, values: list[Tensor]) -> bool:
-        """Take the gradients of all positions; whether any of them depends on a state."""
+        """Take the gradients of all positions; returns whether any depends on a state."""
         depends = False
         self.full = [torch.zeros_like(parameter) for parameter in self.parameters]  # gradient of the losses' sum
         self.gradients: list[list[Tensor]] = []  # of each position, of each tensor of the state, (lags, [L,] B, H)
@@ -81,12 +78,8 @@ class _Unrolled:
             wanted = [*of_states, *self.parameters]
             gradients: Sequence[Tensor | None] = [None] * len(wanted)
             if value.requires_grad:
-                gradients = torch.autograd.grad(
-                    value.mean(),
-                    wanted,
-                    retain_graph=number < len(values) - 1,  # the graph is most of the memory
-                    allow_unused=True,
-                )
+                more = number < len(values) - 1  # the graph is most of the memory
+                gradients = torch.autograd.grad(value.mean(), wanted, retain_graph=more, allow_unused=True)
             depends = depends or any(gradient is not None for gradient in gradients[: len(of_states)])
             found = [
                 torch.zeros_like(of) if gradient is None else gradient
@@ -99,7 +92,6 @@ class _Unrolled:
         return depends
 
     def sum_lags(self, sums: LagSums) -> None:
-        """Add the gradients with respect to the states to `sums`."""
         for segment in segments(self.window.positions, LAGS_AT_ONCE, self.losses.device):
             lags = slice(segment.lag, segment.lag + len(segment.steps))
             component = 0

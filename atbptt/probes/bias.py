@@ -23,9 +23,8 @@ NO_SIGNAL = 1e-22  # lags whose phi is at most this fraction of the largest are 
 def resampling_weights(resamples: int, positions: int, streams: int, generator: np.random.Generator) -> np.ndarray:
     """Weight of each loss in each of R bootstrap resamples, (R, P, B); the sum over losses is 1.
 
-    Streams and positions are drawn with replacement, independently of each other; the weight of a loss is proportional
-    to the product of how often each was drawn. Owen, "The pigeonhole bootstrap", Ann. Appl. Stat. 2007; its intervals
-    tend to be wide.
+    Streams and positions are drawn with replacement, independently of each other (Owen, "The pigeonhole bootstrap",
+    Ann. Appl. Stat. 2007; its intervals tend to be wide).
     """
 
     def drawn(count: int) -> np.ndarray:
@@ -37,12 +36,8 @@ def resampling_weights(resamples: int, positions: int, streams: int, generator: 
 def average_norms(norms: np.ndarray, average: str = "mean", weights: np.ndarray | None = None) -> np.ndarray:
     """phi per lag, (W,): norms (W, B) averaged over streams, or (P, W, B) over streams and loss positions.
 
-    A lag that a position lacks is NaN for all its streams and is left out; any other NaN makes the average NaN.
-
-    Arguments:
-        average: `mean`; or `geometric`, exp of the mean of log phi, which rare streams with large gradients move less.
-        weights: of each loss in R resamples, (R, P, B): gives the average of each, (R, W). It is NaN where all
-            positions of a resample lack the lag.
+    A lag that a position lacks is NaN for all its streams and is left out; any other NaN makes the average NaN. With
+    the weights of R resamples, (R, P, B), the average of each, (R, W); NaN where all its positions lack the lag.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(norms) if average == "geometric" else norms
@@ -93,11 +88,7 @@ def absolute_error(phi: np.ndarray, tau: int, log_beta: float | np.ndarray, long
 
     E(K) = sum of phi over lags K+1..tau, plus the tail from lag tau+1 as a geometric series of ratio beta; for
     K >= tau, E(K) = phi_{tau+1} beta^(K-tau) / (1-beta). Infinite for every K if beta >= 1. With too little signal to
-    fit a decay (beta = 0), the measured lags up to W are summed, and nothing beyond them.
-
-    Arguments:
-        phi: (W,), or of R resamples (R, W) with a log beta each.
-        tau: smaller than W.
+    fit a decay (beta = 0), the measured lags up to W are summed. `phi` is (W,), or (R, W) with a log beta each.
     """
     K = np.arange(1, (longest or phi.shape[-1]) + 1)
     log_beta = np.asarray(log_beta, dtype=float)[..., None]
@@ -119,9 +110,7 @@ def _dropped(phi: np.ndarray, K: np.ndarray) -> np.ndarray:
 def relative_bias(error: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """delta(K) = E(K) / max_j (g_j - E(j)); infinite if the gradient has no positive lower bound.
 
-    Arguments:
-        error: E(K), for K = 1, 2, ...; of R resamples, with one more axis in front.
-        kept: g_j, the norm of the gradient that truncation at j keeps, (W,) or (R, W).
+    `kept` is g_j, the norm of the gradient that truncation at j keeps, (W,) or of R resamples (R, W).
     """
     shared = min(error.shape[-1], kept.shape[-1])
     with np.errstate(invalid="ignore"):
@@ -243,14 +232,10 @@ def bias_bound(
     weights: np.ndarray | None = None,
     resampled_kept_of_mean: np.ndarray | None = None,
 ) -> Bound:
-    """From a probe's norms to delta(K).
+    """From a probe's norms, (P, W, B) or (W, B), to delta(K) for K up to `longest`.
 
-    Arguments:
-        norms: phi per stream, (P, W, B) or (W, B).
-        kept_of_mean: norm of the cumulative mean gradient, (W,).
-        settings: `kept_norm=of_mean` takes `kept_of_mean` for g_j, `sum` the cumulative sum of mean phi.
-        longest: largest K of interest if it exceeds W.
-        weights, resampled_kept_of_mean: of R resamples, (R, P, B) and (R, W).
+    For g_j, `kept_norm=of_mean` takes `kept_of_mean`, (W,), `sum` the cumulative sum of mean phi. With R resamples:
+    `weights` (R, P, B) and `resampled_kept_of_mean` (R, W).
     """
     phi = average_norms(norms, settings.average)
     longest = max(longest or 0, len(phi))

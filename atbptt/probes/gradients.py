@@ -10,17 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import (
-    LossFunction,
-    State,
-    detach,
-    evaluating,
-    flushing_subnormals,
-    frozen,
-    halves,
-    starting_state,
-    tensors,
-)
+from atbptt import models
+from atbptt.models import LossFunction, State
 from atbptt.probes.adjoint import UnsuitedError, loss_gradients, record, sum_lags
 from atbptt.probes.autograd import unrolled_gradients
 from atbptt.probes.lags import ProbeWindow
@@ -44,14 +35,14 @@ def lag_gradients(
     Dropout is off, the model's mode is restored, and no gradient is left on its parameters.
 
     Arguments:
-        inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
+        inputs, targets: (burn_in + W, B, ...).
         positions: steps of the window (0..W-1) whose loss is differentiated, in ascending order.
         burn_in: steps run without gradient before the window.
         state: before the burn-in; zero by default.
-        measured: also measure the gradient of the recurrent parameters truncated at every K. These are the parameters
-            of torch's recurrent layers; in other models those on which the next state depends, without embeddings.
-        weights: of each loss in R resamples, (R, P, B), each with the sum 1; see `bias.resampling_weights`.
-        generator: on the CPU, for the random projections of the resampled measured bias; always the same by default.
+        measured: also measure the gradient of the recurrent parameters truncated at every K: those of torch's recurrent
+            layers; in other models those on which the next state depends, without embeddings.
+        weights: of each loss in R resamples, see `resampling_weights`.
+        generator: on the CPU, for the random projections of the resampled measured bias.
 
     Raises:
         ConfigError: no output of the model depends on its state.
@@ -59,14 +50,14 @@ def lag_gradients(
     steps = len(inputs) - burn_in
     if weights is None:
         weights = np.empty((0, len(positions), inputs.shape[1]))
-    with evaluating(model), frozen(model), flushing_subnormals():
-        state = starting_state(model, inputs, state)
-        parts = halves(model)
+    with models.evaluating(model), models.frozen(model), models.flushing_subnormals():
+        state = models.starting_state(model, inputs, state)
+        parts = models.halves(model)
         if burn_in:
             with torch.no_grad():
                 _, state = parts.recur(inputs[:burn_in], state)
-        window = ProbeWindow(parts, loss, inputs[burn_in:], targets[burn_in:], detach(state), positions)
-        components = _component_names(model, tensors(state))
+        window = ProbeWindow(parts, loss, inputs[burn_in:], targets[burn_in:], models.detach(state), positions)
+        components = _component_names(model, models.tensors(state))
         try:
             recording = record(window)
             losses, gradient = loss_gradients(window, recording)

@@ -15,22 +15,14 @@ from atbptt.models import Halves, LossFunction, State, losses_of
 
 @dataclass(frozen=True)
 class ProbeWindow:
-    """W steps of B streams, and the P steps whose losses are differentiated.
-
-    Attributes:
-        halves: of the model.
-        loss: (outputs, targets) -> losses.
-        inputs, targets: (W, B, ...).
-        state: before the window, detached.
-        positions: of the losses, in ascending order.
-    """
+    """W steps of B streams, and the P steps whose losses are differentiated."""
 
     halves: Halves
     loss: LossFunction
-    inputs: Tensor
-    targets: Tensor
-    state: State
-    positions: list[int]
+    inputs: Tensor  # (W, B, ...)
+    targets: Tensor  # (W, B, ...)
+    state: State  # before the window, detached
+    positions: list[int]  # of the losses, in ascending order
 
     def losses(self, features: Tensor, at: Any, dtype: torch.dtype) -> Tensor:
         """Losses of the steps `at`, (steps, B), from the features of the model's first half."""
@@ -39,21 +31,13 @@ class ProbeWindow:
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive lags at which the same P' loss positions have not reached the window's start.
+    """Consecutive lags at which the same P' loss positions have not reached the window's start."""
 
-    Attributes:
-        lag: how many steps the first cells lie before the losses.
-        steps: the steps of the window at each lag, (lags, P'), on the device.
-        count: P'.
-        last: the last position's step at the first lag.
-        spacing: steps from one position to the next if they are evenly spaced, else 0.
-    """
-
-    lag: int
-    steps: Tensor
-    count: int
-    last: int
-    spacing: int
+    lag: int  # how many steps the first cells lie before the losses
+    steps: Tensor  # of the window at each lag, (lags, P'), on the device
+    count: int  # P'
+    last: int  # the last position's step at the first lag
+    spacing: int  # steps from one position to the next if they are evenly spaced, else 0
 
 
 def segments(positions: list[int], longest: int, device: torch.device) -> Iterator[Segment]:

@@ -1,10 +1,9 @@
 """torch's recurrent layers taken apart: a forward pass that keeps what the adjoint needs, and the adjoint itself.
 
 The equations are those of the documentation of torch.nn.LSTM, GRU and RNN. A layer runs over T steps once and keeps
-the derivatives of its gates' products (its *factors*). It then takes the gradient with respect to its state back by
-one step, for many loss positions at once, with elementwise products and one matrix product. torch's fused forward
-does not return its gates, and recomputing them from the states takes one more matrix product over all steps: 1.4 to
-1.8 times as long as this loop over time at every size measured.
+the derivatives of its gates (its *factors*). It then takes the gradient with respect to its state back by one step, for
+many loss positions at once. torch's fused forward does not return its gates; to compute them again from the states
+takes 1.4 to 1.8 times as long as this loop over time.
 """
 
 from __future__ import annotations
@@ -25,29 +24,15 @@ AT_ONCE = 2**16  # numbers whose derivatives are computed at once, so that tempo
 
 @dataclass(frozen=True)
 class Product:
-    """Parameters whose gradient is the sum of gates^T inputs over cells.
+    """Parameters whose gradient is the sum of gates^T inputs over cells."""
 
-    Attributes:
-        start, stop: their columns among the gates that `Layer.back` fills in.
-        kept: (T, B, n), what the parameters are multiplied with: the layer's inputs, its state, ones for the biases,
-            zeros for the alignment.
-    """
-
-    start: int
+    start: int  # their columns among the gates that `Layer.back` fills in
     stop: int
-    kept: Kept
-
-    @property
-    def width(self) -> int:
-        return self.stop - self.start
+    kept: Kept  # (T, B, n): the layer's inputs, its state, ones for the biases, zeros for the alignment
 
 
 class Layer(ABC):
-    """One layer of H hidden units on inputs of size D.
-
-    Arguments:
-        weights: weight_ih (gates H, D), weight_hh (gates H, H), and with biases bias_ih and bias_hh, as in torch.
-    """
+    """One layer of H hidden units; weights are torch's weight_ih, weight_hh, and with biases bias_ih and bias_hh."""
 
     states: ClassVar[int] = 1  # tensors of its state: (h,), or (h, c) of an LSTM
     gates: ClassVar[int] = 1  # columns of the gates that `back` fills in, in units of H
@@ -70,22 +55,11 @@ class Layer(ABC):
 
     @abstractmethod
     def views(self, before: list[Tensor], gates: Tensor) -> tuple[Tensor, ...]:
-        """The tensors that `back` fills in, with an axis of lags in front.
-
-        Arguments:
-            before: gradient with respect to each part of the state before the step, (lags, P, B, H).
-            gates: gradient with respect to the gates before their nonlinearity, (lags, P, B, gates * H).
-        """
+        """What `back` fills in, at all lags: gradients by the state before, (lags, P, B, H), and by the gates."""
 
     @abstractmethod
     def back(self, segment: Segment, index: int, after: list[Tensor], filled: tuple[Tensor, ...]) -> None:
-        """Take the gradient with respect to the state back by a step.
-
-        Arguments:
-            index: of the lag in the segment.
-            after: gradient with respect to each part of the state after the step, (P, B, H).
-            filled: the `views` at the lag.
-        """
+        """Take the gradient by the state after, each part (P, B, H), back by a step; fill in the lag's `views`."""
 
     def below(self, gates: Tensor) -> Tensor:
         """Gradient with respect to the inputs, (P, B, D), from the gates that `back` filled in."""
@@ -267,16 +241,12 @@ LAYERS: dict[str, Callable[[list[Tensor]], Layer]] = {  # by the module's mode
 
 
 def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
-    """The layers of a module, first to last, or None if they cannot be taken apart.
-
-    They can if the module is time-first, in one direction, without a projection of the LSTM's output, and all its
-    parameters are its own: neither shared nor made of others. A class derived from torch's may do anything.
-    """
+    """The layers of a module, or None if its options, derived class or shared parameters do not allow it."""
     if type(rnn) not in (nn.LSTM, nn.GRU, nn.RNN) or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
         return None
     weights = [weight for of_layer in rnn.all_weights for weight in of_layer]
-    own = all(isinstance(weight, nn.Parameter) for weight in weights)
-    if not own or len({id(weight) for weight in weights}) < len(weights):
+    own = {id(weight) for weight in weights if isinstance(weight, nn.Parameter)}
+    if len(own) < len(weights):
         return None
     return [LAYERS[rnn.mode](list(of_layer)) for of_layer in rnn.all_weights]
 

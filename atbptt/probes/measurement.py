@@ -68,9 +68,8 @@ class Measurement:
             stream = np.argwhere(~np.isfinite(losses))[0, 1]
             return f"its loss must be finite, and is {losses[~np.isfinite(losses)][0]} in stream {stream}"
         if not np.isfinite(self.phi).all():
-            return (
-                f"its losses are finite, but their gradient at lag {int(np.argmin(np.isfinite(self.phi))) + 1} is not"
-            )
+            lag = int(np.argmin(np.isfinite(self.phi))) + 1
+            return f"its losses are finite, but their gradient at lag {lag} is not"
         if not self.estimate.bound.finite:
             return "the norms of its gradients are finite, but their sum is not"
         if self.estimate.measured is not None and not self.estimate.measured.finite:
@@ -140,11 +139,9 @@ def measure(
     resampled: bool = True,
     longest: int | None = None,
 ) -> Measurement:
-    """Measure one window.
+    """Measure one window, of the length in the settings; see `probe`.
 
     Arguments:
-        model, loss, inputs, targets, state: see `probe`.
-        settings: its `window` and `burn_in` are the steps given.
         drawn_for: the purpose and the numbers that name its random streams.
         measured: measure the relative bias besides its bound.
         resampled: resample streams and positions, for intervals.

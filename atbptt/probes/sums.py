@@ -51,12 +51,7 @@ class LagGradients:
 
 
 class LagSums:
-    """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`.
-
-    Arguments:
-        components, losses, weights: as in `LagGradients`.
-        window: W.
-    """
+    """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`."""
 
     def __init__(self, components: Sequence[str], window: int, losses: Tensor, weights: np.ndarray) -> None:
         self.components = tuple(components)
@@ -69,31 +64,22 @@ class LagSums:
         self.squares_of_sums = losses.new_full((count, window, 1 + len(weights)), torch.nan, dtype=torch.float64)
 
     def add(self, component: int, row: int, gradients: Tensor) -> None:
-        """Add the gradients of a component; lags must come in order.
-
-        Arguments:
-            row: lag - 1 of the first.
-            gradients: (lags, P', B, H), of the last P' positions, which have not reached the window's start.
-        """
-        for start in range(0, len(gradients), LAGS_AT_ONCE):
-            self._add(component, row + start, gradients[start : start + LAGS_AT_ONCE])
-
-    def _add(self, component: int, row: int, gradients: Tensor) -> None:
-        lags, left = gradients.shape[:2]
-        rows = slice(row, row + lags)
-        norms = torch.linalg.vector_norm(gradients, dim=-1, dtype=torch.float64)  # (lags, P', B)
-        self.squares[component, -left:, rows] = (
-            norms.square().nan_to_num(nan=torch.inf, posinf=torch.inf).swapaxes(0, 1)
-        )
+        """Add (lags, P', B, H) of the last P' positions, from lag row + 1 on; lags must come in order."""
+        left = gradients.shape[1]
         weights = self.weights[:, -left:].flatten(1)
         # A resample that has none of the positions left has no gradient.
         weights = (weights / weights.sum(dim=1, keepdim=True)).nan_to_num(nan=0.0)
-        sums = torch.matmul(weights, gradients.flatten(1, 2)).cumsum(dim=0) + self.sums[component]
-        self.sums[component] = sums[-1]
-        self.squares_of_sums[component, rows] = torch.linalg.vector_norm(sums, dim=-1, dtype=torch.float64).square()
+        for some in gradients.split(LAGS_AT_ONCE):
+            rows = slice(row, row + len(some))
+            norms = torch.linalg.vector_norm(some, dim=-1, dtype=torch.float64)  # (lags, P', B)
+            squares = norms.square().nan_to_num(nan=torch.inf, posinf=torch.inf)
+            self.squares[component, -left:, rows] = squares.swapaxes(0, 1)
+            sums = torch.matmul(weights, some.flatten(1, 2)).cumsum(dim=0) + self.sums[component]
+            self.sums[component] = sums[-1]
+            self.squares_of_sums[component, rows] = torch.linalg.vector_norm(sums, dim=-1, dtype=torch.float64).square()
+            row += len(some)
 
     def result(self, parameters: ParameterGradients | None, unsuited: str | None = None) -> LagGradients:
-        """All lags together."""
         squares = self.squares.cpu().numpy()
         kept = self.squares_of_sums.cpu().numpy()
         lags = int((~np.isnan(squares[0, -1, :, 0])).sum())
@@ -140,8 +126,7 @@ def parameter_gradients(
 ) -> ParameterGradients:
     """From the square of ||g_W||, those of ||g_K - g_W|| and the products (g_W - g_K) g_W, for K = 1..W.
 
-    Arguments:
-        resampled: estimates of ||g_K - g_W|| / ||g_W||, (1 + R, W): row 0 without resampling, then of each resample.
+    `resampled` estimates ||g_K - g_W|| / ||g_W||, (1 + R, W): without resampling in row 0, then of each resample.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         bias = np.sqrt(errors / square)
@@ -158,14 +143,6 @@ class ParameterSums:
 
     First all lags, in any order, by `add_all`; then from the farthest lag to the nearest by `take_lags`. Both take the
     gates of each layer, (lags, P', B, gates * H).
-
-    Arguments:
-        names: of the parameters.
-        layers: after their `run`.
-        window: W.
-        losses: (P, B).
-        weights: of R resamples, (R, P, B).
-        generator: for the random projections, on the CPU.
     """
 
     def __init__(
@@ -181,10 +158,9 @@ class ParameterSums:
         self.positions = len(losses)
         self.products = [(level, product) for level, layer in enumerate(layers) for product in layer.products()]
         all_inputs = [product.kept.whole for _, product in self.products]  # (T, B, n)
-        widths = [product.width for _, product in self.products]
-        self.full = [
-            inputs.new_zeros(width, inputs.shape[-1]) for width, inputs in zip(widths, all_inputs, strict=True)
-        ]
+        widths = [product.stop - product.start for _, product in self.products]
+        shapes = list(zip(widths, all_inputs, strict=True))
+        self.full = [inputs.new_zeros(width, inputs.shape[-1]) for width, inputs in shapes]
         self.beyond = [torch.zeros_like(full) for full in self.full]  # g_W - g_K
         # Row by row: summed up in single precision, millions of numbers would be off in the fourth digit.
         self.error_norms = losses.new_zeros(window, sum(widths))
@@ -196,14 +172,10 @@ class ParameterSums:
             def signs(rows: int) -> Tensor:
                 return torch.randint(2, (rows, SKETCH), generator=generator).mul_(2).sub_(1).to(losses)
 
-            self.sketches = [
-                (signs(width), inputs @ signs(inputs.shape[-1]))
-                for width, inputs in zip(widths, all_inputs, strict=True)
-            ]
+            self.sketches = [(signs(width), inputs @ signs(inputs.shape[-1])) for width, inputs in shapes]
             self.sketched = losses.new_zeros(window, len(self.weights), SKETCH)
 
     def add_all(self, segment: Segment, gates: list[Tensor]) -> None:
-        """Add the gradient of a segment to that of the whole window."""
         lags, steps = len(segment.steps), segment.steps.flatten()
         projected = []
         for number, (layer, product) in enumerate(self.products):
@@ -226,8 +198,9 @@ class ParameterSums:
             inputs = [product.kept.at(segment, index).flatten(0, -2) for index in range(len(segment.steps))]
             some = max(1, ROWS // inputs[0].shape[1])
             # All lags for some rows, then for others: the rows stay in cache.
-            for start in range(0, product.width, some):
-                rows = slice(start, min(start + some, product.width))
+            width = product.stop - product.start
+            for start in range(0, width, some):
+                rows = slice(start, min(start + some, width))
                 noted = slice(first + rows.start, first + rows.stop)
                 beyond, full = self.beyond[number][rows], self.full[number][rows]
                 for index in reversed(range(len(inputs))):
@@ -235,7 +208,7 @@ class ParameterSums:
                     torch.linalg.vector_norm(beyond, dim=1, out=self.error_norms[lag, noted])
                     torch.linalg.vecdot(beyond, full, out=self.inner_products[lag, noted])
                     beyond.addmm_(of_product[index, rows], inputs[index])
-            first += product.width
+            first += width
 
     def result(self) -> ParameterGradients:
         square = sum(float(torch.linalg.vector_norm(full, dim=1).double().square().sum()) for full in self.full)

@@ -13,14 +13,13 @@ from torch import nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Task
-from atbptt.models import LossFunction, steps_at_once
-from atbptt.probes import Measurement, ProbeSettings
+from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import Signals, StoppedError
 from atbptt.training.evaluation import bias_metrics, evaluate, lag_profiles, position_profiles, predict
 from atbptt.truncation import Policy, next_due
-from atbptt.windows import Prober, Stream, Windows, full_lr, step, window_lr
+from atbptt.windows import Prober, Windows, full_lr, step, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; does not change results
@@ -40,29 +39,6 @@ class Parts(NamedTuple):
     model: nn.Module
     policy: Policy
     optimizer: torch.optim.Optimizer
-
-
-class ReportingProber(Prober):
-    """A prober that logs which probes are not usable, and once why probes are slow."""
-
-    def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger) -> None:
-        super().__init__(settings, seed)
-        self.log = log
-        self.noted_unsuited = False
-
-    def measure(
-        self, model: nn.Module, loss: LossFunction, stream: Stream, purpose: str, step: int, **options: Any
-    ) -> list[Measurement]:
-        """See `Prober.measure`."""
-        measurements = super().measure(model, loss, stream, purpose, step, **options)
-        if (unsuited := measurements[0].gradients.unsuited) and not self.noted_unsuited:
-            self.noted_unsuited = True
-            self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
-        for number, measurement in enumerate(measurements):
-            if problem := measurement.problem():
-                message = "epoch %.3g: probe %d for %s is not usable: %s"
-                self.log.warning(message, step / stream.length, number, purpose, problem)
-        return measurements
 
 
 class Trainer:
@@ -92,7 +68,7 @@ class Trainer:
         self.directory, self.device, self.log, self.signals = directory, device, log, signals
         self.last_beat = self.last_checkpoint = time.monotonic()
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
-        self.prober = ReportingProber(settings.probe, settings.seed, log)
+        self.prober = Prober(settings.probe, settings.seed, log)
         self.windows = Windows.over(
             self.task.train,
             self.model,

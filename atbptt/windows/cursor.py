@@ -12,27 +12,15 @@ SAVED = ("epochs_done", "start", "position", "state")
 
 
 class Cursor:
-    """Moves over a stream of T steps, pass after pass, in windows that a scheme cuts.
-
-    Arguments:
-        scheme: one of `SCHEMES`.
-        policy: sets K before each window.
-        length: T.
-
-    Attributes:
-        epochs_done: finished passes.
-        start, position: within the pass, see `schemes.cut`.
-        state: at `start`, detached; None at the start of a pass.
-    """
+    """Moves over a stream of T steps, pass after pass, in windows that a scheme cuts."""
 
     def __init__(self, scheme: str, policy: Policy, length: int) -> None:
         self.scheme = scheme
         self.policy = policy
         self.length = length
         self.epochs_done = 0
-        self.start = 0
-        self.position = 0
-        self.state: State = None
+        self.start = self.position = 0  # within the pass, see `schemes.cut`
+        self.state: State = None  # at `start`, detached; None at the start of a pass
 
     @property
     def step(self) -> int:

@@ -135,12 +135,7 @@ class Windows:
         prober: Prober,
         seed: Seed,
     ) -> Windows:
-        """Windows for a Trainer, which has checked that the parts fit together; every pass starts in the zero state.
-
-        Arguments:
-            prober: makes the policy's probes.
-            seed: called before random numbers are drawn.
-        """
+        """Windows of parts that fit together, with a prober; `seed` is called before random numbers are drawn."""
         windows = cls.__new__(cls)
         windows._begin(model, loss, stream, policy, scheme, prober, None, seed)
         return windows
@@ -227,7 +222,7 @@ class Windows:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Its position and its policy: with those of the model and the optimizer, all that it takes to continue."""
+        """Its position and policy: with those of model and optimizer, all that it takes to continue."""
         return {"made_for": self._made_for(), **self.saved()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from torch import nn
 
@@ -41,19 +43,16 @@ def check_asked(
 class Prober:
     """Draws windows from a stream, each column's from an independent random start, and measures them.
 
-    Arguments:
-        settings: of the probes.
-        seed: draws depend on it, on the purpose and on the step only.
+    Draws depend on the seed, the purpose and the step only. A log receives which probes are not usable, and once why
+    probes are slow.
     """
 
-    def __init__(self, settings: ProbeSettings, seed: int) -> None:
+    def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger | None = None) -> None:
         self.settings = settings
         self.seed = seed
-
-    @property
-    def steps(self) -> int:
-        """Steps of the stream that one measurement reads, over all its probes."""
-        return self.settings.probes * self.settings.steps
+        self.log = log
+        self.steps = settings.probes * settings.steps  # of the stream that one call of `measure` reads
+        self.noted_unsuited = False
 
     def measure(
         self,
@@ -67,31 +66,29 @@ class Prober:
         resampled: bool,
         state: State = None,
     ) -> list[Measurement]:
-        """Make the probes of one estimate.
-
-        Arguments:
-            model, loss: see `probe`.
-            purpose: names the random stream: `policy` or `evaluation`.
-            step: training steps so far.
-            measured: measure the relative bias besides its bound.
-            resampled: resample streams and positions, for intervals.
-            state: before each probe's first step; zero by default.
-        """
+        """Make the probes of one estimate, for the `policy` or an `evaluation`; see `probes.measure`."""
         self.settings.check_stream(stream.length)
         found = []
         for number in range(self.settings.probes):
             drawn_for = (f"probe for {purpose}", self.seed, step, number)
-            found.append(
-                measure(
-                    model,
-                    loss,
-                    *stream.draw(self.settings.steps, torch_generator(*drawn_for)),
-                    self.settings,
-                    state=state,
-                    drawn_for=drawn_for,
-                    measured=measured,
-                    resampled=resampled,
-                    longest=stream.length,  # a longer K truncates no less
-                )
+            measurement = measure(
+                model,
+                loss,
+                *stream.draw(self.settings.steps, torch_generator(*drawn_for)),
+                self.settings,
+                state=state,
+                drawn_for=drawn_for,
+                measured=measured,
+                resampled=resampled,
+                longest=stream.length,  # a longer K truncates no less
             )
+            found.append(measurement)
+            if self.log is None:
+                continue
+            if (unsuited := measurement.gradients.unsuited) and not self.noted_unsuited:
+                self.noted_unsuited = True
+                self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
+            if problem := measurement.problem():
+                message = "epoch %.3g: probe %d for %s is not usable: %s"
+                self.log.warning(message, step / stream.length, number, purpose, problem)
         return found

@@ -50,14 +50,10 @@ def full_losses(scheme: str, K: Length) -> Length:
 
 
 def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
-    """The next window of a stream.
+    """The next window of a stream of `length` steps.
 
-    Arguments:
-        scheme: one of `SCHEMES`.
-        K: truncation length in steps, at least 1.
-        length: the stream's length T.
-        start: the step whose state is known (0, or the last window's `next_start`).
-        position: the first step whose loss is not counted yet (0, or the last window's `loss_stop`).
+    The state is known at `start` (0, or the last window's `next_start`), and losses are counted up to `position` (0, or
+    its `loss_stop`).
 
     After a change of K one window still has the old pre-roll, since the state is known only where the last window left
     it; with `original`, as many windows as the pre-roll takes to grow.
@@ -79,7 +75,7 @@ def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
 
 
 def windows(scheme: str, K: int, length: int) -> Iterator[Window]:
-    """All windows of one pass over a stream of `length` steps at constant K."""
+    """All windows of one pass at constant K."""
     start = position = 0
     while position < length:
         window = cut(scheme, K, length, start, position)

@@ -29,12 +29,10 @@ class Stream:
 
     @property
     def length(self) -> int:
-        """Steps T."""
         return len(self.inputs)
 
     @property
     def batch(self) -> int:
-        """Streams B."""
         return self.inputs.shape[1]
 
     def to(self, device: torch.device) -> Stream:
@@ -46,11 +44,7 @@ class Stream:
         return self.present(self.inputs[start:stop], self.targets[start:stop])
 
     def draw(self, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of `steps` (at most T) consecutive steps of every stream, each from a random start.
-
-        Arguments:
-            generator: on the CPU.
-        """
+        """Inputs and targets of `steps` consecutive steps of every stream, from starts drawn by the CPU's generator."""
         device = self.inputs.device
         starts = torch.randint(self.length - steps + 1, (self.batch,), generator=generator).to(device)
         rows = starts + torch.arange(steps, device=device)[:, None]  # (steps, B)

@@ -22,17 +22,10 @@ def window_loss(
     steps_at_once: int | None = None,
     factors: Sequence[float] | None = None,
 ) -> tuple[Tensor, Tensor, State]:
-    """The forward pass of one window.
+    """The scalar to differentiate, the mean of the counted losses, and the state at `window.next_start`, both detached.
 
-    Arguments:
-        stream: the whole stream.
-        state: at `window.start`, detached.
-        steps_at_once: the most steps that are decoded at once, see `mean_loss`.
-        factors: a policy's `adjoint_factors`, with scheme `tf`.
-
-    Returns:
-        The scalar to differentiate; the mean of the losses that the window counts (the same number, but without the
-        look-ahead of scheme `buffer`); and the detached state at `window.next_start`.
+    The first two differ by the look-ahead of scheme `buffer`. `state` is at `window.start`, detached; `factors` are the
+    policy's `adjoint_factors`.
     """
     recur = halves.recur if factors is None else partial(recur_reweighted, halves.recur, factors=factors)
     inputs, targets = stream.read(window.start, window.stop)
@@ -69,12 +62,6 @@ def recur_reweighted(
 
     The gradient that flows through the state from step t+1 (counted from 1) to step t is multiplied by factors[t-1];
     that of a step's own features is not. Takes 1.5 to 3 times as long as torch's layers over all steps at once.
-
-    Arguments:
-        recur: a model, or its first half (see `models.halves`).
-        inputs: (T, B, ...).
-        state: before them.
-        factors: T - 1 of them.
     """
     features = []
     with native_layers():

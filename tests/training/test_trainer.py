@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import build, run
 from atbptt.training.trainer import DivergedError, Trainer
-from atbptt.windows.prober import Prober
+from atbptt.windows import prober
 from tests.helpers.measuring import made_measurement
 from tests.helpers.training import DRAWING, composed, metrics, parameters, series
 
@@ -253,8 +254,10 @@ def test_a_probe_that_is_not_finite_is_reported_and_the_policy_does_not_see_it(
     adaptive = ("truncation=adaptive", "truncation.delta=0.95", "truncation.K_init=7", "truncation.K_min=1")
     made = settings(*adaptive, "probe.positions=1")  # as `made_measurement` has
     for found, K in (([bad, good], 2), ([bad], 7)):
-        monkeypatch.setattr(Prober, "measure", lambda *_, found=found, **__: found)
-        directory = run(made.model_copy(update={"seed": K}))
+        measurements = itertools.cycle(found)
+        monkeypatch.setattr(prober, "measure", lambda *_, made=measurements, **__: next(made))
+        probe = replace(made.probe, probes=len(found))
+        directory = run(made.model_copy(update={"seed": K, "probe": probe}))
         log = Path(directory.path / "log.txt").read_text()
         assert f"epoch 1: probe 0 for policy is not usable: {problem}" in log
         assert log.count("probes run the model step by step, which takes longer: it draws") == 1

@@ -37,14 +37,7 @@ hypothesis.settings.load_profile("untimed")
 # What makes a run a matter of a second, for tests of everything but the result.
 TINY_STREAMS = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
 TINY_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2")
-TINY = (
-    *TINY_STREAMS,
-    "dataset.min_length=2",
-    "dataset.max_length=2",
-    "model.hidden=6",
-    *TINY_PROBE,
-    "epochs=2",
-)
+TINY = (*TINY_STREAMS, *TINY_PROBE, "dataset.min_length=2", "dataset.max_length=2", "model.hidden=6", "epochs=2")
 
 
 def pytest_sessionstart() -> None:
@@ -122,17 +115,12 @@ class GoldenNetwork(nn.Module):
         self.rnn = kind(hidden, hidden, layers, **options)
         self.decoder = nn.Linear(hidden, symbols)
         self.symbols = symbols
-        self.state_names = ("hidden", "cell") if cell == "LSTM" else ("hidden",)
         self.double()
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         features = nn.functional.one_hot(inputs, self.symbols).double()
         hidden, state = self.rnn(self.encoder(features), state)
         return self.decoder(hidden), state
-
-    def initial_state(self, batch: int) -> Any:
-        zeros = torch.zeros(self.rnn.num_layers, batch, self.rnn.hidden_size, dtype=torch.float64)
-        return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
 
 
 @pytest.fixture
@@ -169,11 +157,7 @@ def tiny() -> tuple[str, ...]:
     return TINY
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    flat = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
-    return flat.view(targets.shape)
-
-
 @pytest.fixture
 def loss() -> Callable[[Tensor, Tensor], Tensor]:
-    return cross_entropy
+    """The cross entropy of each step and stream."""
+    return lambda outputs, targets: nn.functional.cross_entropy(outputs.movedim(-1, 1), targets, reduction="none")

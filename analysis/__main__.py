@@ -97,16 +97,15 @@ def failures(options: argparse.Namespace) -> None:
 
 
 def compact(options: argparse.Namespace) -> None:
-    """Write one file for each folder of runs, from which thousands load at once.
+    """Write the tables of all runs as one Parquet file each, which load faster.
 
-    The file holds their options and metrics, and is verified. Loading uses it where it is up to date; nothing is
-    deleted.
+    The options, metrics and other tables are joined on experiment_id. All commands but status and failures read the
+    folder as they read run directories. Nothing is deleted; a run that is in both is read from its directory.
     """
     from analysis.loading import compact
 
-    for written in compact(options.path):
-        print(f"{written.path}: {written.runs} runs, {written.rows:,} rows")
-        _warn(written.problems)
+    with _results(options) as results:
+        print(*compact(results, options.to or options.path[0] / "compact"), sep="\n")
 
 
 def export(options: argparse.Namespace) -> None:
@@ -184,7 +183,10 @@ def _parser() -> argparse.ArgumentParser:
     of_status.add_argument("--all", action="store_true", help="list every run, also finished and waiting ones")
     of_status.add_argument("--watch", action="store_true", help="refresh until no run is running any more, or Ctrl-C")
     command(failures)
-    command(compact)
+    of_compact = command(compact)
+    of_compact.add_argument(
+        "--to", type=Path, metavar="DIR", help="folder to write to (default: compact/ in the first PATH)"
+    )
     command(export, "export/")
     commands.add_parser("probe", help="Measure how far back the network of a run must backpropagate, and draw it")
     return parser

@@ -1,4 +1,4 @@
-"""How long it takes to read the results of a large sweep, from the runs' own files and from a compact file."""
+"""How long it takes to read the results of a large sweep, from run directories and from a compacted folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from analysis.loading import COMPACT
 from atbptt.runs import schema, tables
 from atbptt.training import run
 from benchmarks.composing import settings_of
@@ -36,8 +35,9 @@ MEMORY = 1e9  # bytes, of the process that loads
 CALL = """
 import json, sys, time
 import pandas, pyarrow.parquet
+from pathlib import Path
 import analysis
-from analysis.loading.compacting import compact
+from analysis.loading import compact
 began = time.perf_counter()
 found = {call}
 taken = time.perf_counter() - began
@@ -54,16 +54,16 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  
         make_runs(folder / "sweep")
         load, rows_ = f"analysis.load({str(folder / 'sweep')!r})", "len(found)"
         some = f"analysis.load({str(folder / 'sweep')!r}, 'valid_ppl', {{'lr': 1.0}})"
-        compact = f"compact({str(folder / 'sweep')!r})"
+        compacted = folder / "compacted"
+        compact = f"compact(analysis.Results({str(folder / 'sweep')!r}), Path({str(compacted)!r}))"
         loaded = _measured(load, rows_, RUNS * ROWS)
         assert loaded.memory_bytes is not None
         kept = "met" if loaded.memory_bytes <= MEMORY else "missed"
         what = f"loading results (memory of the process: at most {MEMORY / 1e6:.0f} MB: {kept})"
         yield Row(what, size, loaded, "in all", limit=Goal("at most", 5.0))
         yield Row("loading one metric of the runs with one lr", size, _measured(some, rows_, repeats=MANY), "in all")
-        compacted = _measured(compact, "found[0].rows", RUNS * ROWS, anew=folder / "sweep" / COMPACT)
-        yield Row("compacting results", size, compacted, "in all")
-        after = _measured(load, rows_, RUNS * ROWS, repeats=MANY)
+        yield Row("compacting results", size, _measured(compact, "len(found)"), "in all")
+        after = _measured(f"analysis.load({str(compacted)!r})", rows_, RUNS * ROWS, repeats=MANY)
         yield Row("loading results, compacted", size, after, "in all", limit=Goal("at most", 0.5))
 
 
@@ -108,22 +108,17 @@ def _later(metrics: pa.Table, repeat: int) -> pa.Table:
     return pa.table(columns, schema=metrics.schema)
 
 
-def _measured(
-    call: str, count: str, expected: int | None = None, anew: Path | None = None, repeats: int = REPEATS
-) -> Measured:
+def _measured(call: str, count: str, expected: int | None = None, repeats: int = REPEATS) -> Measured:
     """A call in processes of their own: the median of seconds, and the peak of the memory of the process.
 
     Arguments:
         call: in Python.
         count: rows of what it returns, `found`.
         expected: how many there must be.
-        anew: a file that it makes, and that is removed before each call.
         repeats: how many.
     """
     answers = []
     for _ in range(repeats):
-        if anew is not None:
-            anew.unlink(missing_ok=True)
         program = CALL.format(call=call, count=count)
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
         if done.returncode != 0 or done.stderr:

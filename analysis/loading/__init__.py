@@ -1,11 +1,10 @@
-"""From run directories to data frames."""
+"""From run directories and compacted folders to data frames."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.loading.compacted import COMPACT as COMPACT
     from analysis.loading.compacting import compact as compact
     from analysis.loading.frames import (
         RunsWarning as RunsWarning,
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
         load_status as load_status,
     )
     from analysis.loading.results import Results as Results
-    from analysis.loading.rows import ID as ID
+    from atbptt.runs.schema import ID as ID
 else:
     from atbptt.lazy import exports
 

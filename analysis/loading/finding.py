@@ -1,117 +1,78 @@
-"""Paths -> runs with their options, each `experiment_id` once; what cannot be read is noted."""
+"""Paths -> runs with their options, each `experiment_id` once."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
+import pyarrow.parquet as pq
 
-from analysis.loading.compacted import COMPACT, Compacted
-from analysis.loading.options import Options, Where, asked_for, read_options
-from analysis.loading.reading import FILES, UNREADABLE, read_rows, read_table
-from analysis.loading.rows import ID, Choice, Rows, gather
+from analysis.loading.options import Row, Where, matching, read_options, values_asked
+from analysis.loading.reading import THREADS, UNREADABLE, Source, check_columns, open_parquet
 from atbptt.errors import AnalysisError
-from atbptt.runs import reason
-from atbptt.runs.schema import METRICS, METRICS_SCHEMA, OPTIONS, STATUS
+from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
+from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a run is: its directory, and where it stands in a compact file if it is as it was then."""
-
-    directory: str
-    compacted: Compacted | None = None
-    index: int = -1
+STATUSES = "status.parquet"  # in a compacted folder: a row per run, the fields of its `RunStatus`
+STORED = {"state": FINISHED}  # unless that file says otherwise
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Some runs, in order.
+class Folder:
+    """A run directory, or a folder with the tables of many runs (see `compact`).
 
     Attributes:
-        places, ids: by run.
-        options: of them.
+        path: as the user would write it.
+        compacted: whether it is the latter; it has neither a config nor a status file.
+        rows: the options of its runs.
     """
 
-    places: Sequence[Place]
-    ids: Sequence[str]
-    options: Options
-
-    def select(self, chosen: np.ndarray) -> Runs:
-        """Those at these places."""
-        indexes = chosen.tolist()
-        return Runs([self.places[i] for i in indexes], [self.ids[i] for i in indexes], self.options.select(chosen))
+    path: str
+    compacted: bool
+    rows: Sequence[Row] = ()
 
 
-def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> Runs:
+@dataclass(frozen=True)
+class Run:
+    """One run: where its files are, and its options."""
+
+    folder: Folder
+    options: Row
+
+    @property
+    def id(self) -> str:
+        """Its `experiment_id`."""
+        identity: str = self.options[ID]
+        return identity
+
+
+def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> list[Run]:
     """The runs at or below some paths that have the options asked for; `problems` gains what is left out.
 
     Raises:
         AnalysisError: a path that does not exist, no run that can be read, or an option that no run has.
     """
     tops = as_paths(path)
-    found = list(places_below(tops, problems))
     named = ", ".join(map(str, tops))
+    found = list(folders_below(tops, problems))
     if not found:
-        raise AnalysisError(f"{named}: no runs (directories with {OPTIONS} and {METRICS}) here or below")
+        raise AnalysisError(f"{named}: no runs here or below (directories with {OPTIONS} and {METRICS})")
     where = where or {}
-    runs = _by_name(found, where) if ID in where else None
-    if runs is None:
-        before = len(problems)
-        runs = with_options(found, problems)
-        if not runs.ids:
-            new = problems[before:]
-            more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
-            raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {new[0]}{more}")
-    runs = _each_once(runs, problems)
-    return runs.select(np.flatnonzero(runs.options.matching(where))) if where else runs
-
-
-def rows_of(runs: Runs, file: str, schema: pa.Schema, problems: list[str], wanted: Choice) -> Rows:
-    """The rows of one long table of these runs, in their order; `problems` gains what is left out."""
-    parts: list[Rows] = []
-    loose: Sequence[int] = range(len(runs.ids))
-    if file == METRICS:
-        parts, loose = _compacted_rows(runs, wanted, problems)
-    directories, ids = [runs.places[run].directory for run in loose], [runs.ids[run] for run in loose]
-
-    def own() -> Iterator[Rows]:
-        for rows in read_rows(directories, ids, file, schema, problems, wanted):
-            rows.runs = np.asarray(loose, np.int32)[rows.runs]
-            yield rows
-
-    return gather(itertools.chain(parts, own()), schema)
-
-
-def _compacted_rows(runs: Runs, wanted: Choice, problems: list[str]) -> tuple[list[Rows], Sequence[int]]:
-    """Rows from compact files, and the runs that are to be read from their own."""
-    files: dict[Compacted, list[int]] = {}
-    loose: list[int] = []
-    for run, place in enumerate(runs.places):
-        (loose if place.compacted is None else files.setdefault(place.compacted, [])).append(run)
-    parts: list[Rows] = []
-    for compacted, members in files.items():
-        indexes = [runs.places[run].index for run in members]
-        places = np.zeros(len(compacted.names), np.int32)
-        places[indexes] = members
-        try:
-            found = compacted.read(indexes, wanted)
-        except UNREADABLE as error:
-            problems.append(f"{compacted.path}: {reason(error)}; runs are read from their own files")
-            loose += members
-            continue
-        for rows in found:
-            rows.runs = places[rows.runs]
-        parts += found
-    return parts, sorted(loose)
+    if ID in where:  # run directories are named by the id: others need not be opened
+        asked = values_asked(where[ID])
+        by_name = [folder for folder in found if os.path.basename(folder.path) in asked]
+        found = by_name if len(by_name) == len(asked) else found
+    before = len(problems)
+    runs = _each_once(_with_options(found, problems), problems)
+    if not runs:
+        new = problems[before:]
+        more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
+        raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {new[0]}{more}")
+    return [runs[place] for place in matching([run.options for run in runs], where)]
 
 
 def as_paths(path: Paths) -> list[Path]:
@@ -124,132 +85,115 @@ def as_paths(path: Paths) -> list[Path]:
     return given
 
 
-def places_below(tops: Sequence[Path], problems: list[str]) -> Iterator[Place]:
+def folders_below(tops: Sequence[Path], problems: list[str]) -> Iterator[Folder]:
+    """Run directories and compacted folders, without their options, in alphabetical order below each path."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(f"{error.filename}: {reason(error)}; folder skipped")
+
     seen: set[str] = set()  # resolved: a folder that is named twice is read once
     for top in tops:
         resolved = os.path.realpath(top)
-        shown = "" if str(top) == "." else str(top)
-        for place in _below(shown, problems):
-            key = resolved + place.directory[len(shown) :] if shown else os.path.join(resolved, place.directory)
+        for directory, folders, files in os.walk(top, onerror=unreadable):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if {OPTIONS, METRICS, STATUS}.isdisjoint(files):
+                continue
+            folders.clear()  # runs are not nested
+            key = resolved + directory[len(str(top)) :]
             if key not in seen:
                 seen.add(key)
-                yield place
+                yield Folder(os.path.normpath(directory), {CONFIG, STATUS}.isdisjoint(files))
 
 
-def _below(folder: str, problems: list[str]) -> Iterator[Place]:
-    try:
-        with os.scandir(folder or ".") as entries:
-            files, folders = set(), []
-            for entry in entries:
-                if not entry.is_dir():
-                    files.add(entry.name)
-                elif not entry.name.startswith(".") and not entry.is_symlink():
-                    folders.append(entry.name)
-    except OSError as error:
-        problems.append(f"{folder}: {reason(error)}; folder skipped")
-        return
-    if {OPTIONS, METRICS, STATUS} & files:
-        yield Place(folder)  # runs are not nested
-        return
-    compacted: dict[str, Place] = {}
-    if COMPACT in files:
-        compacted = _compacted(folder, problems)
-    for name in sorted({*folders, *compacted}):
-        if name in compacted:
-            yield compacted[name]
-        else:
-            yield from _below(os.path.join(folder, name), problems)
+def sources(runs: Iterable[Run]) -> list[Source]:
+    """The folders of some runs, with the ids whose rows are to be read, in order."""
+    chosen: dict[str, tuple[Folder, list[str]]] = {}
+    for run in runs:
+        chosen.setdefault(run.folder.path, (run.folder, []))[1].append(run.id)
+    return [Source(path, {row[ID] for row in folder.rows}, ids) for path, (folder, ids) in chosen.items()]
 
 
-def _compacted(folder: str, problems: list[str]) -> dict[str, Place]:
-    """The runs of a folder's compact file, by the directory's name, but those that have changed since."""
-    path = os.path.join(folder, COMPACT)
-    try:
-        whole = Compacted.open(path)
-    except FileNotFoundError:
+def statuses(runs: Sequence[Run], problems: list[str]) -> list[RunStatus]:
+    """The state of each run: as observed, or in a compacted folder as stored (`finished` where nothing is)."""
+    compacted = dict.fromkeys(run.folder.path for run in runs if run.folder.compacted)
+    stored = {path: _stored(path, problems) for path in compacted}
+    found = []
+    for run in runs:
+        folder = Path(run.folder.path)
+        if run.folder.compacted:
+            state = {"state": UNKNOWN} if (of_run := stored[run.folder.path]) is None else of_run.get(run.id, STORED)
+            found.append(RunStatus(folder, experiment_id=run.id, **state))
+            continue
+        found.append(read_run(folder))
+        if found[-1].state == UNKNOWN:
+            problems.append(f"{folder}/{found[-1].why}; state unknown")
+    return found
+
+
+def _stored(folder: str, problems: list[str]) -> dict[str, Row] | None:
+    """By run, the fields of its `RunStatus` beside directory and id; None if they cannot be read."""
+    path = os.path.join(folder, STATUSES)
+    if not os.path.exists(path):
         return {}
+    try:
+        with open_parquet(path) as file:
+            table = file.read()
+        check_columns(table.schema, [ID, "state"])
     except UNREADABLE as error:
-        problems.append(f"{path}: {reason(error)}; runs are read from their own files")
-        return {}
-    return {
-        name: Place(os.path.join(folder, name), whole, index)
-        for index, name in enumerate(whole.names)
-        if whole.holds(index, folder)
-    }
+        problems.append(f"{path}: {reason(error)}; states unknown")
+        return None
+    known = [field.name for field in fields(RunStatus) if field.name in table.schema.names]
+    return {row.pop(ID): row for row in table.select(known).to_pylist()}
 
 
-def _by_name(found: Sequence[Place], where: Where) -> Runs | None:
-    """Runs by the names of their directories, without the options of all others; None if they are not all there."""
-    asked = asked_for(where[ID])
-    runs = with_options([place for place in found if os.path.basename(place.directory) in asked], [])
-    return runs if {*runs.ids} == asked else None
+def _with_options(found: Sequence[Folder], problems: list[str]) -> list[Run]:
+    def read(folder: Folder) -> list[Row] | str:
+        path = os.path.join(folder.path, OPTIONS)
+        try:
+            return read_options(path)
+        except FileNotFoundError:
+            return f"{path}: no such file or directory; run skipped"
+        except UNREADABLE as error:
+            return f"{path}: {reason(error)}; run skipped"
+
+    runs = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for folder, rows in zip(found, pool.map(read, found, chunksize=100), strict=True):
+            if isinstance(rows, str):
+                problems.append(rows)
+                continue
+            whole = Folder(folder.path, folder.compacted, rows)
+            runs += [Run(whole, row) for row in rows]
+    return runs
 
 
-def with_options(found: Sequence[Place], problems: list[str]) -> Runs:
-    """The runs whose options can be read, in order."""
-    files: dict[Compacted, list[int]] = {}
-    loose: list[int] = []
-    for index, place in enumerate(found):
-        (loose if place.compacted is None else files.setdefault(place.compacted, [])).append(index)
-    parts: list[Options] = []
-    order: list[int] = []
-    for compacted, indexes in files.items():
-        parts.append(compacted.options.select(np.array([found[index].index for index in indexes])))
-        order += indexes
-    own, there = _read([found[index].directory for index in loose], problems)
-    parts += own
-    order += [loose[index] for index in there]
-    whole = Options.concat(parts).select(np.argsort(np.array(order, int)))
-    if not order:
-        return Runs([], [], whole)
-    ids = whole.columns[ID]
-    return Runs([found[index] for index in sorted(order)], [ids.distinct[code] for code in ids.codes.tolist()], whole)
+def _each_once(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+    """Of runs with the same id one, in the place of the first: see `load`."""
+    kept: dict[str, Run] = {}
+    for run in runs:
+        first = kept.setdefault(run.id, run)
+        if first is not run:
+            kept[run.id] = _preferred(first, run, problems)
+    return list(kept.values())
 
 
-def _read(directories: Sequence[str], problems: list[str]) -> tuple[list[Options], list[int]]:
-    """The options of the runs in these directories, some at a time, and the places of those that can be read."""
-    parts: list[Options] = []
-    there: list[int] = []
-    for first in range(0, len(directories), FILES):  # a hundred mappings are encoded fast, ten thousand are not
-        rows: list[Mapping[str, Any]] = []
-        for index, directory in enumerate(directories[first : first + FILES], first):
-            path = os.path.join(directory, OPTIONS)
-            try:
-                rows.append(read_options(path))
-                there.append(index)
-            except UNREADABLE as error:
-                problems.append(f"{path}: {reason(error)}; run skipped")
-        parts.append(Options.of(rows))
-    return parts, there
-
-
-def _each_once(runs: Runs, problems: list[str]) -> Runs:
-    """Of runs with the same id, the one with more evaluations, in the place of the first."""
-    if len({*runs.ids}) == len(runs.ids):
-        return runs
-    kept: dict[str, int] = {}
-    for index, run in enumerate(runs.ids):
-        kept[run] = _longer(runs, kept[run], index, problems) if run in kept else index
-    return runs.select(np.array(list(kept.values())))
-
-
-def _longer(runs: Runs, first: int, second: int, problems: list[str]) -> int:
-    lengths = {index: _evaluations(runs, index) for index in (first, second)}
-    kept, dropped = (first, second) if lengths[first] >= lengths[second] else (second, first)
-    more = lengths[kept] > lengths[dropped]
-    why = f"one with more evaluations ({lengths[kept]}, here {lengths[dropped]})" if more else "first"
-    problems.append(
-        f"{runs.places[dropped].directory}: {ID} {runs.ids[kept]} is also in {runs.places[kept].directory}; "
-        f"kept the {why}"
-    )
+def _preferred(first: Run, second: Run, problems: list[str]) -> Run:
+    if first.folder.compacted != second.folder.compacted:
+        return second if first.folder.compacted else first
+    if first.folder.compacted:
+        problem = f"{second.folder.path}: has runs that are also in {first.folder.path}; kept those"
+        if problem not in problems:
+            problems.append(problem)
+        return first
+    lengths = _evaluations(first), _evaluations(second)
+    kept, dropped = (second, first) if lengths[1] > lengths[0] else (first, second)
+    why = "first" if lengths[0] == lengths[1] else f"one with more evaluations ({max(lengths)}, here {min(lengths)})"
+    problems.append(f"{dropped.folder.path}: {ID} {kept.id} is also in {kept.folder.path}; kept the {why}")
     return kept
 
 
-def _evaluations(runs: Runs, index: int) -> int:
-    place = runs.places[index]
+def _evaluations(run: Run) -> int:
     try:
-        if place.compacted is not None:
-            return len({step for rows in place.compacted.read([place.index], {}) for step in rows.columns["step"]})
-        return len(read_table(os.path.join(place.directory, METRICS), METRICS_SCHEMA)["step"].unique())
+        return len(pq.read_table(os.path.join(run.folder.path, METRICS), columns=["step"])["step"].unique())
     except UNREADABLE:
         return 0

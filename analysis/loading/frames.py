@@ -1,23 +1,24 @@
-"""Run directories -> data frames."""
+"""Run directories and compacted folders -> data frames."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.loading.finding import Paths, Runs, find_runs, rows_of
-from analysis.loading.options import Where
-from analysis.loading.rows import ID, Rows, check_wanted, to_columns
-from analysis.loading.states import run_status
+from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
+from analysis.loading.options import Where, by_row, by_run
+from analysis.loading.reading import Names, as_text, coded, read_tables
 from atbptt.runs import UNKNOWN, RunStatus
 from atbptt.runs.schema import (
     GRADIENTS,
     GRADIENTS_SCHEMA,
+    ID,
     METRICS,
     METRICS_SCHEMA,
     POSITIONS,
@@ -27,8 +28,14 @@ from atbptt.runs.schema import (
     RUNNING,
 )
 
-Names = str | Iterable[str]  # names and patterns
-# Of a run's status, by column.
+Asked = str | Iterable[str] | None  # names and patterns, None for all
+SCHEMAS = {
+    METRICS: METRICS_SCHEMA,
+    GRADIENTS: GRADIENTS_SCHEMA,
+    POSITIONS: POSITIONS_SCHEMA,
+    PREDICTIONS: PREDICTIONS_SCHEMA,
+}
+# Columns of `load_status` that are fields of `RunStatus`.
 PROGRESS = {
     "epoch": "float64",
     "epochs": "float64",
@@ -50,15 +57,15 @@ class RunsWarning(UserWarning):
         super().__init__("\n  ".join([f"{len(problems)} left out:", *problems]))
 
 
-def load(path: Paths, metrics: Names | None = None, where: Where | None = None) -> pd.DataFrame:
+def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.DataFrame:
     """Metrics of every run, joined with the run's options on `experiment_id`.
 
     Arguments:
-        path: a run directory, or a folder with run directories below it (an experiment, `outputs/`), or
-            several of these. Directories whose name starts with a dot are skipped.
+        path: a run directory, a compacted folder (see `compact`), a folder with any of these below it (an experiment,
+            `outputs/`), or several paths. Directories whose name starts with a dot are skipped.
         metrics: only these, by name or pattern: `"valid_ppl"`, `["K", "valid_*"]`; by default all.
         where: only runs with these options: `{"truncation": "adaptive", "lr": [1, 10]}`; by default all. None asks
-            for runs that have no such option. Files of other runs are not opened, but for their options.
+            for runs without the option. Of other runs only the options are read.
 
     Returns:
         A row per evaluation, metric and replicate, the rows of a run together. First the columns of `metrics.parquet`:
@@ -69,27 +76,22 @@ def load(path: Paths, metrics: Names | None = None, where: Where | None = None) 
           probe, else 0), `value` (losses in nats, K in steps).
 
         Then the options as in `load_options`, but texts as categories. An option named like a metric column is
-        `option.<name>`. One that is the same in all runs takes no memory, and cannot be changed row by row: assign
-        a new column.
+        `option.<name>`. An option that is the same in all runs takes no memory, and cannot be changed row by row:
+        assign a new column.
+
+        Each `experiment_id` is read once: from a run directory rather than a compacted folder; of two run directories,
+        from the one with more evaluations; of two compacted folders, from the first.
 
     Warns:
         RunsWarning: a file that is missing, broken or foreign, and the run or file left out for it; an
-            `experiment_id` that is in two directories (the one with more evaluations is kept).
+            `experiment_id` in two run directories or two compacted folders.
 
     Raises:
         AnalysisError: a path that does not exist, no run that can be read, an option that no run has, or a metric
-            that none has that was evaluated (a pattern may find none).
+            that none of the evaluated runs has (a pattern may find none).
     """
-    problems: list[str] = []
-    runs = find_runs(path, problems, where)
-    rows = _read(runs, METRICS, METRICS_SCHEMA, problems, "metric", metrics)
-    _warn(problems)
-    with ThreadPoolExecutor(1) as aside:  # both mostly wait for memory
-        spread = aside.submit(runs.options.by_row, rows.runs, rows.counts)
-        columns = to_columns(rows, runs.ids, METRICS_SCHEMA)
-    for name, column in spread.result().items():
-        columns[f"option.{name}" if name in METRICS_SCHEMA.names else name] = column
-    return pd.DataFrame(columns, copy=False)
+    with _warning() as problems:
+        return joined(find_runs(path, problems, where), problems, metrics)
 
 
 def load_options(path: Paths, where: Where | None = None) -> pd.DataFrame:
@@ -101,18 +103,17 @@ def load_options(path: Paths, where: Where | None = None) -> pd.DataFrame:
     that is a number in one run and a string in another is a string; one that is null in all runs has no column.
     Arguments, warnings and errors as in `load`.
     """
-    problems: list[str] = []
-    runs = find_runs(path, problems, where)
-    _warn(problems)
-    return runs.options.by_run()
+    with _warning() as problems:
+        return by_run([run.options for run in find_runs(path, problems, where)])
 
 
-def load_metrics(path: Paths, metrics: Names | None = None, where: Where | None = None) -> pd.DataFrame:
-    """The metrics of every run without its options: the first columns of `load`, which see."""
-    return _load(path, METRICS, METRICS_SCHEMA, where, "metric", metrics)
+def load_metrics(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.DataFrame:
+    """The metrics of every run without its options: the first columns of `load`."""
+    with _warning() as problems:
+        return table(find_runs(path, problems, where), METRICS, problems, Names.of("metric", metrics))
 
 
-def load_gradients(path: Paths, where: Where | None = None, components: Names | None = None) -> pd.DataFrame:
+def load_gradients(path: Paths, where: Where | None = None, components: Asked = None) -> pd.DataFrame:
     """The lag profiles of every run: a row per evaluation, probe, component and lag.
 
     Columns: `experiment_id`, `step`, `epoch`, `replicate` (number of the probe), `component` (`all`, or one
@@ -122,7 +123,8 @@ def load_gradients(path: Paths, where: Where | None = None, components: Names | 
     `cosine` (between the truncated gradient and the probe window's). `components` are chosen as the metrics of `load`
     are: names or patterns. Path, `where`, warnings and errors as in `load`.
     """
-    return _load(path, GRADIENTS, GRADIENTS_SCHEMA, where, "component", components)
+    with _warning() as problems:
+        return table(find_runs(path, problems, where), GRADIENTS, problems, Names.of("component", components))
 
 
 def load_positions(path: Paths, where: Where | None = None) -> pd.DataFrame:
@@ -132,7 +134,8 @@ def load_positions(path: Paths, where: Where | None = None) -> pd.DataFrame:
     probe window, from 0), `lag` (steps, from 1), `phi` (as in `load_gradients`, mean over streams). Arguments, warnings
     and errors as in `load`.
     """
-    return _load(path, POSITIONS, POSITIONS_SCHEMA, where)
+    with _warning() as problems:
+        return table(find_runs(path, problems, where), POSITIONS, problems)
 
 
 def load_predictions(path: Paths, where: Where | None = None) -> pd.DataFrame:
@@ -142,64 +145,99 @@ def load_predictions(path: Paths, where: Where | None = None) -> pd.DataFrame:
     test stream, from 0), `quantity` (`symbol`, `event`, `interval`, `value`; a category), `target`, `predicted`.
     Arguments, warnings and errors as in `load`.
     """
-    return _load(path, PREDICTIONS, PREDICTIONS_SCHEMA, where)
+    with _warning() as problems:
+        return table(find_runs(path, problems, where), PREDICTIONS, problems)
 
 
 def load_status(path: Paths) -> pd.DataFrame:
-    """A row per run: its state as observed, and how far it is.
+    """A row per run: its state as observed, and its progress.
 
-    Columns: `experiment_id`; `state` (running, finished, failed; interrupted: told to end, with a checkpoint;
-    stale: killed, or not heard of for long; waiting: no status file; null if that cannot be read); `directory`;
-    `error` (in one line, why a run failed, was interrupted or is stale; else null); `epoch` and `epochs` (how
-    far it is, and its budget); `train_seconds` (s); `monitor`, `best`, `best_epoch` (what chooses the best
-    evaluation, its value, its epoch); `attempt` (how many times it was begun); `host`, `pid` (where it runs or
-    ran); `seconds_left` (s, of a running one). Null what the run did not tell. Path, warnings and errors as in
+    Columns: `experiment_id`; `state` (running, finished, failed; interrupted: stopped by a signal, with a checkpoint;
+    stale: killed, or no heartbeat for long; waiting: no status file; null if that cannot be read); `directory`;
+    `error` (in one line, why a run failed, was interrupted or is stale; else null); `epoch` and `epochs` (reached, and
+    the budget); `train_seconds` (s); `monitor`, `best`, `best_epoch` (the metric that chooses the best evaluation, its
+    value, its epoch); `attempt` (how many times it was begun); `host`, `pid` (where it runs or ran); `seconds_left`
+    (s, of a running one). Null what the run did not store. A run of a compacted folder has the state that it had when
+    it was compacted, or counts as finished where the folder has no `status.parquet`. Path, warnings and errors as in
     `load`.
     """
-    problems: list[str] = []
-    runs = find_runs(path, problems)
-    statuses = [run_status(place) for place in runs.places]
-    for status in statuses:
-        if status.state == UNKNOWN:
-            problems.append(f"{status.directory}/{status.why}; state unknown")
-    _warn(problems)
-    return status_frame(runs.ids, statuses)
+    with _warning() as problems:
+        return status_frame(statuses(find_runs(path, problems), problems))
 
 
-def status_frame(ids: Sequence[str], statuses: Sequence[RunStatus]) -> pd.DataFrame:
+def status_frame(found: Sequence[RunStatus]) -> pd.DataFrame:
     """The frame of `load_status`; its types do not depend on which runs there are."""
     rows: dict[str, Any] = {
-        ID: ids,
-        "state": [None if status.state == UNKNOWN else status.state for status in statuses],
-        "directory": [str(status.directory) for status in statuses],
-        "error": [status.why for status in statuses],
-        **{name: [getattr(status, name) for status in statuses] for name in PROGRESS},
-        "seconds_left": [status.seconds_left if status.state == RUNNING else None for status in statuses],
+        ID: [status.experiment_id for status in found],
+        "state": [None if status.state == UNKNOWN else status.state for status in found],
+        "directory": [str(status.directory) for status in found],
+        "error": [status.why for status in found],
+        **{name: [getattr(status, name) for status in found] for name in PROGRESS},
+        "seconds_left": [status.seconds_left if status.state == RUNNING else None for status in found],
     }
     return pd.DataFrame(rows).astype({"error": "string", **PROGRESS, "seconds_left": "float64"})
 
 
-def _load(
-    path: Paths, file: str, schema: pa.Schema, where: Where | None, what: str | None = None, names: Names | None = None
-) -> pd.DataFrame:
+def joined(runs: Sequence[Run], problems: list[str], metrics: Asked = None) -> pd.DataFrame:
+    """The frame of `load`."""
+    columns, places = _columns(runs, METRICS, problems, Names.of("metric", metrics))
+    for name, column in by_row([run.options for run in runs], places).items():
+        columns[f"option.{name}" if name in METRICS_SCHEMA.names else name] = column
+    return pd.DataFrame(columns, copy=False)
+
+
+def table(runs: Sequence[Run], file: str, problems: list[str], names: Names | None = None) -> pd.DataFrame:
+    """The rows of one file of each run."""
+    return pd.DataFrame(_columns(runs, file, problems, names)[0], copy=False)
+
+
+def _columns(
+    runs: Sequence[Run], file: str, problems: list[str], names: Names | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The columns of one file of each run in the order of the runs, and by row the place of its run."""
+    schema = SCHEMAS[file]
+    tables = [coded(schema).empty_table(), *read_tables(sources(runs), file, schema, problems, names)]
+    if names is not None:
+        names.check()
+    whole = pa.concat_tables(tables).unify_dictionaries()
+    del tables
+    columns: dict[str, Any] = dict.fromkeys(schema.names)
+    ids, codes = _decoded(whole[ID])
+    place_of = {run.id: place for place, run in enumerate(runs)}
+    places = np.array([place_of.get(identity, -1) for identity in ids], np.int32)[codes]
+    order = None if (np.diff(places) >= 0).all() else np.argsort(places, kind="stable")
+    places = places if order is None else places[order]
+    columns[ID] = pa.array([run.id for run in runs], pa.large_string()).take(pa.array(places)).to_pandas()
+    for name in schema.names[1:]:
+        column = whole[name]
+        whole = whole.drop_columns([name])  # one by one, to free the memory of each before the next is made
+        texts, values = _decoded(column) if pa.types.is_dictionary(column.type) else (None, column.to_numpy())
+        del column
+        values = values if order is None else values[order]
+        columns[name] = values if texts is None else _categories(texts, values)
+    return columns, places
+
+
+def _decoded(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """The texts of a coded column, whose chunks have one dictionary, and the codes."""
+    texts = column.chunk(0).dictionary.to_pylist() if column.num_chunks else []
+    return texts, pa.chunked_array([chunk.indices for chunk in column.chunks], pa.int32()).to_numpy()
+
+
+def _categories(texts: Sequence[str], codes: np.ndarray) -> pd.Categorical:
+    """Texts in alphabetical order, those in use only."""
+    counts = np.bincount(codes, minlength=len(texts))
+    used = sorted(text for text, count in zip(texts, counts, strict=True) if count)
+    new = {text: place for place, text in enumerate(used)}
+    kind = np.min_scalar_type(-len(used) - 1)
+    recoded = np.array([new.get(text, -1) for text in texts], kind)[codes]
+    return pd.Categorical.from_codes(recoded, as_text(used), validate=False)
+
+
+@contextmanager
+def _warning() -> Iterator[list[str]]:
+    """A list of problems, of which is warned in the end: at the line that called load, load_options, ..."""
     problems: list[str] = []
-    runs = find_runs(path, problems, where)
-    rows = _read(runs, file, schema, problems, what, names)
-    _warn(problems, 4)
-    return pd.DataFrame(to_columns(rows, runs.ids, schema), copy=False)
-
-
-def _read(
-    runs: Runs, file: str, schema: pa.Schema, problems: list[str], what: str | None = None, names: Names | None = None
-) -> Rows:
-    """The rows of a long table of these runs with the texts that are asked for."""
-    asked = names if names is None or isinstance(names, str) else list(names)
-    rows = rows_of(runs, file, schema, problems, {} if what is None else {what: asked})
-    if what is not None:
-        check_wanted(f"{what}s", rows.seen.get(what, set()), asked)
-    return rows
-
-
-def _warn(problems: list[str], stacklevel: int = 3) -> None:
+    yield problems
     if problems:
-        warnings.warn(RunsWarning(problems), stacklevel=stacklevel)  # of the line that called load, load_options, ...
+        warnings.warn(RunsWarning(problems), stacklevel=4)

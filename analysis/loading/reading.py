@@ -1,156 +1,188 @@
-"""Long Parquet files of runs -> rows: some hundred at a time, and one by one where something is wrong with one.
+"""Parquet files of runs -> Arrow tables, checked and narrowed to the rows asked for.
 
-Files are small, and most of the time that one takes is Arrow's for opening it and setting up its columns. A scan by
-`pyarrow.dataset` spends 1.6 times as much of it, and casts and fills foreign columns without a word.
+Files of runs are small, and most of the time that one takes is Arrow's for opening it and setting up its columns.
+`pyarrow.dataset` takes longer, and casts and fills foreign columns without a word.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.loading.rows import ID, Choice, Rows, decoded, narrowed, to_rows
+from atbptt.errors import unknown
 from atbptt.runs import reason
-from atbptt.runs.schema import OPTIONS
+from atbptt.runs.schema import ID, OPTIONS
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 CODED = pa.dictionary(pa.int32(), pa.string())
-# Buffering ahead costs more than it gains with files that are as small.
-READING: dict[str, Any] = {"pre_buffer": False, "page_checksum_verification": True}
-FILES = 250  # that are read at a time
+# Files from elsewhere may lack these; they are read as NaN.
+OPTIONAL = ("adaptive_epoch", "train_seconds", "kept_of_mean", "relative_bias", "measured_bias", "cosine")
+FOLDERS = 100  # read at a time
+SMALL = 1 << 20  # bytes; such a file is read at once
 THREADS = 2  # more of them wait for each other, since half the work is Python's
 
 
-def read_rows(
-    directories: Sequence[str], ids: Sequence[str], file: str, schema: pa.Schema, problems: list[str], wanted: Choice
-) -> Iterator[Rows]:
-    """The rows of one file of each run, some runs at a time, in order.
+@dataclass(frozen=True)
+class Source:
+    """A folder with the files of one run, or of many.
+
+    Attributes:
+        folder: its path.
+        ids: of all its runs, as in its options.parquet.
+        chosen: those whose rows are asked for.
+    """
+
+    folder: str
+    ids: Collection[str]
+    chosen: Collection[str]
+
+
+@dataclass
+class Names:
+    """The names or patterns asked for in a column of texts, None for all of them; and the names met while reading."""
+
+    column: str
+    asked: Sequence[str] | None
+    seen: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, column: str, asked: Iterable[str] | str | None) -> Names:
+        return cls(column, [asked] if isinstance(asked, str) else None if asked is None else list(asked))
+
+    def among(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that are asked for, by themselves or by a pattern (`valid_*`)."""
+        return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.asked or ())]
+
+    def check(self) -> None:
+        """Raise an AnalysisError for a name that was not met, if any were; a pattern may find nothing."""
+        for name in self.asked or ():
+            if self.seen and name not in self.seen and not {*name} & {*"*?["}:
+                raise unknown(f"{self.column}s", name, sorted(self.seen))
+
+
+def read_tables(
+    sources: Sequence[Source], file: str, schema: pa.Schema, problems: list[str], names: Names | None = None
+) -> Iterator[pa.Table]:
+    """The rows of one file of each source, some sources at a time, in order; texts are coded in one dictionary each.
 
     Arguments:
-        directories, ids: of the runs.
-        file: its name; a run without it has no rows: it has not come that far.
+        sources: a source without the file has no rows: its run has not come that far.
+        file: its name.
         schema: of its columns.
         problems: gains a line for each file that is broken or foreign.
-        wanted: which rows.
+        names: choose the rows; by default all of the chosen runs.
     """
 
-    paths = [os.path.join(directory, file) for directory in directories]
+    def some(first: int) -> tuple[pa.Table, list[str]]:
+        tables, left_out = [coded(schema).empty_table()], []
+        for source in sources[first : first + FOLDERS]:
+            path = os.path.join(source.folder, file)
+            try:
+                tables += _read(path, schema, source, names)
+            except FileNotFoundError:
+                pass
+            except UNREADABLE as error:
+                left_out.append(f"{path}: {reason(error)}; file skipped")
+        return pa.concat_tables(tables).unify_dictionaries().combine_chunks(), left_out
 
-    def some(first: int) -> tuple[Rows, list[str]]:
-        runs = [run for run in range(first, min(first + FILES, len(ids))) if os.path.exists(paths[run])]
-        of_runs = [paths[run] for run in runs], [ids[run] for run in runs]
-        left_out: list[str] = []
-        together = _together(*of_runs, schema)
-        table, counts = _one_by_one(*of_runs, schema, left_out) if together is None else together
-        return narrowed(to_rows(table, np.array(runs, np.int32), counts), wanted), left_out
-
+    ahead: deque[Future[tuple[pa.Table, list[str]]]] = deque()  # no further than the memory allows
     with ThreadPoolExecutor(THREADS) as pool:
-        for rows, left_out in pool.map(some, range(0, len(ids), FILES)):
-            problems += left_out
-            yield rows
+        for first in range(0, len(sources), FOLDERS):
+            ahead.append(pool.submit(some, first))
+            if len(ahead) > THREADS:
+                yield _noting(ahead.popleft(), problems)
+        while ahead:
+            yield _noting(ahead.popleft(), problems)
 
 
-def read_table(path: str, schema: pa.Schema, experiment_id: str | None = None) -> pa.Table:
-    """The table of one file in the given schema, texts coded, every value checked.
-
-    Raises:
-        One of UNREADABLE: it is broken, lacks a column, has nulls or values of other types, or is another run's.
-    """
+def open_parquet(path: str, texts: Sequence[str] = ()) -> pq.ParquetFile:
+    """A Parquet file; the columns named in `texts` are read as codes. Raises one of UNREADABLE."""
+    source = path
+    if os.path.getsize(path) < SMALL:
+        with open(path, "rb") as file:
+            source = pa.BufferReader(file.read())
     try:
-        table = _stored(path, schema)
+        return pq.ParquetFile(source, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True)
     except KeyError as error:
         raise ValueError(f"lacks column {error.args[0].decode()}") from error
-    if not table.schema.equals(coded(schema)):
-        table = _conforming(table, schema)
-    table.validate(full=True)
-    null = _null_column(table)
-    if null is not None:
-        raise ValueError(f"column {null} has nulls")
-    others = {*table[ID].unique().to_pylist()} - {experiment_id}
-    if experiment_id is not None and others:
-        raise ValueError(f"{ID} is {min(others)}, but {experiment_id} in {OPTIONS}")
-    return table
 
 
-def open_parquet(content: bytes, texts: Sequence[str] = ()) -> pq.ParquetFile:
-    """A Parquet file that was read as a whole; columns named in `texts` are to be read as codes."""
-    return pq.ParquetFile(pa.BufferReader(content), read_dictionary=list(texts), **READING)
-
-
-def check_id(schema: pa.Schema) -> set[str]:
-    """The names of the columns; ValueError unless one is an id that is a string."""
-    names = {*schema.names}
-    if ID not in names:
-        raise ValueError(f"lacks column {ID}")
-    kind = schema.field(schema.names.index(ID)).type
+def check_columns(schema: pa.Schema, needed: Iterable[str]) -> None:
+    """Raise a ValueError unless there is a column of each name, and the ids are strings."""
+    for name in needed:
+        if name not in schema.names:
+            raise ValueError(f"lacks column {name}")
+    if len({*schema.names}) < len(schema.names):
+        raise ValueError("has two columns of the same name")
+    kind = schema.field(ID).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise ValueError(f"{ID} is {kind}, must be string")  # a cast would not bring leading zeros back
-    return names
+
+
+def check_no_nulls(table: pa.Table, names: Iterable[str]) -> None:
+    for name in names:
+        if table[name].null_count:
+            raise ValueError(f"column {name} has nulls")
 
 
 @functools.cache
 def coded(schema: pa.Schema) -> pa.Schema:
     """The schema with dictionaries in the place of texts."""
-    texts = _texts(schema)
-    return pa.schema([pa.field(kind.name, CODED) if kind.name in texts else kind for kind in schema])
+    return pa.schema([pa.field(kind.name, CODED) if kind.name in _texts(schema) else kind for kind in schema])
 
 
-def _together(paths: Sequence[str], ids: Sequence[str], schema: pa.Schema) -> tuple[pa.Table, np.ndarray] | None:
-    """The rows of these files, and how many each has; None unless all are as `read_table` would have them."""
-    form = coded(schema)
-    try:
-        tables = [_stored(path, schema) for path in paths]
-        # Raises where a schema is another.
-        table = pa.concat_tables([form.empty_table(), *tables]).unify_dictionaries()
-        table.validate(full=True)
-    except (*UNREADABLE, KeyError):
-        return None
-    counts = np.array([len(each) for each in tables], np.int64)
-    texts, codes = decoded(table[ID])
-    places = {name: place for place, name in enumerate(texts)}
-    own = np.array_equal(codes, np.repeat([places.get(name, -1) for name in ids], counts))
-    return (table, counts) if own and _null_column(table) is None else None
+def as_text(values: Iterable[str | None]) -> Any:
+    """Strings as this version of pandas has them; None is null."""
+    return pa.array(list(values), pa.string()).to_pandas().array
 
 
-def _one_by_one(
-    paths: Sequence[str], ids: Sequence[str], schema: pa.Schema, left_out: list[str]
-) -> tuple[pa.Table, np.ndarray]:
-    """The same of those files that can be read; `left_out` gains a line for each other."""
-    tables = [coded(schema).empty_table()]
-    for path, name in zip(paths, ids, strict=True):
-        try:
-            tables.append(read_table(path, schema, name))
-            continue
-        except FileNotFoundError:  # it was there a moment ago
-            pass
-        except UNREADABLE as error:
-            left_out.append(f"{path}: {reason(error)}; file skipped")
-        tables.append(tables[0])
-    return pa.concat_tables(tables).unify_dictionaries(), np.array([len(table) for table in tables[1:]], np.int64)
+def _noting(done: Future[tuple[pa.Table, list[str]]], problems: list[str]) -> pa.Table:
+    table, left_out = done.result()
+    problems += left_out
+    return table
 
 
-def _null_column(table: pa.Table) -> str | None:
-    """The first column that has nulls and must not; numbers with a fraction may."""
-    for name, column in zip(table.schema.names, table.columns, strict=True):
-        if column.null_count and not pa.types.is_floating(column.type):
-            return str(name)
-    return None
+def _read(path: str, schema: pa.Schema, source: Source, names: Names | None) -> list[pa.Table]:
+    """The rows of one file, a table for each of its row groups that has any."""
+    found = []
+    with open_parquet(path, _texts(schema)) as file:
+        groups = file.num_row_groups
+        for group in range(groups):
+            table = file.read_row_group(group, use_threads=groups > 1)
+            if not table.schema.equals(coded(schema)):
+                table = _conforming(table, schema)
+            table.validate(full=True)
+            check_no_nulls(table, _never_null(schema))
+            others = {*_distinct(table[ID])}.difference(source.ids)
+            if others:
+                raise ValueError(f"{ID} {min(others)} is not in {OPTIONS}")
+            if len(source.chosen) < len(source.ids):
+                table = _only(table, ID, source.chosen)
+            if names is not None and names.asked is not None:
+                texts = _distinct(table[names.column])
+                names.seen.update(texts)
+                table = _only(table, names.column, names.among(texts))
+            found.append(table)
+    return found
 
 
-def _stored(path: str, schema: pa.Schema) -> pa.Table:
-    with open(path, "rb") as file:
-        content = file.read()
-    with open_parquet(content, _texts(schema)) as parquet:
-        return parquet.read(use_threads=False)
+def _only(table: pa.Table, name: str, texts: Iterable[str]) -> pa.Table:
+    return table.filter(pc.is_in(table[name], pa.array(sorted(texts), pa.string())))
+
+
+def _distinct(column: pa.ChunkedArray) -> list[str]:
+    return [text for chunk in column.chunks for text in chunk.dictionary.to_pylist()]
 
 
 @functools.cache
@@ -158,15 +190,23 @@ def _texts(schema: pa.Schema) -> list[str]:
     return [kind.name for kind in schema if pa.types.is_string(kind.type)]
 
 
+@functools.cache
+def _never_null(schema: pa.Schema) -> list[str]:
+    return [kind.name for kind in schema if not pa.types.is_floating(kind.type)]
+
+
 def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    missing = [name for name in schema.names if name not in check_id(table.schema)]
-    if missing:
-        raise ValueError(f"lacks column {missing[0]}")
-    if len({*table.schema.names}) < len(table.schema.names):
-        raise ValueError("has two columns of the same name")
+    """A table with the columns and types of the schema; raises one of UNREADABLE where that would lose something."""
+    check_columns(table.schema, [name for name in schema.names if name not in OPTIONAL])
     table.validate(full=True)
-    plain = table.select(schema.names).cast(schema)
-    for name in _texts(schema):
-        place = plain.schema.get_field_index(name)
-        plain = plain.set_column(place, pa.field(name, CODED), pc.dictionary_encode(plain[name]).cast(CODED))
-    return plain
+    columns = []
+    for kind in schema:
+        if kind.name not in table.schema.names:
+            columns.append(pa.array([float("nan")] * len(table), kind.type))
+            continue
+        column = table[kind.name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        column = column.cast(kind.type)
+        columns.append(column.dictionary_encode().cast(CODED) if pa.types.is_string(kind.type) else column)
+    return pa.table(columns, schema=coded(schema))

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
-from analysis.loading.frames import (
-    RunsWarning,
-    load,
-    load_gradients,
-    load_options,
-    load_positions,
-    load_predictions,
-    load_status,
-)
-from analysis.loading.rows import ID
+from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
+from analysis.loading.frames import SCHEMAS, joined, status_frame, table
+from analysis.loading.options import by_run
+from analysis.loading.reading import read_tables
+from atbptt.runs import RunStatus
+from atbptt.runs.schema import GRADIENTS, POSITIONS, PREDICTIONS
 
 
 class Results:
-    """The runs at and below some paths.
+    """The runs at and below some paths, found when the first part is read.
 
     Arguments:
-        paths: run directories, or folders with runs below them.
+        paths: run directories, compacted folders, or folders with some below them.
 
     Attributes:
         paths: as given.
@@ -36,49 +32,61 @@ class Results:
         AnalysisError: a path that does not exist, or no run that can be read.
     """
 
-    def __init__(self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> None:
+    def __init__(self, paths: Paths) -> None:
         one = isinstance(paths, str | os.PathLike)
         self.paths = [Path(paths)] if one else [Path(path) for path in paths]  # type: ignore[union-attr, arg-type]
-        self._problems: dict[str, None] = {}
+        self._problems: list[str] = []
 
     @property
     def problems(self) -> list[str]:
-        return list(self._problems)
+        return list(dict.fromkeys(self._problems))
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """Metrics joined with options, see `load`; empty before the first evaluation."""
-        return self._noting_problems(lambda: load(self.paths))
+        return joined(self._runs, self._problems)
 
     @cached_property
     def options(self) -> pd.DataFrame:
         """A row per run, see `load_options`."""
-        return self._noting_problems(lambda: load_options(self.paths))
+        return by_run([run.options for run in self._runs])
 
     @cached_property
     def status(self) -> pd.DataFrame:
         """A row per run, see `load_status`."""
-        return self._noting_problems(lambda: load_status(self.paths))
+        return status_frame(self.statuses)
+
+    @cached_property
+    def statuses(self) -> list[RunStatus]:
+        """The state of each run, in the order of `options`."""
+        return statuses(self._runs, self._problems)
+
+    @property
+    def compacted(self) -> list[RunStatus]:
+        """The states of the runs that are read from compacted folders."""
+        pairs = zip(self._runs, self.statuses, strict=True)
+        return [status for run, status in pairs if run.folder.compacted]
 
     def gradients(self, ids: Iterable[str]) -> pd.DataFrame:
         """Lag profiles of these runs, see `load_gradients`: of all runs of a large sweep they would not fit."""
-        return self._noting_problems(lambda: load_gradients(self.paths, {ID: set(ids)}))
+        return self._table(GRADIENTS, ids)
 
     def positions(self, ids: Iterable[str]) -> pd.DataFrame:
         """Lag profiles by loss position of these runs, see `load_positions`."""
-        return self._noting_problems(lambda: load_positions(self.paths, {ID: set(ids)}))
+        return self._table(POSITIONS, ids)
 
     def predictions(self, ids: Iterable[str]) -> pd.DataFrame:
         """Targets and predictions of these runs, see `load_predictions`."""
-        return self._noting_problems(lambda: load_predictions(self.paths, {ID: set(ids)}))
+        return self._table(PREDICTIONS, ids)
 
-    def _noting_problems(self, read: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", RunsWarning)
-            frame = read()
-        for warning in caught:
-            if isinstance(warning.message, RunsWarning):
-                self._problems.update(dict.fromkeys(warning.message.problems))
-            else:
-                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-        return frame
+    def tables(self, file: str) -> Iterator[pa.Table]:
+        """The rows of one file of all runs, some runs at a time."""
+        return read_tables(sources(self._runs), file, SCHEMAS[file], self._problems)
+
+    def _table(self, file: str, ids: Iterable[str]) -> pd.DataFrame:
+        chosen = {*ids}
+        return table([run for run in self._runs if run.id in chosen], file, self._problems)
+
+    @cached_property
+    def _runs(self) -> list[Run]:
+        return find_runs(self.paths, self._problems)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from analysis.report.outcomes import outcomes
 from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
 from analysis.tables import equal_work_tables, paired_tables, result_tables, target_tables
 from atbptt.errors import AnalysisError
-from atbptt.monitor import Reader, Run
+from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
 from atbptt.system import replacing
 
@@ -60,7 +61,7 @@ def render(results: Results, made: datetime) -> str:
     Raises:
         AnalysisError: no run can be read.
     """
-    report = Reader(results.paths).read()
+    report = _observed(results)
     options = results.options
     own = outcomes(results.frame, options, report.runs)
     tables = []
@@ -125,6 +126,21 @@ def pictures(drawings: Iterable[Drawing]) -> Iterator[dict[str, str | int]]:
             "width": image.width // SCREEN_SCALE,
             "height": image.height // SCREEN_SCALE,
         }
+
+
+def _observed(results: Results) -> Report:
+    """What the monitor reads, and the runs that only compacted folders have."""
+    # The report tells runs apart by their directories.
+    own = [replace(status, directory=status.directory / status.experiment_id) for status in results.compacted]
+    stored = tuple(Run(status.experiment_id, status, status) for status in own)
+    reader = Reader(results.paths)
+    try:
+        report = reader.read()
+    except AnalysisError:  # no run directory
+        if not stored:
+            raise
+        report = Report((), (), ())
+    return replace(report, unplanned=report.unplanned + stored)
 
 
 def _title(results: Results) -> str:

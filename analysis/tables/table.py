@@ -141,9 +141,13 @@ def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> li
 
 
 def file_patterns(status: pd.DataFrame) -> list[str]:
-    """Where the runs' files are: a pattern for each folder that holds runs."""
-    folders = sorted({str(Path(directory).parent) for directory in status["directory"]})
-    return [f"{folder}/<experiment_id>/*.parquet" for folder in folders]
+    """Where the runs' files are: a pattern for each folder of run directories, and each compacted folder."""
+    folders = [Path(directory) for directory in status["directory"]]
+    patterns = {
+        str(folder.parent / "<experiment_id>" / "*.parquet" if folder.name == run else folder / "*.parquet")
+        for folder, run in zip(folders, status[ID], strict=True)
+    }
+    return sorted(patterns)
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -128,7 +128,8 @@ def typed(config: Mapping[str, Any]) -> Settings:
         ConfigError: names each key that breaks a rule, its value, the rule and the choices.
     """
     for key, value in flattened(config):
-        number = key.partition(".")[0] not in SUPPLIED  # all other options are numbers or text
+        group = key.partition(".")[0]
+        number = group in Settings.model_fields and group not in SUPPLIED  # or text, but no truth value
         require(not (number and isinstance(value, bool)), key, value, "must not be a truth value")
         fits = not isinstance(value, int) or -(2**63) <= value < 2**63
         require(fits, key, value, "must fit in 64 bits")

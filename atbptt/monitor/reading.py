@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from atbptt.errors import AnalysisError
 from atbptt.runs import UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
-from atbptt.runs.schema import FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
+from atbptt.runs.schema import CONFIG, FINISHED, LOCK, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import locks
 
 PARENTS = 2  # the output folder is so far above its runs
@@ -166,7 +166,7 @@ class Reader:
             for directory, folders, files in os.walk(top, onerror=unreadable):
                 if SWEEPS in folders:
                     yield from _sweeps_in(directory)
-                if {OPTIONS, METRICS, STATUS} & {*files}:
+                if {CONFIG, STATUS} & {*files}:
                     self._found[directory] = None
                     folders.clear()  # runs are not nested
                 folders[:] = sorted(

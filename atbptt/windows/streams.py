@@ -43,7 +43,7 @@ class Stream:
 
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of steps start..stop-1 of all streams, (stop - start, B, ...)."""
-        return widened(self.inputs[start:stop]), widened(self.targets[start:stop])
+        return self.present(self.inputs[start:stop], self.targets[start:stop])
 
     def draw(self, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs and targets of `steps` (at most T) consecutive steps of every stream, each from a random start.
@@ -55,7 +55,11 @@ class Stream:
         starts = torch.randint(self.length - steps + 1, (self.batch,), generator=generator).to(device)
         rows = starts + torch.arange(steps, device=device)[:, None]  # (steps, B)
         columns = torch.arange(self.batch, device=device)
-        return widened(self.inputs[rows, columns]), widened(self.targets[rows, columns])
+        return self.present(self.inputs[rows, columns], self.targets[rows, columns])
+
+    def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Stored steps as a model takes them."""
+        return widened(inputs), widened(targets)
 
 
 def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:

@@ -21,7 +21,7 @@ from atbptt.truncation.policy import Probe, Progress
 from atbptt.windows.loop import Windows
 from atbptt.windows.schemes import SCHEMES, window_lr
 from atbptt.windows.update import step
-from tests.helpers.modules import LSTMCellByCell, data, squared_error
+from tests.helpers.modules import data, made
 
 SYMBOLS = 5
 PROBES = ProbeSettings(window=8, tau=5, burn_in=2, positions=2)
@@ -288,9 +288,7 @@ def start(policy: Any, length: int = 19, **options: Any) -> Callable[[], Windows
 
 
 def by_cells(**options: Any) -> Callable[[], Windows]:
-    return lambda: Windows(
-        LSTMCellByCell().double(), squared_error, *data(), adaptive(**options), probes=PROBES, scheme="tf"
-    )
+    return lambda: Windows(*made("LSTMCell"), *data(), adaptive(**options), probes=PROBES, scheme="tf")
 
 
 REFUSED = {

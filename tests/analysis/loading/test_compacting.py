@@ -1,69 +1,69 @@
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import AnalysisError, RunsWarning, load, load_metrics, load_options, load_status
-from analysis.loading import compacting, finding, reading
-from analysis.loading.compacted import COMPACT
-from analysis.loading.compacting import compact
-from atbptt.monitor.reading import Reader
+from analysis import AnalysisError, Results, RunsWarning, load, load_gradients, load_metrics, load_options, load_status
+from analysis.__main__ import main
+from analysis.loading import compact, reading
 from atbptt.runs import schema
 from atbptt.system import locks
+from tests.conftest import ROOT
+from tests.helpers.loading import ID, IDS, write_gradients
 
 WriteRun = Callable[..., Path]
 
-ID = "experiment_id"
-IDS = ["000000000001", "1e5000000000", "abcdefabcdef"]
 NONE_YET, WITHOUT_OPTION = "0000000000aa", "0000000000ab"
+FILES = [schema.OPTIONS, schema.METRICS, schema.GRADIENTS, "status.parquet"]
+PUBLISHED = ROOT / "results" / "copy_fixed" / "init0"
 
 
 @pytest.fixture
-def runs(sweep: Path, write_run: WriteRun) -> Path:
+def runs(sweep: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of five runs: the three of `sweep`, one that has come to no evaluation, one that diverged."""
-    write_run(NONE_YET, None, state=schema.RUNNING)
+    monkeypatch.setattr(reading, "FOLDERS", 2)  # several row groups
+    write_run(NONE_YET, None, state=schema.FAILED)
     write_run(WITHOUT_OPTION, {"valid_ppl": [1 / 3, math.inf, math.nan]}, lr=0.1, flag=True, sizes=[1, 2], model=None)
+    write_gradients(sweep / "demo" / IDS[0], ["all", "hidden0"])
     return sweep / "demo"
 
 
-def change(directory: Path, value: float) -> None:
-    path = directory / schema.METRICS
-    table = pq.ParquetFile(path).read()
-    pq.write_table(table.set_column(8, "value", pa.array([value] * len(table))), path)
-    os.utime(path, ns=(1, 1))  # file systems with coarse clocks would not tell
+@pytest.fixture
+def folder(runs: Path, tmp_path: Path) -> Path:
+    """The five runs, compacted."""
+    assert compact(Results(runs), tmp_path / "c" / "one") == [tmp_path / "c" / "one" / name for name in FILES]
+    return tmp_path / "c" / "one"
 
 
-@pytest.mark.parametrize("group", [3, 1000])
-def test_what_is_loaded_is_the_same_to_the_bit(runs: Path, group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compacting, "GROUP", group)
-    frame, options, metrics = load(runs), load_options(runs), load_metrics(runs)
-    (written,) = compact(runs)
-    assert (written.path, written.runs, written.rows, written.problems) == (runs / COMPACT, 5, 34, [])
-    pd.testing.assert_frame_equal(load(runs), frame, check_exact=True)
-    pd.testing.assert_frame_equal(load_options(runs), options, check_exact=True)
-    pd.testing.assert_frame_equal(load_metrics(runs.parent), metrics, check_exact=True)
-    assert load(runs)["value"].to_numpy().tobytes() == frame["value"].to_numpy().tobytes()
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
-def test_files_of_runs_are_not_opened(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compact(runs)
-    monkeypatch.setattr(finding, "read_options", None)
-    monkeypatch.setattr(reading, "_stored", None)
-    assert len(load(runs)) == 34
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    pq.write_table(change(pq.ParquetFile(path).read()), path, row_group_size=4)
 
 
-@pytest.mark.parametrize("group", [3, 1000])
+@pytest.mark.usefixtures("quiet")
+def test_a_compacted_folder_loads_as_its_runs_do(runs: Path, folder: Path) -> None:
+    for read in (load, load_options, load_metrics, load_gradients):
+        pd.testing.assert_frame_equal(read(folder.parent), read(runs), check_exact=True)
+    assert load(folder)["value"].to_numpy().tobytes() == load(runs)["value"].to_numpy().tobytes()
+    status, before = load_status(folder), load_status(runs)
+    assert set(status["directory"]) == {str(folder)}
+    pd.testing.assert_frame_equal(status.drop(columns="directory"), before.drop(columns="directory"))
+
+
 @pytest.mark.parametrize(
     ("metrics", "where"),
     [
@@ -75,181 +75,140 @@ def test_files_of_runs_are_not_opened(runs: Path, monkeypatch: pytest.MonkeyPatc
         (None, {"lr": 77}),
     ],
 )
-def test_filters(runs: Path, group: int, metrics: object, where: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compacting, "GROUP", group)
-    before = load(runs, metrics, where)  # type: ignore[arg-type]
-    compact(runs)
-    after = load(runs, metrics, where)  # type: ignore[arg-type]
-    pd.testing.assert_frame_equal(after, before, check_like=True)  # options come in the order of their first run
+def test_filters(runs: Path, folder: Path, metrics: object, where: object) -> None:
+    pd.testing.assert_frame_equal(load(folder, metrics, where), load(runs, metrics, where))  # type: ignore[arg-type]
 
 
-def test_a_metric_that_no_run_has(runs: Path) -> None:
-    compact(runs)
-    with pytest.raises(AnalysisError, match=r"metrics \(=valid_pl\) must be one of K, K_0.9, test_ppl, valid_ppl"):
-        load(runs, "valid_pl")
+def test_files_have_the_form_of_the_published_results(folder: Path) -> None:
+    for name in (schema.METRICS, schema.GRADIENTS):
+        assert pq.read_schema(folder / name).remove_metadata() == pq.read_schema(PUBLISHED / name).remove_metadata()
+    assert pq.read_schema(folder / schema.OPTIONS).field(ID).type == pa.string()
+    published = load(PUBLISHED)
+    assert len(published) == pq.read_metadata(PUBLISHED / schema.METRICS).num_rows
+    assert published["truncation.delta"].dropna().unique().tolist() == [0.9, 0.5, 0.1]
+    assert set(load_status(PUBLISHED)["state"]) == {schema.FINISHED}  # it has no status.parquet
+    assert len(load_gradients(PUBLISHED, {"truncation.K": 10}, "all")) > 0
 
 
-def test_a_run_that_has_changed_is_read_from_its_own_files(runs: Path, write_run: WriteRun) -> None:
-    order = load_options(runs)[ID].tolist()
-    compact(runs)
-    change(runs / IDS[1], 7.0)
-    write_run("0000000000b0", {"valid_ppl": [5.0]}, lr=3.0)
-    frame = load(runs)
-    assert set(frame.loc[frame[ID] == IDS[1], "value"]) == {7.0}
-    assert frame.loc[frame[ID] == "0000000000b0", "lr"].tolist() == [3.0]
-    assert load_options(runs)[ID].tolist() == sorted([*order, "0000000000b0"])
-    assert frame[ID].unique().tolist() == sorted({*order, "0000000000b0"} - {NONE_YET})
-    shutil.rmtree(runs / IDS[0])
+@pytest.mark.usefixtures("quiet")
+def test_columns_and_rows_may_be_in_any_order_and_some_missing(runs: Path, folder: Path) -> None:
     before = load(runs)
-    (written,) = compact(runs)
-    assert written.runs == 6
-    pd.testing.assert_frame_equal(load(runs), before)
+    gone = ["adaptive_epoch", "train_seconds"]
+    for name in FILES[:3]:
+        rewrite(folder / name, lambda table: table.select(table.schema.names[::-1]))
+    rewrite(folder / schema.METRICS, lambda table: table.drop_columns(gone).sort_by([("metric", "descending")]))
+    (folder / schema.GRADIENTS).unlink()
+    after = load(folder)
+    assert after[gone].isna().all(axis=None)
+    keys = [ID, "metric", "step", "replicate"]
+    pd.testing.assert_frame_equal(
+        after.drop(columns=gone).sort_values(keys, ignore_index=True),
+        before.drop(columns=gone).sort_values(keys, ignore_index=True),
+        check_like=True,
+    )
+    assert after[ID].unique().tolist() == [
+        run for run in load_options(folder)[ID] if run != NONE_YET
+    ]  # rows of a run together
+    assert load_gradients(folder).empty
 
 
-def test_options_that_have_changed_are_read(runs: Path) -> None:
-    compact(runs)
-    path = runs / IDS[0] / schema.OPTIONS
-    table = pq.ParquetFile(path).read()
-    pq.write_table(table.set_column(table.schema.get_field_index("lr"), "lr", pa.array([9.0])), path)
-    os.utime(path, ns=(1, 1))
-    assert load_options(runs).set_index(ID).loc[IDS[0], "lr"] == 9.0
-
-
-def test_runs_whose_directories_were_deleted_stay(runs: Path) -> None:
-    frame, options, status = load(runs), load_options(runs), load_status(runs)
-    with locks.hold(runs / NONE_YET / schema.LOCK):
-        compact(runs)
-    for directory in [path for path in runs.iterdir() if path.is_dir()]:
-        shutil.rmtree(directory)
-    for _ in range(2):
-        pd.testing.assert_frame_equal(load(runs), frame)
-        pd.testing.assert_frame_equal(load_options(runs.parent), options)
-        after = load_status(runs).set_index(ID)
-        assert after.drop(NONE_YET)["state"].tolist() == [schema.FINISHED] * 4
-        assert after.loc[NONE_YET, ["state", "error"]].tolist() == ["stale", "its directory is gone"]
-        assert after["directory"].tolist() == status["directory"].tolist()
-        assert compact(runs)[0].runs == 5
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[content.index(np.float64(1.45).tobytes())] ^= 1
-    path.write_bytes(content)
-
-
-def foreign(path: Path) -> None:
-    pq.write_table(pa.table({"a": [1]}), path)
-
-
-def without_a_list(path: Path) -> None:
-    table = pq.ParquetFile(path).read()
-    runs = json.loads(table.schema.metadata[b"runs"])
-    del runs["rows"]
-    pq.write_table(table.replace_schema_metadata({b"runs": json.dumps(runs).encode()}), path)
-
-
-@pytest.mark.parametrize("spoil", [truncate, flip, foreign, without_a_list])
-def test_a_damaged_file_is_named_and_the_sources_are_read(runs: Path, spoil: Callable[[Path], None]) -> None:
-    before = load(runs)
-    compact(runs)
-    spoil(runs / COMPACT)
-    damaged = (runs / COMPACT).read_bytes()
-    with pytest.warns(RunsWarning, match=r"compact.parquet: .*; runs are read from their own files"):
-        after = load(runs)
-    pd.testing.assert_frame_equal(after, before)
-
-    (written,) = compact(runs)
-    assert any("kept as" in problem for problem in written.problems)
-    assert (runs / "compact.damaged-1.parquet").read_bytes() == damaged
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        pd.testing.assert_frame_equal(load(runs), before)
-
-
-def test_a_file_that_does_not_hold_what_the_sources_hold_never_takes_its_name(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("file", [schema.OPTIONS, schema.METRICS])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda table: table.drop_columns([ID]), f"lacks column {ID}"),
+        (lambda table: table.set_column(0, ID, pa.nulls(len(table), pa.string())), f"column {ID} has nulls"),
+    ],
+)
+def test_a_missing_id_is_named(
+    folder: Path, runs: Path, file: str, change: Callable[[pa.Table], pa.Table], reason: str
 ) -> None:
-    compact(runs)
-    content = (runs / COMPACT).read_bytes()
-    real = compacting._tables
-
-    def wrong(ids: object, rows: object, form: object) -> object:
-        for table in real(ids, rows, form):  # type: ignore[arg-type]
-            yield table.set_column(8, "value", pa.array([0.0] * len(table)))
-
-    monkeypatch.setattr(compacting, "_tables", wrong)
-    with pytest.raises(AnalysisError, match="not what was read back"):
-        compact(runs)
-    assert (runs / COMPACT).read_bytes() == content
-    assert [path.name for path in runs.iterdir() if path.name.startswith(".")] == []
+    rewrite(folder / file, change)
+    with pytest.warns(RunsWarning, match=f"{folder / file}: {reason}"):
+        load([folder, runs / IDS[0]])
 
 
-def test_a_run_that_is_broken_is_reported_each_time(runs: Path) -> None:
+def test_rows_of_other_runs_and_broken_states_are_named(folder: Path) -> None:
+    rewrite(folder / schema.OPTIONS, lambda table: table.slice(1))
+    (folder / "status.parquet").write_bytes(b"")
+    with pytest.warns(RunsWarning, match=r"status.parquet: .*; states unknown"):
+        assert load_status(folder)["state"].isna().all()
+    rewrite(folder / schema.OPTIONS, lambda table: table.slice(2))
+    with pytest.warns(RunsWarning, match=f"{ID} {IDS[0]} is not in options.parquet"):
+        load(folder)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_run_directory_wins_and_deleted_runs_stay(runs: Path) -> None:
+    frame, options = load(runs), load_options(runs)
+    compact(Results(runs), runs / "compact")
+    pd.testing.assert_frame_equal(load(runs), frame)  # each run once
+    path = runs / IDS[1] / schema.METRICS
+    pq.write_table(pq.ParquetFile(path).read().slice(0, 1), path)
+    assert (load(runs)[ID] == IDS[1]).sum() == 1
+    for run in (IDS[0], IDS[2]):
+        shutil.rmtree(runs / run)
+    compact(Results(runs), runs / "compact")  # again, from both
+    for directory in [path for path in runs.iterdir() if path.name != "compact"]:
+        shutil.rmtree(directory)
+    after = load(runs.parent)
+    assert after.groupby(ID).size().to_dict() == {**frame.groupby(ID).size().to_dict(), IDS[1]: 1}
+    assert sorted(load_options(runs)[ID]) == sorted(options[ID])
+    assert len(load_gradients(runs)) == 4
+
+
+def test_folders_are_joined_and_of_two_that_share_a_run_the_first_counts(runs: Path, tmp_path: Path) -> None:
+    compact(Results(runs / IDS[0]), tmp_path / "c" / "a")
+    compact(Results([runs / IDS[0], runs / IDS[1]]), tmp_path / "c" / "b")
+    with pytest.warns(RunsWarning, match=f"c/b: has runs that are also in {tmp_path}/c/a; kept those"):
+        frame = load([tmp_path / "c", runs / IDS[2]])
+    pd.testing.assert_frame_equal(frame, load([runs / run for run in IDS]))
+
+
+def test_a_running_run_is_stale_once_compacted(runs: Path, tmp_path: Path) -> None:
+    (runs / NONE_YET / schema.STATUS).write_text('{"state": "running"}')
+    with locks.hold(runs / NONE_YET / schema.LOCK):
+        compact(Results(runs), tmp_path / "c")
+    status = load_status(tmp_path / "c").set_index(ID).loc[NONE_YET]
+    assert status[["state", "error"]].tolist() == ["stale", "was running when it was compacted"]
+
+
+def test_broken_runs_are_named_and_broken_files_are_not_replaced(runs: Path, folder: Path) -> None:
     (runs / IDS[0] / schema.METRICS).write_bytes(b"")
     (runs / IDS[1] / schema.OPTIONS).write_bytes(b"")
-    (written,) = compact(runs)
-    assert written.runs == 3
-    assert len(written.problems) == 2
-    for _ in range(2):
-        with pytest.warns(RunsWarning, match="2 left out"):
-            assert set(load(runs)[ID]) == {IDS[2], WITHOUT_OPTION}
+    results = Results(runs)
+    compact(results, runs / "compact")
+    assert [problem.split(": ")[0] for problem in results.problems] == [
+        str(runs / IDS[1] / schema.OPTIONS),
+        str(runs / IDS[0] / schema.METRICS),
+    ]
+    (folder / schema.METRICS).write_bytes(b"broken")
+    with pytest.raises(AnalysisError, match=r"metrics.parquet: .*; move it away, or give another folder"):
+        compact(Results([runs, folder]), folder)
+    assert (folder / schema.METRICS).read_bytes() == b"broken"
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_file_for_each_folder_of_runs(runs: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_run("0000000000b0", {"valid_ppl": [5.0]}, folder="other")
-    assert [written.path for written in compact(runs.parent)] == [runs / COMPACT, runs.parent / "other" / COMPACT]
-    (runs / COMPACT).unlink()
-    assert [(written.path, written.runs) for written in compact([runs / IDS[0], runs])] == [(runs / COMPACT, 5)]
-    monkeypatch.chdir(runs)
-    assert [(str(written.path), written.runs) for written in compact(".")] == [(COMPACT, 5)]
-    assert len(load(".")) == 34
-    monkeypatch.chdir(runs / IDS[0])
-    assert [written.path for written in compact(".")] == [runs / COMPACT]
+def test_folders_that_cannot_be_written_to(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="is a run directory; give another folder"):
+        compact(Results(runs), runs / IDS[0])
+    (tmp_path / "file").touch()
+    with pytest.raises(AnalysisError, match="is a file; give a folder"):
+        compact(Results(runs), tmp_path / "file")
 
 
-def test_of_a_run_in_two_folders_the_longer_is_kept(runs: Path, write_run: WriteRun) -> None:
-    write_run(IDS[0], {"valid_ppl": [9.0]}, folder="again")
-    with pytest.warns(RunsWarning, match=r"more evaluations \(3, here 1\)"):
-        before = load(runs.parent)
-    compact(runs.parent)
-    with pytest.warns(RunsWarning, match=r"more evaluations \(3, here 1\)"):
-        pd.testing.assert_frame_equal(load(runs.parent), before)
-
-
-def test_nothing_to_compact(tmp_path: Path, outputs: Path, write_run: WriteRun) -> None:
-    with pytest.raises(AnalysisError, match="no runs here or below"):
-        compact(tmp_path)
-    with pytest.raises(AnalysisError, match="does not exist"):
-        compact(tmp_path / "nowhere")
-    write_run("a", {}, state=schema.RUNNING)
-    (outputs / "demo" / "a" / schema.OPTIONS).write_bytes(b"")
-    assert compact(outputs) == []
-    assert not (outputs / "demo" / COMPACT).exists()
-
-
-def test_other_readers_take_no_notice(runs: Path) -> None:
-    before = [run.last.directory for run in Reader([runs]).read().runs]
-    compact(runs)
-    assert [run.last.directory for run in Reader([runs]).read().runs] == before
-
-
-def test_other_programs_can_read_it(runs: Path) -> None:
-    compact(runs)
-    table = pq.read_table(runs / COMPACT)
-    assert table.schema.names == schema.METRICS_SCHEMA.names
-    pd.testing.assert_frame_equal(
-        table.cast(schema.METRICS_SCHEMA).to_pandas(), load_metrics(runs).astype({"metric": str})
-    )
-
-
-def test_texts_may_be_stored_in_any_order(runs: Path) -> None:
-    before = load(runs)
-    compact(runs)
-    table = pq.read_table(runs / COMPACT)
-    texts = table["metric"].cast(pa.string())
-    pq.write_table(table.set_column(6, "metric", texts), runs / COMPACT, row_group_size=5)  # in that of appearance
-    pd.testing.assert_frame_equal(load(runs), before)
+def test_commands_read_what_compact_wrote(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", str(runs)]) == 0
+    table = capsys.readouterr().out
+    assert main(["compact", str(runs)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(runs / "compact" / name) for name in FILES]
+    assert main(["status", str(runs)]) == 0
+    assert "compact" not in capsys.readouterr().out
+    folder = (runs / "compact").rename(tmp_path / "there")
+    assert main(["table", str(folder)]) == 0
+    assert capsys.readouterr().out == table.replace(f"{runs}/<experiment_id>/", f"{folder}/")
+    for command in ("report", "export"):
+        assert main([command, str(folder)]) == 0
+    assert capsys.readouterr().err == ""
+    page = (folder / "report.html").read_text()
+    assert "4 of 5 runs finished; 1 went wrong." in page

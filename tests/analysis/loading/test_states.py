@@ -49,6 +49,6 @@ def sweep_of_states(outputs: Path, write_run: Callable[..., Path], hold: Hold) -
     hold(write_status(folder / "c", schema.RUNNING))
     write_status(folder / "d", schema.RUNNING)
     write_status(folder / "e", schema.INTERRUPTED)
-    (folder / "f" / schema.STATUS).unlink()
+    (folder / "f" / schema.STATUS).rename(folder / "f" / schema.CONFIG)
     (folder / "g" / schema.STATUS).write_text(json.dumps({"state": "dancing"}))
     return outputs

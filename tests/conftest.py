@@ -115,6 +115,7 @@ class GoldenNetwork(nn.Module):
         self.rnn = kind(hidden, hidden, layers, **options)
         self.decoder = nn.Linear(hidden, symbols)
         self.symbols = symbols
+        self.state_names = ("hidden", "cell") if cell == "LSTM" else ("hidden",)
         self.double()
 
     def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -36,7 +36,8 @@ def mine(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mine")
     shutil.copy(root / "tests" / "helpers" / "fragile.py", folder)
     (folder / "model").mkdir()
-    (folder / "model" / "fragile.yaml").write_text("name: fragile\n_target_: fragile.Fragile\nending: none\n")
+    text = "name: fragile\n_target_: fragile.Fragile\nending: none\nhidden: 6\n"
+    (folder / "model" / "fragile.yaml").write_text(text)
     return folder
 
 

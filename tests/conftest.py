@@ -37,14 +37,7 @@ hypothesis.settings.load_profile("untimed")
 # What makes a run a matter of a second, for tests of everything but the result.
 TINY_STREAMS = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
 TINY_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2")
-TINY = (
-    *TINY_STREAMS,
-    "dataset.min_length=2",
-    "dataset.max_length=2",
-    "model.hidden=6",
-    *TINY_PROBE,
-    "epochs=2",
-)
+TINY = (*TINY_STREAMS, *TINY_PROBE, "dataset.min_length=2", "dataset.max_length=2", "model.hidden=6", "epochs=2")
 
 
 def pytest_sessionstart() -> None:
@@ -130,10 +123,6 @@ class GoldenNetwork(nn.Module):
         hidden, state = self.rnn(self.encoder(features), state)
         return self.decoder(hidden), state
 
-    def initial_state(self, batch: int) -> Any:
-        zeros = torch.zeros(self.rnn.num_layers, batch, self.rnn.hidden_size, dtype=torch.float64)
-        return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else zeros
-
 
 @pytest.fixture
 def golden_network() -> Callable[[dict[str, Any], dict[str, np.ndarray], str], GoldenNetwork]:
@@ -169,11 +158,7 @@ def tiny() -> tuple[str, ...]:
     return TINY
 
 
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    flat = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
-    return flat.view(targets.shape)
-
-
 @pytest.fixture
 def loss() -> Callable[[Tensor, Tensor], Tensor]:
-    return cross_entropy
+    """The cross entropy of each step and stream."""
+    return lambda outputs, targets: nn.functional.cross_entropy(outputs.movedim(-1, 1), targets, reduction="none")

@@ -25,12 +25,6 @@ def test_the_module_of_the_command_is_not_the_function() -> None:
     assert callable(atbptt.probe)
 
 
-def in_a_fresh_process(code: str, folder: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_library_imports_nothing_of_what_runs_experiments(root: Path) -> None:
     code = """
 import sys, atbptt
@@ -40,7 +34,8 @@ for name in atbptt.__all__:
 heavy = "hydra omegaconf pandas matplotlib seaborn pyarrow pydantic joblib submitit rich jinja2 scipy"
 print([name for name in heavy.split() if name in sys.modules])
 """
-    assert in_a_fresh_process(code, root) == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=120)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_names_are_listed_and_others_are_reported() -> None:
@@ -76,30 +71,19 @@ atbptt.nothing
 """
 
 
-@pytest.fixture(scope="module")
-def mypy_output(root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What mypy says of the script, without the places."""
-    folder = tmp_path_factory.mktemp("typed")
-    (folder / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "mypy", "--config-file=", f"--cache-dir={folder}", "script.py"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env={"PATH": "", "MYPYPATH": str(root)}, timeout=600
-    )
-    return [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("script.py")]
-
-
 @pytest.mark.slow
-def test_a_type_checker_sees_the_types(mypy_output: list[str]) -> None:
-    revealed = [line.removeprefix("note: Revealed type is ").strip('"') for line in mypy_output if "Revealed" in line]
+def test_a_type_checker_sees_the_types_and_which_names_there_are(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--config-file=", f"--cache-dir={tmp_path}", "script.py"]
+    environment = {"PATH": "", "MYPYPATH": str(root)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600)
+    lines = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("script.py")]
+    revealed = [line.removeprefix("note: Revealed type is ").strip('"') for line in lines if "Revealed" in line]
     assert revealed[:2] == ["atbptt.windows.loop.StreamWindow", "torch._tensor.Tensor"]
-    assert revealed[2].startswith("numpy.ndarray[")
-    assert revealed[3].startswith("numpy.ndarray[")
+    assert [found.startswith("numpy.ndarray[") for found in revealed[2:4]] == [True, True]
     assert revealed[3].endswith("| None")
     assert revealed[4] == "int | None"
-    assert any('"Windows" has incompatible type "str"; expected "AnyPolicy"' in line for line in mypy_output)
-    assert any('Unexpected keyword argument "burnin"' in line for line in mypy_output)
-
-
-@pytest.mark.slow
-def test_a_type_checker_knows_which_names_there_are(mypy_output: list[str]) -> None:
-    assert any('has no attribute "nothing"' in line for line in mypy_output)
+    errors = "\n".join(line for line in lines if line.startswith("error: "))
+    assert '"Windows" has incompatible type "str"; expected "AnyPolicy"' in errors
+    assert 'Unexpected keyword argument "burnin"' in errors
+    assert 'has no attribute "nothing"' in errors

@@ -27,6 +27,7 @@ EVALUATE_EVERY = 3
 EPOCH_STEPS = 60  # as in tests/conftest.py
 
 Make = Callable[..., Sweep]
+Damage = Callable[[Path], object]  # to the files of a run
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +36,8 @@ def mine(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mine")
     shutil.copy(root / "tests" / "helpers" / "fragile.py", folder)
     (folder / "model").mkdir()
-    (folder / "model" / "fragile.yaml").write_text(
-        "name: fragile\n_target_: fragile.Fragile\nending: none\nhidden: 6\n"
-    )
+    text = "name: fragile\n_target_: fragile.Fragile\nending: none\nhidden: 6\n"
+    (folder / "model" / "fragile.yaml").write_text(text)
     return folder
 
 
@@ -47,11 +47,10 @@ def make(mine: Path, tiny: tuple[str, ...]) -> Iterator[Make]:
     made = []
 
     def sweep(folder: Path, *swept: str, **environment: str) -> Sweep:
-        path = os.pathsep.join([*environment.pop("PYTHONPATH", "").split(os.pathsep), str(mine)]).strip(os.pathsep)
         trained = ["model=fragile", "optimizer=momentum", "lr=0.1", "truncation.K=5"]
         budget = [f"epochs={EPOCHS}", f"evaluate_every={EVALUATE_EVERY}"]
         arguments = ["--config-dir", str(mine), *tiny, *trained, *budget, *swept]
-        made.append(Sweep(folder, *arguments, environment={"PYTHONPATH": path, **environment}))
+        made.append(Sweep(folder, *arguments, environment={"PYTHONPATH": str(mine), **environment}))
         return made[-1]
 
     yield sweep
@@ -59,15 +58,11 @@ def make(mine: Path, tiny: tuple[str, ...]) -> Iterator[Make]:
         sweep_made.clear()
 
 
-def truncated(name: str, share: float) -> Callable[[Path], None]:
-    def damage(run: Path) -> None:
-        content = (run / name).read_bytes()
-        (run / name).write_bytes(content[: int(len(content) * share)])
-
-    return damage
+def truncated(name: str, share: float) -> Damage:
+    return lambda run: os.truncate(run / name, int((run / name).stat().st_size * share))
 
 
-def altered(name: str) -> Callable[[Path], object]:
+def altered(name: str) -> Damage:
     """One bit in the middle."""
 
     def damage(run: Path) -> None:
@@ -78,46 +73,38 @@ def altered(name: str) -> Callable[[Path], object]:
     return damage
 
 
-def overwritten(name: str, text: str) -> Callable[[Path], object]:
+def overwritten(name: str, text: str) -> Damage:
     return lambda run: (run / name).write_text(text)
-
-
-def each(*damages: Callable[[Path], object]) -> Callable[[Path], None]:
-    def damage(run: Path) -> None:
-        for part in damages:
-            part(run)
-
-    return damage
 
 
 # By name: damage to an unfinished or a finished run, and what its log says when it is continued.
 LAST = "checkpoint.pt is damaged and left out"
 BOTH = "no checkpoint can be read: the run begins anew"
 RESTORED = "restored from"
-ALL_CHECKPOINTS = (truncated(schema.CHECKPOINT, 0.9), truncated(schema.PREVIOUS_CHECKPOINT, 0))
+ALL_CHECKPOINTS = [truncated(schema.CHECKPOINT, 0.9), truncated(schema.PREVIOUS_CHECKPOINT, 0)]
 NONSENSE = '{"state": "finished", "epoch": "all", "attempt": null, "error": 3, "epochs": []}'
-Damages = dict[str, tuple[Callable[[Path], object], str]]
+Damages = dict[str, tuple[list[Damage], str]]
 UNFINISHED: Damages = {
-    "checkpoint": (altered(schema.CHECKPOINT), LAST),
-    "both checkpoints": (each(*ALL_CHECKPOINTS), BOTH),
+    "checkpoint": ([altered(schema.CHECKPOINT)], LAST),
+    "both checkpoints": (ALL_CHECKPOINTS, BOTH),
     "metrics missing, checkpoint cut": (
-        each(lambda run: (run / schema.METRICS).unlink(), truncated(schema.CHECKPOINT, 0.9)),
+        [lambda run: (run / schema.METRICS).unlink(), truncated(schema.CHECKPOINT, 0.9)],
         RESTORED,
     ),
-    "status of nonsense": (overwritten(schema.STATUS, NONSENSE), "continues from"),
     "files that are written again": (
-        each(
+        [
             *(truncated(name, 0.5) for name in (schema.OPTIONS, schema.CONFIG, schema.ENVIRONMENT)),
+            overwritten(schema.STATUS, NONSENSE),
             overwritten(f".{schema.METRICS}.elsewhere.1.tmp", "half"),
             overwritten(schema.LOCK, "12345\n"),
-        ),
+        ],
         "continues from",
     ),
 }
 FINISHED: Damages = {
-    "metrics": (altered(schema.METRICS), RESTORED),
-    "metrics and both checkpoints": (each(truncated(schema.METRICS, 0.5), *ALL_CHECKPOINTS), BOTH),
-    "status": (truncated(schema.STATUS, 0), "continues from"),
+    "metrics": ([altered(schema.METRICS)], RESTORED),
+    "metrics and both checkpoints": ([truncated(schema.METRICS, 0.5), *ALL_CHECKPOINTS], BOTH),
+    "status": ([truncated(schema.STATUS, 0)], "continues from"),
 }
 COUNT = len(UNFINISHED)
 
@@ -156,7 +143,7 @@ def checkpoint_step(run: Path) -> int:
 
 
 def test_damaged_files_are_repaired_and_the_results_are_the_same(make: Make, undisturbed: Path, tmp_path: Path) -> None:
-    """First of runs that were killed in the middle, one damage each; then of the finished runs."""
+    """First files of runs that were killed in the middle; then of the finished runs."""
     count = f"init=range({COUNT})"
     assert make(tmp_path, count, FRAGILE_ENDING="kill").run() == 1
     sweep = make(tmp_path, count)
@@ -167,7 +154,8 @@ def test_damaged_files_are_repaired_and_the_results_are_the_same(make: Make, und
         damaged = dict(zip(damages, sorted(runs(sweep.output).values(), key=init), strict=False))
         before = {name: len((run / schema.LOG).read_text()) for name, run in damaged.items()}
         for name, run in damaged.items():
-            damages[name][0](run)
+            for damage in damages[name][0]:
+                damage(run)
         assert sweep.run() == 0, sweep.printed
         for name, run in damaged.items():
             assert damages[name][1] in (run / schema.LOG).read_text()[before[name] :], name

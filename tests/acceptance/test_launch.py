@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from atbptt.runs import schema
-from tests.helpers.comparing import differences, runs
+from tests.helpers.comparing import TABLES, differences, runs
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 ODD = "br[red]x :smile: [bold]"  # a folder's name that rich would take for markup
@@ -56,11 +56,9 @@ def test_a_sweep_runs_every_job_and_says_so(first: subprocess.CompletedProcess[s
     found = runs(folder / ODD).values()
     assert len(found) == 2
     for path in found:
-        assert {file.name for file in path.iterdir()} == {
-            schema.OPTIONS, schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS,
-            schema.STATUS, schema.CONFIG,
-            schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK,
-        }  # fmt: skip
+        texts = {schema.STATUS, schema.CONFIG, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK}
+        checkpoints = {schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT}
+        assert {file.name for file in path.iterdir()} == {*TABLES, *texts, *checkpoints}
 
 
 @pytest.mark.usefixtures("first")
@@ -114,14 +112,9 @@ def test_help_is_a_screenful_and_lists_groups_and_commands(launch: Launch) -> No
 
 def begun(command: list[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
     """A sweep whose first run has started in `folder`/out."""
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environment = {**os.environ, **environment}
+    process = subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, text=True, **pipes)
     deadline = time.monotonic() + 120
     while not list(folder.glob(f"out/*/*/{schema.STATUS}")) and time.monotonic() < deadline:
         time.sleep(0.05)

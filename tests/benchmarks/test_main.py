@@ -47,13 +47,13 @@ def test_the_chosen_parts_run_and_a_skipped_one_is_noted(parts: Path, capsys: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["on"], "error: part (=on) must be one of one, other; did you mean one?\n"),
-        (["one", "--device", "tpu"], "error: --device (=tpu) must be one of cpu, cuda; did you mean cpu?\n"),
+        (["on"], "part (=on) must be one of one, other; did you mean one?"),
+        (["one", "--device", "tpu"], "--device (=tpu) must be one of cpu, cuda; did you mean cpu?"),
     ],
 )
 def test_a_wrong_argument_is_reported(
     parts: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert command.main(arguments) == 1
-    assert capsys.readouterr().err == message
+    assert capsys.readouterr().err == f"error: {message}\n"
     assert not parts.exists()

@@ -19,35 +19,12 @@ ROWS = (
     Row("training", "K15", OURS, "a window", SLOWER),
     Row("starting", "W50", Measured((3e-6,)), "a lag", limit=Goal("at most", 3e-6)),
 )
-CELLS = (
-    (
-        "probe",
-        "H50",
-        "50 ms a probe",
-        "200 ms",
-        "4 = plain / ours",
-        "at least 5: missed",
-        "2.5",
-        "12 MB, against 48 MB",
-    ),
-    (
-        "training",
-        "K15",
-        "50 ms a window",
-        "200 ms",
-        "0.25 = ours / bare",
-        "at most 1.1: met",
-        "",
-        "12 MB, against 48 MB",
-    ),
-    ("starting", "W50", "3 us a lag", "", "", "at most 3e-06 s: met", "", ""),
-)
+CELLS = [  # joined as in Markdown
+    "probe | H50 | 50 ms a probe | 200 ms | 4 = plain / ours | at least 5: missed | 2.5 | 12 MB, against 48 MB",
+    "training | K15 | 50 ms a window | 200 ms | 0.25 = ours / bare | at most 1.1: met |  | 12 MB, against 48 MB",
+    "starting | W50 | 3 us a lag |  |  | at most 3e-06 s: met |  | ",
+]
 MACHINE = {"CPU": "a processor", "cores": "2"}
-
-
-@pytest.mark.parametrize(("row", "cells"), list(zip(ROWS, CELLS, strict=True)), ids=[cells[0] for cells in CELLS])
-def test_the_cells_of_a_row(row: Row, cells: tuple[str, ...]) -> None:
-    assert tuple(row.cells()) == cells
 
 
 def test_a_row_as_a_line_of_progress() -> None:
@@ -61,12 +38,11 @@ def test_results_are_stored_as_json_and_markdown(tmp_path: Path) -> None:
     assert (stored["machine"], stored["notes"]) == (MACHINE, ["a note"])
     row = stored["rows"][0]
     assert (row["seconds"], row["memory_bytes"], row["over_floor"]) == ([0.05, 0.04, 0.06], 12_000_000, 2.5)
-    against = row["against"]
-    assert (against["seconds"], against["ratio"], against["goal"]) == ([0.2, 0.1, 0.3], 4.0, "at least 5")
+    assert row["against"].items() >= {"seconds": [0.2, 0.1, 0.3], "ratio": 4.0, "goal": "at least 5"}.items()
     assert [row["against"] and row["against"]["met"] for row in stored["rows"]] == [False, True, None]
     lines = paths[1].read_text().splitlines()
     assert lines[0] == f"| {' | '.join(HEADINGS)} |"
-    assert lines[2] == f"| {' | '.join(CELLS[0])} |"
+    assert lines[2:5] == [f"| {cells} |" for cells in CELLS]
     assert lines[5:] == ["", "- CPU: a processor", "- cores: 2", "- a note"]
 
 

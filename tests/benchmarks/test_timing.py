@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,8 @@ def test_calls_are_timed_in_turn_after_one_call_each() -> None:
     assert len(first.seconds) == len(second.seconds) == 3
 
 
-def test_the_seconds_are_those_of_the_call() -> None:
+def test_the_seconds_of_a_call_their_median_and_its_parts() -> None:
     assert seconds_of(lambda: time.sleep(0.02), CPU) >= 0.02
-
-
-def test_the_median_and_the_parts_of_a_call() -> None:
     measured = Measured((4.0, 1.0, 2.0), memory_bytes=10)
     assert measured.median == 2.0
     assert measured.per(2) == Measured((2.0, 0.5, 1.0), memory_bytes=10)
@@ -50,20 +47,16 @@ def test_the_peak_memory_is_that_of_the_call() -> None:
     assert 35e6 < grown < 80e6
 
 
-def counted(path: Path) -> Callable[[], None]:
-    """A call that notes its process and number of threads."""
-
-    def call() -> None:
-        with open(path, "a") as file:
-            print(os.getpid(), torch.get_num_threads(), file=file)
-
-    return call
+def note(path: Path) -> None:
+    """Note the process and its number of threads."""
+    with open(path, "a") as file:
+        print(os.getpid(), torch.get_num_threads(), file=file)
 
 
 def test_calls_aside_are_made_in_one_other_process(tmp_path: Path) -> None:
-    path, here = tmp_path / "calls", []
-    with aside(partial(counted, path), CPU) as call:
-        first, second = interleaved([call, lambda: here.append(1)], repeats=3, device=CPU)
+    path = tmp_path / "calls"
+    with aside(partial(partial, note, path), CPU) as call:
+        first, second = interleaved([call, lambda: None], repeats=3, device=CPU)
     lines = path.read_text().splitlines()
     assert len(lines) == 7  # to begin with, for the memory, once and twice two for the time
     ((pid, threads),) = {tuple(line.split()) for line in lines}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import itertools
 import re
-import runpy
 import shlex
 import shutil
 import sys
@@ -28,24 +28,18 @@ FILE = re.compile(r"# ([\w./-]+\.\w+)\n")  # a first line that is a path and not
 
 
 class Block(NamedTuple):
-    """A fenced block; `line` is the line of its fence in the page."""
-
     page: str
-    line: int
+    line: int  # of the fence
     language: str
     text: str
 
     @property
     def file(self) -> str | None:
-        """The file it is written to, if its first line is a path."""
-        found = FILE.match(self.text)
-        return found[1] if found else None
+        return found[1] if (found := FILE.match(self.text)) else None
 
     def commands(self) -> list[str]:
         """The commands of a bash block: continued lines are joined, comments are removed."""
-        if self.language != "bash":
-            return []
-        lines = self.text.replace("\\\n", " ").splitlines()
+        lines = self.text.replace("\\\n", " ").splitlines() if self.language == "bash" else []
         return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
 
 
@@ -57,12 +51,7 @@ def blocks_of(page: str) -> list[Block]:
 
 
 class Checkout:
-    """A folder that looks like a checkout with finished runs, and the names that the blocks of one page define.
-
-    Arguments:
-        folder: a copy of what `furnish` made.
-        skipped: beginnings of commands that are not run.
-    """
+    """A folder made by `furnish`, and the names that the blocks of one page define; runs no `skipped` commands."""
 
     drawn: ClassVar[list[str]] = []  # figures and reports take long: one is drawn, for one page
 
@@ -112,14 +101,9 @@ class Checkout:
 
     def _call(self, module: str, arguments: list[str]) -> None:
         printed = io.StringIO()
-        sys.modules.pop(f"{module}.__main__", None)  # runpy warns if another test has imported it
         with self.inside(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            sys.argv[1:] = arguments
-            try:
-                runpy.run_module(module, run_name="__main__", alter_sys=True)
-            except SystemExit as end:
-                if end.code not in (None, 0):
-                    raise AssertionError(f"{module} {shlex.join(arguments)}: {printed.getvalue()}") from end
+            code = importlib.import_module(f"{module}.__main__").main(arguments)
+        assert code == 0, f"{module} {shlex.join(arguments)}: {printed.getvalue()}"
 
     def _launch(self, arguments: list[str]) -> None:
         """Compose and check all jobs of a command line, and run the first one, made small."""

@@ -27,9 +27,8 @@ def test_the_readme_shows_all_of_it_in_at_most_150_lines(root: Path) -> None:
 
 
 def test_it_learns_a_text_and_reports_how_far_back_gradients_reach(root: Path, tmp_path: Path) -> None:
-    drawn = random.Random(0)
     words = ["how", "far", "back", "must", "a", "recurrent", "network", "backpropagate"]
-    (tmp_path / "text.txt").write_text(" ".join(drawn.choice(words) for _ in range(2000)), "utf-8")
+    (tmp_path / "text.txt").write_text(" ".join(random.Random(0).choices(words, k=2000)), "utf-8")
     done = characters(root, tmp_path, "text.txt")
     assert (done.returncode, done.stderr) == (0, "")
     epochs = re.findall(r"^epoch (\d): ([\d.]+) bits per character, K = (\d+)$", done.stdout, flags=re.MULTILINE)

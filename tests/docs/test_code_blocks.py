@@ -78,16 +78,11 @@ def test_the_launcher_of_the_cookbook_runs_a_job(checkout: Checkout, monkeypatch
     for block in blocks_of("docs/cookbook/launcher.md"):
         if block.file:
             checkout.run(block)
-    scripts = {  # `ssh HOST COMMAND` on this machine, and a `python` that notes its folder and arguments
-        "ssh": 'shift\nexec sh -c "$*"',
-        "python": f'printf \'%s\\n\' "$PWD" "$@" > {shlex.quote(str(checkout.folder / "called"))}',
-    }
-    for name, text in scripts.items():
-        path = checkout.folder / "bin" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-    monkeypatch.setenv("PATH", str(path.parent), prepend=":")
+    ssh = checkout.folder / "bin" / "ssh"  # `ssh HOST COMMAND` notes its folder and arguments of python instead
+    ssh.parent.mkdir()
+    ssh.write_text('#!/bin/sh\nshift\npython() { printf "%s\\n" "$PWD" "$@" > "$OLDPWD/called"; }\neval "$*"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ssh.parent), prepend=":")
     monkeypatch.setenv("PWD", str(checkout.folder))
     with checkout.inside():
         options = OmegaConf.load("mine/hydra/launcher/ssh.yaml")

@@ -23,13 +23,7 @@ def runs(output: Path) -> dict[str, Path]:
 
 
 def differences(output: Path, undisturbed: Path, only: Collection[str] | None = None) -> Iterator[str]:
-    """How the runs, tables and parameters in `output` differ from those in `undisturbed`.
-
-    Arguments:
-        output: an output folder.
-        undisturbed: that of the same command, undisturbed.
-        only: runs to compare; None compares all.
-    """
+    """How the runs, tables and parameters in two output folders differ; of the second, perhaps `only` some runs."""
     found, expected = runs(output), runs(undisturbed)
     if only is not None:
         expected = {name: expected[name] for name in only}

@@ -26,12 +26,7 @@ ENDINGS = {
 
 
 class Fragile(RecurrentNetwork):
-    """A network with dropout that ends its process in the fourth epoch.
-
-    Arguments:
-        input_size, output_size: of the data set.
-        hidden: hidden size H.
-        ending: a key of `ENDINGS`, or `none`.
+    """A network with dropout that ends its process in the fourth epoch, by `ending`: a key of `ENDINGS`, or `none`.
 
     Environment variables: FRAGILE_ENDING replaces an `ending` of none; the process does not end if the file
     FRAGILE_MENDED exists; each call in training takes FRAGILE_SECONDS longer.
@@ -43,7 +38,6 @@ class Fragile(RecurrentNetwork):
         self.calls = 0
 
     def recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """As `RecurrentNetwork`, unless the process ends."""
         if self.training:
             self.calls += 1
             time.sleep(float(os.environ.get("FRAGILE_SECONDS", "0")))

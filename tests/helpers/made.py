@@ -54,15 +54,8 @@ def write_plan(
         }
         for label, directory in runs.items()
     ]
-    plan = {
-        "command": COMMAND,
-        "directory": str(outputs),
-        "host": "node0.cluster",
-        "pid": 99,
-        "started": started,
-        "code": {},
-        "jobs": jobs,
-    }
-    (folder / schema.PLAN).write_text(json.dumps({**plan, **content}))
+    launch = {"command": COMMAND, "host": "node0.cluster", "pid": 99, "started": started}
+    plan = {**launch, "directory": str(outputs), "code": {}, "jobs": jobs, **content}
+    (folder / schema.PLAN).write_text(json.dumps(plan))
     (folder / schema.LOCK).touch()
     return folder

@@ -76,15 +76,6 @@ def predictions(
     experiment_id: str, quantity: str, target: Sequence[float], predicted: Sequence[float], stream: int = 0
 ) -> pd.DataFrame:
     """One stream of one quantity."""
-    return pd.DataFrame(
-        {
-            "experiment_id": experiment_id,
-            "step": 100,
-            "epoch": 1.0,
-            "stream": stream,
-            "position": range(len(target)),
-            "quantity": quantity,
-            "target": np.asarray(target, float),
-            "predicted": np.asarray(predicted, float),
-        }
-    )
+    frame = pd.DataFrame({"position": range(len(target)), "quantity": quantity, "stream": stream, "step": 100})
+    values = {"target": np.asarray(target, float), "predicted": np.asarray(predicted, float)}
+    return frame.assign(experiment_id=experiment_id, epoch=1.0, **values)

@@ -124,9 +124,8 @@ def made(name: str) -> tuple[nn.Module, Any]:
 def message_of(model: Any, loss: Any = squared_error, inputs: Any = None, targets: Any = None, **options: Any) -> str:
     """The one-line message of the ConfigError that `atbptt.probe` raises."""
     model = model.double() if isinstance(model, nn.Module) else model
+    streams = [given if stored is None else stored for stored, given in zip((inputs, targets), data(), strict=True)]
     with pytest.raises(atbptt.ConfigError) as error:
-        atbptt.probe(
-            model, loss, data()[0] if inputs is None else inputs, data()[1] if targets is None else targets, **options
-        )
+        atbptt.probe(model, loss, *streams, **options)
     assert "\n" not in str(error.value)
     return str(error.value)

@@ -9,12 +9,7 @@ from atbptt.truncation import Probe, Progress
 
 
 class Pausing:
-    """A fixed K, with a pause before every window where PAUSING is set.
-
-    Arguments:
-        K: truncation length in steps.
-        pause: seconds.
-    """
+    """A fixed K, with a `pause` (s) before every window where PAUSING is set."""
 
     def __init__(self, K: int, pause: float) -> None:
         self.K = K

@@ -18,6 +18,7 @@ from rich.text import Text
 from atbptt.monitor.reading import Reader, Report, Run, Sweep
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration_text, result_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
+from atbptt.system import rendered
 
 WATCH_SECONDS = 2.0
 BLOCK_SECONDS = 60.0  # between blocks that differ only in progress, if the output is no terminal
@@ -49,7 +50,7 @@ def print_status(paths: Sequence[Path], show_all: bool = False) -> None:
     """
     report = Reader(paths).read()
     console = _console()
-    print(_text(console, blocks(report, console, show_all)))
+    print(rendered(console, blocks(report, console, show_all)))
     for problem in report.problems:
         print(f"warning: {problem}", file=sys.stderr)
 
@@ -74,7 +75,7 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
             return
         states, printed, waited = None, "", 0.0
         while True:
-            block = _text(console, _watched(report, console, show_all))
+            block = rendered(console, _watched(report, console, show_all))
             if _states(report) != states or (waited >= BLOCK_SECONDS and block != printed):
                 states, printed, waited = _states(report), block, 0.0
                 print(time.strftime("--- %Y-%m-%d %H:%M:%S"), block, sep="\n", flush=True)
@@ -85,13 +86,6 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
             report = reader.read()
     except KeyboardInterrupt:
         pass  # the usual way to end it
-
-
-def _text(console: Console, renderable: RenderableType) -> str:
-    """What the console would print, without the blanks that fill a table's lines."""
-    with console.capture() as capture:
-        console.print(renderable)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _console() -> Console:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from atbptt.errors import ConfigError, listed, require_choice
+from atbptt.errors import listed, require_choice
+from atbptt.system import Parser, run_command
 from atbptt.training import check_device, configure_torch
 from benchmarks import launching, loading, probes, sweep, training
 from benchmarks.floor import matrix_speed
@@ -30,24 +30,21 @@ OUTPUT = Path("outputs/benchmarks")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named parts, or all; the exit code is 0, or 1 after one line on stderr."""
-    options = _parser().parse_args(arguments)
-    try:
+    """Run the named parts, or all; exit codes as in `run_command`."""
+
+    def command() -> None:
+        options = _parser().parse_args(arguments)
         for part in options.part:
             require_choice("part", part, PARTS)
         require_choice("--device", options.device, DEVICES)
         check_device(options.device)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _run(options.part or list(PARTS), torch.device(options.device), _console())
-    return 0
+        _run(options.part or list(PARTS), torch.device(options.device), _console())
+
+    return run_command(command)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measures time and memory, compared with plain baselines."
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="python -m benchmarks", description="Measures time and memory, compared with plain baselines.")
     parser.add_argument("part", nargs="*", metavar="PART", help=f"{listed(PARTS)} (default: all)")
     parser.add_argument("--device", default="cpu", metavar="D", help=f"{listed(DEVICES)} (default: cpu)")
     return parser

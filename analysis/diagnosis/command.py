@@ -16,7 +16,7 @@ from analysis.diagnosis.measuring import diagnose
 from analysis.diagnosis.report import cautions, report
 from atbptt.errors import require, show_warning
 from atbptt.probes import ProbeSettings, default_tau
-from atbptt.system import Parser, check_writable, print_rich
+from atbptt.system import Parser, check_writable, rendered
 from atbptt.training import open_stored_model
 
 DELTAS = (0.9, 0.5, 0.1)
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
     diagnosis = diagnose(trained, options.split, settings, seed)
     console = Console(highlight=False)
     console.width = min(console.width, WIDTH)
-    print_rich(console, report(diagnosis, options.delta))
+    print(rendered(console, report(diagnosis, options.delta)))
     _warn(cautions(diagnosis, options.delta))
     if options.draw:
         from analysis.diagnosis.figure import draw  # takes seconds to import

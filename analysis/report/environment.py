@@ -1,4 +1,4 @@
-"""With what code and packages, and on which machines, the runs ran."""
+"""With which options, code and packages, and on which machines, the runs ran."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.statistics import ID, format_value, natural
 from atbptt.runs import reason
 from atbptt.runs.schema import ENVIRONMENT
 
 SOFTWARE = ["code", "python", "packages"]
+SHOWN = 12  # values of an option
 FACTS = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # machines with equal facts are of one kind
 
 
-def environment(directories: Iterable[Path]) -> dict[str, Any]:
-    """What the runs in these directories ran with; a run that was continued elsewhere counts in each place.
+def configuration(options: pd.DataFrame) -> dict[str, Any]:
+    """The options of some runs: those that differ with the number of runs of each value, and those that all share."""
+    differences, shared = [], []
+    for name in options.columns.drop(ID):
+        column = options[name].astype(object).map(format_value).where(options[name].notna(), "not set")
+        counts = sorted(column.value_counts(sort=False).items(), key=lambda count: natural(str(count[0])))
+        if len(counts) == 1:
+            shared.append((name, counts[0][0]))
+        else:
+            differences.append((name, counts[:SHOWN], max(len(counts) - SHOWN, 0)))
+    return {"differences": differences, "shared": sorted(shared)}
 
-    Returns:
-        - `software`: `runs`, `code` as (commit, whether files differ from it), `python` and `packages` as (name,
-          version) of each combination, the most frequent first;
-        - `machines`: `runs`, `hosts` and `facts` of each kind of machine, the most frequent first;
-        - `packages`: (name, version in each of `software`) of packages whose version differs, `-` for none;
-        - `missing`: how many runs stored no environment;
-        - `problems`: a line for each file that cannot be read.
+
+def environment(directories: Iterable[Path]) -> dict[str, Any]:
+    """The software and machines of some runs, the most frequent first; a continued run counts in each place.
+
+    `packages` are those whose version differs, with a version for each of `software`; `missing` counts runs that
+    stored no environment; `problems` has a line for each file that cannot be read.
     """
     rows: list[tuple[Any, ...]] = []
     problems, missing = [], 0
@@ -40,15 +50,18 @@ def environment(directories: Iterable[Path]) -> dict[str, Any]:
             why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
             problems.append(f"{path}: {why}; environment unknown")
     frame = pd.DataFrame(rows, columns=["run", *SOFTWARE, "host", "facts"])
-    by_code = frame.groupby(SOFTWARE, sort=False).agg(runs=("run", "nunique")).reset_index()
-    by_kind = frame.groupby("facts", sort=False).agg(
-        runs=("run", "nunique"), hosts=("host", lambda hosts: tuple(sorted(set(hosts))))
-    )
+    runs = ("run", "nunique")
+    by_code = frame.groupby(SOFTWARE, sort=False).agg(runs=runs).reset_index()
+    hosts = ("host", lambda hosts: tuple(sorted(set(hosts))))
+    by_kind = frame.groupby("facts", sort=False).agg(runs=runs, hosts=hosts)
     software = by_code.sort_values(["runs", "code"], ascending=[False, True]).to_dict("records")
+    packages = [dict(own["packages"]) for own in software]
+    names = sorted(set().union(*packages), key=str.lower)
+    versions = [(name, [own.get(name, "-") for own in packages]) for name in names]
     return {
         "software": software,
         "machines": by_kind.reset_index().sort_values(["runs", "hosts"], ascending=[False, True]).to_dict("records"),
-        "packages": _differing([dict(own["packages"]) for own in software]),
+        "packages": [(name, own) for name, own in versions if len(set(own)) > 1],
         "missing": missing,
         "problems": problems,
     }
@@ -64,9 +77,3 @@ def _row(code: dict[str, Any], machine: dict[str, Any]) -> tuple[Any, ...]:
         text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
         facts.append((name.replace("_gib", " (GiB)"), text or "none"))
     return commits, str(code["python"]), packages, str(machine["host"]), tuple(facts)
-
-
-def _differing(versions: list[dict[str, str]]) -> list[tuple[str, list[str]]]:
-    names = sorted({name for packages in versions for name in packages}, key=str.lower)
-    rows = [(name, [packages.get(name, "-") for packages in versions]) for name in names]
-    return [row for row in rows if len(set(row[1])) > 1]

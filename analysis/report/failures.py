@@ -19,10 +19,7 @@ CHARACTERS = 12_000  # from the end of a traceback
 def failures(runs: Sequence[Run]) -> tuple[list[dict[str, Any]], int]:
     """Runs that failed, were killed or hang, by reason, the most frequent first; and how many reasons are left out.
 
-    Each reason has the labels of its `runs`, and of the first of them the `status`, `trace` and `output`.
-
-    Arguments:
-        runs: as from `atbptt.monitor.Reader`.
+    Each reason has the labels of its runs, and the status, traceback and output of the first of them.
     """
     kinds: dict[tuple[str, str | None], list[Run]] = defaultdict(list)
     for run in runs:

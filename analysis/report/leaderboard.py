@@ -17,40 +17,26 @@ Cell = tuple[str, float | None]  # the text, and the number to sort by; without 
 
 
 def leaderboard(outcomes: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]:
-    """The leaderboard of some runs.
-
-    Arguments:
-        outcomes: as from `outcomes`.
-        options: a row per run, as from `load_options`; those that vary get a column.
-
-    Returns:
-        - `columns`: (heading, meaning, whether it holds numbers) of each column;
-        - `rows`: (policy, state, cells) of each run, in the order of `outcomes`;
-        - `policies`, `states`: all that occur, in their order.
-    """
+    """The columns and rows of the leaderboard, in the order of `outcomes`; options that vary get a column."""
     metrics = list(outcomes["metric"].dropna().unique())
     measure = measure_name(metrics[0]) if len(metrics) == 1 else "loss"
     own = options.set_index(ID).reindex(outcomes[ID])
     columns: list[tuple[str, str, list[Cell]]] = [
         ("rank", "by validation, among runs of the same data set and metric", _numbers(outcomes["rank"], "{:.0f}")),
-        ("policy", "truncation policy", _texts(outcomes["policy"])),
+        ("policy", "truncation policy", _values(outcomes["policy"])),
         *((name, f"option {name}", _values(own[name])) for name in settings(options)),
         ("init", "number of the initial parameters", _values(outcomes["init"])),
     ]
     if len(metrics) > 1:
-        columns.append(("metric", "what is validated", _texts(outcomes["metric"].fillna(""))))
+        columns.append(("metric", "what is validated", _values(outcomes["metric"].fillna(""))))
     columns += [
         (f"valid {measure}", "the best validation, lower is better", _numbers(outcomes["valid"], significant)),
         (f"test {measure}", "on the test split, at the best validation", _numbers(outcomes["test"], significant)),
         ("K", "truncation length at the best validation, steps", _numbers(outcomes["K"])),
         ("best epoch", "epoch of the best validation", _numbers(outcomes["epoch"])),
-        (
-            "time",
-            "of training and the policy's probes, without evaluation",
-            _numbers(outcomes["train_seconds"], duration_text),
-        ),
+        ("time", "of training and probes, without evaluation", _numbers(outcomes["train_seconds"], duration_text)),
         ("state", "of the run; unless it has finished, with its progress", _states(outcomes)),
-        ("id", "experiment_id: the name of the run's directory", _texts(outcomes[ID])),
+        ("id", "experiment_id: the name of the run's directory", _values(outcomes[ID])),
     ]
     cells = zip(*(own for _, _, own in columns), strict=True)
     states = set(outcomes["state"])
@@ -70,19 +56,15 @@ def significant(value: float, digits: int = 5) -> str:
     return "" if pd.isna(value) else f"{value:#.{digits}g}".rstrip(".")
 
 
-def _texts(values: Iterable[object]) -> list[Cell]:
-    return [(str(value), None) for value in values]
-
-
 def _numbers(values: pd.Series, text: Callable[[float], str] | str = "{:.4g}") -> list[Cell]:
     text = text.format if isinstance(text, str) else text
     return [("", None) if pd.isna(value) else (text(value), float(value)) for value in values]
 
 
 def _values(values: Iterable[Any]) -> list[Cell]:
-    """The values of an option; numbers are sorted as numbers."""
+    """Values as they are typed; numbers are sorted as numbers."""
 
-    def is_number(value: Any) -> bool:
+    def is_number(value: object) -> bool:
         return isinstance(value, int | float | np.number) and not isinstance(value, bool) and value == value
 
     return [(format_value(value), float(value) if is_number(value) else None) for value in values]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from analysis.statistics import ID, best_validation, policies, validation_metrics
@@ -13,24 +12,17 @@ from atbptt.monitor import Run
 from atbptt.runs import UNKNOWN
 
 BEST = ["metric", "step", "epoch", "valid", "test", "K"]
+LAST = ["first_step", "last_step", "last_valid", "evaluations"]
 
 
 def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
-    """The state and the best evaluation of each run, best first.
+    """The state and the best evaluation of each run in `options`, best first; the frame of metrics may be empty.
 
-    Arguments:
-        frame: metrics, as from `load`; may be empty.
-        options: a row per run, as from `load_options`.
-        runs: as from `atbptt.monitor.Reader`.
-
-    Returns:
-        A row per run in `options`, by data set, metric and validation; runs without a finite validation come last.
-
-        - `experiment_id`, `dataset`, `policy`, `init`, `label` (of the run in its sweep), `state`, `epochs` (budget);
-        - `metric`, `step`, `epoch`, `valid`, `test`, `K` (steps): as from `best_validation`, null without one;
-        - `rank`: among the runs of the same data set and metric, 1 is the best; equals share the better one;
-        - `evaluations` (of the validation metric, after training began), `first_step` and `last_step` (of all of them),
-          `last_valid`, `last_K` (steps, in use at the end), `reached` (epochs so far), `train_seconds` (s).
+    - `experiment_id`, `dataset`, `policy`, `init`, `label` (of the run in its sweep), `state`, `epochs` (budget);
+    - `metric`, `step`, `epoch`, `valid`, `test`, `K` (steps): as from `best_validation`, null without one;
+    - `rank`: among the runs of the same data set and metric, 1 is the best; equal ones share the better rank;
+    - `evaluations` (of the validation metric, after training began), `first_step` and `last_step` (of all of them),
+      `last_valid`, `last_K` (steps, in use at the end), `reached` (epochs so far), `train_seconds` (s).
     """
     # Of a run that is in two folders the longer one counts, as for its metrics.
     known = {run.last.experiment_id: run for run in sorted(runs, key=lambda run: run.last.epoch or 0.0)}
@@ -48,36 +40,30 @@ def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) ->
             "status_seconds": [run.last.train_seconds if run else None for run in own],
         }
     ).astype({"epochs": float, "status_seconds": float})
-    rows = rows.merge(_best(frame), on=ID, how="left").merge(_ends(frame), on=ID, how="left")
+    rows = rows.merge(_evaluations(frame), on=ID, how="left")
     # A run stores its status more often than it evaluates.
     rows["train_seconds"] = rows.pop("status_seconds").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]
     rows["rank"] = rows.groupby(keys, observed=True)["valid"].rank(method="min")
-    return rows.sort_values([*keys, "rank", "label", ID], kind="stable", ignore_index=True, na_position="last")
+    return rows.sort_values([*keys, "rank", "label", ID], kind="stable", ignore_index=True)
 
 
-def _best(frame: pd.DataFrame) -> pd.DataFrame:
-    try:
-        return best_validation(frame)[[ID, *BEST]].astype({"metric": str})
-    except AnalysisError:  # nothing is evaluated yet
-        return pd.DataFrame(columns=[ID, *BEST]).astype(dict.fromkeys(BEST, float))
-
-
-def _ends(frame: pd.DataFrame) -> pd.DataFrame:
-    """The progress of each run, and its last validation."""
+def _evaluations(frame: pd.DataFrame) -> pd.DataFrame:
+    """The progress of each run, its best evaluation and its last one."""
     ends = frame.groupby(ID, observed=True).agg(reached=("epoch", "max"), train_seconds=("train_seconds", "max"))
     ends["last_K"] = _last(frame[frame["metric"] == "K"])["value"]
     try:
-        metrics = validation_metrics(frame)
-    except AnalysisError:
-        return ends.assign(evaluations=0, first_step=np.nan, last_step=np.nan, last_valid=np.nan).reset_index()
+        metrics, best = validation_metrics(frame), best_validation(frame)[[ID, *BEST]]
+    except AnalysisError:  # nothing is evaluated yet
+        empty = ends.reindex(columns=[*ends, *BEST, *LAST]).fillna({"evaluations": 0})
+        return empty.reset_index()
     valid = frame[frame["metric"].isin(metrics.unique())]
     valid = valid[valid["metric"].astype(str) == valid[ID].map(metrics.astype(str))]
     last = _last(valid)
     ends["first_step"] = valid.groupby(ID, observed=True)["step"].min()
     ends["last_step"], ends["last_valid"] = last["step"], last["value"]
     ends["evaluations"] = valid[valid["step"] > 0].groupby(ID, observed=True)["step"].nunique()
-    return ends.fillna({"evaluations": 0}).reset_index()
+    return ends.fillna({"evaluations": 0}).reset_index().merge(best.astype({"metric": str}), on=ID, how="left")
 
 
 def _last(rows: pd.DataFrame) -> pd.DataFrame:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from analysis.figures import Drawing, draw, render as render_figure
 from analysis.loading import Results
-from analysis.report.configuration import configuration
-from analysis.report.environment import environment
+from analysis.report.environment import configuration, environment
 from analysis.report.failures import failures
 from analysis.report.leaderboard import leaderboard
 from analysis.report.outcomes import outcomes
@@ -34,14 +33,9 @@ SCREEN_SCALE = 2  # pixels of the image for a pixel of the page: sharp on a phon
 
 
 def write_report(results: Results, path: Path) -> Path:
-    """Write one HTML file about some runs; it needs no network and no other file.
+    """Write one HTML file about some runs, and return its path; it needs no network and no other file.
 
-    Arguments:
-        results: the runs; some may still be running, or have failed.
-        path: the file, which is replaced atomically; missing folders are made.
-
-    Returns:
-        The path.
+    Some runs may still be running, or have failed. The file is replaced atomically; missing folders are made.
 
     Raises:
         AnalysisError: no run can be read.
@@ -85,14 +79,16 @@ def render(results: Results, made: datetime) -> str:
     }
     known = remarks(own, options, report, places["software"], problems)
     seconds = own["train_seconds"]
+    beats = [run.last.heartbeat for run in report.runs if run.last.heartbeat is not None]
     folder = Path(__file__).parent
     css, js = (Markup((folder / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
     return _template().render(
         title=_title(results),
         paths=results.paths,
         made=made.strftime(TIME),
-        heard=_heard(report.runs),
-        policy=_policy(css, js),
+        heard=datetime.fromtimestamp(max(beats)).astimezone().strftime(TIME) if beats else "",
+        # What the browser may load and run: images within the page, our style and our script.
+        policy=f"default-src 'none'; img-src data:; style-src '{_digest(css)}'; script-src '{_digest(js)}'",
         css=css,
         js=js,
         sections=counts.items(),
@@ -149,11 +145,6 @@ def _title(results: Results) -> str:
     return listed(sorted(set(results.options["name"].dropna().astype(str))))
 
 
-def _heard(runs: list[Run]) -> str:
-    beats = [run.last.heartbeat for run in runs if run.last.heartbeat is not None]
-    return datetime.fromtimestamp(max(beats)).astimezone().strftime(TIME) if beats else ""
-
-
 def _template() -> Template:
     made = Environment(
         loader=PackageLoader("analysis.report", "."),
@@ -175,9 +166,5 @@ def _number(value: float) -> str:
     return repr(value).replace("inf", "Infinity")
 
 
-def _policy(css: str, js: str) -> str:
-    """What the browser may load and run: images within the page, our style and our script."""
-    style, script = (
-        f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in (css, js)
-    )
-    return f"default-src 'none'; img-src data:; style-src {style}; script-src {script}"
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

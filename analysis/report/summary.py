@@ -25,7 +25,7 @@ WRONG = {
 
 
 class Remark(NamedTuple):
-    """Something to know about the runs: how bad it is, the text, and the section that has more."""
+    """Something to know about the runs, and the section that has more."""
 
     level: str
     text: str
@@ -56,15 +56,7 @@ def remarks(
     software: Sequence[dict[Any, Any]],
     problems: Sequence[str],
 ) -> list[Remark]:
-    """What to know beside the verdict.
-
-    Arguments:
-        outcomes: as from `outcomes`.
-        options: a row per run, as from `load_options`.
-        report: as from `atbptt.monitor.Reader`.
-        software: as from `environment`.
-        problems: a line for each file that cannot be read.
-    """
+    """What to know beside the verdict; `software` is that of `environment`."""
     found = [*_of_states(report), *_of_results(outcomes, options), *_of_code(software)]
     if problems:
         what = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

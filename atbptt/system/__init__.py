@@ -9,7 +9,6 @@ if TYPE_CHECKING:
         Parser as Parser,
         UsageError as UsageError,
         needed_by as needed_by,
-        print_rich as print_rich,
         rendered as rendered,
         run_command as run_command,
     )

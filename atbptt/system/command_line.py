@@ -56,16 +56,8 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
     return 0
 
 
-def print_rich(console: Console, renderable: RenderableType) -> None:
-    """Print to a console; without trailing blanks where it is no terminal."""
-    if console.is_terminal:
-        console.print(renderable)
-    else:
-        print(rendered(console, renderable))
-
-
 def rendered(console: Console, renderable: RenderableType) -> str:
-    """The text that a console prints, without the blanks that fill a table's lines."""
+    """What the console would print, without the blanks that fill a table's lines."""
     with console.capture() as capture:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
@@ -73,11 +65,7 @@ def rendered(console: Console, renderable: RenderableType) -> str:
 
 @contextmanager
 def needed_by(command: str) -> Iterator[None]:
-    """Within, a missing package ends the process with exit code 1 and a message that says what to install.
-
-    Arguments:
-        command: as a user types it.
-    """
+    """End the process with exit code 1 if a package is missing inside, and say what to install for `command`."""
     try:
         yield
     except ModuleNotFoundError as error:

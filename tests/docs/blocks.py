@@ -112,7 +112,7 @@ class Checkout:
             if composed is None:  # --help
                 return
             planned = plan(composed)
-            if not planned.preview:
+            if not composed.command.preview:
                 run(small(planned.jobs[0].settings))
 
     @contextlib.contextmanager

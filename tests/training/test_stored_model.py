@@ -10,11 +10,12 @@ import torch
 from atbptt.config.composing import composer, job_config
 from atbptt.config.settings import validated
 from atbptt.errors import AnalysisError
+from atbptt.models import cross_entropy
 from atbptt.runs import checkpoints, schema
 from atbptt.system import locks
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import open_stored_model
-from tests.conftest import ROOT, TINY, cross_entropy as loss
+from tests.conftest import ROOT, TINY
 from tests.helpers.training import train
 
 
@@ -51,7 +52,7 @@ def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, 
     outputs, _ = found.model(inputs, found.model.initial_state(found.task.test.batch))  # type: ignore[operator]
     rows = pq.read_table(directory / schema.METRICS).to_pylist()
     metrics = [row for row in rows if row["metric"] == "test_loss"]
-    assert loss(outputs, targets).mean().item() == pytest.approx(metrics[-1]["value"], rel=1e-5)
+    assert cross_entropy(outputs, targets).mean().item() == pytest.approx(metrics[-1]["value"], rel=1e-5)
 
 
 def test_a_link_to_a_checkpoint(directory: Path, tmp_path: Path) -> None:

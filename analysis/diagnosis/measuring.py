@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from atbptt.datasets import SPLITS
-from atbptt.errors import AnalysisError, described, require, require_choice
+from atbptt.errors import AnalysisError, described, require_choice
 from atbptt.probes import Measurement, ProbeSettings, measure
 from atbptt.randomness import torch_generator
 from atbptt.training import StoredModel
@@ -61,8 +61,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
     """
     require_choice("split", split, SPLITS)
     stream = getattr(trained.task, split)
-    rule = f"must not exceed the {split} stream's {stream.length} steps"
-    require(settings.steps <= stream.length, "burn_in + window", settings.steps, rule)
+    settings.check_stream(stream.length, f"the {split} stream")
     drawn = [
         stream.draw(settings.steps, torch_generator(PURPOSE, seed, trained.step, number))
         for number in range(settings.probes)

@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.loading.finding import STATUSES
-from analysis.loading.frames import SCHEMAS
 from analysis.loading.results import Results
 from atbptt.errors import AnalysisError
 from atbptt.runs import STALE, RunStatus
-from atbptt.runs.schema import CONFIG, ID, METRICS, OPTIONS, RUNNING, STATUS
+from atbptt.runs.schema import CONFIG, ID, METRICS, OPTIONS, RUNNING, SCHEMAS, STATUS
 from atbptt.system import replacing
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from analysis.loading.options import Row, Where, matching, read_options, values_asked
 from analysis.loading.reading import THREADS, UNREADABLE, Source, check_columns, open_parquet
 from atbptt.errors import AnalysisError
+from atbptt.monitor import check_folders
 from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
 
@@ -78,10 +79,7 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> l
 def as_paths(path: Paths) -> list[Path]:
     """The folders that are given (AnalysisError for one that is none)."""
     given = [Path(path)] if isinstance(path, str | os.PathLike) else [Path(each) for each in path]
-    for top in given:
-        if not top.is_dir():
-            what = "is a file; give a run directory or a folder of them" if top.exists() else "does not exist"
-            raise AnalysisError(f"{top}: {what}")
+    check_folders(given)
     return given
 
 

@@ -15,26 +15,9 @@ from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
 from analysis.loading.options import Where, by_row, by_run
 from analysis.loading.reading import Names, as_text, coded, read_tables
 from atbptt.runs import UNKNOWN, RunStatus
-from atbptt.runs.schema import (
-    GRADIENTS,
-    GRADIENTS_SCHEMA,
-    ID,
-    METRICS,
-    METRICS_SCHEMA,
-    POSITIONS,
-    POSITIONS_SCHEMA,
-    PREDICTIONS,
-    PREDICTIONS_SCHEMA,
-    RUNNING,
-)
+from atbptt.runs.schema import GRADIENTS, ID, METRICS, METRICS_SCHEMA, POSITIONS, PREDICTIONS, RUNNING, SCHEMAS
 
 Asked = str | Iterable[str] | None  # names and patterns, None for all
-SCHEMAS = {
-    METRICS: METRICS_SCHEMA,
-    GRADIENTS: GRADIENTS_SCHEMA,
-    POSITIONS: POSITIONS_SCHEMA,
-    PREDICTIONS: PREDICTIONS_SCHEMA,
-}
 # Columns of `load_status` that are fields of `RunStatus`.
 PROGRESS = {
     "epoch": "float64",

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
-from analysis.loading.frames import SCHEMAS, joined, status_frame, table
+from analysis.loading.frames import joined, status_frame, table
 from analysis.loading.options import by_run
 from analysis.loading.reading import read_tables
 from atbptt.runs import RunStatus
-from atbptt.runs.schema import GRADIENTS, POSITIONS, PREDICTIONS
+from atbptt.runs.schema import GRADIENTS, POSITIONS, PREDICTIONS, SCHEMAS
 
 
 class Results:

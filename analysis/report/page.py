@@ -126,9 +126,7 @@ def pictures(drawings: Iterable[Drawing]) -> Iterator[dict[str, str | int]]:
 
 def _observed(results: Results) -> Report:
     """What the monitor reads, and the runs that only compacted folders have."""
-    # The report tells runs apart by their directories.
-    own = [replace(status, directory=status.directory / status.experiment_id) for status in results.compacted]
-    stored = tuple(Run(status.experiment_id, status, status) for status in own)
+    stored = tuple(Run(status.experiment_id, status, status) for status in results.compacted)
     reader = Reader(results.paths)
     try:
         report = reader.read()

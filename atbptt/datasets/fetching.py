@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from atbptt.datasets.sources import SOURCES, Source
 from atbptt.errors import described, require, require_choice
-from atbptt.system import check_writable, replacing
+from atbptt.system import check_writable, file_digest, replacing
 
 ALL = "all"
 RETRIES = 2
@@ -77,7 +77,7 @@ def _placed(path: Path, source: Source, local: Path | None, download: _Download)
 
 
 def _verify(path: Path, checksum: str, hint: str) -> None:
-    found = pooch.file_hash(path)
+    found = file_digest(path)
     if found != checksum:
         raise ValueError(f"its SHA-256 must be {checksum}, not {found}; {hint}")
 
@@ -104,4 +104,4 @@ class _Download:
         self.progress.reset(self.task)
 
     def close(self) -> None:
-        pass
+        """Called by pooch after each file; the progress is shown until the last."""

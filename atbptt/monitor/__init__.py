@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     )
     from atbptt.monitor.failures import print_failures as print_failures, trace_and_output as trace_and_output
     from atbptt.monitor.progress import Watch as Watch
-    from atbptt.monitor.reading import Reader as Reader, Report as Report, Run as Run, Sweep as Sweep
+    from atbptt.monitor.reading import (
+        Reader as Reader,
+        Report as Report,
+        Run as Run,
+        Sweep as Sweep,
+        check_folders as check_folders,
+    )
 else:
     from atbptt.lazy import exports
 

@@ -56,9 +56,9 @@ class Report:
     @property
     def runs(self) -> list[Run]:
         """Every run once, with its label in the latest sweep."""
-        found = {run.last.directory: run for run in self.unplanned}
-        found.update((run.last.directory, run) for sweep in self.sweeps for run in sweep.runs)
-        return list(found.values())
+        # A compacted folder has many runs.
+        each = (*self.unplanned, *(run for sweep in self.sweeps for run in sweep.runs))
+        return list({(run.last.directory, run.last.experiment_id): run for run in each}.values())
 
     @property
     def pending(self) -> bool:
@@ -100,10 +100,7 @@ class Reader:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        for path in paths:
-            if not path.is_dir():
-                what = "is a file; give a run directory or a folder of them" if path.exists() else "does not exist"
-                raise AnalysisError(f"{path}: {what}")
+        check_folders(paths)
         self._tops = {os.path.realpath(path): path for path in paths}
         self._found: dict[str, None] = {}  # run directories, resolved
         self._plans: dict[str, _Plan] = {}  # by the sweep's folder
@@ -188,6 +185,14 @@ class Reader:
     def _top(self, key: str) -> str | None:
         """The path, resolved, at or below which a directory is."""
         return next((top for top in self._tops if key == top or key.startswith(top.rstrip("/") + "/")), None)
+
+
+def check_folders(paths: Sequence[Path]) -> None:
+    """Raise an `AnalysisError` unless all paths are folders."""
+    for path in paths:
+        if not path.is_dir():
+            what = "is a file; give a run directory or a folder of them" if path.exists() else "does not exist"
+            raise AnalysisError(f"{path}: {what}")
 
 
 def _sweeps_in(folder: str) -> list[str]:

@@ -115,23 +115,46 @@ def completed(given: AnyPolicy) -> Policy:
     require(isinstance(K, int) and K >= 1, "K", K, f"must be an integer from 1 on in an object of {kind}")
     require(callable(getattr(given, "update", None)), "_target_", kind, "must have a method update")
     try:
-        policy = given if isinstance(given, Policy) else _with_defaults(given)
+        policy = given if isinstance(given, Policy) else type(kind, (_Completed,), {})(given)  # messages name its class
         pickle.dumps(policy.state_dict())
     except Exception as error:  # no __dict__, or it holds something that cannot be pickled
         raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
     return policy
 
 
-def _with_defaults(given: Any) -> Policy:
-    """A policy of a class derived from the object's and from `Policy`, which shares the object's attributes."""
-    own = type(given)
-    kind: Any = type(own.__name__, (own, Policy), {})
-    kind.__abstractmethods__ = frozenset()  # `update` may be an attribute of the object
-    if not hasattr(given, "probes"):
-        kind.probes = _reads_second_argument(given.update)
-    policy: Policy = object.__new__(kind)
-    policy.__dict__ = given.__dict__
-    return policy
+class _Completed(Policy):
+    """An object with `K` and `update`, and the defaults of what it lacks."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+        self.probes = _reads_second_argument(given.update)
+        for name in ("probes", "estimator", "confidence", "check_scheme", "adjoint_factors"):
+            if hasattr(given, name):
+                setattr(self, name, getattr(given, name))
+
+    @property
+    def base(self) -> float | None:  # type: ignore[override]
+        """An update, or going back to a checkpoint, may change it."""
+        base: float | None = getattr(self.given, "base", None)
+        return base
+
+    @property
+    def K(self) -> int:  # noqa: N802  (the field's name for a length)
+        K: int = self.given.K
+        return K
+
+    @K.setter
+    def K(self, K: int) -> None:  # noqa: N802
+        self.given.K = K
+
+    def update(self, progress: Progress, probe: Probe) -> None:
+        self.given.update(progress, probe)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self.given))
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        vars(self.given).update(saved)
 
 
 def _reads_second_argument(method: Callable[..., object]) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,13 @@ def test_what_a_policy_leaves_is_an_integer_from_1_on() -> None:
             update(completed(Users(K)), Progress(0, 10), lambda **_: [])
 
 
+UPDATED: list[int] = []
+
+
+def noted(progress: Progress, probe: Any) -> None:  # noqa: ARG001  (as any policy's)
+    UPDATED.append(progress.step)
+
+
 def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own() -> None:
     users = Users(7)
     policy = completed(users)
@@ -48,9 +56,15 @@ def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own()
     assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
     users.base = 9  # type: ignore[attr-defined]  # as an update may, or a checkpoint
     assert policy.base == 9
-    bare = type("Bare", (), {})()
-    bare.K, bare.update = 3, next_due  # attributes of the object
-    assert (completed(bare).K, completed(bare).update) == (3, next_due)
+    for bare in (type("Bare", (), {})(), SimpleNamespace()):
+        bare.K, bare.update = 3, noted  # attributes of the object
+        policy = completed(bare)
+        assert (policy.K, type(policy).__name__, policy.probes) == (3, type(bare).__name__, False)
+        UPDATED.clear()
+        policy.update(Progress(4, 10), lambda **_: [])
+        assert UPDATED == [4]
+        policy.K = 5
+        assert bare.K == 5
 
 
 def test_a_policy_that_is_one_is_itself() -> None:

@@ -20,7 +20,7 @@ from atbptt.training import run
 from benchmarks.composing import settings_of
 from benchmarks.launching import SMALL
 from benchmarks.machine import ROOT
-from benchmarks.report import Goal, Row
+from benchmarks.report import Comparison, Goal, Row
 from benchmarks.timing import Measured
 
 RUNS, ROWS = 10_000, 500
@@ -64,7 +64,12 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:  # noqa: ARG001  
         yield Row("loading one metric of the runs with one lr", size, _measured(some, rows_, repeats=MANY), "in all")
         yield Row("compacting results", size, _measured(compact, "len(found)"), "in all")
         after = _measured(f"analysis.load({str(compacted)!r})", rows_, RUNS * ROWS, repeats=MANY)
-        yield Row("loading results, compacted", size, after, "in all", limit=Goal("at most", 0.5))
+        metrics, options = (
+            f"pandas.read_parquet({str(compacted / file)!r})" for file in (schema.METRICS, schema.OPTIONS)
+        )
+        plain = _measured(f"{metrics}.merge({options}, on={schema.ID!r})", rows_, RUNS * ROWS)
+        against = Comparison("pandas: read and merge", plain, "its / ours", goal=Goal("at least", 2))
+        yield Row("loading results, compacted", size, after, "in all", against)
 
 
 def make_runs(folder: Path) -> None:

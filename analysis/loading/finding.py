@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from analysis.loading.options import Row, Where, matching, read_options, values_asked
-from analysis.loading.reading import THREADS, UNREADABLE, Source, check_columns, open_parquet
+from analysis.loading.reading import UNREADABLE, Source, check_columns, open_parquet
 from atbptt.errors import AnalysisError
 from atbptt.monitor import check_folders
 from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
@@ -145,21 +144,16 @@ def _stored(folder: str, problems: list[str]) -> dict[str, Row] | None:
 
 
 def _with_options(found: Sequence[Folder], problems: list[str]) -> list[Run]:
-    def read(folder: Folder) -> list[Row] | str:
+    runs = []
+    for folder in found:
         path = os.path.join(folder.path, OPTIONS)
         try:
-            return read_options(path)
+            rows = read_options(path)
         except FileNotFoundError:
-            return f"{path}: no such file or directory; run skipped"
+            problems.append(f"{path}: no such file or directory; run skipped")
         except UNREADABLE as error:
-            return f"{path}: {reason(error)}; run skipped"
-
-    runs = []
-    with ThreadPoolExecutor(THREADS) as pool:
-        for folder, rows in zip(found, pool.map(read, found, chunksize=100), strict=True):
-            if isinstance(rows, str):
-                problems.append(rows)
-                continue
+            problems.append(f"{path}: {reason(error)}; run skipped")
+        else:
             whole = Folder(folder.path, folder.compacted, rows)
             runs += [Run(whole, row) for row in rows]
     return runs

@@ -187,10 +187,9 @@ def _columns(
     columns: dict[str, Any] = dict.fromkeys(schema.names)
     ids, codes = _decoded(whole[ID])
     place_of = {run.id: place for place, run in enumerate(runs)}
-    places = np.array([place_of.get(identity, -1) for identity in ids], np.int32)[codes]
+    places = np.array([place_of.get(identity, -1) for identity in ids], np.intp)[codes]
     order = None if (np.diff(places) >= 0).all() else np.argsort(places, kind="stable")
     places = places if order is None else places[order]
-    columns[ID] = pa.array([run.id for run in runs], pa.large_string()).take(pa.array(places)).to_pandas()
     for name in schema.names[1:]:
         column = whole[name]
         whole = whole.drop_columns([name])  # one by one, to free the memory of each before the next is made
@@ -198,6 +197,8 @@ def _columns(
         del column
         values = values if order is None else values[order]
         columns[name] = values if texts is None else _categories(texts, values)
+    pa.default_memory_pool().release_unused()  # else Arrow keeps what it has freed of hundreds of small tables
+    columns[ID] = pa.array([run.id for run in runs], pa.large_string()).take(pa.array(places)).to_pandas()
     return columns, places
 
 

@@ -1,32 +1,26 @@
 """The published results, as published and corrected, beside runs with the published settings.
 
 Source: Aicher, Foti & Fox, "Adaptively Truncating Backpropagation Through Time to Control Gradient Bias", UAI 2019
-(arXiv 1905.07473), test value at the best validation, mean over initialisations. The settings are those of
-conf/experiment/. The released evaluation summed the loss of whole windows of 100 steps but divided by the full length,
-so that its losses are too small in magnitude: the true mean loss is the published one over `factor`
-(docs/experiments.md).
+(arXiv 1905.07473), test value at the best validation, mean over initialisations. published.json has the options that
+matter to the results, as conf/experiment/ sets them. The released evaluation summed the loss of whole windows of 100
+steps but divided by the full length, so that its losses are too small in magnitude: the true mean loss is the published
+one over `factor` (docs/experiments.md).
 """
 
 from __future__ import annotations
 
+import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import pandas as pd
 
 from analysis.statistics import KEY_OF_POLICY, format_value, policies
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-# Options that may differ from the published ones: replicates, budget, where a run ran, the arm, interpolations.
-FREE = re.compile(
-    r"name|init|epochs|seconds|evaluate_every|monitor|output_dir|probe\.resamples|probe\.decay_fit|truncation\.(K|delta)"
-    r"|(.*\.)?seed|.*\.(name|path|_target_)|defaults|(hydra|device)\..*"
-)
 SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 
 
@@ -106,7 +100,7 @@ def beside(
     `options` has a row per run; `names` are the columns of the summary that tell settings apart.
     """
     source = EXPERIMENTS.get(dataset)
-    if source is None or source.metric != metric.replace("valid_", "test_", 1) or not CONF.is_dir():
+    if source is None or source.metric != metric.replace("valid_", "test_", 1):
         return summary, []
     first = options.assign(policy=policies(options)).drop_duplicates(names)
     values: list[tuple[float, float]] = []
@@ -150,31 +144,14 @@ def differences(dataset: str, run: Mapping[Any, Any]) -> list[str]:
     return found
 
 
-@cache
 def settings(name: str, policy: str) -> dict[str, Any]:
-    """The options of `experiment=NAME truncation=POLICY` that matter to its results, as Hydra composes them."""
-    experiment = _read(f"experiment/{name}")
-    groups = {k.removeprefix("override /"): choice for entry in experiment["defaults"] for k, choice in entry.items()}
-    groups["truncation"] = policy
-    options: dict[str, Any] = dict(groups)
-    for group, choice in groups.items():
-        options |= _read(f"{group}/{choice}", f"{group}.")
-    options |= _read("config") | {"probe.estimator": "ols"}  # the name under which runs store probe.decay_fit
-    options |= experiment
-    for group, choice in groups.items():
-        options |= _read(f"published/{group}/{name}_{choice}", f"{group}.")
-    free = FREE if policy == "adaptive" else re.compile(rf"{FREE.pattern}|probe\..*")  # other policies read no probes
-    return {key: value for key, value in options.items() if not free.fullmatch(key)}
+    """The options of a published experiment; those of probes and their use only for the policy that uses them."""
+    options = {**_stored()[name], **_stored()["shared"]}
+    of_probes = ("probe.", "truncation.")
+    return {key: value for key, value in options.items() if policy == "adaptive" or not key.startswith(of_probes)}
 
 
 @cache
-def _read(path: str, prefix: str = "") -> dict[str, Any]:
-    """The leaves of a file of conf/ by dotted name; none if there is no such file."""
-    from omegaconf import OmegaConf  # a tenth of a second, for published experiments only
-
-    file = CONF / f"{path}.yaml"
-    if not file.exists():
-        return {}
-    content: Any = OmegaConf.to_container(OmegaConf.load(file))
-    (leaves,) = pd.json_normalize(content).to_dict("records")
-    return {f"{prefix}{key}": value for key, value in leaves.items()}
+def _stored() -> dict[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = json.loads(resources.files(__package__).joinpath("published.json").read_text())
+    return content

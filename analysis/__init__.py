@@ -1,7 +1,5 @@
 """Reads run directories: data frames, statistics, tables, figures, a report. See `python -m analysis --help`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """`python -m analysis export`: results as files for other programs, CSV and TensorBoard."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import math

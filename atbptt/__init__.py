@@ -3,8 +3,6 @@
 These names are the library: they import torch and numpy, and nothing that runs experiments.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """How far back the gradients of a trained model reach: `python -m analysis probe RUN`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """`python -m analysis probe RUN`: how far back the network of a run must backpropagate, printed and drawn."""
 
-from __future__ import annotations
-
 import argparse
 import math
 import sys

@@ -1,7 +1,5 @@
 """The figure of a diagnosis: phi by lag, and the relative bias by truncation length."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Measures how far back the network of a run must backpropagate, at the run's checkpoint."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

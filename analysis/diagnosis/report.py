@@ -1,7 +1,5 @@
 """A diagnosis as text: the run, phi by lag, K(delta), the answer in words, and warnings."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

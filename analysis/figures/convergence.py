@@ -1,7 +1,5 @@
 """Curves over training: validation, the best so far by several clocks, K, and the relative bias."""
 
-from __future__ import annotations
-
 import textwrap
 
 import numpy as np

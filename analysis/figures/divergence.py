@@ -1,7 +1,5 @@
 """Diverged runs: their values are cut off, and counted above the axis."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

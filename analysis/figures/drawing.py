@@ -1,7 +1,5 @@
 """The figures of some runs in their order, with titles and captions; and figures as files."""
 
-from __future__ import annotations
-
 import io
 import re
 import warnings

@@ -1,7 +1,5 @@
 """phi_k, the gradient norm by lag k, of single runs: profiles, heat maps, and ratios of successive lags."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Lines of settings: which are drawn, their looks; mean over runs, band, runs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

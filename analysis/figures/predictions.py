@@ -1,7 +1,5 @@
 """Targets and predictions at the beginning of the test split, at a run's best evaluation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

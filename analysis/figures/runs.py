@@ -1,7 +1,5 @@
 """Figures of single runs: which runs, what they are called, a panel for each."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping
 from typing import Any

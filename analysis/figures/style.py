@@ -1,7 +1,5 @@
 """The style of all figures: sizes, colours, panels, legends, axes with plain numbers."""
 
-from __future__ import annotations
-
 import functools
 import textwrap
 from collections.abc import Callable, Iterable

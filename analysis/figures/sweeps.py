@@ -1,7 +1,5 @@
 """All settings of a sweep and their results: a heat map, and parallel coordinates."""
 
-from __future__ import annotations
-
 import textwrap
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From run directories and compacted folders to data frames."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

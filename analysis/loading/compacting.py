@@ -1,7 +1,5 @@
 """`python -m analysis compact`: the tables of many runs as one file each."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace

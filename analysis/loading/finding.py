@@ -1,7 +1,5 @@
 """Paths -> runs with their options, each `experiment_id` once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Run directories and compacted folders -> data frames."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

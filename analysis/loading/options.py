@@ -1,7 +1,5 @@
 """The options of runs: read, chosen by, made columns of a frame."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """All that is known of some runs, each part read when it is asked for."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The report: one HTML file with summary, leaderboard, tables, figures, failures, configuration, environment."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

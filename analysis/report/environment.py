@@ -1,7 +1,5 @@
 """With which options, code and packages, and on which machines, the runs ran."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Why runs failed, grouped by reason."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The leaderboard: a row per run, by rank."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The outcome of each run: its state, its best evaluation, its last one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """The page: every section rendered into one HTML file."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

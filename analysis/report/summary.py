@@ -1,7 +1,5 @@
 """The summary: whether the runs worked, what to know about them, and which is the best."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, NamedTuple

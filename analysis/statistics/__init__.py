@@ -1,7 +1,5 @@
 """Statistics of several runs: settings, best validation, intervals, curves, pairs."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

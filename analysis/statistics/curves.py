@@ -1,7 +1,5 @@
 """Curves of several runs on a common axis: mean, spread, best so far."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """Differences between truncation policies, from pairs of runs that start from the same parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 
 import pandas as pd

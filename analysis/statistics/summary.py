@@ -1,7 +1,5 @@
 """Settings, the best validation of a run, means over initialisations."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Hashable, Iterator
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """How long a run takes to reach a value: by epoch, by updates, by time."""
 
-from __future__ import annotations
-
 import math
 from decimal import ROUND_CEILING, Context
 

@@ -1,7 +1,5 @@
 """Mean, spread and bootstrap interval of a few values, as those of a setting over its initialisations."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

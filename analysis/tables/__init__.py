@@ -1,7 +1,5 @@
 """Tables of results, as text, Markdown and LaTeX."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Tables before they have a format: columns, cells, notes; and how their numbers are written."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Tables that compare policies: at equal init, after equal work, and by the time to a value."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pandas as pd

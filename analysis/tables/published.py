@@ -7,8 +7,6 @@ steps but divided by the full length, so that its losses are too small in magnit
 one over `factor` (docs/experiments.md).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

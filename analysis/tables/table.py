@@ -1,7 +1,5 @@
 """The table of results: per setting, validation and test at the best validation."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from functools import partial

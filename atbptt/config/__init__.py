@@ -1,7 +1,5 @@
 """From YAML to checked settings."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

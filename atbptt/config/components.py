@@ -3,8 +3,6 @@
 Their arguments are checked against their signature, so that a user's own class needs no schema.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import pkgutil

@@ -5,8 +5,6 @@ Jobs with the same choices share that step here, and each applies its own values
 Hydra composes the whole job.
 """
 
-from __future__ import annotations
-
 import copy
 import functools
 import re

@@ -1,7 +1,5 @@
 """The schema and rules of a composed config, and the id of an experiment."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Data sets: one file a task, each with its streams, loss and metrics."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

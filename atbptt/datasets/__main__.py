@@ -1,7 +1,5 @@
 """`python -m atbptt.datasets fetch NAME`: fetch the published data sets."""
 
-from __future__ import annotations
-
 import signal
 import sys
 from collections.abc import Sequence

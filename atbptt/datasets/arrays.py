@@ -1,7 +1,5 @@
 """Arrays: integer sequences from an .npz file."""
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Copy: repeat a sequence as many steps later as it is long."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

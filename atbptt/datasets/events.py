@@ -1,7 +1,5 @@
 """Events: predict what comes next, and when (marked temporal point processes)."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

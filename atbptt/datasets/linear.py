@@ -1,7 +1,5 @@
 """Linear: predict the next observation of a noisy linear dynamical system."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

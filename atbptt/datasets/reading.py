@@ -1,7 +1,5 @@
 """Reads a user's text files; errors name the file and the line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn

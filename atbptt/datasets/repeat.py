@@ -1,7 +1,5 @@
 """Repeat: predict the next symbol of a base sequence that repeats."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 

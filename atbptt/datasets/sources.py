@@ -3,8 +3,6 @@
 Their licences differ from this project's and from one another: none of the data is redistributed here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The protocol of a data set: three streams, a loss, metrics."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable

@@ -1,7 +1,5 @@
 """Text: predict the next word."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import warnings

@@ -1,7 +1,5 @@
 """Recurrent models: their protocol, and those of the published experiments."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Losses, and their mean over a window, which decodes a few steps at a time to save memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

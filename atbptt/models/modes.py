@@ -1,7 +1,5 @@
 """Context managers for a while without dropout, without gradients of parameters, without subnormal numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 

@@ -1,7 +1,5 @@
 """The recurrent networks of the published experiments."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -9,8 +9,6 @@ The cumulative rate R is 0/0 at w = 0 and overflows for large w dt; its logarith
 log_rate + log dt + log((exp(x) - 1) / x) with x = w dt.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

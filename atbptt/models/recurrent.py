@@ -1,7 +1,5 @@
 """The protocol of a recurrent model, and its checks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol

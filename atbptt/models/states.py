@@ -1,7 +1,5 @@
 """Recurrent states: a tensor, or tuples, lists and dicts of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which runs of a sweep run, wait or failed, and why, read from its files."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

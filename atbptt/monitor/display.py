@@ -1,7 +1,5 @@
 """Sweeps and runs as text: counts, time left, a table of the running runs and one of those that went wrong."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

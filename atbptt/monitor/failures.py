@@ -1,7 +1,5 @@
 """Why runs failed: the reason, the traceback, and the end of what their processes printed."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

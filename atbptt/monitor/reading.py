@@ -1,7 +1,5 @@
 """Sweeps and the states of their runs, read from the plans and status files below some folders."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Iterator, Sequence

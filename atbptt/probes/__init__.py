@@ -1,7 +1,5 @@
 """Probes: how much gradient reaches how far back, and how much of it truncation loses."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -5,8 +5,6 @@ lag follows from the layers' equations (layers.py): one forward pass over the wi
 loss positions at once. Only the outputs at the loss positions are decoded.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Probes of any model by autograd: run step by step, so that the state after every step is a node of the graph."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ with the definitions of docs/definitions.md. Lags count from 1: row 0 of an arra
 count rows. K counts lags, so row K is the first lag that truncation at K drops.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ torch's own recurrent layers are taken apart (adjoint.py); all other models are 
 (autograd.py). Both give the same.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

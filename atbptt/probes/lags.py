@@ -1,7 +1,5 @@
 """The window of a probe, its loss positions, and the steps that lie a lag before them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise

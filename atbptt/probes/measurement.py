@@ -1,7 +1,5 @@
 """One probe: `probe` and `measure` take the gradients of a window and return a `Measurement`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

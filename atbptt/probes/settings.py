@@ -1,7 +1,5 @@
 """Settings of probes: their window, their loss positions, and how the bias is estimated."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The files of runs and sweeps."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

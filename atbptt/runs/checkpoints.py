@@ -1,7 +1,5 @@
 """A run's checkpoint file, and the previous one, which is used if the last one is damaged."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -5,8 +5,6 @@ after the tables and contains them too. When the run continues, rows later than 
 tables are restored from it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Where a result comes from: the sweep, the code's version, the packages, the machine."""
 
-from __future__ import annotations
-
 import functools
 import os
 import platform

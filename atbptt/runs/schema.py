@@ -3,8 +3,6 @@
 A run directory is `outputs/<experiment>/<experiment_id>/`; see docs/runs.md for each file and metric.
 """
 
-from __future__ import annotations
-
 import pyarrow as pa
 
 ID = "experiment_id"  # the column that joins all tables

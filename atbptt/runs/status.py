@@ -4,8 +4,6 @@ The status file has what the run last wrote, which a killed run cannot correct. 
 works on it: the operating system frees the lock however the process ends.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

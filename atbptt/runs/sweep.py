@@ -4,8 +4,6 @@ Hydra composes the config of a job again when the job starts. The plan holds the
 YAML files during a sweep do not reach its jobs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import itertools

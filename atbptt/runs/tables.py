@@ -1,7 +1,5 @@
 """A run's Parquet files of results: each evaluation adds rows, and the whole file is replaced."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """From a command line to running jobs."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """From checked jobs to runs: the chosen launcher, and the function that it calls for each job."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Iterator, Sequence

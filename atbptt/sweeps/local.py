@@ -1,7 +1,5 @@
 """The launcher of this machine: jobs side by side, each in a process of its own."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections import Counter, deque

@@ -3,8 +3,6 @@
 Hydra would compose each job when it starts, and stop halfway through a sweep at the first bad one.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Command lines, files that survive a crash, locks, signals."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """Files that are whole or absent: written beside their place, flushed to disk, renamed."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import hashlib

@@ -3,8 +3,6 @@
 They need a file system with `flock`: local disks, NFS.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import time

@@ -1,7 +1,5 @@
 """Signals to a run, or to a process that launches runs: noted at once, acted on where nothing is lost."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping

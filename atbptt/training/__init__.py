@@ -1,7 +1,5 @@
 """One run: what its config describes, trained to its budget."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

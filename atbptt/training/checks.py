@@ -1,7 +1,5 @@
 """Checks before the first step: whether the parts of a run follow their protocols and fit together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Where a run computes, and the process-wide settings of torch that a run needs."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import time

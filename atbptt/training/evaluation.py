@@ -1,7 +1,5 @@
 """What an evaluation stores: metrics of the splits, predictions, and metrics and profiles over lags of the probes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """One experiment: build what its config describes, train it to its budget."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The model of a run at its checkpoint, with its data. The run is only read: not locked, not changed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

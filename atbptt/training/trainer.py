@@ -1,7 +1,5 @@
 """The one training loop, for every task, model and policy."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

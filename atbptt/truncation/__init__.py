@@ -1,7 +1,5 @@
 """Truncation policies, which decide K: the protocol in policy.py, one file for each policy."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -1,7 +1,5 @@
 """The truncation length from the gradients' relative bias."""
 
-from __future__ import annotations
-
 import math
 
 from atbptt.errors import require, require_choice, require_whole

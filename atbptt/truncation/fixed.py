@@ -1,7 +1,5 @@
 """The same truncation length throughout."""
 
-from __future__ import annotations
-
 from atbptt.errors import require_whole
 from atbptt.truncation.policy import Policy, Probe, Progress
 

@@ -1,7 +1,5 @@
 """No truncation: backpropagation through the whole stream, or through pieces of it as a whole."""
 
-from __future__ import annotations
-
 from atbptt.errors import require, require_whole
 from atbptt.truncation.policy import Policy, Probe, Progress
 

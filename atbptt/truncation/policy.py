@@ -1,7 +1,5 @@
 """The protocol of truncation policies, the arguments they receive, and schedules in epochs."""
 
-from __future__ import annotations
-
 import dis
 import inspect
 import math

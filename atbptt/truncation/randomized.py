@@ -1,7 +1,5 @@
 """Random cuts, with the remaining gradient reweighted: truncation without bias."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Lengths drawn around a base, so that windows end at other steps in every epoch."""
 
-from __future__ import annotations
-
 import math
 
 from atbptt.errors import require, require_whole

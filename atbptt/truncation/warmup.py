@@ -1,7 +1,5 @@
 """A truncation length that grows on a schedule."""
 
-from __future__ import annotations
-
 import math
 
 from atbptt.errors import require, require_choice, require_whole

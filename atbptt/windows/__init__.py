@@ -1,7 +1,5 @@
 """Windows: a stream cut by a scheme, with lengths from a policy; each window starts in the state the last one left."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:

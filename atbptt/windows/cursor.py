@@ -1,7 +1,5 @@
 """The position of training in a stream, and the window that comes next."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from atbptt.models import State

@@ -1,7 +1,5 @@
 """Probes of a stream: windows drawn from it at random, measured for a policy or for an evaluation."""
 
-from __future__ import annotations
-
 import logging
 
 import numpy as np

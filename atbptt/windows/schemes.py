@@ -5,8 +5,6 @@ of K and the position, so K may change between any two windows, and a run resume
 docs/definitions.md. Without torch, since configs are read without it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """One update: a window's loss, its gradient, clipping, a step of the optimizer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

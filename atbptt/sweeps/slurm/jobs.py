@@ -1,7 +1,5 @@
 """Which job of Slurm has which run of a sweep: slurm.json in the sweep's folder."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 It asks `squeue`: submitit asks `sacct`, and without accounting would wait forever for a job that was killed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Slurm's own commands, the options for them, and the states of jobs: `squeue` needs no accounting, unlike `sacct`."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """A job of Slurm: one run, and what happens when Slurm ends the job early."""
 
-from __future__ import annotations
-
 import copy
 import signal
 import sys

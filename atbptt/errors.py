@@ -1,12 +1,10 @@
 """Messages for bad input: the name, the value, the rule and the choices."""
 
-from __future__ import annotations
-
 import difflib
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class ConfigError(ValueError):
@@ -17,9 +15,9 @@ class ConfigError(ValueError):
         self.name = name
         self.rule = rule
 
-    def within(self, group: str) -> ConfigError:
+    def within(self, group: str) -> Self:
         """The same error, with the setting's full name (`truncation.delta`)."""
-        return ConfigError(f"{group}.{self.name}", self.rule)
+        return type(self)(f"{group}.{self.name}", self.rule)
 
 
 class AnalysisError(ValueError):

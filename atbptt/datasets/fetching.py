@@ -1,7 +1,5 @@
 """Downloads the published data sets and verifies them."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil
@@ -23,6 +21,31 @@ TIMEOUT_SECONDS = (10.0, 30.0)  # to connect; between two pieces of the body
 
 class FetchError(RuntimeError):
     """Some files could not be fetched; says why, a line a file."""
+
+
+class _Download:
+    """Downloads for pooch, and is the progress bar that pooch moves."""
+
+    def __init__(self, progress: Progress) -> None:
+        pooch.get_logger().setLevel(logging.WARNING)
+        self.progress = progress
+        self.task = progress.add_task("")
+        self.total = 0  # bytes of the present file, set by pooch; 0 if unknown
+
+    def __call__(self, url: str, output: str, _: object) -> None:
+        os.unlink(output)  # only its owner may read pooch's temporary file; a new one follows the umask
+        self.progress.reset(self.task, description=url.rpartition("/")[2])
+        headers = {"Accept-Encoding": "identity"}  # else `total` is the size of the compressed file
+        pooch.HTTPDownloader(progressbar=self, timeout=TIMEOUT_SECONDS, headers=headers)(url, output, None)
+
+    def update(self, size: int) -> None:
+        self.progress.update(self.task, total=self.total or None, advance=size)
+
+    def reset(self) -> None:
+        self.progress.reset(self.task)
+
+    def close(self) -> None:
+        """Called by pooch after each file; the progress is shown until the last."""
 
 
 def fetch(name: str, to: Path, local: Path | None = None) -> None:
@@ -80,28 +103,3 @@ def _verify(path: Path, checksum: str, hint: str) -> None:
     found = file_digest(path)
     if found != checksum:
         raise ValueError(f"its SHA-256 must be {checksum}, not {found}; {hint}")
-
-
-class _Download:
-    """Downloads for pooch, and is the progress bar that pooch moves."""
-
-    def __init__(self, progress: Progress) -> None:
-        pooch.get_logger().setLevel(logging.WARNING)
-        self.progress = progress
-        self.task = progress.add_task("")
-        self.total = 0  # bytes of the present file, set by pooch; 0 if unknown
-
-    def __call__(self, url: str, output: str, _: object) -> None:
-        os.unlink(output)  # only its owner may read pooch's temporary file; a new one follows the umask
-        self.progress.reset(self.task, description=url.rpartition("/")[2])
-        headers = {"Accept-Encoding": "identity"}  # else `total` is the size of the compressed file
-        pooch.HTTPDownloader(progressbar=self, timeout=TIMEOUT_SECONDS, headers=headers)(url, output, None)
-
-    def update(self, size: int) -> None:
-        self.progress.update(self.task, total=self.total or None, advance=size)
-
-    def reset(self) -> None:
-        self.progress.reset(self.task)
-
-    def close(self) -> None:
-        """Called by pooch after each file; the progress is shown until the last."""

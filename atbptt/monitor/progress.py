@@ -1,10 +1,8 @@
 """The progress of a sweep in the terminal that launched it."""
 
-from __future__ import annotations
-
 import threading
 import time
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -37,7 +35,7 @@ class Watch:
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         if self.live:
             self.live.start()
         self.thread.start()

@@ -144,13 +144,17 @@ def reason(error: BaseException) -> str:
 def read_status(directory: Path) -> dict[str, Any]:
     """The entries of a run's status.json; none if it cannot be read. Numbers of the wrong type are left out."""
     try:
-        stored = json.loads((directory / STATUS).read_text())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(stored, dict):
+        stored = _content(directory)
+    except (OSError, ValueError, RecursionError):
         return {}
     numbers = (*NUMBERS, *WHOLE_NUMBERS)
     return {name: value for name, value in stored.items() if name not in numbers or _number(value) is not None}
+
+
+def _content(directory: Path) -> dict[str, Any]:
+    with open(os.path.join(directory, STATUS), "rb") as file:
+        stored = json.load(file)
+    return stored if isinstance(stored, dict) else {}
 
 
 def _stamp(directory: Path) -> tuple[int, int, int] | None:
@@ -164,13 +168,12 @@ def _stamp(directory: Path) -> tuple[int, int, int] | None:
 def _stored(directory: Path) -> RunStatus:
     nothing = RunStatus(directory, WAITING, directory.name, stamp=_stamp(directory))
     try:
-        with open(os.path.join(directory, STATUS), "rb") as file:
-            stored = json.load(file)
+        stored = _content(directory)
     except (FileNotFoundError, NotADirectoryError):
         return nothing
     except (OSError, ValueError, RecursionError) as error:
         return replace(nothing, state=UNKNOWN, why=f"{STATUS}: {reason(error)}")
-    state = stored.get("state") if isinstance(stored, dict) else None
+    state = stored.get("state")
     if state not in (RUNNING, *ENDED):
         rule = f"must be one of {', '.join((RUNNING, *ENDED))}"
         return replace(nothing, state=UNKNOWN, why=f"{STATUS}: state (={state!s:.40}) {rule}")

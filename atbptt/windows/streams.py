@@ -1,9 +1,7 @@
 """Streams: sequences that are read side by side."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +33,7 @@ class Stream:
     def batch(self) -> int:
         return self.inputs.shape[1]
 
-    def to(self, device: torch.device) -> Stream:
+    def to(self, device: torch.device) -> Self:
         """The same streams on a device."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 

@@ -36,7 +36,7 @@ def print_terminal(table: Table, console: Console, most: int | None = None) -> N
     console.print(Text(table.title), soft_wrap=True)  # the grid's own title would be wrapped to its width
     console.print(grid)
     more = len(table.frame) - len(grid.rows)
-    for note in [*([f"and {more} more rows"] if more else []), *table.notes]:
+    for note in [*([f"and {more} more row{'s' if more > 1 else ''}"] if more else []), *table.notes]:
         console.print(Text(note), soft_wrap=True)
     console.print()
 

@@ -119,7 +119,7 @@ class Reader:
         loose = [key for key in self._found if key not in planned and os.path.isdir(key)]
         if not planned and not loose:
             where = ", ".join(map(str, self._tops.values()))
-            raise AnalysisError(f"{where}: no runs here or below, and no sweep that plans any")
+            raise AnalysisError(f"{where}: no run directories here or below, and no sweep that plans any")
         unknown = [status for status in statuses.values() if status.state == UNKNOWN]
         problems += [f"{status.directory}/{status.why}; state unknown" for status in unknown]
         launching = {folder: _launching(folder) for folder in self._plans}

@@ -27,7 +27,6 @@ OPTIONS = {
     "output_dir": "outputs",
     "device": "cpu",
 }
-STEPS_PER_EPOCH = 100
 
 WriteRun = Callable[..., Path]
 
@@ -36,7 +35,7 @@ WriteRun = Callable[..., Path]
 def write_run(outputs: Path) -> WriteRun:
     """`write_run(id, {metric: values by evaluation}, state, **options)` -> the run's directory.
 
-    Evaluations are one epoch apart; a value that is a list is one value per replicate. An option that is
+    Evaluations are an epoch of 100 steps apart; a value that is a list is one value per replicate. An option that is
     None is absent; `truncation__K` stands for `truncation.K`. No metrics file if the metrics are None.
     """
 
@@ -55,22 +54,13 @@ def write_run(outputs: Path) -> WriteRun:
         (directory / schema.STATUS).write_text(json.dumps({"experiment_id": experiment_id, "state": state}))
         if metrics is not None:
             rows = [
-                {
-                    "experiment_id": experiment_id,
-                    "step": STEPS_PER_EPOCH * (index + 1),
-                    "epoch": index + 1.0,
-                    "adaptive_epoch": index + 1.5,
-                    "updates": 20 * (index + 1),
-                    "train_seconds": 0.5,
-                    "metric": metric,
-                    "replicate": replicate,
-                    "value": one,
-                }
+                (experiment_id, 100 * n, float(n), n + 0.5, 20 * n, 0.5, metric, replicate, one)
                 for metric, values in metrics.items()
-                for index, value in enumerate(values)
+                for n, value in enumerate(values, 1)
                 for replicate, one in enumerate(value if isinstance(value, list) else [value])
             ]
-            pq.write_table(pa.Table.from_pylist(rows, schema=schema.METRICS_SCHEMA), directory / schema.METRICS)
+            records = [dict(zip(schema.METRICS_SCHEMA.names, row, strict=True)) for row in rows]
+            pq.write_table(pa.Table.from_pylist(records, schema=schema.METRICS_SCHEMA), directory / schema.METRICS)
         return directory
 
     return write
@@ -84,16 +74,6 @@ def sweep(outputs: Path, write_run: WriteRun) -> Path:
     """
     write_run("000000000001", {"valid_ppl": [1.5, 1.2, 1.3], "test_ppl": [1.6, 1.25, 1.0], "K": [5, 5, 5]})
     write_run("1e5000000000", {"valid_ppl": [1.9, 1.6, 1.4], "test_ppl": [2.0, 1.7, 1.45], "K": [5, 5, 5]}, init=1)
-    write_run(
-        "abcdefabcdef",
-        {
-            "valid_ppl": [1.4, 1.1, 1.1],
-            "test_ppl": [1.4, 1.12, 1.3],
-            "K": [9, 7, 6],
-            "K_0.9": [[9, 8], [7, 6]],
-        },
-        truncation="adaptive",
-        truncation__K=None,
-        truncation__delta=0.9,
-    )
+    metrics = {"valid_ppl": [1.4, 1.1, 1.1], "test_ppl": [1.4, 1.12, 1.3], "K": [9, 7, 6], "K_0.9": [[9, 8], [7, 6]]}
+    write_run("abcdefabcdef", metrics, truncation="adaptive", truncation__K=None, truncation__delta=0.9)
     return outputs

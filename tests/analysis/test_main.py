@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,21 +18,17 @@ from tests.helpers.made import write_plan, write_status
 WriteRun = Callable[..., Path]
 
 
-def test_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["table", str(sweep)]) == 0
-    out, err = capsys.readouterr()
-    assert "adaptive delta=0.9" in out
-    assert out.endswith("<experiment_id>/*.parquet\n")
-    assert err == ""
-
-
-def test_figures_are_written_below_the_path_and_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_are_written_below_the_path_and_are_no_run(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["figures", str(sweep)]) == 0
     names = ("convergence", "clocks")
     files = [sweep / "figures" / f"{name}_copy_fixed.{kind}" for name in names for kind in ("png", "pdf")]
     assert capsys.readouterr().out.splitlines() == [str(file) for file in files]
     assert all(file.stat().st_size > 0 for file in files)
-    assert main(["table", str(sweep)]) == 0  # the figures are no run
+    assert main(["table", str(sweep)]) == 0
+    out, err = capsys.readouterr()
+    assert "adaptive delta=0.9" in out
+    assert out.endswith("<experiment_id>/*.parquet\n")
+    assert err == ""
 
 
 def test_what_is_written_elsewhere(
@@ -58,19 +55,16 @@ def test_what_is_written_elsewhere(
 
 
 def test_skipped_files_are_one_line_each_on_stderr(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = [
-        sweep / "demo" / "000000000001" / schema.OPTIONS,
-        sweep / "demo" / "1e5000000000" / schema.METRICS,
-        sweep / "demo" / "abcdefabcdef" / schema.STATUS,
-    ]
+    files = {"000000000001": schema.OPTIONS, "1e5000000000": schema.METRICS, "abcdefabcdef": schema.STATUS}
+    broken = [sweep / "demo" / run / file for run, file in files.items()]
     for path in broken:
         path.write_bytes(b"")
     assert main(["table", str(sweep)]) == 0
     out, err = capsys.readouterr()
-    lines = err.splitlines()
+    *lines, last = err.splitlines()
     # Each once, although metrics and states are read one after the other.
-    assert [line.split(": ")[:2] for line in lines[:-1]] == [["warning", str(path)] for path in broken]
-    assert lines[-1] == "3 warnings"
+    assert [line.split(": ")[:2] for line in lines] == [["warning", str(path)] for path in broken]
+    assert last == "3 warnings"
     assert "1 of 2 runs left out, no evaluation: 1e5000000000" in out
 
 
@@ -96,14 +90,6 @@ def test_bad_input_is_one_line_and_exit_code_1(
 def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "--metric", "ppl", str(sweep)]) == 1
     assert capsys.readouterr().err == "error: metric (=ppl) must be one of valid_ppl; did you mean valid_ppl?\n"
-    assert main(["table", "--metric", "valid_pl", str(sweep)]) == 1
-    assert "did you mean valid_ppl?" in capsys.readouterr().err
-
-
-def test_output_folder_that_cannot_be_written(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (sweep / "taken").touch()
-    assert main(["figures", str(sweep), "--out", str(sweep / "taken")]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {sweep}/taken: is a file; give a folder to write to")
 
 
 def test_status(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,20 +129,14 @@ def test_nothing_to_look_at_is_one_line_and_exit_code_1(
         assert capsys.readouterr() == ("", f"error: {path}: {rule}\n")
 
 
-@pytest.mark.parametrize("options", [[], ["--to", "paper"]])
 def test_compact_prints_what_it_wrote(
-    options: list[str],
-    sweep: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = Path("paper") if options else sweep / "compact"
-    assert main(["compact", str(sweep), *options]) == 0
-    printed = "".join(f"{folder / name}\n" for name in ("options.parquet", "metrics.parquet", "status.parquet"))
+    assert main(["compact", str(sweep), "--to", "paper"]) == 0
+    printed = "".join(f"paper/{name}\n" for name in ("options.parquet", "metrics.parquet", "status.parquet"))
     assert capsys.readouterr() == (printed, "")
-    assert len(analysis.load_options(folder)) == 3
+    assert len(analysis.load_options("paper")) == 3
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,10 +151,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_ctrl_c_ends_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("atbptt.monitor.failures.print_failures", interrupt)
+    monkeypatch.setattr("atbptt.monitor.failures.print_failures", Mock(side_effect=KeyboardInterrupt))
     assert main(["failures", "."]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 

@@ -14,27 +14,15 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
 # Two policies with two initialisations and two learning rates: what every cell needs to have something to show.
-SWEEP = (
-    "-m",
-    "truncation=fixed,adaptive",
-    "init=0,1",
-    "lr=1,3",
-    "epochs=2",
-    "dataset.train_steps=400",
-    "dataset.valid_steps=200",
-    "dataset.test_steps=200",
-    "dataset.batch_size=8",
-    "model.hidden=16",
-    "probe.window=40",
-    "probe.tau=30",
-    "probe.burn_in=10",
-)
+SWEEP = ("-m", "truncation=fixed,adaptive", "init=0,1", "lr=1,3", "epochs=2", "model.hidden=16")
+STREAMS = ("dataset.train_steps=400", "dataset.valid_steps=200", "dataset.test_steps=200", "dataset.batch_size=8")
+PROBE = ("probe.window=40", "probe.tau=30", "probe.burn_in=10")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs")
-    command = [sys.executable, str(ROOT / "launch.py"), *SWEEP, f"output_dir={folder}"]
+    command = [sys.executable, str(ROOT / "launch.py"), *SWEEP, *STREAMS, *PROBE, f"output_dir={folder}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "copy_fixed"

@@ -30,7 +30,11 @@ def test_runs_are_like_real_ones_and_all_different(tmp_path: Path) -> None:
 def test_rows() -> None:
     made = list(loading.rows(torch.device("cpu"), 1.0))
     assert [row.size for row in made] == ["22 runs of 120 rows"] * 4
-    assert [row.limit is not None for row in made] == [True, False, False, True]
+    assert [(bool(row.limit), bool(row.against)) for row in made] == [
+        (True, False),
+        *[(False, False)] * 2,
+        (False, True),
+    ]
     assert all(row.measured.memory_bytes for row in made)
     json.dumps([row.record() for row in made])
 

@@ -4,7 +4,6 @@ import io
 import json
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from benchmarks.report import HEADINGS, WIDTH, Comparison, Goal, Row, duration, one_line, print_table, save
@@ -27,10 +26,6 @@ CELLS = [  # joined as in Markdown
 MACHINE = {"CPU": "a processor", "cores": "2"}
 
 
-def test_a_row_as_a_line_of_progress() -> None:
-    assert one_line(ROWS[0]) == "probe, H50: 50 ms a probe against 200 ms: 4 = plain / ours, goal at least 5: missed"
-
-
 def test_results_are_stored_as_json_and_markdown(tmp_path: Path) -> None:
     paths = save(tmp_path / "new", ROWS, MACHINE, ["a note"])
     assert [path.name for path in paths] == ["results.json", "results.md"]
@@ -47,16 +42,11 @@ def test_results_are_stored_as_json_and_markdown(tmp_path: Path) -> None:
 
 
 def test_the_terminal_shows_every_row_and_the_machine() -> None:
+    assert one_line(ROWS[0]) == "probe, H50: 50 ms a probe against 200 ms: 4 = plain / ours, goal at least 5: missed"
+    assert [duration(s) for s in (61.2, 0.0561, 2.5e-5, 3.1e-8)] == ["61.2 s", "56.1 ms", "25 us", "31 ns"]
     shown = io.StringIO()
     print_table(ROWS, MACHINE, ["a note"], Console(file=shown, width=WIDTH))
     lines = shown.getvalue().splitlines()
     assert len(lines) == 1 + len(ROWS) + len(MACHINE) + 1
     assert "4 = plain / ours" in lines[1]
     assert lines[-3:] == ["CPU: a processor", "cores: 2", "a note"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(61.2, "61.2 s"), (0.0561, "56.1 ms"), (2.5e-5, "25 us"), (3.1e-8, "31 ns")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -3,10 +3,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -64,13 +63,9 @@ def test_calls_aside_are_made_in_one_other_process(tmp_path: Path) -> None:
     assert len(first.seconds) == len(second.seconds) == 3
 
 
-def failing() -> object:
-    raise ValueError("no such call")
-
-
 @pytest.mark.usefixtures("capfd")
 def test_a_process_that_fails_is_reported() -> None:
-    with pytest.raises(RuntimeError, match="has ended"), aside(failing, CPU):
+    with pytest.raises(RuntimeError, match="has ended"), aside(partial(int, "no number"), CPU):
         pytest.fail("it went on")
 
 
@@ -79,16 +74,14 @@ def test_a_clocked_policy_is_the_policy_with_its_probes_timed() -> None:
         K = 2
 
         def update(self, progress: Progress, probe: Probe) -> None:
-            assert progress == Progress(3, 10)
-            assert probe(measured=True) == ["measured True, resampled False"]
             self.K *= 2
+            assert (progress, probe(measured=True)) == (Progress(3, 10), ["as asked"])
 
-    def probe(*, measured: bool = False, resampled: bool = False) -> Sequence[Any]:
-        return [f"measured {measured}, resampled {resampled}"]
-
+    probe = Mock(return_value=["as asked"])
     policy = ClockedPolicy(Doubling())
     assert policy.K == 2
     policy.update(Progress(3, 10), probe)
+    probe.assert_called_once_with(measured=True, resampled=False)
     assert policy.K == 4
     assert len(policy.seconds) == 1
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+
+from analysis.loading import Results
+from analysis.tables.cells import Table
+from atbptt.runs.schema import FINISHED
 
 OPTIONS = {
     "dataset": "copy",
@@ -37,6 +42,23 @@ def sweep(*runs: pd.DataFrame) -> pd.DataFrame:
     frame = pd.concat(runs, ignore_index=True)
     types = {"init": "Int64", "truncation.K": "Int64", "truncation.delta": "float64", "probe.fit_from": "Int64"}
     return frame.astype({name: kind for name, kind in types.items() if name in frame})
+
+
+def results(
+    *runs: pd.DataFrame, folder: str = "runs", states: Mapping[str, str] | None = None, **tables: Any
+) -> Results:
+    """Results in memory, of runs that have finished but for some `states`; other tables by the name of their method."""
+    frame = sweep(*runs)
+    states = dict.fromkeys(frame["experiment_id"].unique(), FINISHED) | {**(states or {})}
+    directories = [f"{folder}/{run}" for run in states]
+    status = pd.DataFrame({"experiment_id": [*states], "state": [*states.values()], "directory": directories})
+
+    def rows_of(name: str) -> Callable[[Iterable[str]], pd.DataFrame]:
+        table = tables.get(name, gradients("none").iloc[:0].assign(position=0, quantity=""))
+        return lambda ids: table[table["experiment_id"].isin([*ids])]
+
+    stored = {name: rows_of(name) for name in ("gradients", "positions", "predictions")}
+    return cast(Results, SimpleNamespace(frame=frame, status=status, **stored))
 
 
 def fixed_and_adaptive() -> pd.DataFrame:
@@ -79,3 +101,8 @@ def predictions(
     frame = pd.DataFrame({"position": range(len(target)), "quantity": quantity, "stream": stream, "step": 100})
     values = {"target": np.asarray(target, float), "predicted": np.asarray(predicted, float)}
     return frame.assign(experiment_id=experiment_id, epoch=1.0, **values)
+
+
+def texts(table: Table) -> list[list[str]]:
+    """The headings of a table, then the texts of its cells by row."""
+    return [[column.heading for column in table.columns], *([cell.text for cell in row] for row in table.rows)]

@@ -49,29 +49,32 @@ def test_it_prints_and_draws_and_leaves_the_run_alone(
 
 
 def test_the_same_command_draws_the_same_figure(directory: Path, tmp_path: Path) -> None:
-    paths = [tmp_path / f"{number}.pdf" for number in range(2)]
-    for path in paths:
-        assert main(["probe", str(directory / schema.CHECKPOINT), "--figure", str(path)]) == 0
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert paths[0].read_bytes().startswith(b"%PDF")
-
-
-def printed_with(directory: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
-    assert main(["probe", str(directory), "--no-figure", *options]) == 0
-    return " ".join(capsys.readouterr().out.split())
+    for name in ("0.pdf", "1.pdf"):
+        assert main(["probe", str(directory / schema.CHECKPOINT), "--figure", name]) == 0
+    first, again = (path.read_bytes() for path in tmp_path.iterdir())
+    assert first == again
+    assert first.startswith(b"%PDF")
 
 
 def test_each_option_does_what_it_says(directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    default = printed_with(directory, capsys)
+    def printed(*options: str) -> tuple[str, str]:
+        assert main(["probe", str(directory), "--no-figure", *options]) == 0
+        out, err = capsys.readouterr()
+        return " ".join(out.split()), err
+
+    default, _ = printed()
     assert "train streams: W = 12 steps (tau = 8) after 4 of burn-in; 2 loss positions, 4 streams, 1 probe " in default
     every = ("--split=valid", "--window=20", "--burn-in=5", "--positions=1", "--probes=2", "--resamples=0")
-    changed = printed_with(directory, capsys, *every, "--delta=0.3,2,2", "--seed=1")
+    changed, _ = printed(*every, "--delta=0.3,2,2", "--seed=1")
     assert "valid streams: W = 20 steps (tau = 15) after 5 of burn-in; 1 loss position, 4 streams, 2 probes" in changed
     table = changed.partition("90 % interval K as measured 90 % interval ")[2].split()
-    assert table[0] == "2"
-    assert table[3] == "0.3"  # no intervals between
-    assert "(tau = 9)" in printed_with(directory, capsys, "--tau=9")
-    assert printed_with(directory, capsys, "--seed=1") != default == printed_with(directory, capsys, "--seed=0")
+    assert (table[0], table[3]) == ("2", "0.3")  # no intervals between
+    assert "(tau = 9)" in printed("--tau=9")[0]
+    assert printed("--seed=1")[0] != default == printed("--seed=0")[0]
+    out, err = printed("--delta=1e-7", "--window=32")
+    assert err.startswith("warning: K for delta 1e-07 lies in the far half of the window (W = 32)")
+    assert "--window" not in err  # the stream has no more
+    assert "at least" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -99,14 +102,6 @@ def test_bad_options_are_one_line_and_exit_code_1(
     assert (captured.err.count("\n"), captured.out) == (1, "")
 
 
-def test_a_window_too_short_to_tell_is_warned_of(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["probe", str(directory), "--no-figure", "--delta=1e-7", "--window=32"]) == 0
-    captured = capsys.readouterr()
-    assert captured.err.startswith("warning: K for delta 1e-07 lies in the far half of the window (W = 32)")
-    assert "--window" not in captured.err  # the stream has no more
-    assert "at least" in captured.out
-
-
 def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
     trained: StoredModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path
 ) -> None:
@@ -125,21 +120,22 @@ def test_a_model_that_runs_step_by_step_has_no_interval_as_measured(
 
 
 def test_the_command(directory: Path, tmp_path: Path) -> None:
-    """As typed, and in an environment without the packages of experiments."""
-    command = [sys.executable, "-W", "error", "-m", "analysis", "probe", str(directory), "--no-figure"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "This network must backpropagate " in done.stdout
+    """As typed, in an environment without the packages of experiments, and by the name of earlier versions."""
+
+    def typed(module: str, *arguments: str, path: str = str(ROOT)) -> tuple[int, str, str]:
+        command, environment = (
+            [sys.executable, "-W", "error", "-m", module, *arguments],
+            os.environ | {"PYTHONPATH": path},
+        )
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = typed("analysis", "probe", str(directory), "--no-figure")
+    assert code == 0, err
+    assert "This network must backpropagate " in out
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pydantic'] = None\n")
-    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: python -m analysis needs the packages of experiments: pip install ")
-
-
-def test_the_command_of_earlier_versions_tells_its_new_name() -> None:
-    command = [sys.executable, "-m", "atbptt.probe", "some run", "--probes", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: this command is now: python -m analysis probe 'some run' --probes 8\n"
+    code, out, err = typed("analysis", "probe", str(directory), path=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: python -m analysis needs the packages of experiments: pip install ")
+    now = "error: this command is now: python -m analysis probe 'some run' --probes 8\n"
+    assert typed("atbptt.probe", "some run", "--probes", "8") == (1, "", now)

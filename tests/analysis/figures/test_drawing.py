@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -15,24 +13,14 @@ from analysis.loading import Results
 from atbptt.system import StorageError
 from tests.helpers import made_runs as made
 
-WriteRun = Callable[..., Path]
+CURVES = ["convergence_copy", "clocks_copy"]
+CATEGORIES = dict.fromkeys(("metric", "dataset", "truncation"), "category")
 
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """A twentieth of the pixels takes less time."""
     monkeypatch.setattr("analysis.figures.drawing.DPI", 40)
-
-
-def made_results(frame: pd.DataFrame, **tables: pd.DataFrame) -> Results:
-    """Results that are in memory."""
-
-    def rows_of(name: str) -> Callable[[Any], pd.DataFrame]:
-        table = tables.get(name, made.gradients("none").iloc[:0].assign(position=0, quantity=""))
-        return lambda ids: table[table["experiment_id"].isin(list(ids))]
-
-    stored = {name: rows_of(name) for name in ("gradients", "positions", "predictions")}
-    return cast(Results, SimpleNamespace(frame=frame, **stored))
 
 
 def names(results: Results) -> list[str]:
@@ -44,8 +32,8 @@ def test_all_that_there_are_in_a_fixed_order() -> None:
     runs += [made.run(f"{lr}", {"valid_ppl": [6, 1.5], "K": [9, 9]}, lr=lr, truncation__K=9) for lr in (1.0, 3.0)]
     runs.append(made.run("e", {"valid_ppl": [6, 1.5], "K": [5, 5]}, lr=3.0))
     quantities = [("symbol", [1, 2]), ("interval", [0.1, 2.0]), ("event", [1, 2]), ("value", [0.1, -2.0])]
-    results = made_results(
-        made.sweep(*runs),
+    results = made.results(
+        *runs,
         gradients=pd.concat([made.gradients("a"), made.gradients("c")]),
         positions=made.positions("c"),
         predictions=pd.concat([made.predictions("c", name, target, target) for name, target in quantities]),
@@ -63,15 +51,21 @@ def test_all_that_there_are_in_a_fixed_order() -> None:
         drawing.figure.draw_without_rendering()
 
 
-def test_metrics_alone_with_text_as_categories() -> None:
-    frame = made.fixed_and_adaptive().astype(dict.fromkeys(("metric", "dataset", "truncation"), "category"))
-    assert names(made_results(frame)) == ["convergence_copy", "clocks_copy", "relative_bias_copy"]
-
-
-def test_a_file_for_each_dataset() -> None:
-    runs = [made.run(name, {"valid_ppl": [6.0]}, dataset=name) for name in ("b/c", "a")]
-    stems = [f"{kind}_{data}" for data in ("a", "b_c") for kind in ("convergence", "clocks")]
-    assert names(made_results(made.sweep(*runs))) == stems
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([made.fixed_and_adaptive().astype(CATEGORIES)], [*CURVES, "relative_bias_copy"]),
+        ([made.run("a", {"valid_ppl": [6.0], "K": [5]})], CURVES),
+        ([made.run("a", {"valid_ppl": [math.nan, math.inf], "K": [5, 5]})], CURVES),
+        (
+            [made.run(name, {"valid_ppl": [6.0]}, dataset=name) for name in ("b/c", "a")],
+            ["convergence_a", "clocks_a", "convergence_b_c", "clocks_b_c"],
+        ),
+    ],
+    ids=["texts as categories", "one run before training", "one that diverged", "two data sets"],
+)
+def test_of_metrics_alone(runs: list[pd.DataFrame], expected: list[str]) -> None:
+    assert names(made.results(*runs)) == expected
 
 
 def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +77,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for place, name in enumerate(names)
         for lr in (1.0, 2)
     ]
-    results = made_results(made.sweep(*runs), gradients=made.gradients(names[0] + "1.0"))
+    results = made.results(*runs, gradients=made.gradients(names[0] + "1.0"))
     paths = save_figures(results, tmp_path)
     assert [path.name for path in paths] == [
         f"{stem}__d_.png" for stem in ("convergence", "clocks", "parallel", "lag_profiles", "components", "lag_maps")
@@ -93,47 +87,26 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert r"fixed K=5, lr=1, name=a\$b\$c" in texts  # matplotlib draws an escaped dollar sign as one
 
 
-def test_one_run_before_training_and_one_that_diverged() -> None:
-    assert names(made_results(made.sweep(made.run("a", {"valid_ppl": [6.0], "K": [5]})))) == [
-        "convergence_copy",
-        "clocks_copy",
-    ]
-    lost = made_results(made.sweep(made.run("a", {"valid_ppl": [math.nan, math.inf], "K": [5, 5]})))
-    assert names(lost) == ["convergence_copy", "clocks_copy"]
-
-
 def test_nothing_before_the_first_evaluation(tmp_path: Path) -> None:
-    for frame in (made.fixed_and_adaptive().iloc[:0], made.sweep(made.run("a", {"K": [5]}))):
-        assert names(made_results(frame)) == []
+    for frame in (made.fixed_and_adaptive().iloc[:0], made.run("a", {"K": [5]})):
+        assert names(made.results(frame)) == []
         with pytest.raises(AnalysisError, match="no validation metric"):
-            save_figures(made_results(frame), tmp_path)
+            save_figures(made.results(frame), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_are_whole_alone_and_the_same_again(sweep: Path, tmp_path: Path) -> None:
+def test_files_are_whole_alone_and_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = made.results(made.run("a", {"valid_ppl": [6, 1.5]}))
     out = tmp_path / "new" / "figures"
-    paths = save_figures(Results(sweep), out)
-    stems = ("convergence_copy_fixed", "clocks_copy_fixed")
-    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")]
+    paths = save_figures(results, out)
+    assert [path.name for path in paths] == [f"{stem}.{suffix}" for stem in CURVES for suffix in ("png", "pdf")]
     assert sorted(out.iterdir()) == sorted(paths)  # no temporary file is left
-    assert all(path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF") for path in paths)
     content = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in save_figures(Results(sweep), out)] == content
-
-
-def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
+    assert [one[:4] for one in content] == [b"\x89PNG", b"%PDF"] * 2
+    assert [path.read_bytes() for path in save_figures(results, out)] == content
+    monkeypatch.setattr("os.replace", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(StorageError, match="No space left on device"):
-        save_figures(Results(sweep), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_written(sweep: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(AnalysisError, match=r"/file: is a file; give a folder to write to$"):
-        save_figures(Results(sweep), tmp_path / "file")
+        save_figures(results, tmp_path / "full")
+    assert list((tmp_path / "full").iterdir()) == []
+    with pytest.raises(AnalysisError, match=r"png: is a file; give a folder to write to$"):
+        save_figures(results, paths[0])

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from analysis.figures import NoDataError, component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
+from analysis.figures import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
 from analysis.figures.lags import successive_ratios
 from tests.helpers.made_runs import gradients, positions, run, sweep
 
 LOG_BETA = np.log(0.5)
+FRAME = sweep(run("a", {"valid_ppl": [2, 2, 2], "K": [2, 3, 4]}))
 
 
 def test_three_moments_with_the_fitted_decay_and_K() -> None:
@@ -39,30 +39,19 @@ def test_the_fit_begins_where_fit_from_says_and_passes_through_the_lag_beyond_ta
 
 
 @pytest.mark.parametrize("metrics", [{}, {"log_beta": [-np.inf]}, {"log_beta": [np.nan]}])
-def test_without_a_fit(metrics: dict[str, list[float]]) -> None:
+def test_without_a_fit_and_what_is_of_no_consequence(metrics: dict[str, list[float]]) -> None:
     frame = sweep(run("a", {"valid_ppl": [2], **metrics}))
-    (axes,) = lag_profiles(gradients("a", evaluations=1), frame, "").axes
-    assert [line.get_label() for line in axes.get_lines()] == ["epoch 0"]
-
-
-def test_what_is_of_no_consequence_is_left_out() -> None:
-    frame = sweep(run("a", {"valid_ppl": [2]}))
     (axes,) = lag_profiles(gradients("a", evaluations=1, beta=1e-5), frame, "").axes
-    assert list(axes.get_lines()[0].get_xdata()) == [1, 2, 3]
+    assert [(line.get_label(), list(line.get_xdata())) for line in axes.get_lines()] == [("epoch 0", [1, 2, 3])]
 
 
 def test_a_panel_for_each_component() -> None:
-    frame = sweep(run("a", {"valid_ppl": [2]}))
-    figure = component_profiles(gradients("a", evaluations=1), frame, "")
+    figure = component_profiles(gradients("a", evaluations=1), FRAME, "")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["whole state", "hidden0"]
 
 
-def frame() -> pd.DataFrame:
-    return sweep(run("a", {"valid_ppl": [2, 2, 2], "K": [2, 3, 4]}))
-
-
 def test_phi_by_epoch_and_lag_with_K() -> None:
-    axes, _ = lag_maps(gradients("a"), frame(), "").axes
+    axes, _ = lag_maps(gradients("a"), FRAME, "").axes
     (mesh,) = axes.collections
     expected = 2 * np.outer(0.5 ** np.arange(1, 7), [1, 2, 3])
     assert np.asarray(mesh.get_array()) == pytest.approx(expected)
@@ -71,19 +60,11 @@ def test_phi_by_epoch_and_lag_with_K() -> None:
     assert axes.get_ylim() == (0.5, 6.5)
 
 
-def test_lags_without_a_colour_are_left_out() -> None:
-    axes, _ = lag_maps(gradients("a", beta=1e-3), frame(), "").axes
+def test_lags_without_a_colour_are_left_out_and_zero_has_the_darkest() -> None:
+    axes, _ = lag_maps(gradients("a", beta=1e-3), FRAME, "").axes
     assert axes.get_ylim() == (0.5, 5.5)  # phi down to 1e-8 of the largest: lags 1 to 3; K = 4
-
-
-def test_one_evaluation_makes_no_map() -> None:
-    with pytest.raises(NoDataError):
-        lag_maps(gradients("a", evaluations=1), frame(), "")
-
-
-def test_zero_has_the_darkest_colour() -> None:
     table = gradients("a")
-    axes, _ = lag_maps(table.assign(phi=table["phi"].where(table["lag"] < 6, 0.0)), frame(), "").axes
+    axes, _ = lag_maps(table.assign(phi=table["phi"].where(table["lag"] < 6, 0.0)), FRAME, "").axes
     (mesh,) = axes.collections
     assert np.asarray(mesh.get_array())[-1] == pytest.approx([mesh.norm.vmin] * 3)
 
@@ -91,23 +72,12 @@ def test_zero_has_the_darkest_colour() -> None:
 def test_phi_by_position_and_lag_without_the_evaluation_before_training() -> None:
     table = positions("a")
     table["phi"] *= np.where(table["step"] == 0, 100, table["step"] / 150)  # mean over the other two: 1
-    axes, _ = position_maps(table, frame(), "").axes
+    axes, _ = position_maps(table, FRAME, "").axes
     (mesh,) = axes.collections
     values = np.ma.filled(mesh.get_array(), np.nan)
     assert values[1] == pytest.approx(0.5 ** np.arange(1, 7))
     assert values[0] == pytest.approx([1, 0.5, 0.25, 0.125, np.nan, np.nan], nan_ok=True)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["7", "9"]
-
-
-def test_a_single_position_makes_no_map() -> None:
-    table = positions("a")
-    with pytest.raises(NoDataError, match="single loss position"):
-        position_maps(table[table["position"] == 9], frame(), "")
-
-
-def test_no_signal() -> None:
-    with pytest.raises(NoDataError, match="finite and positive"):
-        lag_maps(gradients("a").assign(phi=0.0), frame(), "")
 
 
 def test_ratios_never_reach_from_one_profile_into_another() -> None:
@@ -117,11 +87,11 @@ def test_ratios_never_reach_from_one_profile_into_another() -> None:
 
 
 def test_a_lag_that_is_missing_or_without_signal_has_no_ratio() -> None:
-    table = positions("a", lags=6, evaluations=1)
-    table = table[table["position"] == 9]
-    assert successive_ratios(table[table["lag"] != 3])["lag"].tolist() == [1, 4, 5]
-    assert successive_ratios(table.assign(phi=table["phi"].where(table["lag"] != 3, 0.0)))["lag"].tolist() == [1, 4, 5]
-    assert successive_ratios(table.assign(phi=table["phi"].where(table["lag"] < 5)))["lag"].tolist() == [1, 2, 3]
+    table = positions("a", evaluations=1).query("position == 9")
+    lag, phi = table["lag"], table["phi"]
+    assert successive_ratios(table[lag != 3])["lag"].tolist() == [1, 4, 5]
+    assert successive_ratios(table.assign(phi=phi.where(lag != 3, 0.0)))["lag"].tolist() == [1, 4, 5]
+    assert successive_ratios(table.assign(phi=phi.where(lag < 5)))["lag"].tolist() == [1, 2, 3]
 
 
 @settings(deadline=None, max_examples=10)
@@ -139,16 +109,6 @@ def test_boxes_by_lag_with_the_fitted_decay_after_training_began() -> None:
     levels = [line.get_ydata()[0] for line in axes.get_lines() if list(line.get_xdata()) == [0, 1]]
     assert levels == pytest.approx([1, 0.5])
     assert axes.get_xlabel() == "lag k (steps)"
-
-
-def test_many_lags_are_taken_together() -> None:
-    frame = sweep(run("a", {"valid_ppl": [2, 2, 2]}))
-    (axes,) = lag_ratios(positions("a", lags=62, beta=0.9), frame, "").axes
+    (axes,) = lag_ratios(positions("a", lags=62, beta=0.9), FRAME, "").axes
     assert axes.get_xlabel() == "lag k (steps), in bins of 5"
     assert len(axes.patches) == 13  # ratios of lags 1..61
-
-
-def test_one_lag_has_no_ratio() -> None:
-    table: pd.DataFrame = positions("a")
-    with pytest.raises(NoDataError):
-        lag_ratios(table[table["lag"] == 1], sweep(run("a", {"valid_ppl": [2]})), "")

@@ -4,12 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures import NoDataError, intervals, symbols, values
+from analysis.figures import intervals, symbols, values
 from tests.helpers.made_runs import predictions, run, sweep
 
-
-def frame() -> pd.DataFrame:
-    return sweep(run("a", {"valid_ppl": [2]}))
+FRAME = sweep(run("a", {"valid_ppl": [2]}))
 
 
 def test_strips_and_marks_below_what_is_wrong() -> None:
@@ -19,7 +17,7 @@ def test_strips_and_marks_below_what_is_wrong() -> None:
             predictions("a", "symbol", [1, 1, 1, 1], [1, 1, 1, 1], stream=1),
         ]
     )
-    (axes,) = symbols(table, frame(), "").axes
+    (axes,) = symbols(table, FRAME, "").axes
     assert axes.get_title(loc="left") == "fixed K=5: 2 of 8 wrong"
     first, second = axes.collections
     assert first.get_array().tolist() == [[0, 1, 2, 3], [0, 1, 3, 2]]
@@ -28,22 +26,13 @@ def test_strips_and_marks_below_what_is_wrong() -> None:
     assert marks == [[2, 3]]
 
 
-def test_all_right(recwarn: pytest.WarningsRecorder) -> None:
-    figure = symbols(predictions("a", "symbol", [0, 1], [0, 1]), frame(), "")
+def test_all_right_and_in_different_colours(recwarn: pytest.WarningsRecorder) -> None:
+    figure = symbols(predictions("a", "symbol", range(20), range(20)), FRAME, "")
     figure.draw_without_rendering()
     assert not recwarn.list
     assert figure.legends == []
-
-
-def test_symbols_have_different_colours() -> None:
-    (axes,) = symbols(predictions("a", "symbol", range(20), range(20)), frame(), "").axes
-    (mesh,) = axes.collections
+    (mesh,) = figure.axes[0].collections
     assert len({tuple(mesh.cmap(symbol)) for symbol in range(20)}) == 20
-
-
-def test_a_vocabulary_is_too_large_for_colours() -> None:
-    with pytest.raises(NoDataError, match=r"symbols \(=21\) must be at most 20"):
-        symbols(predictions("a", "symbol", [0, 1], [0, 20]), frame(), "")
 
 
 def test_intervals_along_the_sequence_and_against_each_other() -> None:
@@ -53,7 +42,7 @@ def test_intervals_along_the_sequence_and_against_each_other() -> None:
             predictions("a", "event", [1, 2, 3, 3], [1, 1, 1, 3]),
         ]
     )
-    along, against = intervals(table, frame(), "").axes
+    along, against = intervals(table, FRAME, "").axes
     target, predicted, missed = along.get_lines()
     assert list(target.get_ydata()) == [0.1, 0.2, 4.0, 0.0]
     assert list(predicted.get_ydata()) == [0.2, 0.2, 1.0, 1.0]
@@ -64,22 +53,13 @@ def test_intervals_along_the_sequence_and_against_each_other() -> None:
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0.1, 4.0]
     assert against.get_title(loc="left") == "event: 50% missed"
     assert (against.get_xscale(), against.get_yscale()) == ("log", "log")
-
-
-def test_many_intervals_are_counted() -> None:
-    times = np.linspace(0.1, 2, 4000)
-    _, against = intervals(predictions("a", "interval", times, times), frame(), "").axes
+    times = np.linspace(0.1, 2, 4000)  # so many are counted
+    _, against = intervals(predictions("a", "interval", times, times), FRAME, "").axes
     assert len(against.collections) == 1
     assert against.get_title(loc="left") == ""  # no events
 
 
 def test_values_of_several_outputs() -> None:
     table = pd.concat([predictions("a", f"value{number}", [1, 2], [2, 1]) for number in (0, 1)])
-    figure = values(table, frame(), "")
+    figure = values(table, FRAME, "")
     assert [axes.get_ylabel() for axes in figure.axes] == ["value0", "value1"]
-
-
-@pytest.mark.parametrize("figure", [symbols, intervals, values])
-def test_other_quantities_are_not_drawn(figure: object) -> None:
-    with pytest.raises(NoDataError):
-        figure(predictions("a", "other", [1], [1]), frame(), "")  # type: ignore[operator]

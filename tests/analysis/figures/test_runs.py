@@ -5,7 +5,7 @@ import math
 import pytest
 
 from analysis import AnalysisError
-from analysis.figures import NoDataError, choose_runs
+from analysis.figures import choose_runs
 from analysis.figures.runs import by_step, named, option, run_panels
 from tests.helpers.made_runs import fixed_and_adaptive, gradients, run, sweep
 
@@ -16,26 +16,21 @@ def test_the_best_run_of_each_kind_then_of_each_policy() -> None:
     better = sweep(frame, *(run(f"K{K}", {"valid_ppl": [K / 10]}, truncation__K=K) for K in (1, 2, 3, 4)))
     assert list(choose_runs(better, "valid_ppl")) == ["K1", "c", "K2", "K3"]
     assert list(choose_runs(better, "valid_ppl", most=2)) == ["K1", "c"]
-
-
-def test_a_diverged_run_is_not_chosen() -> None:
     assert choose_runs(sweep(run("a", {"valid_ppl": [math.nan]})), "valid_ppl") == {}
 
 
-def test_panels_are_in_the_order_of_the_names() -> None:
-    frame = fixed_and_adaptive()
-    table = gradients("a")
-    assert named(table, frame, None) == {"a": "fixed K=5, init=0"}
-    assert named(table, frame, {"b": "second", "a": "first"}) == {"a": "first"}
-
-
-def test_a_panel_with_its_title_for_each_run() -> None:
-    table = sweep(gradients("a"), gradients("b"))
-    figure, each = run_panels(table, fixed_and_adaptive(), "", {"b": "second " * 9, "a": "first"}, 2.0, x="lag")
+def test_a_panel_with_its_title_for_each_run_in_the_order_of_the_names() -> None:
+    frame, table = fixed_and_adaptive(), sweep(gradients("a"), gradients("b"))
+    figure, each = run_panels(table, frame, "", {"b": "second " * 9, "a": "first"}, 2.0, x="lag")
     assert list(each) == ["b", "a"]
     assert [axes.get_title().count("\n") for axes in each.values()] == [2, 0]
     assert figure.get_figheight() > 2.4  # by the lines of the longest title
     assert each["a"].get_xlabel() == "lag"
+    assert named(gradients("a"), frame, None) == {"a": "fixed K=5, init=0"}
+    assert named(gradients("a"), frame, {"b": "second", "a": "first"}) == {"a": "first"}
+    many = sweep(*(gradients(str(number)) for number in range(5)))
+    with pytest.raises(AnalysisError, match=r"runs \(=5\) must be at most 4"):
+        named(many, frame, None)
 
 
 def test_long_titles_are_broken_where_the_next_panel_begins() -> None:
@@ -45,16 +40,6 @@ def test_long_titles_are_broken_where_the_next_panel_begins() -> None:
     assert named(table, frame, {"a": title})["a"].splitlines() == ["word " * 13 + "word"]
     lines = named(table, frame, {"a": title, "b": "b"})["a"].splitlines()
     assert lines == ["word word word word word word", "word word word word word word", "word word"]
-
-
-def test_too_many_or_no_runs() -> None:
-    frame = fixed_and_adaptive()
-    with pytest.raises(NoDataError, match="no run has stored"):
-        named(gradients("a").iloc[:0], frame, None)
-    table = gradients("a")
-    many = sweep(*(table.assign(experiment_id=str(number)) for number in range(5)))
-    with pytest.raises(AnalysisError, match=r"runs \(=5\) must be at most 4"):
-        named(many, frame, None)
 
 
 def test_options_may_be_null_or_absent_and_metrics_are_means_over_probes() -> None:

@@ -38,15 +38,12 @@ def test_scale_is_logarithmic_from_a_decade_on() -> None:
         assert axes.get_yscale() == expected
 
 
-def test_counts_have_whole_ticks() -> None:
+def test_counts_have_whole_ticks_and_edges_lie_between_centres() -> None:
     figure = Figure()
     axes = figure.subplots()
     axes.plot([5, 6, 7])
     whole_numbers(axes.yaxis, np.array([5, 6, 7]))
     assert all(float(text) == round(float(text)) for text in tick_texts(figure))
-
-
-def test_edges_lie_between_centres() -> None:
     assert edges(np.array([0.0, 2.0, 4.0])) == pytest.approx([-1, 1, 3, 5])
     assert edges(np.array([3.0])) == pytest.approx([2.5, 3.5])
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import math
 import shutil
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -43,18 +42,11 @@ def folder(runs: Path, tmp_path: Path) -> Path:
     return tmp_path / "c" / "one"
 
 
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
 def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     pq.write_table(change(pq.ParquetFile(path).read()), path, row_group_size=4)
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.filterwarnings("error")
 def test_a_compacted_folder_loads_as_its_runs_do(runs: Path, folder: Path) -> None:
     for read in (load, load_options, load_metrics, load_gradients):
         pd.testing.assert_frame_equal(read(folder.parent), read(runs), check_exact=True)
@@ -90,7 +82,7 @@ def test_files_have_the_form_of_the_published_results(folder: Path) -> None:
     assert len(load_gradients(PUBLISHED, {"truncation.K": 10}, "all")) > 0
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.filterwarnings("error")
 def test_columns_and_rows_may_be_in_any_order_and_some_missing(runs: Path, folder: Path) -> None:
     before = load(runs)
     gone = ["adaptive_epoch", "train_seconds"]
@@ -106,9 +98,8 @@ def test_columns_and_rows_may_be_in_any_order_and_some_missing(runs: Path, folde
         before.drop(columns=gone).sort_values(keys, ignore_index=True),
         check_like=True,
     )
-    assert after[ID].unique().tolist() == [
-        run for run in load_options(folder)[ID] if run != NONE_YET
-    ]  # rows of a run together
+    together = [run for run in load_options(folder)[ID] if run != NONE_YET]
+    assert after[ID].unique().tolist() == together  # the rows of a run
     assert load_gradients(folder).empty
 
 
@@ -138,7 +129,7 @@ def test_rows_of_other_runs_and_broken_states_are_named(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.usefixtures("quiet")
+@pytest.mark.filterwarnings("error")
 def test_a_run_directory_wins_and_deleted_runs_stay(runs: Path) -> None:
     frame, options = load(runs), load_options(runs)
     compact(Results(runs), runs / "compact")
@@ -168,9 +159,12 @@ def test_folders_are_joined_and_of_two_that_share_a_run_the_first_counts(runs: P
 def test_a_running_run_is_stale_once_compacted(runs: Path, tmp_path: Path) -> None:
     (runs / NONE_YET / schema.STATUS).write_text('{"state": "running"}')
     with locks.hold(runs / NONE_YET / schema.LOCK):
-        compact(Results(runs), tmp_path / "c")
+        files = compact(Results(runs), tmp_path / "c")
     status = load_status(tmp_path / "c").set_index(ID).loc[NONE_YET]
     assert status[["state", "error"]].tolist() == ["stale", "was running when it was compacted"]
+    for path, message in ((runs / IDS[0], "is a run directory; give another folder"), (files[0], "is a file; give a")):
+        with pytest.raises(AnalysisError, match=message):
+            compact(Results(runs), path)
 
 
 def test_broken_runs_are_named_and_broken_files_are_not_replaced(runs: Path, folder: Path) -> None:
@@ -187,14 +181,6 @@ def test_broken_runs_are_named_and_broken_files_are_not_replaced(runs: Path, fol
         compact(Results([runs, folder]), folder)
     assert (folder / schema.METRICS).read_bytes() == b"broken"
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
-
-
-def test_folders_that_cannot_be_written_to(runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(AnalysisError, match="is a run directory; give another folder"):
-        compact(Results(runs), runs / IDS[0])
-    (tmp_path / "file").touch()
-    with pytest.raises(AnalysisError, match="is a file; give a folder"):
-        compact(Results(runs), tmp_path / "file")
 
 
 def test_commands_read_what_compact_wrote(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

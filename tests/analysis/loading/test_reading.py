@@ -21,38 +21,57 @@ from tests.helpers.loading import ID, IDS, problems
 WriteRun = Callable[..., Path]
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
+def rewritten(change: Callable[[pa.Table], pa.Table], **options: object) -> Callable[[Path], None]:
+    """Changes the table in a file."""
+    return lambda path: pq.write_table(change(pq.ParquetFile(path).read()), path, **options)
 
 
-def empty(path: Path) -> None:
+def emptied(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def foreign(path: Path) -> None:
-    pq.write_table(pa.table({"a": [1]}), path)
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
 
 
-def number_as_id(path: Path) -> None:
-    table = pq.ParquetFile(path).read()
-    pq.write_table(table.set_column(0, "experiment_id", pa.array([1] * len(table))), path)
-
-
-def folder(path: Path) -> None:
+def into_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-@pytest.mark.parametrize("file", [schema.OPTIONS, schema.METRICS])
+def bit_flipped(path: Path) -> None:
+    rewritten(lambda table: table, write_page_checksum=True, compression="none")(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(np.float64(1.2).tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+def with_column(place: int, name: str, values: Callable[[int], pa.Array]) -> Callable[[Path], None]:
+    """Replaces a column by values that are made for its number of rows."""
+    return rewritten(lambda table: table.set_column(place, name, values(len(table))))
+
+
+OF_ALL_FILES = [
+    (truncated, "Parquet"),
+    (emptied, "0 bytes"),
+    (rewritten(lambda _: pa.table({"a": [1]})), f"lacks column {ID}"),
+    (with_column(0, ID, lambda rows: pa.array([1] * rows)), f"{ID} is int64, must be string"),
+    (into_folder, ""),
+]
+OF_METRICS = [
+    (with_column(1, "step", lambda rows: pa.array([0.5] * rows)), "truncated"),
+    (rewritten(lambda table: table.drop_columns(["value"])), "lacks column value"),
+    (with_column(6, "metric", lambda rows: pa.array([None, *["K"] * (rows - 1)])), "column metric has nulls"),
+    (with_column(6, "metric", lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string())), "UTF8"),
+    (with_column(0, ID, lambda rows: pa.array([IDS[0]] * (rows - 1) + [IDS[1]])), f"{ID} {IDS[1]} is not in options"),
+    (bit_flipped, "CRC"),
+]
+
+
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
-        (truncate, "Parquet"),
-        (empty, "0 bytes"),
-        (foreign, "lacks column experiment_id"),
-        (number_as_id, "experiment_id is int64, must be string"),
-        (folder, ""),
-    ],
+    ("file", "spoil", "reason"),
+    [(file, *case) for file in (schema.OPTIONS, schema.METRICS) for case in OF_ALL_FILES]
+    + [(schema.METRICS, *case) for case in OF_METRICS],
 )
 def test_a_broken_file_is_named_and_the_others_are_read(
     sweep: Path, file: str, spoil: Callable[[Path], None], reason: str
@@ -61,44 +80,40 @@ def test_a_broken_file_is_named_and_the_others_are_read(
     spoil(path)
     with pytest.warns(RunsWarning, match="1 left out") as caught:
         frame = load(sweep)
-    assert sorted(frame["experiment_id"].unique()) == IDS[1:]
+    assert sorted(frame[ID].unique()) == IDS[1:]
     (problem,) = problems(caught)
     assert problem.startswith(f"{path}: ")
     assert reason in problem
 
 
-def test_a_missing_options_file_is_named(sweep: Path) -> None:
+@pytest.mark.filterwarnings("error")
+def test_what_does_not_fit_the_schema_is_cast_if_nothing_is_lost(sweep: Path) -> None:
+    before = load(sweep)
+    rewritten(lambda table: table.set_column(2, "epoch", table["epoch"].cast(pa.int64())))(
+        sweep / "demo" / IDS[0] / schema.METRICS
+    )
+    pd.testing.assert_frame_equal(load(sweep), before)
+
+
+def test_a_missing_options_file_is_named_and_metrics_of_another_run_are_not_joined(sweep: Path) -> None:
+    shutil.copy(sweep / "demo" / IDS[0] / schema.METRICS, sweep / "demo" / IDS[2] / schema.METRICS)
+    with pytest.warns(RunsWarning, match=f"{ID} {IDS[0]} is not in options.parquet"):
+        assert set(load(sweep)[ID]) == set(IDS[:2])
     (sweep / "demo" / IDS[0] / schema.OPTIONS).unlink()
     with pytest.warns(RunsWarning, match=r"options.parquet: no such file or directory; run skipped"):
-        assert load_options(sweep)["experiment_id"].tolist() == IDS[1:]
-
-
-def test_metrics_of_another_run_are_not_joined(sweep: Path) -> None:
-    shutil.copy(sweep / "demo" / IDS[0] / schema.METRICS, sweep / "demo" / IDS[2] / schema.METRICS)
-    with pytest.warns(RunsWarning, match=f"experiment_id {IDS[0]} is not in options.parquet"):
-        frame = load(sweep)
-    assert set(frame["experiment_id"]) == set(IDS[:2])
-
-
-def test_bytes_that_are_no_text_are_a_broken_file(sweep: Path) -> None:
-    path = sweep / "demo" / IDS[0] / schema.METRICS
-    table = pq.ParquetFile(path).read()
-    names = pa.array([b"\xff"] * len(table), pa.binary()).view(pa.string())
-    pq.write_table(table.set_column(table.schema.get_field_index("metric"), "metric", names), path)
-    with pytest.warns(RunsWarning, match="UTF8"):
-        assert set(load(sweep)["experiment_id"]) == set(IDS[1:])
+        assert load_options(sweep)[ID].tolist() == IDS[1:]
 
 
 def test_no_readable_run_is_an_error_that_says_why(sweep: Path) -> None:
     for run in IDS:
-        empty(sweep / "demo" / run / schema.OPTIONS)
+        emptied(sweep / "demo" / run / schema.OPTIONS)
     with pytest.raises(AnalysisError, match=r"none of 3 runs can be read: .*options.parquet: .*\(and 2 more\)"):
         load(sweep)
 
 
 def test_files_of_other_runs_are_not_opened(sweep: Path) -> None:
-    empty(sweep / "demo" / IDS[0] / schema.METRICS)
-    empty(sweep / "demo" / IDS[1] / schema.OPTIONS)
+    emptied(sweep / "demo" / IDS[0] / schema.METRICS)
+    emptied(sweep / "demo" / IDS[1] / schema.OPTIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load(sweep, where={ID: IDS[2]})) == 13
@@ -106,67 +121,12 @@ def test_files_of_other_runs_are_not_opened(sweep: Path) -> None:
         assert len(load(sweep, where={"init": 0, "truncation": "adaptive"})) == 13
 
 
-def int_epochs(table: pa.Table) -> pa.Table:
-    return table.set_column(2, "epoch", table["epoch"].cast(pa.int64()))
-
-
-def fractions_of_steps(table: pa.Table) -> pa.Table:
-    return table.set_column(1, "step", pa.array([0.5] * len(table)))
-
-
-def no_value(table: pa.Table) -> pa.Table:
-    return table.drop_columns(["value"])
-
-
-def a_null(table: pa.Table) -> pa.Table:
-    return table.set_column(6, "metric", pa.array([None, *table["metric"].to_pylist()[1:]], pa.string()))
-
-
-def rows_of_two(table: pa.Table) -> pa.Table:
-    return table.set_column(0, ID, pa.array([IDS[1], *[IDS[0]] * (len(table) - 1)]))
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (int_epochs, ""),
-        (fractions_of_steps, "truncated"),
-        (no_value, "lacks column value"),
-        (a_null, "column metric has nulls"),
-        (rows_of_two, f"experiment_id {IDS[1]} is not in options.parquet"),
-    ],
-)
-def test_what_does_not_fit_the_schema_is_cast_without_loss_or_left_out(
-    sweep: Path, change: Callable[[pa.Table], pa.Table], reason: str
-) -> None:
-    path = sweep / "demo" / IDS[0] / schema.METRICS
-    before = load(sweep)
-    pq.write_table(change(pq.ParquetFile(path).read()), path)
-    if reason:
-        with pytest.warns(RunsWarning, match=reason):
-            after = load(sweep)
-        assert set(after[ID]) == set(IDS[1:])
-    else:
-        pd.testing.assert_frame_equal(load(sweep), before)
-
-
-def test_a_flipped_bit_is_a_broken_file(sweep: Path) -> None:
-    path = sweep / "demo" / IDS[0] / schema.METRICS
-    pq.write_table(pq.ParquetFile(path).read(), path, write_page_checksum=True, compression="none")
-    content = bytearray(path.read_bytes())
-    at = content.index(np.float64(1.2).tobytes())
-    content[at] ^= 1
-    path.write_bytes(content)
-    with pytest.warns(RunsWarning, match="CRC"):
-        assert set(load(sweep)[ID]) == set(IDS[1:])
-
-
 def test_many_runs_are_read_in_order(outputs: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FOLDERS", 3)
     for number in range(10):
         values = {"valid_ppl": [float(number)] * (number % 3), f"K_{number}": [1.0]}
         write_run(f"{number:012d}", values if number != 5 else None, lr=float(number))
-    empty(outputs / "demo" / f"{7:012d}" / schema.METRICS)
+    emptied(outputs / "demo" / f"{7:012d}" / schema.METRICS)
     with pytest.warns(RunsWarning, match="1 left out"):
         frame = load(outputs)
     assert frame[ID].unique().tolist() == [f"{number:012d}" for number in range(10) if number not in (5, 7)]

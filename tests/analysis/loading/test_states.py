@@ -15,20 +15,14 @@ from tests.helpers.made import write_status
 def test_load_status_has_a_column_for_what_is_observed(sweep_of_states: Path) -> None:
     with pytest.warns(RunsWarning, match=r"status.json: .*; state unknown"):
         frame = load_status(sweep_of_states).set_index("experiment_id")
-    assert frame["state"].fillna("?").to_dict() == {
-        "a": "finished",
-        "b": "failed",
-        "c": "running",
-        "d": "stale",
-        "e": "interrupted",
-        "f": "waiting",
-        "g": "?",
-    }
+    states = ["finished", "failed", "running", "stale", "interrupted", "waiting", "?"]
+    assert frame["state"].fillna("?").to_dict() == dict(zip("abcdefg", states, strict=True))
     assert frame.loc["b", "error"] == "ValueError: no"
     assert frame.loc["d", "error"] == "killed at epoch 2"
     assert frame.loc["a", ["epoch", "epochs", "best", "best_epoch"]].tolist() == [4.0, 4.0, 1.25, 1.5]
     assert frame.loc["c", ["attempt", "pid", "host", "monitor"]].tolist() == [1, 4711, "node1.cluster", "valid_ppl"]
     assert frame["seconds_left"].dropna().to_dict() == {"c": 10.0}
+    assert frame["directory"].tolist() == [str(sweep_of_states / "demo" / run) for run in "abcdefg"]
 
 
 def test_the_types_of_load_status_do_not_depend_on_the_runs(sweep_of_states: Path) -> None:

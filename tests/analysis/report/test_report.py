@@ -6,11 +6,13 @@ import io
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from matplotlib.figure import Figure
@@ -28,58 +30,50 @@ MADE = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 EVIL = "</script></style><script>alert('x')</script><img src=x onerror=alert(1)>\" onclick=alert(2) '&amp;"
 VOID = {"meta", "link", "input", "img"}
 INLINE = {"a", "code", "span", "time"}  # need no space around them
+COMPARISONS = ("equal_work_tables", "paired_tables", "target_tables")
 WriteRun = Callable[..., Path]
 
 
 class Document(HTMLParser):
-    """A parsed page: every element with its attributes, text by section, table cells by section; tags must match."""
+    """A parsed page: its elements with their attributes; text and table cells by section. Tags must match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, str] = {}
-        self.cells: dict[str, list[list[str]]] = {}
-        self._open: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, str] = defaultdict(str)
+        self.cells: dict[str, list[list[str]]] = defaultdict(list)
+        self._open: list[str] = []
+        self._section = ""
         self.feed(text)
         self.close()
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        self._part(tag)
-        if tag not in VOID:
-            self._open.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.cells.setdefault(self.section, []).append([])
-        if tag in ("td", "th"):
-            self.cells[self.section][-1].append("")
+        if tag == "section":
+            self._section = str(dict(attrs)["id"])
+        elif tag == "tr":
+            self.cells[self._section].append([])
+        elif tag in ("td", "th"):
+            self.cells[self._section][-1].append("")
+        self.texts[self._section] += "" if tag in INLINE else " "
+        self._open += [] if tag in VOID else [tag]
 
     def handle_endtag(self, tag: str) -> None:
-        assert self._open[-1][0] == tag
-        self._part(tag)
-        self._open.pop()
-
-    def _part(self, tag: str) -> None:
-        if tag not in INLINE:
-            self.texts[self.section] = self.texts.get(self.section, "") + " "
+        assert self._open.pop() == tag
+        self.texts[self._section] += "" if tag in INLINE else " "
+        self._section = "" if tag == "section" else self._section
 
     def handle_data(self, data: str) -> None:
-        self.texts[self.section] = self.texts.get(self.section, "") + data
-        if any(tag in ("td", "th") for tag, _ in self._open):
-            self.cells[self.section][-1][-1] += data
-
-    @property
-    def section(self) -> str:
-        return next((str(attrs["id"]) for tag, attrs in self._open if tag == "section"), "")
+        self.texts[self._section] += data
+        if {"td", "th"} & {*self._open}:
+            self.cells[self._section][-1][-1] += data
 
     def text(self, section: str) -> str:
         return " ".join(self.texts[section].split())
 
     def attributes(self, tag: str) -> list[dict[str, str | None]]:
         return [attrs for name, attrs in self.elements if name == tag]
-
-
-COMPARISONS = ("equal_work_tables", "paired_tables", "target_tables")
 
 
 @pytest.fixture(autouse=True)
@@ -89,8 +83,8 @@ def _no_figures_and_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(page, name, lambda _: [])
 
 
-def document(*paths: Path) -> Document:
-    return Document(render(Results(paths), MADE))
+def document(path: Path) -> Document:
+    return Document(render(Results(path), MADE))
 
 
 def test_sections_have_anchors_and_nothing_comes_from_elsewhere(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,18 +129,19 @@ def test_the_leaderboard_has_a_row_per_run_the_best_first(sweep: Path) -> None:
 
 
 def test_options_that_vary_are_columns_and_runs_without_a_value_come_last(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [float("nan")], "test_ppl": [1.0]}, lr=10.0)
-    write_run("b", {"valid_ppl": [2.0], "test_ppl": [float("inf")]}, lr=1.0)
+    write_run("a", {"valid_ppl": [float("nan")], "test_ppl": [1.0]}, lr=10.0, tied=True)
+    write_run("b", {"valid_ppl": [2.0], "test_ppl": [float("inf")]}, lr=1.0, tied=False)
     write_status(write_run("c", None, lr=0.1), schema.RUNNING)
     read = document(outputs)
     heading, *rows = read.cells["leaderboard"]
-    assert heading[:5] == ["rank", "policy", "lr", "init", "valid PPL"]
-    assert [[*row[:3], *row[4:6], *row[-2:]] for row in rows] == [
-        ["1", "fixed K=5", "1", "2.0000", "inf", "finished", "b"],
-        ["", "fixed K=5", "10", "", "", "finished", "a"],
-        ["", "fixed K=5", "0.1", "", "", "stale", "c"],
+    assert heading[:6] == ["rank", "policy", "lr", "tied", "init", "valid PPL"]
+    assert [[*row[:4], *row[5:7], *row[-2:]] for row in rows] == [
+        ["1", "fixed K=5", "1", "False", "2.0000", "inf", "finished", "b"],
+        ["", "fixed K=5", "10", "True", "", "", "finished", "a"],
+        ["", "fixed K=5", "0.1", "-", "", "", "stale", "c"],
     ]
-    assert "Infinity" in {attrs.get("data-number") for attrs in read.attributes("td")}
+    numbers = [attrs.get("data-number") for attrs in read.attributes("td")][:7]
+    assert numbers == ["1.0", None, "1.0", None, "0.0", "2.0", "Infinity"]  # true and false are sorted as texts
 
 
 def test_runs_of_two_data_sets_are_ranked_apart(outputs: Path, write_run: WriteRun) -> None:
@@ -200,10 +195,7 @@ def test_before_the_first_evaluation_the_sections_say_so(outputs: Path, write_ru
     assert read.text("failures") == "Failures No run failed."
     assert [row[-2:] for row in read.cells["leaderboard"]] == [["state", "id"], ["interrupted", "a"]]
     assert "0 of 1 run finished; the results below are of what has been evaluated." in read.text("summary")
-
-
-def test_a_single_run(write_run: WriteRun) -> None:
-    read = document(write_run("a", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 5, 5]}))
+    read = document(write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 5, 5]}))
     assert read.text("summary").startswith("Summary The one run finished. Runs 1")
     assert read.text("configuration").startswith("Configuration No option differs: there is one run.")
 
@@ -294,23 +286,13 @@ def test_the_same_runs_give_the_same_page(sweep: Path) -> None:
 def test_the_file_is_whole_or_not_there(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "new" / "report.html"
     assert write_report(Results(sweep), target) == target
-    content = target.read_text()
-    Document(content)
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
+    Document(content := target.read_text())
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(StorageError, match=r"report\.html cannot be written: No space left on device"):
         write_report(Results(sweep), target)
-    assert target.read_text() == content
-    assert [path.name for path in target.parent.iterdir()] == ["report.html"]
-
-
-def test_a_folder_is_no_file_to_write_to(tmp_path: Path) -> None:
-    for folder in (tmp_path, Path("")):
-        with pytest.raises(AnalysisError, match=f"^{folder}: is a folder; give a file to write to$"):
-            write_report(Results(tmp_path), folder)
+    assert {path: path.read_text() for path in target.parent.iterdir()} == {target: content}
+    with pytest.raises(AnalysisError, match=f"^{tmp_path}: is a folder; give a file to write to$"):
+        write_report(Results(sweep), tmp_path)
 
 
 def test_figures_are_images_within_the_page(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:

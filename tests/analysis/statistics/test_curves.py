@@ -1,38 +1,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from analysis import AnalysisError, load
+from analysis import AnalysisError
 from analysis.statistics.curves import AXES, compare, cumulative_best, mean_curve
+from tests.helpers.made_runs import fixed_and_adaptive, run, sweep
 
-WriteRun = Callable[..., Path]
 Points = tuple[list[float], list[float]]
 
 
-def frame(*runs: Points, updates_per_epoch: tuple[float, ...] = ()) -> pd.DataFrame:
+def frame(*runs: Points, updates_per_epoch: Sequence[int] = (10, 10, 10)) -> pd.DataFrame:
     """Runs of (epochs, values) of the metric K."""
-    return pd.DataFrame(
-        [
-            {
-                "experiment_id": str(number),
-                "step": int(100 * epoch),
-                "epoch": epoch,
-                "updates": int(epoch * (updates_per_epoch[number] if updates_per_epoch else 10)),
-                "metric": "K",
-                "replicate": 0,
-                "value": value,
-            }
-            for number, (epochs, values) in enumerate(runs)
-            for epoch, value in zip(epochs, values, strict=True)
-        ]
-    )
+    rows = [
+        (str(number), int(100 * epoch), epoch, int(epoch * updates_per_epoch[number]), "K", 0, value)
+        for number, run in enumerate(runs)
+        for epoch, value in zip(*run, strict=True)
+    ]
+    names = ["experiment_id", "step", "epoch", "updates", "metric", "replicate", "value"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def curve(*runs: Points) -> pd.DataFrame:
@@ -66,22 +57,15 @@ def test_a_diverged_run_stays_in_the_mean(bad: float) -> None:
     assert mean["sd"].isna().tolist() == [False, True]
 
 
-def test_of_a_metric_that_probes_measure_the_first_probe_counts(sweep: Path) -> None:
-    assert mean_curve(load(sweep), "K_0.9")["mean"].tolist() == [9, 7]
-
-
-def test_a_metric_that_is_not_logged_is_empty(sweep: Path) -> None:
+def test_of_a_metric_that_probes_measure_the_first_probe_counts_and_one_not_logged_is_empty() -> None:
+    first = frame(([1.0, 2.0], [9.0, 7.0]))
+    rows = pd.concat([first, first.assign(replicate=1, value=1.0)])
+    assert mean_curve(rows, "K")["mean"].tolist() == [9, 7]
     for axis in AXES:
-        empty = mean_curve(load(sweep), "nothing", axis)
+        empty = mean_curve(fixed_and_adaptive(), "nothing", axis)
         assert empty.empty
         assert list(empty.columns) == [axis, "mean", "sd", "low", "high", "lowest", "highest", "runs"]
-    assert compare(load(sweep), "nothing").empty
-
-
-def test_updates_as_axis() -> None:
-    runs = frame(([1.0, 2.0], [4.0, 2.0]), ([1.0, 2.0], [4.0, 2.0]), updates_per_epoch=(10, 20))
-    mean = mean_curve(runs, "K", "updates", at=np.array([20.0]))
-    assert mean["mean"].tolist() == [(2 + 4) / 2]  # the first at its end, the second after one epoch
+    assert compare(fixed_and_adaptive(), "nothing").empty
 
 
 def test_between_two_evaluations_a_best_value_is_the_last_that_is_known() -> None:
@@ -103,6 +87,9 @@ def test_by_updates_the_curve_ends_with_the_first_run_of_full_length() -> None:
     assert mean["updates"].tolist() == [10, 20, 30]
     assert mean["runs"].tolist() == [2, 2, 2]
     assert mean_curve(runs, "K", "updates", "hold", at=np.array([10.0]))["mean"].tolist() == [6]  # 3 and 9
+    # The first at its end, the second after one epoch of two.
+    runs = frame(([1.0, 2.0], [4.0, 2.0]), ([1.0, 2.0], [4.0, 2.0]), updates_per_epoch=(10, 20))
+    assert mean_curve(runs, "K", "updates", at=np.array([20.0]))["mean"].tolist() == [(2 + 4) / 2]
 
 
 VALUES = st.lists(st.floats(0, 10) | st.sampled_from([math.nan, math.inf, -math.inf]), min_size=1, max_size=8)
@@ -118,39 +105,32 @@ def test_cumulative_best_is_the_lowest_finite_value_so_far(runs: list[list[float
     assert best["value"].tolist() == expected
 
 
-def test_settings_are_compared_where_all_of_them_are(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [5.0, 4.0, 3.0, 2.0]}, truncation__K=10)
-    write_run("b", {"valid_ppl": [6.0, 4.0]}, truncation__K=5)
-    write_run("c", {"valid_ppl": [8.0, 6.0]}, truncation__K=5, init=1)
-    rows = compare(load(outputs), "valid_ppl", points=3)
+def test_settings_are_compared_where_all_of_them_are() -> None:
+    runs = sweep(
+        run("a", {"valid_ppl": [5.0, 4.0, 3.0, 2.0]}, truncation__K=10),
+        run("b", {"valid_ppl": [6.0, 4.0]}),
+        run("c", {"valid_ppl": [8.0, 6.0]}, init=1),
+    )
+    rows = compare(runs, "valid_ppl", points=3)
     assert rows["setting"].tolist() == ["fixed K=5"] * 3 + ["fixed K=10"] * 3
-    assert rows["epoch"].tolist() == [1, 1.5, 2] * 2
+    assert rows["epoch"].tolist() == [0, 0.5, 1] * 2
     assert rows["mean"].tolist() == [7, 6, 5, 5, 4.5, 4]
-    held = compare(cumulative_best(load(outputs), "valid_ppl"), "valid_ppl", "updates", "hold", points=3)
-    assert held["updates"].tolist() == [20, 30, 40] * 2
+    held = compare(cumulative_best(runs, "valid_ppl"), "valid_ppl", "updates", "hold", points=3)
+    assert held["updates"].tolist() == [0, 10, 20] * 2
     assert held["mean"].tolist() == [7, 7, 5, 5, 5, 4]
-
-
-def test_no_common_range(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [5.0]})
-    write_run("b", {"valid_ppl": [5.0]}, truncation__K=10)
-    late = load(outputs)
-    late.loc[late["experiment_id"] == "b", "epoch"] = 9.0
-    assert compare(late, "valid_ppl").empty
+    runs.loc[runs["experiment_id"] == "a", "epoch"] += 9.0
+    assert compare(runs, "valid_ppl").empty  # nowhere
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            {"axis": "epochs"},
-            "axis (=epochs) must be one of epoch, adaptive_epoch, updates, train_seconds; did you mean epoch?",
-        ),
+        ({"axis": "epochs"}, f"axis (=epochs) must be one of {', '.join(AXES)}; did you mean epoch?"),
         ({"between": "step"}, "between (=step) must be one of interpolate, hold"),
     ],
 )
-def test_bad_words(sweep: Path, arguments: dict[str, str], message: str) -> None:
+def test_bad_words(arguments: dict[str, str], message: str) -> None:
     for function in (mean_curve, compare):
         with pytest.raises(AnalysisError) as error:
-            function(load(sweep), "valid_ppl", **arguments)
+            function(fixed_and_adaptive(), "valid_ppl", **arguments)
         assert str(error.value) == message

@@ -10,6 +10,7 @@ from analysis import AnalysisError
 from analysis.statistics.pairs import paired_differences
 from tests.helpers.made_runs import run, sweep
 
+TEN = {"truncation__K": 10}
 ADAPTIVE = {"truncation": "adaptive", "truncation__K": None, "truncation__delta": 0.9, "probe__window": 40}
 
 
@@ -45,30 +46,25 @@ def test_differences_by_hand_from_the_best_policy_or_another() -> None:
         (
             [
                 (1.5, {"lr": 1.0}),
-                (1.0, {"lr": 1.0, "truncation__K": 10}),
+                (1.0, {"lr": 1.0, **TEN}),
                 (1.7, {"lr": 3.0}),
-                (1.1, {"lr": 3.0, "truncation__K": 10, "init": 1}),  # the init differs
+                (1.1, {"lr": 3.0, **TEN, "init": 1}),  # the init differs
                 (1.8, {"lr": 9.0, "init": 1}),  # the lr differs
-                (math.inf, {"lr": 3.0, "truncation__K": 10}),  # diverged
+                (math.inf, {"lr": 3.0, **TEN}),  # diverged
             ],
             None,
             [["fixed K=5", 1, 0.5]],
         ),
-        # Options of one policy only are no obstacle.
         (
             [(1.2, {}), (1.4, {"init": 1}), (1.1, ADAPTIVE), (1.2, ADAPTIVE | {"init": 1})],
             None,
             [["fixed K=5", 2, 0.15]],
         ),
-        # Runs that differ in no setting are averaged.
-        (
-            [(1.0, {"epochs": 3}), (2.0, {"epochs": 4}), (1.1, {"truncation__K": 10})],
-            "fixed K=10",
-            [["fixed K=5", 1, 0.4]],
-        ),
+        ([(1.0, {"epochs": 3}), (2.0, {"epochs": 4}), (1.1, TEN)], "fixed K=10", [["fixed K=5", 1, 0.4]]),
         ([(1.0, {})], None, []),
-        ([(1.0, {}), (1.0, {"truncation__K": 10, "init": 1})], None, []),
+        ([(1.0, {}), (1.0, {**TEN, "init": 1})], None, []),
     ],
+    ids=["what differs", "options of one policy only", "no setting differs: averaged", "one policy", "no common init"],
 )
 def test_runs_of_equal_init_and_settings_pair(
     each: list[tuple[float, dict[str, Any]]], reference: str | None, expected: list[list[Any]]

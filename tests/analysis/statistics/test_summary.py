@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import pytest
 
 from analysis import AnalysisError, best_validation, labels, load, policies, settings, summarize
 from analysis.statistics.summary import comparable, format_value, natural, options_of
-
-WriteRun = Callable[..., Path]
+from tests.helpers.made_runs import fixed_and_adaptive, run, sweep as made
 
 
 def options(**columns: list[Any]) -> pd.DataFrame:
@@ -32,21 +30,24 @@ def test_best_validation_takes_the_other_values_of_that_evaluation(sweep: Path) 
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_never_wins(outputs: Path, write_run: WriteRun, bad: float) -> None:
-    write_run("a", {"valid_ppl": [bad, 1.7, bad], "test_ppl": [1.0, 1.8, 1.0]})
-    write_run("b", {"valid_ppl": [bad, bad], "test_ppl": [1.0, 1.0]})
-    best = best_validation(load(outputs))
+def test_a_value_that_is_not_finite_never_wins_and_of_replicates_the_first_counts(bad: float) -> None:
+    runs = made(
+        run("a", {"valid_ppl": [bad, 1.7, bad], "test_ppl": [1.0, 1.8, 1.0]}),
+        run("b", {"valid_ppl": [bad, bad], "test_ppl": [1.0, 1.0]}),
+    )
+    best = best_validation(pd.concat([runs, runs.assign(replicate=1, value=0.5)]))
     columns = ["experiment_id", "valid", "test", "epoch"]
-    assert best[columns].to_numpy().tolist() == [["a", 1.7, 1.8, 2.0]]
+    assert best[columns].to_numpy().tolist() == [["a", 1.7, 1.8, 1.0]]
     assert math.isnan(best["K"][0])  # none is logged
 
 
-def test_the_metric_is_the_first_that_a_run_logs_of_perplexity_loss_and_nll(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="linear")
-    write_run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]})
+def test_the_metric_is_the_first_that_a_run_logs_of_perplexity_loss_and_nll() -> None:
     point = {"valid_nll": [-4.0, -5.0], "test_nll": [-3.0, -3.5], "test_event_error": [0.25, 1]}
-    write_run("c", {"valid_event_error": [0.3, 0.5], **point}, dataset="book_order")
-    frame = load(outputs)
+    frame = made(
+        run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="linear"),
+        run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]}),
+        run("c", {"valid_event_error": [0.3, 0.5], **point}, dataset="book_order"),
+    )
     assert best_validation(frame)[["metric", "valid", "test", "test_event_error"]].fillna(0).to_numpy().tolist() == [
         ["valid_loss", -5.0, -3.5, 0],
         ["valid_ppl", 2.0, 2.5, 0],
@@ -56,12 +57,12 @@ def test_the_metric_is_the_first_that_a_run_logs_of_perplexity_loss_and_nll(outp
     assert best_validation(frame, "valid_event_error")[["valid", "test"]].to_numpy().tolist() == [[0.3, 0.25]]
 
 
-def test_an_unknown_metric_is_named_with_the_nearest(sweep: Path) -> None:
+def test_an_unknown_metric_is_named_with_the_nearest() -> None:
     with pytest.raises(AnalysisError) as error:
-        best_validation(load(sweep), "valid_pl")
+        best_validation(fixed_and_adaptive(), "valid_pl")
     assert str(error.value) == "metric (=valid_pl) must be one of valid_ppl; did you mean valid_ppl?"
     with pytest.raises(AnalysisError, match="no validation metric"):
-        best_validation(load(sweep).query("metric == 'K'"))
+        best_validation(fixed_and_adaptive().query("metric == 'K'"))
 
 
 def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs() -> None:
@@ -129,24 +130,11 @@ def test_an_option_set_in_some_runs_of_a_policy_counts() -> None:
     assert labels(frame).tolist() == ["fixed, clip_norm=-", "fixed, clip_norm=1"]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(5, "5"), (10.0, "10"), (0.9, "0.9"), (1e-5, "1e-05"), (1 / 3, repr(1 / 3)), (None, "-")],
-)
-def test_format_value(value: object, text: str) -> None:
-    assert format_value(value) == text
-    assert format_value(np.float64("nan")) == "-"
-
-
-def test_natural_order() -> None:
+def test_values_as_text_and_their_natural_order() -> None:
+    values = [5, 10.0, 0.9, 1e-5, 1 / 3, None, np.float64("nan")]
+    assert [format_value(value) for value in values] == ["5", "10", "0.9", "1e-05", repr(1 / 3), "-", "-"]
     names = ["fixed K=10", "fixed K=5", "adaptive delta=0.9", "adaptive delta=0.5", "fixed K=5, lr=1e-05"]
-    assert sorted(names, key=natural) == [
-        "adaptive delta=0.5",
-        "adaptive delta=0.9",
-        "fixed K=5",
-        "fixed K=5, lr=1e-05",
-        "fixed K=10",
-    ]
+    assert sorted(names, key=natural) == [names[place] for place in (3, 2, 1, 4, 0)]
 
 
 def test_summary_by_hand(sweep: Path) -> None:
@@ -165,51 +153,36 @@ def test_summary_by_hand(sweep: Path) -> None:
     assert summary["epoch_mean"].tolist() == [2, 2.5]
 
 
-def test_summary_keeps_settings_apart_whose_option_is_null(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [1.5]}, clip_norm=None)
-    write_run("b", {"valid_ppl": [1.4]}, clip_norm=1.0)
-    write_run("c", {"valid_ppl": [1.6]}, clip_norm=None, init=1)
-    summary = summarize(load(outputs))
+def test_summary_keeps_settings_apart_whose_option_is_null() -> None:
+    runs = [("a", 1.5, None, 0), ("b", 1.4, 1.0, 0), ("c", 1.6, None, 1)]
+    frames = (run(name, {"valid_ppl": [value]}, clip_norm=clip, init=init) for name, value, clip, init in runs)
+    summary = summarize(made(*frames))
     assert summary["runs"].tolist() == [1, 2]
     assert summary["valid_mean"].tolist() == pytest.approx([1.4, 1.55])
 
 
-def test_point_processes_tell_event_error_and_rmse_too(outputs: Path, write_run: WriteRun) -> None:
-    metrics = {"valid_nll": [2.0, 1.0], "test_event_error": [0.1, 0.4], "test_time_rmse": [0.2, 0.5]}
-    write_run("a", metrics)
-    write_run("b", {**metrics, "test_event_error": [0.1, 0.2]}, init=1)
-    (row,) = summarize(load(outputs)).to_dict("records")
-    assert (row["test_event_error_mean"], row["test_time_rmse_mean"]) == pytest.approx((0.3, 0.5))
-    assert (row["test_event_error_low"], row["test_event_error_high"]) == (0.2, 0.4)
-
-
-def test_comparable_runs_are_of_one_experiment_dataset_and_metric(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [1.5], "K": [5], "train_loss": [1.0]})
-    write_run("b", {"valid_ppl": [math.inf]}, init=1)
-    write_run("c", {"valid_loss": [1.5]}, dataset="linear", name="linear")
-    write_run("d", {"valid_ppl": [1.5]}, name=None, dataset=None)
-    groups = list(comparable(load(outputs)))
+def test_comparable_runs_are_of_one_experiment_dataset_and_metric() -> None:
+    frame = made(
+        run("a", {"valid_ppl": [1.5], "K": [5], "train_loss": [1.0]}, name="demo"),
+        run("b", {"valid_ppl": [math.inf]}, init=1, name="demo"),
+        run("c", {"valid_loss": [1.5]}, dataset="linear", name="linear"),
+        run("d", {"valid_ppl": [1.5]}, name=None, dataset=None),
+    )
+    groups = list(comparable(frame))
     assert [(group[:3], group.name) for group in groups] == [
-        (("demo", "copy_fixed", "valid_ppl"), "demo_copy_fixed_ppl"),
+        (("demo", "copy", "valid_ppl"), "demo_copy_ppl"),
         (("linear", "linear", "valid_loss"), "linear_loss"),
         (("unknown", "unknown", "valid_ppl"), "unknown_ppl"),
     ]
     assert groups[0].runs[["experiment_id", "metric"]].to_numpy().tolist() == [["a", "valid_ppl"], ["a", "K"]]
     with pytest.raises(AnalysisError, match="no finite validation loss in any of 1 runs"):
-        next(comparable(load(outputs).query("experiment_id == 'b'")))
+        next(comparable(frame.query("experiment_id == 'b'")))
 
 
-def test_text_columns_may_be_categories(sweep: Path) -> None:
-    frame = load(sweep).astype(dict.fromkeys(("experiment_id", "metric"), "str"))
-    text = [name for name in frame if name != "experiment_id" and frame[name].dtype in ("str", "category")]
-    categories = frame.astype(dict.fromkeys(text, "category"))
-    pd.testing.assert_frame_equal(summarize(categories), summarize(frame.astype(dict.fromkeys(text, "str"))))
+def test_text_columns_may_be_categories() -> None:
+    frame = fixed_and_adaptive()
+    categories = frame.astype(dict.fromkeys(("metric", "dataset", "truncation"), "category"))
+    pd.testing.assert_frame_equal(summarize(categories), summarize(frame), check_dtype=False)
     assert not any(isinstance(kind, pd.CategoricalDtype) for kind in options_of(categories).dtypes)
     assert labels(options_of(categories)).tolist() == labels(options_of(frame)).tolist()
-    assert [group[:3] for group in comparable(categories)] == [("demo", "copy_fixed", "valid_ppl")]
-
-
-def test_of_a_value_with_replicates_the_first_counts(outputs: Path, write_run: WriteRun) -> None:
-    write_run("a", {"valid_ppl": [[1.5, 1.0], [1.4, 1.6]], "test_ppl": [[2.0, 1.0], [3.0, 1.0]]})
-    best = best_validation(load(outputs))
-    assert best[["valid", "test"]].to_numpy().tolist() == [[1.4, 3.0]]
+    assert [group[:3] for group in comparable(categories)] == [("unknown", "copy", "valid_ppl")]

@@ -44,11 +44,6 @@ def test_runs_that_never_reach_it_are_nan_and_diverged_values_reach_nothing() ->
     assert times["epoch"].tolist() == pytest.approx([2, math.nan, math.nan], nan_ok=True)
 
 
-def test_settings_that_always_reach_it_come_before_sooner_ones() -> None:
-    rows = summarize_targets(runs((5, 0, [2, 1]), (5, 1, [2, 1]), (10, 0, [1, 1]), (10, 1, [2, 2])), PPL, 1.5)
-    assert rows[["policy", "reached"]].to_numpy().tolist() == [["fixed K=5", 2], ["fixed K=10", 1]]
-
-
 def test_the_default_is_what_all_runs_of_two_policies_reach() -> None:
     values = {5: (1.1, 1.3), 10: (1.2, 1.25), 2: (1.7, 1.8)}
     frame = runs(*((K, init, [9.0, value]) for K, pair in values.items() for init, value in enumerate(pair)))
@@ -58,10 +53,12 @@ def test_the_default_is_what_all_runs_of_two_policies_reach() -> None:
     assert summarize_targets(frame, PPL, 1.3)["reached"].tolist() == [2, 2, 0, 0]
 
 
-def test_the_default_of_one_policy_and_of_none() -> None:
+def test_the_default_of_one_policy_and_of_none_and_settings_that_always_reach_it_come_first() -> None:
     assert default_target(runs((5, 0, [1.23456])), PPL) == 1.235
     assert default_target(runs((5, 0, [1.23456]), (10, 0, [math.nan])), PPL) == math.inf
     assert default_target(runs((5, 0, [1.23456])), "valid_nll") == math.inf
+    rows = summarize_targets(runs((5, 0, [2, 1]), (5, 1, [2, 1]), (10, 0, [1, 1]), (10, 1, [2, 2])), PPL, 1.5)
+    assert rows[["policy", "reached"]].to_numpy().tolist() == [["fixed K=5", 2], ["fixed K=10", 1]]
 
 
 @given(st.floats(-1e6, 1e6))

@@ -5,19 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from analysis.tables.cells import (
-    Cell,
-    Column,
-    Table,
-    amount,
-    difference,
-    difference_interval,
-    interval,
-    interval_column,
-    mean_sd,
-    measure_name,
-    number,
-)
+from analysis.tables import cells
+from analysis.tables.cells import Cell, Column, Table, difference, difference_interval, interval, mean_sd
 
 NAN = math.nan
 
@@ -66,22 +55,15 @@ def test_interval_has_the_places_of_the_mean() -> None:
     assert interval(100.3, 0.9, 99.5, 101.26, 4) == "[99.5, 101.3]"
     assert interval(1.0, NAN, NAN, NAN, 4) == interval(1.036, 0.004, 1.03, 1.0412, 3) == ""
     rows = pd.DataFrame({"runs": [3, 4]})
-    assert [len(interval_column(rows[:count], "x", "runs", interval)) for count in (1, 2)] == [0, 1]
+    assert [len(cells.interval_column(rows[:count], "x", "runs", interval)) for count in (1, 2)] == [0, 1]
 
 
 def test_other_numbers_and_words() -> None:
-    assert [amount(*each) for each in ((25.46, 3.54), (2549.6, 354.2), (0.05093, NAN), (0, 0), (NAN, NAN))] == [
-        "25.5 (3.5)",
-        "2550 (354)",
-        "0.0509",
-        "0.00 (0.00)",
-        "",
-    ]
-    assert [number(12.46), number(12.46, 0), number(NAN)] == ["12.5", "12", ""]
-    names = [
-        measure_name(name) for name in ("valid_ppl", "test_nll", "valid_loss", "test_event_error", "test_time_rmse")
-    ]
-    assert names == ["PPL", "NLL", "loss", "event error", "time RMSE"]
+    pairs = ((25.46, 3.54), (2549.6, 354.2), (0.05093, NAN), (0, 0), (NAN, NAN))
+    assert [cells.amount(*pair) for pair in pairs] == ["25.5 (3.5)", "2550 (354)", "0.0509", "0.00 (0.00)", ""]
+    assert [cells.number(12.46), cells.number(12.46, 0), cells.number(NAN)] == ["12.5", "12", ""]
+    metrics = ("valid_ppl", "test_nll", "valid_loss", "test_event_error", "test_time_rmse")
+    assert [cells.measure_name(name) for name in metrics] == ["PPL", "NLL", "loss", "event error", "time RMSE"]
 
 
 def test_the_lowest_of_several_is_the_best_of_its_column() -> None:

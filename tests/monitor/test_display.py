@@ -208,9 +208,7 @@ def test_watching_without_a_terminal_prints_a_block_for_each_change_and_rarely_f
     assert ["1.0 / 4" in printed[0], "2.0 / 4" in printed[1]] == [True, True]
 
 
-def test_watching_a_terminal_refreshes_it_and_ends_with_ctrl_c(
-    outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_is_refreshed(outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)
     monkeypatch.setattr(display, "_console", lambda: terminal)
 

@@ -32,9 +32,7 @@ def test_a_failure_is_its_reason_and_its_traceback(outputs: Path, capsys: pytest
     assert lines[3:] == [f"  {line}" for line in TRACE.splitlines()]
 
 
-def test_where_there_is_no_traceback_the_end_of_the_output_follows_without_control_codes(
-    outputs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_traceback_the_end_of_the_output_follows(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_status(outputs / "demo" / "a1", schema.RUNNING)
     (run / schema.OUTPUT).write_text("".join(f"line {i}\n" for i in range(LINES + 5)))
     lines = printed(capsys, run)
@@ -58,9 +56,7 @@ def test_a_crash_has_both_and_nothing_twice(outputs: Path, capsys: pytest.Captur
     assert printed(capsys, outputs)[2:] == ["  crashed", "", "  the last that it printed:", "  epoch 1", "  epoch 2"]
 
 
-def test_failures_are_separated_by_a_line_and_a_run_of_two_sweeps_is_reported_once(
-    outputs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_of_two_sweeps_is_reported_once(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, other = (write_status(outputs / "demo" / name, schema.FAILED) for name in ("a1", "b2"))
     write_plan(outputs, "first", {"old": run, "other": other}, started=1000.0)
     write_plan(outputs, "second", {"new": run}, started=2000.0)

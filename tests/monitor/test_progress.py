@@ -55,9 +55,7 @@ def test_without_a_terminal_each_change_is_one_line(jobs: list[Job], hold: Hold)
     ]
 
 
-def test_without_a_terminal_a_line_from_time_to_time_shows_progress(
-    jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_terminal_lines_show_progress(jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbptt.monitor.progress.LINE_SECONDS", 0.0)
     watch = Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP)
     assert lines(watch) == ["0 of 3 finished, 3 waiting"]

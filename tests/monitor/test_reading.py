@@ -44,9 +44,7 @@ def test_a_sweep_is_its_plan_and_the_state_of_its_runs(outputs: Path, runs: dict
     assert read(outputs).sweeps[0].launching is True
 
 
-def test_only_what_is_below_the_path_is_shown_and_as_the_path_names_it(
-    outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_runs_below_the_path_count(outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     write_plan(outputs, "first", runs)
     other = {"lr=2": write_status(outputs / "other" / "d4", schema.FINISHED)}
     write_plan(outputs, "other", other)
@@ -114,9 +112,7 @@ def test_a_sweep_that_is_still_launched_is_not_taken_over(outputs: Path, runs: d
     assert [sweep.name for sweep in read(outputs).sweeps] == ["first", "second"]
 
 
-def test_what_an_earlier_sweep_left_waits_while_a_later_one_is_launched(
-    outputs: Path, runs: dict[str, Path], hold: Hold
-) -> None:
+def test_what_an_earlier_sweep_left_waits_for_a_later_one(outputs: Path, runs: dict[str, Path], hold: Hold) -> None:
     folder = write_plan(outputs, "second", runs, started=2000.0)
     assert states(read(outputs).sweeps[0])["lr=10"] == "stale"
     hold(folder)
@@ -131,9 +127,7 @@ def test_what_an_earlier_sweep_left_waits_while_a_later_one_is_launched(
     assert states(read(outputs).sweeps[1]) == {"a": "waiting", "b": "waiting"}  # for a larger budget
 
 
-def test_pending_is_what_runs_or_waits_for_a_launching_process(
-    outputs: Path, runs: dict[str, Path], hold: Hold
-) -> None:
+def test_pending_is_what_runs_or_will_be_launched(outputs: Path, runs: dict[str, Path], hold: Hold) -> None:
     folder = write_plan(outputs, "first", runs)
     assert not read(outputs).pending  # the one that waits waits for nobody
     hold(runs["lr=10"])
@@ -172,9 +166,7 @@ def test_broken_files_are_reported_and_the_rest_is_shown(outputs: Path, runs: di
     assert other.startswith(f"{runs['lr=10']}/status.json: Expecting property name")
 
 
-def test_the_same_reader_sees_what_is_new_and_reads_the_rest_once(
-    outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_rereads_only_changes(outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader([outputs])
     assert len(reader.read().unplanned) == 2
     write_plan(outputs, "first", runs)

@@ -24,9 +24,7 @@ def test_the_last_checkpoint_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "one bit", "gone"])
-def test_the_one_before_is_used_where_the_last_is_damaged(
-    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_one_before_replaces_a_damaged_one(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     for step in (1, 2):
         save(tmp_path, {"step": step, "model": torch.zeros(5000)})
     path = tmp_path / CHECKPOINT

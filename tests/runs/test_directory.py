@@ -102,9 +102,7 @@ def test_a_failure_leaves_traceback_and_reason_and_the_next_attempt_clears_them(
     assert {path.name for path in directory.path.iterdir()} == {schema.STATUS, schema.CONFIG, schema.OPTIONS}
 
 
-def test_a_run_that_begins_again_keeps_its_progress_and_counts_its_attempts(
-    directory: RunDirectory, make: Make
-) -> None:
+def test_a_run_that_begins_again_keeps_its_progress(directory: RunDirectory, make: Make) -> None:
     directory.begin(ORIGIN)
     directory.set_status(schema.RUNNING, epoch=1.5, best=1.25)
     again = make(epochs=7.0, seconds=5.0)

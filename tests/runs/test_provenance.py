@@ -52,9 +52,7 @@ def test_the_commit_is_reported_and_whether_files_differ_from_it(repository: Pat
     assert commits(code()) == f"{commit[:10]} (dirty)"
 
 
-def test_a_package_that_is_installed_in_a_repository_is_no_part_of_it(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_package_is_no_part(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = repository / "venv" / "atbptt"
     installed.mkdir(parents=True)
     (installed / "__init__.py").touch()

@@ -57,9 +57,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, make: Callable
         make_sweep(str(tmp_path))
 
 
-def test_two_sweeps_of_the_same_second_and_process_number_have_two_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sweeps_of_the_same_second_have_their_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on two machines, or after a clock was set back."""
     monkeypatch.setattr(time, "strftime", lambda _: "now")
     paths = [make_sweep(str(tmp_path)) for _ in range(3)]

@@ -81,9 +81,7 @@ def test_what_a_file_held_is_restored(
     assert {other: (tmp_path / other).read_bytes() for other in content} == again.content
 
 
-def test_what_is_whole_is_not_written_again_and_what_a_checkpoint_does_not_know_goes(
-    tables: Tables, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unknown_files_go_and_whole_ones_stay(tables: Tables, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     Tables(tmp_path, "0a1b").restore(tables.content, LOG)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before

@@ -32,9 +32,7 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
     assert (path.read_bytes(), (tmp_path / "previous").read_bytes()) == (b"later", b"\xce\xa6 = 1\n")
 
 
-def test_bytes_are_on_disk_before_the_file_is_renamed_and_the_name_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bytes_are_on_disk_before_the_file_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     fsync, replace = os.fsync, os.replace
 
@@ -81,9 +79,7 @@ def test_replacing_makes_folders_and_puts_the_file_in_place_in_the_end(tmp_path:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_folder_that_cannot_be_written_is_reported_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in (".", "outputs", "outputs/copy/deep"):
         check_writable("output_dir", tmp_path / folder)

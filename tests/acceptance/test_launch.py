@@ -32,9 +32,8 @@ def launch(root: Path, folder: Path, tiny: tuple[str, ...]) -> Launch:
     """launch.py with tiny runs."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
-        rest = [argument for argument in arguments if argument not in flags]
-        command = [sys.executable, str(root / "launch.py"), *flags, *tiny, *rest]
+        typed = sorted([*tiny, *arguments], key=lambda each: each[0] != "-")  # Hydra wants flags first
+        command = [sys.executable, str(root / "launch.py"), *typed]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
     return call
@@ -53,12 +52,10 @@ def test_a_sweep_runs_every_job_and_says_so(first: subprocess.CompletedProcess[s
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.count("finished     lr=") == 2
     assert f"runs in {ODD}/copy_fixed/, see: python -m analysis table '{ODD}/copy_fixed'" in first.stdout
-    found = runs(folder / ODD).values()
-    assert len(found) == 2
-    for path in found:
-        texts = {schema.STATUS, schema.CONFIG, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK}
-        checkpoints = {schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT}
-        assert {file.name for file in path.iterdir()} == {*TABLES, *texts, *checkpoints}
+    texts = {schema.STATUS, schema.CONFIG, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK}
+    checkpoints = {schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT}
+    files = [{file.name for file in path.iterdir()} for path in runs(folder / ODD).values()]
+    assert files == [{*TABLES, *texts, *checkpoints}] * 2
 
 
 @pytest.mark.usefixtures("first")
@@ -125,8 +122,7 @@ def test_an_edit_during_a_sweep_does_not_change_later_jobs(root: Path, tmp_path:
     shutil.copytree(root / "conf", tmp_path / "conf")
     shutil.copy(root / "launch.py", tmp_path)
     config = tmp_path / "conf" / "config.yaml"
-    one_by_one = ("hydra/launcher=basic", "lr=1,2")
-    command = ["launch.py", "-m", *tiny, "output_dir=out", "epochs=20", *one_by_one]
+    command = ["launch.py", "-m", *tiny, "output_dir=out", "epochs=20", "hydra/launcher=basic", "lr=1,2"]
     process = begun(command, tmp_path, PYTHONPATH=str(root))
     config.write_text(config.read_text().replace("clip_norm: 1.0 ", "clip_norm: 0.5 "))
     printed, _ = process.communicate(timeout=120)

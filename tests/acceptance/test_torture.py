@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import torch
 from atbptt.runs import schema
 from tests.acceptance.torture import torture
 from tests.helpers.comparing import differences, runs
+from tests.helpers.training import train
 
 
 def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
@@ -26,11 +25,10 @@ def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path:
 
 
 @pytest.fixture(scope="module")
-def stored(root: Path, tiny: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with a run whose optimizer has a state."""
     folder = tmp_path_factory.mktemp("stored")
-    command = [sys.executable, str(root / "launch.py"), *tiny, "optimizer=momentum", "lr=0.1", f"output_dir={folder}"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+    train(folder, "optimizer=momentum", "lr=0.1")
     return folder
 
 
@@ -53,7 +51,8 @@ def change_momentum(run: Path) -> None:
     torch.save(state, run / schema.CHECKPOINT)
 
 
-CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+Change = Callable[[Path], object]
+CHANGES: dict[str, tuple[Change, str]] = {
     "lost run": (shutil.rmtree, "{run}: lost"),
     "copied run": (lambda run: shutil.copytree(run, run.with_name("copy")), "copy: there is no such run undisturbed"),
     "lost row": (table(schema.METRICS, lambda t: t.slice(0, len(t) - 1)), "rows instead of"),
@@ -64,13 +63,12 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_the_comparison_finds(name: str, stored: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES)
+def test_the_comparison_finds(change: Change, expected: str, stored: Path, tmp_path: Path) -> None:
     changed = shutil.copytree(stored, tmp_path / "changed")
-    ((name_of_run, run),) = runs(changed).items()
-    change, expected = CHANGES[name]
+    ((name, run),) = runs(changed).items()
     change(run)
-    assert expected.format(run=name_of_run) in "\n".join(differences(changed, stored))
+    assert expected.format(run=name) in "\n".join(differences(changed, stored))
 
 
 def test_the_comparison_ignores_times_only(stored: Path, tmp_path: Path) -> None:

@@ -90,9 +90,7 @@ print(atbptt.__file__, [name for name in needed_by_experiments if importlib.util
 """
 
 
-def test_the_library_and_the_character_model_of_the_readme_run_from_it(
-    python: Path, tmp_path: Path, root: Path
-) -> None:
+def test_the_library_and_the_readmes_model_run_from_it(python: Path, tmp_path: Path, root: Path) -> None:
     done = ran(python, tmp_path, "-c", NAMES)
     assert done.returncode == 0, done.stderr
     file, found = done.stdout.split()

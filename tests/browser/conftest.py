@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,29 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+
+def screen(page: Chrome, width: int, scheme: str = "light") -> None:
+    """Give the page a screen of this width, and a reader who wants it light or dark."""
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 700}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
+
+
+def opened(page: Chrome, path: Path, width: int = 1280, scheme: str = "light") -> Chrome:
+    screen(page, width, scheme)
+    page.get_log("browser")
+    page.get_log("performance")
+    page.get(path.as_uri())
+    return page
+
+
+def requested(page: Chrome) -> list[str]:
+    """What was asked for since the page was opened."""
+    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    return [request["request"]["url"] for request in sent]
 
 
 @pytest.fixture(scope="session")

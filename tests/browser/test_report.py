@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-from tests.browser.conftest import FAILED, RUNS
+from tests.browser.conftest import FAILED, RUNS, opened, requested, screen
 
 pytestmark = pytest.mark.browser
 SHOWN = 50  # at once
@@ -20,12 +19,7 @@ SHOWN = 50  # at once
 @pytest.fixture
 def page(chromium: Chrome, report: Path) -> Iterator[Chrome]:
     """The report, freshly opened on a desktop's screen; at the end of the test its console must be empty."""
-    screen(chromium, 1280)
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
-    chromium.get_log("browser")
-    chromium.get_log("performance")
-    chromium.get(report.as_uri())
-    yield chromium
+    yield opened(chromium, report)
     assert chromium.get_log("browser") == []
 
 
@@ -54,20 +48,9 @@ def click(page: Chrome, element: WebElement) -> None:
     element.click()
 
 
-def screen(page: Chrome, width: int) -> None:
-    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 700}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def requests(page: Chrome) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return [request["request"]["url"] for request in sent]
-
-
 def test_it_asks_the_network_for_nothing_and_has_its_figures(page: Chrome, report: Path) -> None:
     assert page.title == "demo: report"
-    urls = requests(page)
+    urls = requested(page)
     assert report.as_uri() in urls
     assert [url for url in urls if url != report.as_uri() and not url.startswith("data:")] == []
     sizes = page.execute_script("return [...document.images].map((image) => [image.complete, image.naturalWidth])")
@@ -88,13 +71,10 @@ def test_a_figure_is_enlarged_and_made_small_by_keyboard(page: Chrome) -> None:
     assert image.size["width"] == small
 
 
-def test_the_best_runs_come_first(page: Chrome) -> None:
+def test_the_best_runs_come_first_and_all_are_shown_if_asked_for(page: Chrome) -> None:
     assert count(page) == f"{SHOWN} of {RUNS} runs shown"
     assert shown(page, "valid PPL") == [f"{1 + index / 10:#.5g}" for index in range(SHOWN)]
     assert heading(page, "rank").get_attribute("aria-sort") == "ascending"
-
-
-def test_all_runs_are_shown_if_asked_for(page: Chrome) -> None:
     button = page.find_element(By.ID, "more")
     assert button.text == f"Show all {RUNS}"
     click(page, button)
@@ -103,18 +83,17 @@ def test_all_runs_are_shown_if_asked_for(page: Chrome) -> None:
     assert not button.is_displayed()
 
 
-def test_a_click_sorts_by_number_and_another_turns_it_round(page: Chrome) -> None:
+def test_a_click_sorts_by_the_numbers_of_a_column_and_another_turns_it_round(page: Chrome) -> None:
     click(page, page.find_element(By.ID, "more"))
     column = heading(page, "lr")
-    click(page, column.find_element(By.TAG_NAME, "button"))
-    values = [float(text) for text in shown(page, "lr")]
-    assert values == sorted(values)  # as text, 0.001 would come before 1e-05
-    assert column.get_attribute("aria-sort") == "ascending"
+    for order in ("ascending", "descending"):
+        click(page, column.find_element(By.TAG_NAME, "button"))
+        values = [float(text) for text in shown(page, "lr")]
+        assert values == sorted(values, reverse=order == "descending")  # as text, 0.001 would come before 1e-05
+        assert column.get_attribute("aria-sort") == order
     assert heading(page, "rank").get_attribute("aria-sort") is None
-    click(page, column.find_element(By.TAG_NAME, "button"))
-    values = [float(text) for text in shown(page, "lr")]
-    assert values == sorted(values, reverse=True)
-    assert column.get_attribute("aria-sort") == "descending"
+    click(page, heading(page, "policy").find_element(By.TAG_NAME, "button"))
+    assert shown(page, "policy") == ["fixed K=2"] * (RUNS // 2) + ["fixed K=10"] * (RUNS // 2)
 
 
 def test_every_column_sorts_by_keyboard(page: Chrome) -> None:
@@ -123,12 +102,6 @@ def test_every_column_sorts_by_keyboard(page: Chrome) -> None:
         expected = "descending" if column == "rank" else "ascending"  # it is sorted by rank at first
         assert heading(page, column).get_attribute("aria-sort") == expected
         assert len(shown(page, column)) == SHOWN
-
-
-def test_a_policy_is_sorted_by_the_numbers_in_it(page: Chrome) -> None:
-    click(page, page.find_element(By.ID, "more"))
-    click(page, heading(page, "policy").find_element(By.TAG_NAME, "button"))
-    assert shown(page, "policy") == ["fixed K=2"] * (RUNS // 2) + ["fixed K=10"] * (RUNS // 2)
 
 
 def test_words_filter(page: Chrome) -> None:
@@ -165,8 +138,7 @@ def test_the_page_is_as_wide_as_the_screen(page: Chrome) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out(page: Chrome, scheme: str) -> None:
     """A contrast of 4.5 at least, as WCAG asks for text."""
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    screen(page, 1280, scheme)
     colors: dict[str, str] = page.execute_script(
         """
         const style = getComputedStyle(document.documentElement);
@@ -182,8 +154,8 @@ def test_text_stands_out(page: Chrome, scheme: str) -> None:
 
 
 def contrast(first: str, second: str) -> float:
-    lights = sorted((luminance(first), luminance(second)), reverse=True)
-    return (lights[0] + 0.05) / (lights[1] + 0.05)
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def luminance(color: str) -> float:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,25 +7,10 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.browser.conftest import opened, requested
+
 pytestmark = pytest.mark.browser
 PAGES = ("index.html", "reference.html", "policies/randomized.html", "metrics/events.html")
-
-
-def opened(chromium: Chrome, path: Path, width: int = 1280, scheme: str = "light") -> Chrome:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700}
-    chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": features})
-    chromium.get_log("browser")
-    chromium.get_log("performance")
-    chromium.get(path.as_uri())
-    return chromium
-
-
-def requested(page: Chrome) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return [request["request"]["url"] for request in sent]
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hydra._internal.hydra import Hydra
@@ -14,7 +16,6 @@ from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 
 Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]
-Compose = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -43,47 +44,37 @@ def users(tmp_path: Path) -> Path:
 @pytest.fixture
 def opened(root: Path, users: Path) -> Iterator[Opened]:
     """Hydra, the command and the overrides of each job, of a command line."""
-    contexts = []
+    with ExitStack() as stack:
 
-    def make(*arguments: str) -> tuple[Hydra, Command, list[list[str]]]:
-        given = [argument.replace("USERS", str(users)) for argument in arguments]
-        command = read_command(given, root / "conf")
-        assert command is not None
-        contexts.append(composer(command.config_dir, command.extra))
-        hydra = contexts[-1].__enter__()
-        return hydra, command, expanded(hydra, command)[0]
+        def make(*arguments: str) -> tuple[Hydra, Command, list[list[str]]]:
+            given = [argument.replace("USERS", str(users)) for argument in arguments]
+            command = read_command(sorted(given, key=lambda each: each[0] != "-"), root / "conf")  # flags come first
+            assert command is not None
+            hydra = stack.enter_context(composer(command.config_dir, command.extra))
+            return hydra, command, expanded(hydra, command)[0]
 
-    yield make
-    for context in contexts:
-        context.__exit__(None, None, None)
+        yield make
 
 
-@pytest.fixture
-def compose(opened: Opened) -> Compose:
-    def make(*arguments: str) -> list[dict[str, Any]]:
-        hydra, command, batch = opened(*arguments)
-        return list(job_configs(hydra, command.name, batch))
-
-    return make
+def composed(opened: Opened, *arguments: str) -> list[dict[str, Any]]:
+    hydra, command, batch = opened(*arguments)
+    return list(job_configs(hydra, command.name, batch))
 
 
 # Each composed by Hydra for every job apart, and by what jobs share. The number is of Hydra's compositions for the
 # latter, so that what is not shared is known too; a job that is composed apart may have been tried before.
 SAME = [
-    (1, []),
-    (1, ["lr=3", "lr=4"]),
+    (1, ["lr=3", "lr=4", "~arm", "~optimizer=sgd"]),
     (2, ["-m", "truncation=fixed,adaptive", "lr=1,10", "truncation.name=choice(mine)"]),
     (2, ["-m", "model=glob(rnn*)", "dataset=linear", "seed=3,4", "model.hidden=4"]),
     (1, ["-m", "lr=range(0.5,1.5,0.5)", "init=shuffle(range(1))", "seed=sort(3,1)"]),
     (1, ["+model.extra=1", "++model.hidden=7", "++probe.more.deep=[1,2,{a:3}]", "+new.section={a:[b,null,1.5]}"]),
     (1, ["-m", "+model.extra=1,a,null", "~clip_norm"]),
     (1, ["~truncation.K", "~lr=1.0", "~probe", "+probe.window=3"]),
-    (1, ["~arm", "~optimizer=sgd"]),
     (2, ["-m", "+model@second=gru,lstm", "second.hidden=4,5"]),
     (2, ["-m", "+flavour=[sweet,sour],sour", "--config-dir=USERS/yaml", "lr=1,2"]),
-    (1, ["name='a b, c'", 'output_dir="x=y/{z}"', "monitor=a\\,b"]),
     (1, ["-m", "monitor=null,'null',1,'1',true,1e3,???"]),
-    (1, ["dataset={batch_size:8,seed:3}", "probe={window:50,tau:'40'}"]),
+    (1, ["dataset={seed:3}", "probe={window:50,tau:'40'}", "name='a b, c'", 'output_dir="x=y/{z}"', "monitor=a\\,b"]),
     (1, ["-m", "name='${dataset.name}_${lr}'", "lr=1,2", "output_dir='${oc.env:HOME}/${name}'"]),
     (1, ["-m", "dataset.seed='${init}','${model.hidden}'", "init=1,2", "+up='${.lr}'"]),
     (1, ["-m", "experiment=mine", "seed=5,6", "dataset.later=1", "--config-dir=USERS/yaml"]),
@@ -100,36 +91,31 @@ SAME = [
 
 @pytest.mark.parametrize(("compositions", "arguments"), SAME, ids=[" ".join(arguments) for _, arguments in SAME])
 def test_jobs_that_share_a_composition_are_as_hydra_composes_each(
-    opened: Opened,
-    monkeypatch: pytest.MonkeyPatch,
-    compositions: int,
-    arguments: list[str],
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, compositions: int, arguments: list[str]
 ) -> None:
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    hydra, command, batch = opened(*flags, *(argument for argument in arguments if argument not in flags))
+    hydra, command, batch = opened(*arguments)
     apart = [job_config(hydra, command.name, overrides) for overrides in batch]
-    composed = []
-    whole = hydra.compose_config
-    monkeypatch.setattr(hydra, "compose_config", lambda *a, **k: composed.append(a) or whole(*a, **k))
+    counted = Mock(wraps=hydra.compose_config)
+    monkeypatch.setattr(hydra, "compose_config", counted)
     shared = list(job_configs(hydra, command.name, batch))
     # repr tells 1 from 1.0 and True, and the order of keys.
     assert list(map(repr, shared)) == list(map(repr, apart))
-    assert len(composed) == compositions
+    assert counted.call_count == compositions
 
 
-# What only a job's own overrides show to be wrong.
-WRONG = [
-    ["-m", "truncation=fixed,adaptive", "truncation.K=choice(3)"],
-    ["-m", "lrr=1,2"],
-    ["-m", "+lr=1,2"],
-    ["-m", "lr=1,'${nosuch}'"],
-    ["-m", "output_dir='${hydra.job.name}'", "lr=1,2"],
-    ["-m", "--config-dir=USERS/yaml", "--config-name=referring", "~name=none,false"],
-    ["-m", "lr='${a','b'"],
-]
-
-
-@pytest.mark.parametrize("arguments", WRONG, ids=[" ".join(arguments) for arguments in WRONG])
+@pytest.mark.parametrize(
+    "arguments",  # what only a job's own overrides show to be wrong
+    [
+        ["-m", "truncation=fixed,adaptive", "truncation.K=choice(3)"],
+        ["-m", "lrr=1,2"],
+        ["-m", "+lr=1,2"],
+        ["-m", "lr=1,'${nosuch}'"],
+        ["-m", "output_dir='${hydra.job.name}'", "lr=1,2"],
+        ["-m", "--config-dir=USERS/yaml", "--config-name=referring", "~name=none,false"],
+        ["-m", "lr='${a','b'"],
+    ],
+    ids=" ".join,
+)
 def test_what_is_wrong_with_a_job_is_reported_as_where_hydra_composes_it(opened: Opened, arguments: list[str]) -> None:
     hydra, command, batch = opened(*arguments)
     with pytest.raises(ConfigError) as shared:
@@ -152,13 +138,13 @@ def test_what_is_wrong_with_a_job_is_reported_as_where_hydra_composes_it(opened:
         ("-m --config-name=swept", ["max", "ols"]),
     ],
 )
-def test_an_option_is_set_by_its_former_name_too(compose: Compose, arguments: str, fits: list[str]) -> None:
-    composed = compose("--config-dir=USERS/yaml", *arguments.split())
-    assert [validated(config).probe.decay_fit for config in composed] == fits
+def test_an_option_is_set_by_its_former_name_too(opened: Opened, arguments: str, fits: list[str]) -> None:
+    configs = composed(opened, "--config-dir=USERS/yaml", *arguments.split())
+    assert [validated(config).probe.decay_fit for config in configs] == fits
 
 
-def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
-    first, second, third = compose("-m", "+model.extra=[1],[2],[3]", "seed=1", "dataset.seed='${seed}'")
+def test_a_job_leaves_nothing_to_the_next(opened: Opened) -> None:
+    first, second, third = composed(opened, "-m", "+model.extra=[1],[2],[3]", "seed=1", "dataset.seed='${seed}'")
     assert [config["model"]["extra"] for config in (first, second, third)] == [[1], [2], [3]]
     first["model"]["extra"].append(4)
     first["probe"]["window"] = 0
@@ -187,22 +173,22 @@ def test_a_job_leaves_nothing_to_the_next(compose: Compose) -> None:
         ("lr=1,2", r"^lr=1,2 names several values, a sweep: add -m"),
         ("--config-dir=/nowhere", r"^--config-dir \(=/nowhere\) is no folder"),
         ("--config-name=none", r"^--config-name \(=none\) is no option"),
+        ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*=adaptive are delta, "),
+        # Hydra composes what is not swept with the default policy, which has no `delta`.
         (
-            "-m truncation=fixed,adaptive truncation.K=3",
-            r"^truncation.K is no option; .*truncation=adaptive are delta, ",
+            "-m truncation=adaptive,adaptive truncation.delta=1",
+            r"truncation.delta='choice\(VALUE\)' sets it in every job$",
         ),
+        *((f"preview={v}", rf"^preview \(={v}\) must be true or false$") for v in ("maybe", "", "true,false")),
     ],
 )
-def test_what_cannot_be_composed_is_reported(compose: Compose, arguments: str, message: str) -> None:
+def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compose(*arguments.split())
+        composed(opened, *arguments.split())
 
 
-def test_an_option_of_swept_choices_alone_is_set_as_a_choice(compose: Compose) -> None:
-    """Hydra composes what is not swept with the default policy, which has no `delta`; the message says how."""
-    with pytest.raises(ConfigError, match=r"truncation.delta='choice\(VALUE\)' sets it in every job$"):
-        compose("-m", "truncation=adaptive,adaptive", "truncation.delta=0.5")
-    configs = compose("-m", "truncation=adaptive,adaptive", "truncation.delta=choice(0.5)")
+def test_an_option_of_swept_choices_alone_is_set_as_a_choice(opened: Opened) -> None:
+    configs = composed(opened, "-m", "truncation=adaptive,adaptive", "truncation.delta=choice(0.5)")
     assert [config["truncation"]["delta"] for config in configs] == [0.5, 0.5]
 
 
@@ -218,18 +204,12 @@ def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "preview"),
     [
-        (["-m", "lr=1,2"], False),
-        (["preview=true", "-m", "lr=1,2"], True),
-        (["-m", "preview=True", "lr=1,2"], True),
-        (["-m", "lr=1,2", "preview=false"], False),
-        (["preview=false", "-m", "lr=1,2", "preview=true"], True),
+        ("-m lr=1,2", False),
+        ("preview=true -m lr=1,2", True),
+        ("-m preview=True lr=1,2", True),
+        ("-m lr=1,2 preview=false", False),
+        ("preview=false -m lr=1,2 preview=true", True),
     ],
 )
-def test_a_preview_is_asked_for_anywhere_and_hidden_from_hydra(arguments: list[str], preview: bool) -> None:
-    assert split_preview(arguments) == (["-m", "lr=1,2"], preview)
-
-
-@pytest.mark.parametrize("value", ["maybe", "", "true,false"])
-def test_a_preview_is_a_truth_value(value: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^preview \(={value}\) must be true or false$"):
-        split_preview([f"preview={value}", "lr=1"])
+def test_a_preview_is_asked_for_anywhere_and_hidden_from_hydra(arguments: str, preview: bool) -> None:
+    assert split_preview(arguments.split()) == (["-m", "lr=1,2"], preview)

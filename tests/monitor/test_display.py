@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -42,9 +43,11 @@ def sweep(*runs: Run, launching: bool | None = True) -> Sweep:
     return Sweep("first", COMMAND, "node0", 99, 1_000_000_000.0, launching, runs)
 
 
-def shown(*sweeps: Sweep, width: int = 100, terminal: bool = False, **options: bool) -> list[str]:
+def shown(
+    *sweeps: Sweep, unplanned: tuple[Run, ...] = (), width: int = 100, terminal: bool = False, **options: bool
+) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
-    console.print(blocks(Report(sweeps, (), ()), console, **options))
+    console.print(blocks(Report(sweeps, unplanned, ()), console, **options))
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -112,27 +115,24 @@ def test_unknown_values_are_blank_and_measures_of_several_kinds_are_named() -> N
     assert [line.split()[-4:-2] for line in lines[4:]] == [["valid_ppl", "1.25"], ["valid_nll", "-5"]]
 
 
-@pytest.mark.parametrize(
-    ("launching", "end"),
-    [(True, "still runs"), (False, "has ended"), (None, "may still run: its folder's file system has no locks")],
-)
-def test_whether_the_launching_process_still_runs_is_reported(launching: bool | None, end: str) -> None:
-    assert shown(sweep(waiting("a"), launching=launching))[1].endswith(f"process 99 {end}")
+def test_whether_the_launching_process_still_runs_is_reported() -> None:
+    ends = {True: "still runs", False: "has ended", None: "may still run: its folder's file system has no locks"}
+    for launching, end in ends.items():
+        assert shown(sweep(waiting("a"), launching=launching))[1].endswith(f"process 99 {end}")
 
 
-@pytest.mark.parametrize(
-    ("width", "terminal", "begin"), [(100, True, "━"), (80, True, "1 of 2 finished"), (200, False, "1 of 2 finished")]
-)
-def test_a_wide_terminal_has_a_bar(width: int, terminal: bool, begin: str) -> None:
-    lines = shown(sweep(run("a", "finished"), run("b", "running")), width=width, terminal=terminal)
-    assert lines[2].startswith(begin)
+def test_a_wide_terminal_has_a_bar() -> None:
+    for width, terminal, begin in ((100, True, "━"), (80, True, "1 of 2 finished"), (200, False, "1 of 2 finished")):
+        lines = shown(sweep(run("a", "finished"), run("b", "running")), width=width, terminal=terminal)
+        assert lines[2].startswith(begin)
 
 
-def test_the_latest_sweep_is_last_and_first_in_a_watch() -> None:
+def test_the_latest_sweep_is_last_and_first_in_a_watch_and_runs_of_none_are_at_the_other_end() -> None:
     sweeps = sweep(waiting("a")), replace(sweep(waiting("b")), command=("launch.py", "later"))
-    titles = ["python launch.py -m lr=1,10", "python launch.py later"]
-    assert [line for line in shown(*sweeps) if line in titles] == titles
-    assert [line for line in shown(*sweeps, latest_first=True) if line in titles] == titles[::-1]
+    titles = ["no sweep recorded", "python launch.py -m lr=1,10", "python launch.py later"]
+    for latest_first in (False, True):
+        lines = shown(*sweeps, unplanned=(waiting("c"),), latest_first=latest_first)
+        assert [line for line in lines if line in titles] == (titles[::-1] if latest_first else titles)
 
 
 @pytest.mark.parametrize(
@@ -193,16 +193,11 @@ def test_watching_without_a_terminal_prints_a_block_for_each_change_and_rarely_f
 ) -> None:
     monkeypatch.setattr(display, "BLOCK_SECONDS", 3 * display.WATCH_SECONDS)
     first, second = watched.values()
-    wait = [lambda: None]
-    watch_status(
-        [outputs],
-        sleep=script(
-            lambda: write_status(first, schema.RUNNING, epoch=2.0),
-            *wait * 7,
-            lambda: write_status(first, schema.FAILED, error="ValueError: no"),
-            lambda: write_status(second, schema.FINISHED),
-        ),
-    )
+    steps: list[Callable[[], object]] = [lambda: None] * 10
+    steps[0] = lambda: write_status(first, schema.RUNNING, epoch=2.0)
+    steps[8] = lambda: write_status(first, schema.FAILED, error="ValueError: no")
+    steps[9] = lambda: write_status(second, schema.FINISHED)
+    watch_status([outputs], sleep=script(*steps))
     printed = capsys.readouterr().out.split("--- ")[1:]
     assert [block.splitlines()[3] for block in printed] == [
         "0 of 2 finished, 1 running, 1 waiting",
@@ -213,14 +208,9 @@ def test_watching_without_a_terminal_prints_a_block_for_each_change_and_rarely_f
     assert ["1.0 / 4" in printed[0], "2.0 / 4" in printed[1]] == [True, True]
 
 
-def test_watching_a_terminal_refreshes_it_and_ends_with_ctrl_c(
-    outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_is_refreshed(outputs: Path, watched: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), width=100, height=30, force_terminal=True, color_system=None)
     monkeypatch.setattr(display, "_console", lambda: terminal)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     def end() -> None:
         for directory in watched.values():
@@ -228,7 +218,7 @@ def test_watching_a_terminal_refreshes_it_and_ends_with_ctrl_c(
         (write_status(outputs / "demo" / "c3", schema.FINISHED) / schema.STATUS).write_text("{")
 
     steps = [lambda: write_status(watched["lr=1"], schema.RUNNING, epoch=2.0), end]
-    watch_status([outputs], sleep=script(interrupt))
+    watch_status([outputs], sleep=Mock(side_effect=KeyboardInterrupt))
     assert "finished" in terminal.file.getvalue()  # type: ignore[attr-defined]
     watch_status([outputs], sleep=script(*steps))
     out = terminal.file.getvalue()  # type: ignore[attr-defined]

@@ -32,48 +32,36 @@ def test_a_failure_is_its_reason_and_its_traceback(outputs: Path, capsys: pytest
     assert lines[3:] == [f"  {line}" for line in TRACE.splitlines()]
 
 
-def test_where_there_is_no_traceback_the_last_output_follows(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_traceback_the_end_of_the_output_follows(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_status(outputs / "demo" / "a1", schema.RUNNING)
     (run / schema.OUTPUT).write_text("".join(f"line {i}\n" for i in range(LINES + 5)))
     lines = printed(capsys, run)
     assert (lines[0], lines[2], lines[3]) == ("stale  a1", "killed at epoch 2", "the end of output.txt:")
     assert lines[4:] == [f"  line {i}" for i in range(5, LINES + 5)]
-
-
-def test_a_crash_has_both_and_nothing_twice(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_status(outputs / "demo" / "a1", schema.FAILED, error="crashed in native code (SIGSEGV)")
-    (run / schema.TRACEBACK).write_text("Fatal Python error: Segmentation fault\n")
-    (run / schema.OUTPUT).write_text("epoch 1\nepoch 2\n")
-    assert printed(capsys, outputs)[3:] == [
-        "  Fatal Python error: Segmentation fault",
-        "the end of output.txt:",
-        "  epoch 1",
-        "  epoch 2",
-    ]
-    write_status(run, schema.FAILED, error="crashed")
-    (run / schema.TRACEBACK).write_text("crashed\n\nthe last that it printed:\nepoch 1\nepoch 2\n")
-    assert printed(capsys, outputs)[2:] == ["  crashed", "", "  the last that it printed:", "  epoch 1", "  epoch 2"]
-
-
-def test_failures_are_separated_by_a_line_and_a_run_of_two_sweeps_is_reported_once(
-    outputs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, other = (write_status(outputs / "demo" / name, schema.FAILED) for name in ("a1", "b2"))
-    write_plan(outputs, "first", {"old": run, "other": other}, started=1000.0)
-    write_plan(outputs, "second", {"new": run}, started=2000.0)
-    lines = [line for line in printed(capsys, outputs) if line.startswith("failed") or not line]
-    assert lines == ["failed  new", "", "failed  other"]
-
-
-def test_of_a_long_output_only_the_end_is_shown_and_control_codes_are_not(
-    outputs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = write_status(outputs / "demo" / "a1", schema.RUNNING)
     long, codes = b"x" * (2 * READ_BYTES), b"\x1b[31mred\x1b[0m \x1b[2Jand [bold]\xff\n"
     (run / schema.OUTPUT).write_bytes(long + b"\n" + codes)
     lines = printed(capsys, outputs)
     assert lines[-1] == "  red and [bold]\N{REPLACEMENT CHARACTER}"
     assert len(lines[-2]) < READ_BYTES
+
+
+def test_a_crash_has_both_and_nothing_twice(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_status(outputs / "demo" / "a1", schema.FAILED, error="crashed in native code (SIGSEGV)")
+    (run / schema.TRACEBACK).write_text("Fatal Python error: Fault\n")
+    (run / schema.OUTPUT).write_text("epoch 1\nepoch 2\n")
+    expected = ["  Fatal Python error: Fault", "the end of output.txt:", "  epoch 1", "  epoch 2"]
+    assert printed(capsys, outputs)[3:] == expected
+    write_status(run, schema.FAILED, error="crashed")
+    (run / schema.TRACEBACK).write_text("crashed\n\nthe last that it printed:\nepoch 1\nepoch 2\n")
+    assert printed(capsys, outputs)[2:] == ["  crashed", "", "  the last that it printed:", "  epoch 1", "  epoch 2"]
+
+
+def test_a_run_of_two_sweeps_is_reported_once(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, other = (write_status(outputs / "demo" / name, schema.FAILED) for name in ("a1", "b2"))
+    write_plan(outputs, "first", {"old": run, "other": other}, started=1000.0)
+    write_plan(outputs, "second", {"new": run}, started=2000.0)
+    lines = [line for line in printed(capsys, outputs) if line.startswith("failed") or not line]
+    assert lines == ["failed  new", "", "failed  other"]
 
 
 def test_files_that_cannot_be_read_are_reported(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

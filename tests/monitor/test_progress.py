@@ -55,9 +55,7 @@ def test_without_a_terminal_each_change_is_one_line(jobs: list[Job], hold: Hold)
     ]
 
 
-def test_without_a_terminal_a_line_from_time_to_time_shows_progress(
-    jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_terminal_lines_show_progress(jobs: list[Job], hold: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbptt.monitor.progress.LINE_SECONDS", 0.0)
     watch = Watch(jobs, Console(file=io.StringIO(), width=60), SWEEP)
     assert lines(watch) == ["0 of 3 finished, 3 waiting"]
@@ -70,14 +68,12 @@ def test_without_a_terminal_a_line_from_time_to_time_shows_progress(
     assert lines(watch) == ["1 of 3 finished, 2 running | at epoch 1 of 2"]
 
 
-def test_runs_left_by_an_earlier_sweep_wait_unless_they_are_finished_or_running(
-    jobs: list[Job], hold: Hold, settings: Callable[..., Settings]
-) -> None:
+def test_runs_left_by_an_earlier_sweep_wait_unless_they_are_finished_or_running(jobs: list[Job], hold: Hold) -> None:
     beat(jobs[0], schema.FINISHED, 2.0, sweep="earlier")
     beat(jobs[1], schema.FAILED, 1.0, sweep="earlier", error="ValueError: no")
     hold(jobs[2].directory.path)
     beat(jobs[2], schema.RUNNING, 1.0, sweep="other")
-    longer = Job("epochs=3", ["epochs=3"], settings("epochs=3"), jobs[0].directory)
+    longer = Job("epochs=3", ["epochs=3"], jobs[0].settings.model_copy(update={"epochs": 3.0}), jobs[0].directory)
     watch = Watch([*jobs, longer], Console(file=io.StringIO(), width=60), SWEEP)
     assert [line.split()[:2] for line in lines(watch)] == [["finished", "init=0"], ["running", "init=2"]]
     beat(jobs[1], schema.FAILED, 1.0, error="ValueError: no")

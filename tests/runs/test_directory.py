@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -49,23 +49,13 @@ def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> 
     assert "init: 3" in (directory.path / schema.CONFIG).read_text()
 
 
-@pytest.mark.parametrize(
-    ("state", "epoch", "seconds", "finished"),
-    [
-        ("finished", 2.0, 0.0, True),
-        ("finished", 1.5, 0.0, False),
-        ("running", 2.0, 0.0, False),
-        ("finished", 1.5, 9.0, True),
-    ],
-)
-def test_finished_means_the_budget_asked_for_now(
-    make: Make, state: str, epoch: float, seconds: float, finished: bool
-) -> None:
+def test_finished_means_the_budget_asked_for_now(make: Make) -> None:
     directory = make(epochs=2.0, seconds=8.0)
     directory.make()
-    directory.finish(epoch=epoch, train_seconds=seconds)
-    directory.set_status(state)
-    assert directory.finished() is finished
+    for state, epoch, seconds in (("finished", 2, 0), ("finished", 1.5, 0), ("running", 2, 0), ("finished", 1.5, 9)):
+        directory.finish(epoch=float(epoch), train_seconds=float(seconds))
+        directory.set_status(state)
+        assert directory.finished() is (state == "finished" and (epoch == 2 or seconds == 9))
 
 
 def test_finished_means_that_what_others_read_is_as_it_was_left(directory: RunDirectory) -> None:
@@ -112,9 +102,7 @@ def test_a_failure_leaves_traceback_and_reason_and_the_next_attempt_clears_them(
     assert {path.name for path in directory.path.iterdir()} == {schema.STATUS, schema.CONFIG, schema.OPTIONS}
 
 
-def test_a_run_that_begins_again_keeps_its_progress_and_counts_its_attempts(
-    directory: RunDirectory, make: Make
-) -> None:
+def test_a_run_that_begins_again_keeps_its_progress(directory: RunDirectory, make: Make) -> None:
     directory.begin(ORIGIN)
     directory.set_status(schema.RUNNING, epoch=1.5, best=1.25)
     again = make(epochs=7.0, seconds=5.0)
@@ -148,17 +136,12 @@ def test_a_killed_run_is_buried_with_its_reason_and_what_it_printed(directory: R
 def test_a_full_disk_ends_a_run_without_another_error(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever started it tells; the log too is cut short without a word."""
     directory.begin(ORIGIN)
-
-    def full(*_: object) -> None:
-        raise StorageError(28, "No space left on device")
-
+    full = Mock(side_effect=StorageError(28, "No space left on device"))
     with directory.logging() as log, monkeypatch.context() as patch:
         patch.setattr("atbptt.runs.directory.write_text", full)
         directory.fail(ValueError("too large"))
         stream = open("/dev/full", "w")  # noqa: SIM115  (the handler closes it)
-        (handler,) = log.handlers
-        assert isinstance(handler, logging.FileHandler)
-        handler.setStream(stream)
+        log.handlers[0].setStream(stream)  # type: ignore[attr-defined]
         log.info("epoch 3")
     assert directory.status()["state"] == "running"
 

@@ -30,10 +30,9 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     with recorded(sweep, jobs, [jobs[0], jobs[2]], "lr: 1\n"):
         assert locks.is_held(sweep / schema.LOCK)
         for number, job in enumerate((jobs[0], jobs[2])):
-            found = planned(number)
-            assert found is not None
-            assert found[0] == job.settings
-            assert (found[1].sweep, found[1].code) == (sweep.name, code())
+            settings, origin = planned(number)  # type: ignore[misc]
+            assert settings == job.settings
+            assert (origin.sweep, origin.code) == (sweep.name, code())
         assert planned(2) is None
     assert planned(0) is None
     assert PLAN_VARIABLE not in os.environ
@@ -58,9 +57,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, make: Callable
         make_sweep(str(tmp_path))
 
 
-def test_two_sweeps_of_the_same_second_and_process_number_have_two_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sweeps_of_the_same_second_have_their_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on two machines, or after a clock was set back."""
     monkeypatch.setattr(time, "strftime", lambda _: "now")
     paths = [make_sweep(str(tmp_path)) for _ in range(3)]

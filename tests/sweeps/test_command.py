@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +17,7 @@ from atbptt.runs.status import STALE, WAITING, RunStatus
 from atbptt.sweeps.command import ended, main
 from atbptt.sweeps.process import Outcome
 from atbptt.system.signals import ENDING, STORING
+from tests.conftest import TINY
 
 
 @pytest.fixture
@@ -31,33 +33,21 @@ def restored() -> Iterator[None]:
 
 @pytest.mark.usefixtures("restored")
 def test_a_users_class_that_ends_the_process_while_it_is_checked_is_reported(
-    root: Path,
-    tmp_path: Path,
-    tiny: tuple[str, ...],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not an exit code of 0 with nothing done."""
-
-    def exits(*_: object, **__: object) -> None:
-        sys.exit(0)
-
-    monkeypatch.setattr(training, "build", exits, raising=False)
-    assert main([*tiny, f"output_dir={tmp_path}"], root / "conf", lambda: None) == 1
+    monkeypatch.setattr(training, "build", Mock(side_effect=SystemExit(0)), raising=False)
+    assert main([*TINY, f"output_dir={tmp_path}"], root / "conf", lambda: None) == 1
     assert capsys.readouterr().err.startswith("error: SystemExit: 0 (")
 
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize(("end", "code"), [(SystemExit(3), 3), (SystemExit(), 0), (SystemExit("no"), 1), (None, 0)])
-def test_what_hydra_answers_keeps_its_exit_code(
+def test_hydras_exit_code_stands(
     root: Path, end: SystemExit | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def show() -> None:
-        if end is not None:
-            raise end
-
     monkeypatch.setattr(sys, "argv", ["launch.py", "--cfg", "job", "preview=true"])
-    assert main(sys.argv[1:], root / "conf", show) == code
+    assert main(sys.argv[1:], root / "conf", Mock(side_effect=end)) == code
     assert sys.argv == ["launch.py", "--cfg", "job"]
 
 
@@ -79,9 +69,7 @@ def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: P
         (WAITING, None, None, "failed: never started"),
     ],
 )
-def test_why_a_run_is_not_finished_is_known_from_its_directory_or_from_its_launcher(
-    state: str, why: str | None, outcome: str | None, expected: str
-) -> None:
+def test_why_a_run_is_not_finished(state: str, why: str | None, outcome: str | None, expected: str) -> None:
     known = Outcome(schema.FAILED, outcome) if outcome else None
     assert ": ".join(ended(RunStatus(Path(), state, "id", why), known)) == expected
 

@@ -28,9 +28,8 @@ def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Planned:
     """The plan of a command line."""
 
     def make(*arguments: str, size: tuple[str, ...] = tiny, **options: Any) -> Plan:
-        flags = [argument for argument in arguments if argument.startswith("-")]  # Hydra wants them first
-        rest = [argument for argument in arguments if argument not in flags]
-        composed = compose([*flags, *size, f"output_dir={tmp_path}/out", *rest], root / "conf")
+        typed = sorted([*size, f"output_dir={tmp_path}/out", *arguments], key=lambda each: each[0] != "-")
+        composed = compose(typed, root / "conf")  # Hydra wants flags first
         assert composed is not None
         return plan(composed, **options)
 
@@ -39,12 +38,8 @@ def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Planned:
 
 def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Planned) -> None:
     jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4").jobs
-    assert [job.label for job in jobs] == [
-        "truncation=fixed lr=1",
-        "truncation=fixed lr=10",
-        "truncation=adaptive lr=1",
-        "truncation=adaptive lr=10",
-    ]
+    expected = [f"truncation={policy} lr={lr}" for policy in ("fixed", "adaptive") for lr in (1, 10)]
+    assert [job.label for job in jobs] == expected
     assert len({job.settings.experiment_id for job in jobs}) == 4
     assert {job.settings.seed for job in jobs} == {4}
 
@@ -59,45 +54,32 @@ def test_a_command_line_without_a_sweep_is_one_job_and_runs_named_twice_are_one(
 def test_an_experiment_also_runs_with_other_data_and_policies(planned: Planned, tmp_path: Path) -> None:
     """Its sizes of one data set, and its options of one policy, do not get in the way of another."""
     symbols = np.random.default_rng(0).integers(3, size=(300, 4))
-    path = tmp_path / "own.npz"
     names = [f"{split}_{kind}" for split in ("train", "valid", "test") for kind in ("inputs", "targets")]
-    np.savez(path, **dict.fromkeys(names, symbols))
-    for name in ("copy_fixed", "copy_variable"):
-        swept = (f"experiment={name}", "dataset=arrays", f"dataset.path={path}", "truncation=glob(*)", "scheme=tf")
-        jobs = planned("-m", *swept, size=()).jobs
-        assert len(jobs) == 6
-        for job in jobs:
-            assert (job.settings.name, job.settings.model["layers"]) == (f"published_{name}", 2)
-            if job.settings.truncation["name"] == "adaptive":
-                assert job.settings.truncation["K_init"] == 15
+    np.savez(tmp_path / "own.npz", **dict.fromkeys(names, symbols))
+    data = ("dataset=arrays", f"dataset.path={tmp_path}/own.npz")
+    jobs = planned("-m", "experiment=copy_fixed,copy_variable", *data, "truncation=glob(*)", "scheme=tf", size=()).jobs
+    assert [job.settings.name for job in jobs] == ["published_copy_fixed"] * 6 + ["published_copy_variable"] * 6
+    assert {job.settings.model["layers"] for job in jobs} == {2}
+    assert [job.settings.truncation.get("K_init") for job in jobs if "=adaptive" in job.label] == [15, 15]
 
 
 # A line for each place that checks, before the first step; all rules of each are in its own tests.
 BAD = [
     ("+lrr=1", r"^lrr is no option; did you mean lr\?"),
-    ("lr=-1 epochs=0", r"(?s)lr \(=-1\) must .*\nepochs \(=0\) must"),
     ("-m lr=1,-2", r"^lr \(=-2\) must be greater than 0"),
     ("device.threads=100000", r"^device.threads \(=100000\) must not exceed this machine's cores"),
     ("-m hydra.launcher.n_jobs=0", r"^hydra.launcher.n_jobs \(=0\) must be at least 1 job at once"),
     ("-m epochs=1,2", r"^'epochs=1' and 'epochs=2' are the same run with another epochs: a sweep may name each run o"),
-    ("-m device.threads=1,2", r"^'device.threads=1' and 'device.threads=2' are the same run with another device.thr"),
-    ("scheme=tbptt", r"^scheme \(=tbptt\) must be one of original-buffer, original, tf, double-tf, buffer"),
-    ("lr_scaling=cubic", r"^lr_scaling \(=cubic\) must be one of none, sqrt, linear"),
-    ("lr_decay=cosine", r"^lr_decay \(=cosine\) must be one of none, inverse_sqrt"),
     ("monitor=pll", r"^monitor \(=pll\) must be one of ppl, loss; did you mean ppl\?"),
-    ("probe.tau=12", r"^probe.tau \(=12\) must be smaller than the probe's window \(=12\)"),
     ("probe.burn_in=49", r"^probe.burn_in \+ probe.window \(=61\) must not exceed the training stream's 60 steps"),
     ("dataset.max_length=31", r"^dataset.train_steps \(=60\) must be at least 62"),
     ("model.cell=lst", r"^model.cell \(=lst\) must be one of lstm, .*did you mean lstm\?"),
-    ("model.embedding=null model.hidden=true", r"^model.hidden \(=true\) must be a valid integer"),
     ("-m truncation.K=3,0,4", r"^truncation.K \(=0\) must be at least 1"),
-    ("+truncation.delta=0.5", r"^truncation.delta \(=0.5\) is no option of atbptt.truncation.Fixed; .*are K"),
     ("truncation._target_=types.SimpleNamespace", r"^truncation"),
     ("optimizer=adam optimizer.betas=[0.5]", r"^optimizer.betas \(=\[0.5\]\) must be valid: field required"),
     ("optimizer=momentum optimizer.momentum=-1", r"^optimizer cannot be made by torch.optim.SGD: ValueError: Inv"),
     ("output_dir=/dev/null/x", r"^output_dir \(=/dev/null/x/copy_fixed/.*\) cannot be written: /dev/null is no folder"),
     ("dataset=linear model.embedding=8", r"^model.embedding \(=8\) must be null: the inputs are real numbers"),
-    ("dataset=arrays", r"^dataset.path is missing: .* set it with dataset.path=..."),
     (
         "-m truncation=adaptive truncation.confidence=null,0.5 probe.resamples=0",
         r"^probe.resamples \(=0\) must be at least 1 for the policy's confidence \(=0.5\)",
@@ -111,13 +93,6 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path,
     with pytest.raises(ConfigError, match=message):
         planned(*arguments.split(), **size)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_preview_is_no_override_of_a_job(planned: Planned) -> None:
-    found, plain = planned("-m", "preview=true", "lr=3"), planned("-m", "lr=3", "preview=false")
-    assert (found.command.preview, plain.command.preview) == (True, False)
-    assert [job.overrides for job in found.jobs] == [job.overrides for job in plain.jobs]
-    assert found.command.overrides == plain.command.overrides
 
 
 def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,21 +116,18 @@ def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypat
     [
         ("truncation.K=2,3,4 lr=1,2 init=range(3) scheme=tf,buffer", [1, 3, 1, 1]),
         ("model.hidden=5,6 dataset.batch_size=3,4", [2, 1, 4, 1]),  # data first, whatever the order of the sweep
-        (
-            "truncation=adaptive truncation.delta=0.5,0.9 truncation.estimator=bound,measured output_dir=a,b",
-            [1, 4, 2, 2],
-        ),
+        ("truncation=adaptive truncation.delta=0.5,1 truncation.estimator=bound,measured output_dir=a,b", [1, 4, 2, 2]),
     ],
 )
-def test_what_several_jobs_build_alike_is_built_once(
+def test_what_jobs_share_is_built_once(
     planned: Planned, sweep: str, calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     homes = {"build_task": training, "build_policy": config, "build": training, "check_writable": planning}
-    counting = {name: Mock(wraps=getattr(home, name)) for name, home in homes.items()}
-    for name, home in homes.items():
-        monkeypatch.setattr(home, name, counting[name], raising=False)
+    counting = [Mock(wraps=getattr(home, name)) for name, home in homes.items()]
+    for (name, home), counted in zip(homes.items(), counting, strict=True):
+        monkeypatch.setattr(home, name, counted, raising=False)
     planned("-m", *sweep.split())
-    assert [counted.call_count for counted in counting.values()] == calls
+    assert [counted.call_count for counted in counting] == calls
 
 
 def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[..., Settings]) -> None:

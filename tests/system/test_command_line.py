@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -14,10 +15,6 @@ from atbptt.system import Parser, StorageError, UsageError, needed_by, rendered,
 from tests.conftest import ROOT
 
 
-class OwnError(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -26,7 +23,7 @@ class OwnError(Exception):
         (ConfigError("tau", "(=9) is too long"), 1, "error: tau (=9) is too long\n"),
         (AnalysisError("no runs"), 1, "error: no runs\n"),
         (StorageError("disk full"), 1, "error: disk full\n"),
-        (OwnError("own"), 1, "error: own\n"),
+        (ArithmeticError("own"), 1, "error: own\n"),
         (PermissionError(errno.EACCES, "Denied"), 1, "error: PermissionError: [Errno 13] Denied\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
@@ -34,11 +31,7 @@ class OwnError(Exception):
 def test_exit_codes_and_messages(
     error: BaseException | None, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def command() -> None:
-        if error is not None:
-            raise error
-
-    assert run_command(command, OwnError) == code
+    assert run_command(Mock(side_effect=error), ArithmeticError) == code
     assert capsys.readouterr() == ("", message)
 
 

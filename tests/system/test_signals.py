@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -39,14 +39,9 @@ def test_a_signal_is_handled_as_before_in_the_end_and_ignored_all_along_if_it_wa
 
 
 def test_in_another_thread_nothing_changes() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    found = []
-
-    def listen() -> None:
+    def listen() -> object:
         with listening():
-            found.append(signal.getsignal(signal.SIGTERM))
+            return signal.getsignal(signal.SIGTERM)
 
-    thread = threading.Thread(target=listen)
-    thread.start()
-    thread.join()
-    assert found == [before]
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(listen).result() == signal.getsignal(signal.SIGTERM)

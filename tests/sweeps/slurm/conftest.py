@@ -33,9 +33,12 @@ if name == "sbatch":
     print(f"Submitted batch job {{number}}")
 elif name == "squeue":
     answers = sorted(state.glob("answer*"))  # one after the other, the last one for ever
-    print(answers[0].read_text(), end="")
+    text = answers[0].read_text()
     if len(answers) > 1:
         answers[0].unlink()
+    if text == "none":
+        sys.exit("slurm_load_jobs error: Unable to contact slurm controller")
+    print(text, end="")
 elif name == "scontrol":
     print("MaxArraySize            = 3")
 elif name == "scancel":
@@ -59,7 +62,7 @@ class MadeUpSlurm:
         self.answers("")
 
     def answers(self, *texts: str) -> None:
-        """What squeue answers, one text after the other, the last one for ever."""
+        """What squeue answers, one text after the other, the last one for ever; of `none` it fails."""
         for old in self.folder.glob("answer*"):
             old.unlink()
         for number, text in enumerate(texts):
@@ -72,8 +75,7 @@ class MadeUpSlurm:
     @property
     def calls(self) -> list[str]:
         """The commands that were called."""
-        path = self.folder / "calls"
-        return path.read_text().splitlines() if path.exists() else []
+        return (self.folder / "calls").read_text().splitlines()
 
     @property
     def scripts(self) -> list[str]:

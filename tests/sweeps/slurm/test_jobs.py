@@ -28,8 +28,9 @@ def sweep(folder: Path, jobs: dict[str, str], **settings: Any) -> Path:
 def test_what_is_written_is_read_also_after_the_folder_was_moved(tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.mkdir()
-    write_jobs(first, {"abc": job(first, "12_0"), "def": job(first, "7", "TIMEOUT")})
-    assert read_jobs(first) == {"abc": job(first, "12_0"), "def": job(first, "7", "TIMEOUT")}
+    jobs = {"abc": job(first, "12_0"), "def": job(first, "7", "TIMEOUT")}
+    write_jobs(first, jobs)
+    assert read_jobs(first) == jobs
     second = first.rename(tmp_path / "second")
     assert read_jobs(second)["abc"] == job(second, "12_0")
 
@@ -67,13 +68,8 @@ def test_the_same_run_is_found_in_the_queue_of_an_earlier_sweep(tmp_path: Path) 
     (tmp_path / "4").mkdir()
     (tmp_path / "4" / NAME).write_text("damaged")
     runs = {name: {"epochs": 3} for name in ("abc", "def", "jkl", "mno")}
-    queue = {
-        "12_0": QueuedJob("PENDING"),
-        "12_1": QueuedJob("CANCELLED"),
-        "12_2": QueuedJob("RUNNING"),
-        "13": QueuedJob("RUNNING"),
-        "14_0": QueuedJob("RUNNING"),
-    }
+    states = {"12_0": "PENDING", "12_1": "CANCELLED", "12_2": "RUNNING", "13": "RUNNING", "14_0": "RUNNING"}
+    queue = {number: QueuedJob(state) for number, state in states.items()}
     assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, set())
     with locks.hold(old / schema.LOCK):  # as the process that launched it does
         assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, {"12_0"})

@@ -4,6 +4,7 @@ import pickle
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import cloudpickle
 import pytest
@@ -69,24 +70,19 @@ def test_before_the_limit_the_run_ends_and_the_same_job_is_stored_anew(task: Slu
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "", None, "RUNNING"])
-def test_a_job_that_slurm_ends_ends_once_its_run_has(
+def test_a_job_ends_after_its_run(
     task: SlurmTask, ended: list[float], monkeypatch: pytest.MonkeyPatch, state: str | None
 ) -> None:
     """In its grace time, when Slurm says that it is running, it asks to be requeued."""
-
-    def state_of(job: str) -> str:
-        assert job == "12_3"
-        if state is None:
-            raise SlurmError("squeue: no")
-        return state
-
     asked: list[int] = []
     signal.signal(signal.SIGUSR2, lambda number, _: asked.append(number))  # submitit's
+    state_of = Mock(side_effect=SlurmError("squeue: no") if state is None else [state])
     monkeypatch.setattr("atbptt.sweeps.slurm.task.state_of", state_of)
     task.task = preempted
     with pytest.raises(SystemExit) as left:
         task(7)
     assert left.value.code == 143
+    state_of.assert_called_once_with("12_3")
     assert len(ended) == 1
     assert ended[0] > 600  # Slurm decides how long
     assert asked == ([signal.SIGUSR2] if state == "RUNNING" else [])

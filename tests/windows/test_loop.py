@@ -139,9 +139,7 @@ def test_a_loss_called_again_has_the_same_value_and_goes_no_further() -> None:
 
 
 @pytest.mark.parametrize(("scheme", "until"), [("original-buffer", 3), ("original", 19), ("buffer", 30)])
-def test_a_loop_continued_from_state_dicts_or_after_a_break_is_the_loop_that_was_not_stopped(
-    scheme: str, until: int
-) -> None:
+def test_a_loop_continued_is_the_loop_that_was_not_stopped(scheme: str, until: int) -> None:
     def made() -> tuple[nn.Module, torch.optim.Optimizer, Windows]:
         model = network()
         windows = Windows(model, cross_entropy, *symbols(19), adaptive(), scheme=scheme, probes=PROBES)

@@ -25,9 +25,7 @@ def pass_with(scheme: str, length: int, Ks: list[int]) -> list[Window]:
 
 
 @given(schemes, lengths, st.lists(st.integers(1, 25), min_size=1, max_size=6))
-def test_however_K_changes_every_step_is_counted_once_and_windows_begin_where_a_state_is_known(
-    scheme: str, length: int, Ks: list[int]
-) -> None:
+def test_every_step_is_counted_once_from_a_known_state(scheme: str, length: int, Ks: list[int]) -> None:
     made = pass_with(scheme, length, Ks)
     counted = [t for w in made for t in range(w.loss_start, w.loss_stop)]
     assert counted == list(range(min(Ks[0], length) - 1 if scheme == "original" else 0, length))
@@ -81,9 +79,7 @@ def test_original_buffer_by_hand() -> None:
         (Full(window=8), NOT_TF, r"tf with the full policy's window \(=8\): "),
     ],
 )
-def test_every_policy_takes_the_schemes_that_make_sense_and_says_why_not(
-    policy: Policy, refused: tuple[str, ...], rule: str
-) -> None:
+def test_a_policy_refuses_some_schemes(policy: Policy, refused: tuple[str, ...], rule: str) -> None:
     for scheme in SCHEMES:
         if scheme in refused:
             with pytest.raises(ConfigError, match=rf"^scheme \(={scheme}\) must be {rule}"):

@@ -35,7 +35,7 @@ def check_gradients(model: nn.Module, ours: Tensor, theirs: Tensor) -> None:
     [(scheme, K, 0) for scheme in SCHEMES for K in (T, T + 7)]
     + [(scheme, 4, 2) for scheme in SCHEMES if scheme != "buffer"],
 )
-def test_a_windows_gradient_is_autograds_cut_at_its_start(
+def test_a_windows_gradient_is_autograds(
     scheme: str, K: int, index: int, cell: str, layers: int, stream: Stream, loss: Any
 ) -> None:
     """On the window alone, from the detached state; K of the stream or more makes the whole one window."""
@@ -135,7 +135,21 @@ def test_learning_rates_by_hand() -> None:
     assert [scaled_lr(2.0, scaling, 9) for scaling in scalings] == [2.0, 6.0, 18.0]
     window, short = Window(0, 0, 12, 12, 12), Window(0, 0, 9, 9, 9)
     assert [window_lr(2.0, scaling, Fixed(36), "tf", short) for scaling in scalings] == [2.0, 6.0, 18.0]
-    assert window_lr(2.0, "linear", Fixed(9), "buffer", window) == 18.0  # it sees the stream's end
     assert [full_lr(2.0, "linear", policy, 36) for policy in (Fixed(36), Variable(9))] == [72.0, 18.0]
     assert [lr_scale(Fixed(5), "tf", window), lr_scale(Variable(8), "tf", window)] == [1.0, 1.5]
     assert lr_scale(Variable(8), "double-tf", window) == 12 / 15
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rates"),
+    [
+        ("original-buffer", [14.0] * 4 + [4.0]),  # 60 = 4 * 14 + 4
+        ("double-tf", [14.0] * 2 + [14.0 * 6 / 27]),  # 60 = 2 * 27 + 6
+        ("buffer", [14.0] * 4),  # the last of which sees the end, and counts 18
+        ("original", [14.0] * 47),
+    ],
+)
+def test_a_short_last_window_makes_no_longer_step_than_its_losses_deserve(scheme: str, rates: list[float]) -> None:
+    """With the whole K, its step would be K / losses times as long as any other: at the end of every epoch."""
+    found = [window_lr(1.0, "linear", Fixed(14), scheme, window) for window in windows(scheme, 14, 60)]
+    assert found == pytest.approx(rates)

@@ -104,6 +104,12 @@ def golden(shared: Path) -> Callable[[str], tuple[list[dict[str, Any]], Any]]:
     return load
 
 
+@pytest.fixture(scope="session")
+def golden_point_process(shared: Path) -> dict[str, Tensor]:
+    with np.load(shared / "golden" / "point_process.npz") as archive:
+        return {name: torch.tensor(archive[name]) for name in archive.files}
+
+
 class GoldenNetwork(nn.Module):
     """The network of the golden numbers: Linear on one-hot symbols, a torch recurrent layer, Linear."""
 

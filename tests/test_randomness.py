@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,28 +36,25 @@ def test_the_border_between_numbers_counts_and_seeds_use_all_63_bits() -> None:
     assert union == 2**63 - 1
 
 
-@pytest.mark.parametrize("make", [torch_generator, numpy_generator])
-def test_generators_repeat_and_differ_by_purpose_and_number(make: object) -> None:
-    def draw(*name: object) -> tuple[float, ...]:
-        generator = make(*name)  # type: ignore[operator]
-        if isinstance(generator, np.random.Generator):
-            return tuple(generator.random(3))
-        return tuple(torch.rand(3, generator=generator).tolist())
-
-    assert draw("probe", 1) == draw("probe", 1)
-    draws = {draw(*name) for name in [("probe", 1), ("probe", 2), ("dropout", 1), ("probe", 1, 1)]}
-    assert len(draws) == 4
+def of_torch(*name: Any) -> list[float]:
+    return torch.rand(3, generator=torch_generator(*name)).tolist()
 
 
-def test_the_global_generators_are_seeded_by_purpose_and_number() -> None:
-    def draw(*name: object) -> tuple[float, ...]:
-        seed_global(*name)  # type: ignore[arg-type]
-        return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002
+def of_numpy(*name: Any) -> list[float]:
+    return numpy_generator(*name).random(3).tolist()
 
-    first, again = draw("initial parameters", 0), draw("initial parameters", 0)
-    assert first == again
-    for other in (draw("initial parameters", 1), draw("dropout", 0)):
-        assert all(a != b for a, b in zip(first, other, strict=True))
+
+def of_global(*name: Any) -> list[float]:
+    seed_global(*name)
+    return [torch.rand(1).item(), np.random.rand(), random.random()]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("draw", [of_torch, of_numpy, of_global])
+def test_generators_repeat_and_differ_by_purpose_and_number(draw: Callable[..., list[float]]) -> None:
+    names = [("probe", 1), ("probe", 2), ("dropout", 1), ("probe", 1, 1)]
+    draws = [draw(*name) for name in names]
+    assert [draw(*name) for name in names] == draws
+    assert all(len(set(column)) == len(names) for column in zip(*draws, strict=True))
 
 
 def test_the_global_generators_of_gpus_are_seeded_as_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,19 +106,6 @@ def test_wings_import_only_those_below_them_and_by_their_name() -> None:
     assert inside(ROOT) == []
 
 
-def test_forbidden_imports_are_found(tmp_path: Path) -> None:
-    files = {
-        "launch.py": "from atbptt.probes import one, some\n",
-        "atbptt/probes/one.py": "from atbptt.training import run\n",
-        "atbptt/training/two.py": "from atbptt.probes.one import some\n",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert upward(tmp_path) == [("atbptt.probes", "atbptt.training")]
-    assert inside(tmp_path) == [("launch", "atbptt.probes.one"), ("atbptt.training.two", "atbptt.probes.one.some")]
-
-
 def test_only_the_diagnosis_in_analysis_imports_training_code() -> None:
     assert {a for a, b in edges(ROOT) if a.startswith("analysis") and b in TRAINING} == {"analysis.diagnosis"}
 

@@ -75,6 +75,7 @@ def test_symbols_are_counted_over_all_splits_inputs_and_targets(path: Path) -> N
     assert made(path, arrays, symbols=9).output_size == 9
 
 
+NOTHING = dict.fromkeys(sequences(3))
 TRAIN = sequences(3)["train_inputs"]
 
 
@@ -86,11 +87,10 @@ TRAIN = sequences(3)["train_inputs"]
             r"^path \(=.*mine.npz\) lacks the array valid_targets; it must hold valid_inputs and valid_targets for "
             r"each of train, valid, test, and holds test_inputs, test_targets, train_inputs, ",
         ),
-        ({"test_inputs": None, "test_targets": None}, r"^path .* lacks the array test_inputs; it must hold "),
-        (dict.fromkeys(sequences(3)), r"lacks the array train_inputs; .* and holds nothing$"),
+        (NOTHING, r"lacks the array train_inputs; .* and holds nothing$"),
         (
-            dict.fromkeys(sequences(3)) | sequences(3, names=("X", "Y"), train_Y=None),
-            "lacks the array train_Y; it must hold train_X and train_Y for each",
+            NOTHING | sequences(3, names=("X", "Y"), train_Y=None),
+            "lacks the array train_Y; it must hold train_X and tr",
         ),
         (
             {"train_targets": TRAIN[:-1]},
@@ -111,20 +111,22 @@ def test_bad_arrays_are_refused_by_name_value_and_rule(path: Path, changes: dict
 
 
 @pytest.mark.parametrize(
-    ("shape", "options", "message"),
+    ("arrays", "options", "message"),
     [
-        ((3,), {"symbols": 4}, r"^symbols \(=4\) must exceed the largest symbol in .*mine.npz \(=4\)$"),
-        ((3,), {"batch_size": 4}, r"^batch_size \(=4\) must not exceed the 3 streams of the train arrays$"),
-        ((3,), {"batch_size": 0}, r"^batch_size \(=0\) must be at least 1, or null$"),
-        ((), {}, r"^batch_size \(=null\) must be given: the train arrays are 1-D$"),
-        ((), {"batch_size": 4}, r"^batch_size \(=4\) is too large for the 6 steps of the test arrays: at least 2 s"),
+        (sequences(3), {"symbols": 4}, r"^symbols \(=4\) must exceed the largest symbol in .*mine.npz \(=4\)$"),
+        (sequences(3), {"batch_size": 4}, r"^batch_size \(=4\) must not exceed the 3 streams of the train arrays$"),
+        (sequences(3), {"batch_size": 0}, r"^batch_size \(=0\) must be at least 1, or null$"),
+        (sequences(), {}, r"^batch_size \(=null\) must be given: the train arrays are 1-D$"),
+        (
+            sequences(),
+            {"batch_size": 4},
+            r"^batch_size \(=4\) is too large for the 6 steps of the test arrays: at leas",
+        ),
     ],
 )
-def test_options_that_do_not_fit_the_arrays_are_refused(
-    path: Path, shape: tuple[int, ...], options: dict[str, Any], message: str
-) -> None:
+def test_options_that_do_not_fit_the_arrays_are_refused(path: Path, arrays: Any, options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        made(path, sequences(*shape), **options)
+        made(path, arrays, **options)
 
 
 def damaged(whole: bytes) -> bytes:

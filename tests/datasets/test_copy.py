@@ -41,7 +41,7 @@ def decoded(inputs: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 @settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(0, 8), st.integers(3, 9), st.integers(2, 90), st.integers(0, 2**31))
-def test_every_target_is_the_streams_own_input_m_steps_before(
+def test_every_target_is_the_input_m_steps_before(
     shortest: int, more: int, symbols: int, steps: int, seed: int
 ) -> None:
     longest = shortest + more

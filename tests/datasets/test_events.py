@@ -17,13 +17,14 @@ EVENTS = "1 2 3 1 1 2\n2 2 1\n3 1 2 1\n"
 TIMES = "0.5 1 1.25 1.25 3 3.5\n0 0.1 7\n2.5 2.75 3 4e0\n"
 
 
-def write(folder: Path, **changes: str | bytes) -> Path:
-    """The files of all splits, `event_train="..."` and such instead of the usual text."""
+def write(folder: Path, **changes: str | bytes | None) -> Path:
+    """The files of all splits, `event_train="..."` and such instead of the usual text, None for no file."""
     for split in SPLITS:
         for kind, text in (("event", EVENTS), ("time", TIMES)):
             content = changes.get(f"{kind}_{split}", text)
-            path = folder / f"{kind}-{split}.txt"
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            if content is not None:
+                path = folder / f"{kind}-{split}.txt"
+                path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return folder
 
 
@@ -31,20 +32,16 @@ def made(folder: Path, batch_size: int = 1, **options: Any) -> Events:
     return Events(str(folder), batch_size, **options)
 
 
-def test_golden_inputs_and_targets(shared: Path, tmp_path: Path) -> None:
-    with np.load(shared / "golden" / "point_process.npz") as archive:
-        inputs, targets = archive["events_example_x"], archive["events_example_y"]
+def test_golden_inputs_and_targets(golden_point_process: dict[str, torch.Tensor], tmp_path: Path) -> None:
     files = {"event": "1 2 1 1 2\n2 2 1\n", "time": "0 0.5 0.75 2 2\n3 3.5 5\n"}
     folder = write(tmp_path, **{f"{kind}_{split}": text for kind, text in files.items() for split in SPLITS})
-    found = made(folder).train.read(0, 10)
-    np.testing.assert_array_equal(found[0][:, 0], inputs)
-    np.testing.assert_array_equal(found[1][:, 0], targets)
+    inputs, targets = made(folder).train.read(0, 10)
+    np.testing.assert_array_equal(inputs[:, 0], golden_point_process["events_example_x"])
+    np.testing.assert_array_equal(targets[:, 0], golden_point_process["events_example_y"])
 
 
-def test_golden_losses_and_error(shared: Path, tmp_path: Path) -> None:
-    with np.load(shared / "golden" / "point_process.npz") as archive:
-        golden = {name: torch.tensor(archive[name]) for name in archive.files}
-    task = made(write(tmp_path))
+def test_golden_losses_and_error(golden_point_process: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    golden, task = golden_point_process, made(write(tmp_path))
     w = golden["w"].expand(*golden["output"].shape[:2], 1)
     outputs = torch.cat([golden["output"], w], dim=-1)
     measures = task.measures(outputs, golden["target"])
@@ -132,42 +129,26 @@ def test_the_predicted_interval_is_the_mean_of_the_density(tmp_path: Path) -> No
     assert error.item() == pytest.approx((3 - 0.5) ** 2, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("word", "shown"),
-    [
-        ("0", "0"),
-        ("1.0", "1.0"),
-        ("10000001", "10000001"),
-        ("9" * 5000, "99999999999999999999..."),
-        ("\u0661", "\u0661"),
-    ],
-)
-def test_an_event_that_is_no_number_is_reported_with_its_line(tmp_path: Path, word: str, shown: str) -> None:
-    write(tmp_path, event_train=f"1 2 3 1 1 2\n2 {word} 1\n3 1 2 1\n")
-    rule = f"line 2 of event-train.txt has {shown} as event 2 after 2: events are whole numbers from 1 to 10000000"
-    with pytest.raises(ConfigError, match="^" + re.escape(f"path (={tmp_path}) cannot be read: {rule}") + "$"):
-        made(tmp_path)
+def bad_event(word: str, shown: str | None = None) -> tuple[dict[str, Any], str]:
+    rule = "events are whole numbers from 1 to 10000000"
+    message = f"line 2 of event-train.txt has {shown or word} as event 2 after 2: {rule}"
+    return {"event_train": f"1 2 3 1 1 2\n2 {word} 1\n3 1 2 1\n"}, message
 
 
-@pytest.mark.parametrize(
-    ("word", "rule"),
-    [
-        *((word, "it is no number") for word in ("1_0", "noon", "\u0663")),
-        *((word, "times must be finite") for word in ("nan", "1e999")),
-        ("1.75", "times must not decrease"),
-        ("2e9", "intervals must not exceed 1000000000"),
-    ],
-)
-def test_a_bad_time_is_reported_with_its_line(tmp_path: Path, word: str, rule: str) -> None:
-    write(tmp_path, event_valid="1 1 1\n", time_valid=f"1 2 {word}\n")
-    message = f"path (={tmp_path}) cannot be read: line 1 of time-valid.txt has {word} as time 3 after 2: {rule}"
-    with pytest.raises(ConfigError, match="^" + re.escape(message)):
-        made(tmp_path)
+def bad_time(word: str, rule: str) -> tuple[dict[str, Any], str]:
+    message = f"line 1 of time-valid.txt has {word} as time 3 after 2: {rule}"
+    return {"event_valid": "1 1 1\n", "time_valid": f"1 2 {word}\n"}, message
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        *(bad_event(word) for word in ("0", "1.0", "10000001", "\u0661")),
+        bad_event("9" * 5000, "99999999999999999999..."),
+        *(bad_time(word, "it is no number") for word in ("1_0", "noon", "\u0663")),
+        *(bad_time(word, "times must be finite") for word in ("nan", "1e999")),
+        bad_time("1.75", "times must not decrease"),
+        bad_time("2e9", "intervals must not exceed 1000000000"),
         ({"event_train": "1 2\r1 1\n"}, "line 1 of event-train.txt has a carriage return within it: a line"),
         ({"event_train": b"1 2 1\n1 \xff\n"}, "line 2 of event-train.txt is not UTF-8: byte 0xff at position 3"),
         (
@@ -184,20 +165,9 @@ def test_a_bad_time_is_reported_with_its_line(tmp_path: Path, word: str, rule: s
         ),
     ],
 )
-def test_what_is_wrong_in_a_file_is_reported_with_its_line(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    write(tmp_path, **changes)
+def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match="^" + re.escape(f"path (={tmp_path}) cannot be read: {message}")):
-        made(tmp_path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "time-valid.txt").unlink()
-    rule = f"path (={tmp_path}) lacks time-valid.txt; it must hold event-train.txt, time-train.txt, event-valid.txt, "
-    with pytest.raises(ConfigError, match=f"^{re.escape(rule)}"):
-        made(tmp_path)
+        made(write(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +175,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     [
         ({"event_valid": "", "time_valid": "\n\n"}, {}, "event-valid.txt) must hold a sequence of at least 2 events, "),
         ({"event_train": "1 2 1", "time_train": "1 1 1"}, {}, ") must have intervals greater than 0 in time-train.txt"),
+        (
+            {"time_valid": None},
+            {},
+            ") lacks time-valid.txt; it must hold event-train.txt, time-train.txt, event-valid.txt, ",
+        ),
         ({}, {"batch_size": 0}, "batch_size (=0) must be at least 1"),
         ({}, {"batch_size": 6}, "batch_size (=6) is too large for the 10 steps of the train split: at least 2 steps "),
         ({}, {"event_types": 2}, "event_types (=2) must be at least the largest event of "),

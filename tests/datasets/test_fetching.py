@@ -49,17 +49,13 @@ def test_a_failed_download_is_tried_again(answer: Answer, server: Server, one: P
         (other, f"SHA256 hash of downloaded file .*expected {SHA256} but got .*"),
     ],
 )
-def test_a_download_that_fails_for_good_leaves_nothing_and_the_next_goes_on(
-    answer: Answer, reason: str, server: Server, one: Path
-) -> None:
+def test_a_download_that_fails_leaves_nothing(answer: Answer, reason: str, server: Server, one: Path) -> None:
     server.answers = [answer] * (1 + fetching.RETRIES) + [serve]
     assert re.fullmatch(f"{one}: {reason}", failure("all", one.parents[1]))
     assert files(one.parents[1]) == ["two.txt"]
 
 
-def test_without_a_network_the_first_file_is_reported_and_the_rest_not_tried(
-    one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_the_rest_is_not_tried(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = f"http://127.0.0.1:{closed.getsockname()[1]}/"
     source = Source("ptb", address, {"one.txt": SHA256, "two.txt": SHA256})
@@ -101,9 +97,7 @@ def test_copies_in_either_layout(
     assert server.requested == []
 
 
-def test_a_missing_and_a_wrong_copy_are_reported_and_the_rest_is_copied(
-    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_and_a_wrong_copy_are_reported(one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Source("ptb", "", dict.fromkeys(("missing.txt", "wrong.txt", "one.txt"), SHA256))
     monkeypatch.setitem(fetching.SOURCES, "ptb", source)
     (tmp_path / "wrong.txt").write_bytes(OTHER)

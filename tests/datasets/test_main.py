@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,19 +26,10 @@ def test_command_exit_codes_and_streams(server: Server, one: Path, capsys: pytes
     assert capsys.readouterr() == (f"fetched  {one}\n", "")
 
 
-def test_command_takes_copies(server: Server, one: Path, tmp_path: Path) -> None:
-    (tmp_path / "one.txt").write_bytes(CONTENT)
-    assert main(["fetch", "ptb", "--to", str(one.parents[1]), "--from", str(tmp_path)]) == 0
-    assert server.requested == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["fetch", "wikitext-2"],
-            "data set (=wikitext-2) must be one of ptb, wikitext2, book_order, all; did you mean",
-        ),
+        (["fetch", "wikitext-2"], "data set (=wikitext-2) must be one of ptb, wikitext2, book_order, all; did"),
         (["fetch", "ptb", "--from", "no"], "from (=no) must be a folder with copies\n"),
         (["fetch", "ptb", "--to", "taken"], "to (=taken) cannot be written: "),
         (["fetch"], "the following arguments are required: NAME; see python -m atbptt.datasets fetch --help\n"),
@@ -45,11 +37,7 @@ def test_command_takes_copies(server: Server, one: Path, tmp_path: Path) -> None
     ],
 )
 def test_bad_arguments_are_a_message_and_exit_code_1(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("taken").touch()
@@ -60,9 +48,7 @@ def test_bad_arguments_are_a_message_and_exit_code_1(
     assert files(tmp_path) == ["taken"]
 
 
-def test_an_interrupted_download_leaves_nothing_and_is_begun_again_by_the_next_call(
-    server: Server, one: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_download_leaves_nothing(server: Server, one: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupt(handler: Handler) -> None:
         cut(handler)
         os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
@@ -70,11 +56,7 @@ def test_an_interrupted_download_leaves_nothing_and_is_begun_again_by_the_next_c
 
     server.answers = [interrupt, serve]
     arguments = ["fetch", "ptb", "--to", str(one.parents[1])]
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-    try:
-        assert main(arguments) == 130
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert main(arguments) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert files(one.parents[1]) == []
     assert main(arguments) == 0

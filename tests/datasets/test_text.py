@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
 
 from atbptt.datasets import SPLITS, Text, text
 from atbptt.datasets.text import read_corpus
 from atbptt.errors import ConfigError, DataWarning
-from atbptt.models.networks import RecurrentNetwork
-from atbptt.training.evaluation import evaluate
 
+Write = Callable[..., Path]
 TRAIN = "the cat sat\n\n  on the mat \n"
 VALID = "the dog sat on it\n"
 TEST = "the mat\nsat\n"
@@ -30,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
+def write(tmp_path: Path) -> Write:
     """The three files in a folder."""
 
     def make(train: str | bytes = TRAIN, valid: str | bytes = VALID, test: str | bytes = TEST) -> Path:
@@ -47,25 +45,30 @@ def words(task: Text, split: str) -> list[str]:
     return [task.words[i] for i in [*inputs[:, 0], targets[-1, 0]]]
 
 
-def test_words_are_numbered_by_first_appearance_and_a_line_ends_in_eos(write: Callable[..., Path]) -> None:
+def test_words_are_numbered_by_first_appearance_and_a_line_ends_in_eos(write: Write) -> None:
     task = Text(str(write()), 1)
     assert task.words == ["the", "cat", "sat", "<eos>", "on", "mat", "<unk>"]
     assert words(task, "train") == ["the", "cat", "sat", "<eos>", "<eos>", "on", "the", "mat", "<eos>"]
     assert task.input_size == task.output_size == 7
 
 
-def test_words_that_training_lacks_become_unk_and_are_counted(write: Callable[..., Path]) -> None:
-    task = Text(str(write()), 1)
-    assert words(task, "valid") == ["the", "<unk>", "sat", "on", "<unk>", "<eos>"]
-    assert task.notes[0] == "vocabulary: 7 words"
-    assert task.notes[4:] == ("valid: words that train.txt lacks, read as <unk>: 2",)
+def test_words_that_training_lacks_become_unk_and_are_counted(write: Write) -> None:
+    task = Text(str(write()), 2)
+    assert task.notes == (
+        "vocabulary: 7 words",
+        "train: 8 words to predict in 2 streams of 4 steps, none dropped",
+        "valid: 5 words to predict in 2 streams of 2 steps, the last 1 dropped",
+        "test: 4 words to predict in 2 streams of 2 steps, none dropped",
+        "valid: words that train.txt lacks, read as <unk>: 2",
+    )
+    assert words(Text(str(write()), 1), "valid") == ["the", "<unk>", "sat", "on", "<unk>", "<eos>"]
     task = Text(str(write(train="the <unk> sat on\n")), 1)
     assert task.words == ["the", "<unk>", "sat", "on", "<eos>"]
     assert words(task, "valid")[1] == "<unk>"
     assert "<unk>" not in Text(str(write(valid="sat the mat\n")), 1).words
 
 
-def test_the_target_is_the_next_word_also_across_streams(write: Callable[..., Path]) -> None:
+def test_the_target_is_the_next_word_also_across_streams(write: Write) -> None:
     task = Text(str(write(train="a b c d e f g h\n")), 2)
     inputs, targets = task.train.read(0, 99)
     assert [[task.words[i] for i in column] for column in inputs.T] == [["a", "b", "c", "d"], ["e", "f", "g", "h"]]
@@ -73,55 +76,17 @@ def test_the_target_is_the_next_word_also_across_streams(write: Callable[..., Pa
     assert inputs.dtype == targets.dtype == torch.int64
 
 
-def test_what_is_dropped_is_noted(write: Callable[..., Path]) -> None:
-    notes = Text(str(write()), 2).notes
-    assert "train: 8 words to predict in 2 streams of 4 steps, none dropped" in notes
-    assert "valid: 5 words to predict in 2 streams of 2 steps, the last 1 dropped" in notes
-
-
-def test_line_ends_of_other_systems_a_byte_order_mark_and_a_last_line_without_end_make_no_words(
-    write: Callable[..., Path],
-) -> None:
+def test_line_ends_of_other_systems_and_a_byte_order_mark_make_no_words(write: Write) -> None:
     task = Text(str(write(train=b"\xef\xbb\xbfthe cat\r\n\xc3\xa9t\xc3\xa9 sat\r\non mat")), 1)
     assert words(task, "train") == ["the", "cat", "<eos>", "été", "sat", "<eos>", "on", "mat", "<eos>"]
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1, max_size=12),
-    st.integers(1, 5),
-    st.integers(1, 40),
-)
-def test_evaluation_by_windows_is_one_pass_for_any_length_and_batch(
-    write: Callable[..., Path], lines: list[list[str]], batch_size: int, outputs: int
-) -> None:
-    """The budget of outputs makes windows of any length, those that divide the split and those that do not."""
-    text = "\n".join(" ".join(line) for line in [["a"] * (2 * batch_size), *lines])
-    task = Text(str(write(train="a b c d e\n" * (2 * batch_size), valid=text, test=text)), batch_size)
-    torch.manual_seed(0)
-    model = RecurrentNetwork(task.input_size, task.output_size, hidden=5, embedding=5, tied=True, dropout=0.5)
-    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr("atbptt.models.losses.OUTPUTS", outputs * batch_size * task.output_size)
-        found = evaluate(model, task, task.valid)
-        inputs, targets = task.valid.read(0, task.valid.length)
-        whole, _ = model.eval()(inputs, model.initial_state(batch_size))
-        expected = torch.nn.functional.cross_entropy(whole.double().flatten(0, 1), targets.flatten())
-    assert found["loss"] == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_the_text_is_read_once_and_streams_are_views_of_the_mapped_numbers(
-    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_text_is_read_once_and_mapped(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Text(str(write()), 2)
     monkeypatch.setattr(text, "text_lines", lambda file: pytest.fail(f"{file} is read again"))
     mapped: list[np.memmap] = []
     open_map = np.memmap
-
-    def note(*arguments: Any, **options: Any) -> np.memmap:
-        mapped.append(open_map(*arguments, **options))
-        return mapped[-1]
-
-    monkeypatch.setattr(np, "memmap", note)
+    monkeypatch.setattr(np, "memmap", lambda *given, **options: mapped.append(open_map(*given, **options)) or mapped[0])
     second = Text(str(write()), 2)
     assert (second.words, second.notes) == (first.words, first.notes)
     for split in SPLITS:
@@ -131,9 +96,7 @@ def test_the_text_is_read_once_and_streams_are_views_of_the_mapped_numbers(
             assert np.shares_memory(getattr(two, part).numpy(), mapped[0])
 
 
-def test_a_text_that_changes_while_it_is_read_is_refused(
-    write: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_that_changes_is_refused(write: Write, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the words of the new one would be found for the old one, for good."""
     folder, lines = write(), text.text_lines
 
@@ -148,7 +111,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
     assert not cache.exists()
 
 
-def test_the_cache_is_keyed_by_content(write: Callable[..., Path], cache: Path, tmp_path: Path) -> None:
+def test_the_cache_is_keyed_by_content(write: Write, cache: Path, tmp_path: Path) -> None:
     Text(str(write()), 2)
     entries = sorted(cache.iterdir())
     other = tmp_path / "elsewhere"
@@ -172,9 +135,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("suffix", [".int32", ".json"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_made_anew_with_a_warning(
-    write: Callable[..., Path], cache: Path, damage: str, suffix: str
-) -> None:
+def test_a_damaged_cache_is_made_anew(write: Write, cache: Path, damage: str, suffix: str) -> None:
     first = Text(str(write()), 1)
     before = {split: words(first, split) for split in SPLITS}
     (path,) = cache.glob(f"*{suffix}")
@@ -191,16 +152,14 @@ def test_a_damaged_cache_is_made_anew_with_a_warning(
 
 
 @pytest.mark.parametrize("suffix", [".int32", ".json"])
-def test_half_a_cache_is_no_cache(write: Callable[..., Path], cache: Path, suffix: str) -> None:
+def test_half_a_cache_is_no_cache(write: Write, cache: Path, suffix: str) -> None:
     """As after a crash between the two files."""
     Text(str(write()), 1)
     next(cache.glob(f"*{suffix}")).unlink()
     assert words(Text(str(write()), 1), "test") == ["the", "mat", "<eos>", "sat", "<eos>"]
 
 
-def test_without_a_place_for_the_cache_the_text_is_read_itself(
-    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_cache_the_text_is_read_itself(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "file" / "below"))
     with pytest.warns(DataWarning, match=r"cannot be written .*: every run reads the text again; set ATBPTT_CACHE"):
@@ -217,9 +176,7 @@ def test_without_a_place_for_the_cache_the_text_is_read_itself(
         ({}, 3, r"^batch_size \(=3\) is too large for the 6 words of .*valid.txt: at least 2 steps a stream, and one"),
     ],
 )
-def test_data_that_does_not_fit_is_refused(
-    write: Callable[..., Path], files: dict[str, str], batch_size: int, message: str
-) -> None:
+def test_data_that_does_not_fit_is_refused(write: Write, files: dict[str, str], batch_size: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Text(str(write(**files)), batch_size)
 

@@ -31,13 +31,13 @@ def differences(output: Path, undisturbed: Path, only: Collection[str] | None = 
     yield from (f"{name}: there is no such run undisturbed" for name in found.keys() - expected.keys())
     for name in sorted(found.keys() & expected.keys()):
         try:
-            differing = list(_of_a_run(found[name], expected[name]))
+            differing = list(differences_of_a_run(found[name], expected[name]))
         except Exception as error:  # a file that is missing or cannot be read
             differing = [f"{type(error).__name__}: {error}"]
         yield from (f"{name}: {what}" for what in differing)
 
 
-def _of_a_run(path: Path, expected: Path) -> Iterator[str]:
+def differences_of_a_run(path: Path, expected: Path) -> Iterator[str]:
     for name in TABLES:
         table, other = (pq.ParquetFile(folder / name).read() for folder in (path, expected))
         yield from (f"{name}: {what}" for what in _of_a_table(table, other))

@@ -16,7 +16,7 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import run
 from atbptt.training.trainer import Trainer
 from tests.conftest import ROOT, TINY
-from tests.helpers.comparing import TIMED_METRICS, TIMES
+from tests.helpers.comparing import TIMED_METRICS, TIMES, differences_of_a_run
 
 ADAPTIVE = ("truncation=adaptive", "truncation.update_every=0.4", "model.dropout=0.3", "optimizer=momentum")
 DRAWING = ("variable", "truncation.base=6"), ("randomized", "truncation.length=6")  # policies that draw K
@@ -33,13 +33,8 @@ def parameters(directory: RunDirectory) -> dict[str, torch.Tensor]:
 
 
 def check_same(a: RunDirectory, b: RunDirectory) -> None:
-    """Identical metrics, lag profiles, predictions and final parameters, bit for bit."""
-    pd.testing.assert_frame_equal(metrics(a), metrics(b), check_exact=True)
-    for name in (schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS):
-        ours, theirs = (pq.read_table(directory.path / name) for directory in (a, b))
-        assert ours.equals(theirs), name
-    for (name, of_a), of_b in zip(parameters(a).items(), parameters(b).values(), strict=True):
-        assert torch.equal(of_a, of_b), name
+    """Identical tables, final parameters and state of the optimizer, bit for bit."""
+    assert not list(differences_of_a_run(a.path, b.path))
 
 
 def series(directory: RunDirectory, metric: str) -> list[float]:

@@ -21,19 +21,22 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_outputs_and_states_have_their_shapes(options: dict[str, Any]) -> None:
-    model = network(**options)
-    assert model.rnn.input_size == (options["embedding"] or V)
-    state = model.initial_state(B)
-    assert all((part == 0).all() for part in tensors(state))
-    outputs, after = model(symbols(6), state)
-    assert outputs.shape == (6, B, V)
+def test_outputs_and_states_have_their_shapes_and_the_state_continues_the_pass(options: dict[str, Any]) -> None:
+    model, inputs = network(**options).double(), symbols(10)
     kind, nonlinearity = KINDS[options["cell"]]
     assert (type(model.rnn), getattr(model.rnn, "nonlinearity", None)) == (kind, nonlinearity)
-    parts = 2 if kind is nn.LSTM else 1
-    for whole in (state, after):
-        assert [part.shape for part in tensors(whole)] == [(options["layers"], B, H)] * parts
-    assert len(model.state_names) == parts
+    assert model.rnn.input_size == (options["embedding"] or V)
+    assert len(model.state_names) == (2 if kind is nn.LSTM else 1)
+    state = model.initial_state(B)
+    assert all((part == 0).all() for part in tensors(state))
+    whole, last = model(inputs, state)
+    assert whole.shape == (10, B, V)
+    for each in (state, last):
+        assert [part.shape for part in tensors(each)] == [(options["layers"], B, H)] * len(model.state_names)
+    first, middle = model(inputs[:4], state)
+    second, end = model(inputs[4:], middle)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(tensors(end), tensors(last), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", VARIANTS)
@@ -48,17 +51,6 @@ def test_matrices_start_uniform_in_the_published_bounds_and_biases_at_zero(optio
         if parameter.numel() > 1000:  # a uniform's extremes and standard deviation, bound / sqrt(3)
             assert min(-parameter.min(), parameter.max()) > 0.97 * bound, name
             assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05), name
-
-
-@pytest.mark.parametrize("options", VARIANTS)
-def test_the_state_handed_over_continues_the_pass(options: dict[str, Any]) -> None:
-    model, inputs = network(**options).double(), symbols(10)
-    whole, last = model(inputs, model.initial_state(B))
-    first, middle = model(inputs[:4], model.initial_state(B))
-    second, end = model(inputs[4:], middle)
-    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-12)
-    for a, b in zip(tensors(end), tensors(last), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_a_tanh_network_computes_what_its_equation_says() -> None:
@@ -115,14 +107,16 @@ def test_initial_parameters_depend_on_the_global_seed_alone() -> None:
         ({"embedding": 0}, r"^embedding \(=0\) must be at least 1, or null$"),
         ({"tied": True}, rf"^embedding \(=null\) must be hidden \(={H}\): tied shares the embedding's matrix"),
         ({"tied": True, "embedding": 4}, rf"^embedding \(=4\) must be hidden \(={H}\): tied shares"),
-        ({"dropout": -0.1}, r"^dropout \(=-0.1\) must be at least 0 and below 1$"),
-        ({"dropout": 1.0}, r"^dropout \(=1.0\) must be at least 0 and below 1$"),
-        ({"dropout": math.nan}, r"^dropout \(=nan\) must be at least 0 and below 1$"),
+        (
+            {"tied": True, "embedding": H, "input_size": 4},
+            r"^tied \(=true\) needs as many inputs as outputs, and .* has 4 and 5$",
+        ),
+        *(({"dropout": p}, rf"^dropout \(={p}\) must be at least 0 and below 1$") for p in (-0.1, 1.0, math.nan)),
     ],
 )
 def test_bad_arguments_are_refused_by_name_value_and_rule(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        network(**options)
+        RecurrentNetwork(**{"input_size": V, "output_size": V, "hidden": H} | options)
 
 
 def test_a_tied_decoder_has_the_embeddings_matrix_for_good() -> None:
@@ -136,11 +130,6 @@ def test_a_tied_decoder_has_the_embeddings_matrix_for_good() -> None:
     other.load_state_dict(model.state_dict())
     assert other.decoder.weight is other.embedding.weight
     assert torch.equal(other.decoder.weight, model.decoder.weight)
-
-
-def test_a_tied_decoder_needs_as_many_inputs_as_outputs() -> None:
-    with pytest.raises(ConfigError, match=r"^tied \(=true\) needs as many inputs as outputs, and .* has 4 and 5$"):
-        RecurrentNetwork(4, 5, hidden=3, embedding=3, tied=True)
 
 
 @pytest.mark.parametrize("cell", KINDS)
@@ -158,10 +147,8 @@ def test_a_point_process_network_has_logits_a_log_rate_and_one_growth(cell: str)
 
 def test_the_mark_and_the_interval_are_fed_beside_the_embedding() -> None:
     """Also with dropout, which is on the embedding alone."""
-    model = point_process(dropout=0.5).train()
-    seen: list[Tensor] = []
+    model, inputs, seen = point_process(dropout=0.5).train(), events(50), []
     model.rnn.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
-    inputs = events(50)
     model(inputs, model.initial_state(B))
     assert torch.equal(seen[0][..., 4:], inputs[..., 3:])
     assert (seen[0][..., :4] == 0).float().mean().item() == pytest.approx(0.5, abs=0.08)

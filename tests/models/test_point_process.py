@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -12,22 +10,12 @@ from torch import Tensor
 from atbptt.models.point_process import LARGEST_EXPONENT, log_density, log_mean_growth, mean_interval
 
 
-@pytest.fixture(scope="session")
-def golden_point_process(shared: Path) -> dict[str, Tensor]:
-    with np.load(shared / "golden" / "point_process.npz") as archive:
-        return {name: torch.tensor(archive[name]) for name in archive.files}
-
-
-def test_golden_loss_of_intervals(golden_point_process: dict[str, Tensor]) -> None:
-    golden = golden_point_process
-    found = -log_density(golden["output"][..., -1], golden["w"], golden["target"][..., 1]).mean(dim=1)
-    torch.testing.assert_close(found, golden["time_loss"], rtol=1e-9, atol=0)
-
-
-def test_golden_mean_interval_and_its_error(golden_point_process: dict[str, Tensor]) -> None:
-    """The golden numbers are the sums of a trapezoid rule of 1000 points, which is right to 1e-5."""
+def test_golden_intervals(golden_point_process: dict[str, Tensor]) -> None:
+    """Their loss and mean, which is right to 1e-5 in the golden numbers: sums of a trapezoid rule of 1000 points."""
     golden = golden_point_process
     log_rate, interval = golden["output"][..., -1], golden["target"][..., 1]
+    found = -log_density(log_rate, golden["w"], interval).mean(dim=1)
+    torch.testing.assert_close(found, golden["time_loss"], rtol=1e-9, atol=0)
     w = golden["w"].expand_as(log_rate)
     times = torch.linspace(0, float(interval.max()), 1000, dtype=torch.float64)
     density = log_density(log_rate.unsqueeze(-1), w.unsqueeze(-1), times).exp()

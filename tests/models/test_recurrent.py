@@ -87,73 +87,72 @@ class Returning(Decoded):
         return torch.zeros(1, batch, H, dtype=torch.float64), torch.zeros(1, batch, H, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda outputs, _: outputs, "model (=Returning) must return the pair (outputs, state), not Tensor"),
-        (lambda *pair: (*pair, 0), "model (=Returning) must return the pair (outputs, state), not tuple of 3"),
-        (lambda *_: None, "model (=Returning) must return the pair (outputs, state), not null"),
-        (
-            lambda outputs, _: (outputs, None),
-            "state must be a tensor, or a tuple, list or dict of tensors, not NoneType",
-        ),
-        (lambda outputs, _: (outputs, ()), "state (=()) must hold at least one tensor"),
-        (
-            lambda outputs, state: (outputs[:, :2], state),
-            "outputs (=(1, 2)) must have the axes (T, B) of the inputs first, (1, 3)",
-        ),
-        (
-            lambda outputs, state: (outputs, state[0].long()),
-            "state (=(1, 3, 5) torch.int64) must be of floating point and of shape (L, B, H) or (B, H), B = 3 "
-            "(batch_first=False in torch)",
-        ),
-    ],
-)
-def test_a_model_that_returns_something_else_is_reported(change: Any, message: str) -> None:
-    assert message_of(Returning(change)) == message
-
-
 MODEL = Decoded(nn.LSTM(D, H))
+PAIR = "model (=Returning) must return the pair (outputs, state), not "
+KIND = "must be of floating point and of shape (L, B, H) or (B, H), B = 3"
 UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "no module": (len, {}, r"model \(=builtin_function_or_method\) must be a torch.nn.Module$"),
-    "does not run": (nn.Linear(D, 2), {}, r"model \(=Linear\) must run as model\(inputs, state\), .*positional argum"),
-    "batch first": (Decoded(nn.LSTM(D, H, batch_first=True)), {}, r".*batch_first=False"),
+    "no pair": (Returning(lambda outputs, _: outputs), {}, f"{PAIR}Tensor"),
+    "three": (Returning(lambda *pair: (*pair, 0)), {}, f"{PAIR}tuple of 3"),
+    "nothing": (Returning(lambda *_: None), {}, f"{PAIR}null"),
+    "no state": (
+        Returning(lambda outputs, _: (outputs, None)),
+        {},
+        "state must be a tensor, or a tuple, list or dict of tensors, not NoneType",
+    ),
+    "an empty state": (Returning(lambda outputs, _: (outputs, ())), {}, "state (=()) must hold at least one tensor"),
+    "fewer outputs": (
+        Returning(lambda outputs, state: (outputs[:, :2], state)),
+        {},
+        "outputs (=(1, 2)) must have the axes (T, B) of the inputs first, (1, 3)",
+    ),
+    "whole numbers": (
+        Returning(lambda outputs, state: (outputs, state[0].long())),
+        {},
+        f"state (=(1, 3, 5) torch.int64) {KIND} (batch_first=False in torch)",
+    ),
+    "no module": (len, {}, "model (=builtin_function_or_method) must be a torch.nn.Module"),
+    "does not run": (nn.Linear(D, 2), {}, "model (=Linear) must run as model(inputs, state), ..."),
+    "batch first": (Decoded(nn.LSTM(D, H, batch_first=True)), {}, "...batch_first=False..."),
     "remembers": (
         nn.GRU(D, H, bidirectional=True),
         {"loss": lambda outputs, _: outputs.square().sum(-1)},
-        r"model \(=GRU\) must give the same outputs for two steps at once and one by one",
+        "model (=GRU) must give the same outputs for two steps at once and one by one...",
     ),
     "scalar loss": (
         MODEL,
         {"loss": nn.functional.mse_loss},
-        r'loss \(=\(\)\) must have the shape \(T, B\) of its targets, \(1, 3\): .*reduction="none"$',
+        'loss (=()) must have the shape (T, B) of its targets, (1, 3): ...reduction="none"',
     ),
-    "loss of every feature": (MODEL, {"loss": nn.MSELoss(reduction="none")}, r"loss \(=\(1, 3, 2\)\) must have the sh"),
-    "a number": (MODEL, {"loss": lambda *_: 1.0}, r"loss \(=float\) must return a tensor \(T, B\)"),
+    "loss of every feature": (
+        MODEL,
+        {"loss": nn.MSELoss(reduction="none")},
+        "loss (=(1, 3, 2)) must have the shape...",
+    ),
+    "a number": (MODEL, {"loss": lambda *_: 1.0}, "loss (=float) must return a tensor (T, B)..."),
     "detached loss": (
         MODEL,
         {"loss": lambda outputs, targets: squared_error(outputs, targets).detach()},
-        "loss must depend on the model's outputs$",
+        "loss must depend on the model's outputs",
     ),
-    "no loss": (MODEL, {"loss": "mse"}, r"loss \(=mse\) must be a function of \(outputs, targets\)$"),
+    "no loss": (MODEL, {"loss": "mse"}, "loss (=mse) must be a function of (outputs, targets)"),
     "state of other streams": (
         Decoded(nn.GRU(D, H)),
         {"state": torch.zeros(1, B + 1, H, dtype=torch.float64)},
-        r"state \(=\(1, 4, 5\) torch.float64\) must be of floating point and of shape \(L, B, H\) or \(B, H\), B = 3",
+        f"state (=(1, 4, 5) torch.float64) {KIND}...",
     ),
-    "no tensor": (MODEL, {"targets": [1]}, r"targets \(=list\) must be a tensor$"),
+    "no tensor": (MODEL, {"targets": [1]}, "targets (=list) must be a tensor"),
     **{
         f"targets {shape}": (
             MODEL,
             {"targets": torch.zeros(shape).double()},
-            r"inputs and targets \(=\(\(14, 3\), .*\) must begin with the same \(T, B\), time before streams",
+            "inputs and targets (=((14, 3), ...) must begin with the same (T, B), time before streams...",
         )
         for shape in ((5, B, 2), (STEPS, B + 1, 2), (STEPS,))
     },
 }
 
 
-@pytest.mark.parametrize("case", UNFIT)
-def test_what_does_not_fit_is_reported(case: str) -> None:
-    model, options, message = UNFIT[case]
-    assert re.match(message, message_of(model, **options))
+@pytest.mark.parametrize(("model", "options", "message"), UNFIT.values(), ids=UNFIT)
+def test_what_does_not_fit_is_reported(model: Any, options: dict[str, Any], message: str) -> None:
+    parts = (re.escape(part) for part in message.split("..."))
+    assert re.fullmatch(".*".join(parts), message_of(model, **options))

@@ -17,7 +17,6 @@ from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.bias import resampling_weights
 from atbptt.probes.gradients import lag_gradients
 from atbptt.probes.lags import ProbeWindow
-from atbptt.probes.sums import LagGradients
 from tests.helpers.probing import CELLS, Elman, OfCells, assert_same, network, norms_by_hand, symbols
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))]
@@ -101,35 +100,31 @@ def test_a_users_model_around_one_module_is_taken_apart(what: str, both: Any, lo
     np.testing.assert_allclose(by_layers.parameters.bias, by_autograd.parameters.bias, rtol=1e-9, atol=1e-12)
 
 
-def fed_the_state(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+def fed_the_state(model: Any, encoded: Tensor, state: Any) -> Any:
     return model.plain(encoded * state[0].mean(dim=-1, keepdim=True), state)
 
 
-def reads_the_state(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+def reads_the_state(model: Any, encoded: Tensor, state: Any) -> Any:
     outputs, after = model.plain(encoded, state)
     return outputs + state[0].sum(dim=-1, keepdim=True), after
 
 
-def reads_the_cell(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+def reads_the_cell(model: Any, encoded: Tensor, state: Any) -> Any:
     outputs, (h, c) = model.plain(encoded, state)
     return outputs + c.sum(dim=-1, keepdim=True), (h, c)
 
 
-def changes_the_state(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+def changes_the_state(model: Any, encoded: Tensor, state: Any) -> Any:
     outputs, after = model.plain(encoded, state)
     return outputs, 0.9 * after
 
 
-def runs_twice(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
-    return model.plain(encoded, model.plain(encoded, state)[1])
-
-
-def gives_no_state(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+def gives_no_state(model: Any, encoded: Tensor, state: Any) -> Any:
     hidden, after = model.rnn(encoded)
     return model.decoder(hidden + state), after
 
 
-def outputs_first(model: Any, encoded: Tensor, state: Any) -> tuple[Tensor, Any]:
+def outputs_first(model: Any, encoded: Tensor, state: Any) -> Any:
     """The outputs of a step are read off the state before it."""
     before = []
     for step in encoded.split(1):
@@ -163,7 +158,7 @@ UNSUITED: dict[str, Callable[[], nn.Module]] = {
     "outputs depend on the state": lambda: Elman(reads_the_state),
     "outputs depend on the cell": lambda: Elman(reads_the_cell, nn.LSTM),
     "state is changed": lambda: Elman(changes_the_state),
-    "run twice": lambda: Elman(runs_twice),
+    "run twice": lambda: Elman(lambda model, encoded, state: model.plain(encoded, model.plain(encoded, state)[1])),
     "not given the state": lambda: Elman(gives_no_state),
     "a class of its own": lambda: Elman(kind=Another),
     "cells": OfCells,
@@ -186,18 +181,15 @@ def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -
 
 def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, (inputs, targets) = network(cell="gru", layers=2), symbols(20)
-    weights = resampling_weights(3, 3, 3, np.random.default_rng(0))
-
-    def measure() -> LagGradients:
+    options = {"measured": True, "weights": resampling_weights(3, 3, 3, np.random.default_rng(0))}
+    found = []
+    for segment, gates, rows in ((adjoint.SEGMENT, adjoint.KEPT_GATES, sums.ROWS), (3 * 3 * 8 * 4, 0, 40)):
+        monkeypatch.setattr(adjoint, "SEGMENT", segment)  # four lags
+        monkeypatch.setattr(adjoint, "KEPT_GATES", gates)
+        monkeypatch.setattr(sums, "ROWS", rows)  # two or three
         generator = torch.Generator().manual_seed(0)
-        options = {"measured": True, "weights": weights, "generator": generator}
-        return lag_gradients(model, loss, inputs, targets, [13, 15, 19], **options)
-
-    whole = measure()
-    monkeypatch.setattr(adjoint, "SEGMENT", 3 * 3 * 8 * 4)  # four lags
-    monkeypatch.setattr(adjoint, "KEPT_GATES", 0)
-    monkeypatch.setattr(sums, "ROWS", 40)  # two or three rows
-    parts = measure()
+        found.append(lag_gradients(model, loss, inputs, targets, [13, 15, 19], generator=generator, **options))
+    whole, parts = found
     assert_same(parts, whole, 1e-12)
     np.testing.assert_allclose(parts.resampled_kept_of_mean, whole.resampled_kept_of_mean, rtol=1e-12)
     np.testing.assert_allclose(parts.parameters.bias, whole.parameters.bias, rtol=1e-12, atol=1e-15)

@@ -65,19 +65,24 @@ def test_relative_bias_by_hand() -> None:
     assert np.isinf(relative_bias(np.array([4.0, 3.0]), np.array([1.0, 2.0]))).all()  # no positive lower bound
 
 
-def test_growing_gradients_have_infinite_error_and_no_length() -> None:
-    """The released code let K collapse to its minimum here."""
+def test_growing_and_dead_gradients_have_no_length() -> None:
+    """The released code let K of the growing ones collapse to its minimum."""
     norms = np.linspace(1, 2, 20)[:, None]
     found = bias_bound(norms, norms[:, 0].cumsum(), settings_of(norms, 10))
     assert found.log_beta > 0
     assert np.isinf(found.error).all()
-    assert found.truncation(1.0) is None
+    dead = bias_bound(np.zeros((10, 2)), np.zeros(10), ProbeSettings(10, 5, positions=1, average="geometric"))
+    assert dead.finite
+    assert found.truncation(1.0) is dead.truncation(1.0) is None
 
 
 def test_averages_by_hand() -> None:
     norms = np.array([[[1.0, 4.0], [2.0, 2.0]], [[1.0, 4.0], [np.nan, np.nan]]])  # (P, W, B)
     np.testing.assert_allclose(average_norms(norms), [2.5, 2.0])
     np.testing.assert_allclose(average_norms(norms, "geometric"), [2.0, 2.0])
+    # A dead stream makes the geometric mean zero where it was drawn.
+    weights = np.array([[[1.0, 0.0]], [[0.5, 0.5]]])
+    np.testing.assert_array_equal(average_norms(np.array([[[1.0, 0.0]]]), "geometric", weights), [[1.0], [0.0]])
 
 
 def test_kept_norm_sum_is_the_cumulative_mean_norm() -> None:
@@ -116,13 +121,6 @@ def test_a_probe_that_is_not_finite_says_so(bad: float) -> None:
     assert not bias_bound(np.ones((10, 2)), np.append(np.ones(9), np.inf), settings_of(norms, 5)).finite
 
 
-def test_dead_gradients_need_no_length_but_have_no_lower_bound() -> None:
-    norms = np.zeros((10, 2))
-    found = bias_bound(norms, np.zeros(10), settings_of(norms, 5, average="geometric"))
-    assert found.finite
-    assert found.truncation(1.0) is None
-
-
 def test_resampling_weights_are_products_of_how_often_streams_and_positions_were_drawn() -> None:
     weights = resampling_weights(20000, 3, 4, np.random.default_rng(0))
     assert weights.shape == (20000, 3, 4)
@@ -147,12 +145,6 @@ def test_a_weighted_average_is_that_of_what_was_drawn(average: str) -> None:
     np.testing.assert_allclose(found[0], average_norms(norms[:, :, streams], average))
     np.testing.assert_allclose(found[1, :4], average_norms(norms[:1, :4, streams], average))
     assert np.isnan(found[1, 4])
-
-
-def test_a_dead_stream_makes_the_geometric_mean_zero_where_it_was_drawn() -> None:
-    norms = np.array([[[1.0, 0.0]]])
-    weights = np.array([[[1.0, 0.0]], [[0.5, 0.5]]])
-    np.testing.assert_array_equal(average_norms(norms, "geometric", weights), [[1.0], [0.0]])
 
 
 @pytest.mark.parametrize(("kept_norm", "decay_fit"), [("of_mean", "ols"), ("sum", "max"), ("sum", "quantile")])

@@ -16,23 +16,14 @@ from tests.helpers.probing import force_autograd, network, symbols
 def test_golden_norms_at_every_lag_stream_and_component(golden: Any, golden_network: Any, loss: Any, way: str) -> None:
     cases, arrays = golden("gradient_norms")
     for case in cases:
-        found = {
-            name.removeprefix(f"case{case['case']}_"): value
-            for name, value in arrays.items()
-            if name.startswith(f"case{case['case']}_")
-        }
+        prefix = f"case{case['case']}_"
+        found = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
         model = golden_network(case, arrays, "param")
         state = torch.tensor(found["h0"])
         if case["cell"] == "LSTM":
             state = (state, torch.tensor(found["c0"]))
-        measured = lag_gradients(
-            model,
-            loss,
-            torch.tensor(found["x"]),
-            torch.tensor(found["y"]),
-            [case["seq_len"] - 1],
-            state=state,
-        )
+        streams = torch.tensor(found["x"]), torch.tensor(found["y"])
+        measured = lag_gradients(model, loss, *streams, [case["seq_len"] - 1], state=state)
         assert measured.components == tuple(case["components"])
         for ours, name in (
             (measured.norms[0], "grad_norm"),
@@ -85,9 +76,7 @@ def test_vanishing_adjoints_are_zero_and_never_subnormal(loss: Any, way: str) ->
     assert (found[found > 0] >= smallest).all()
 
 
-def test_steps_by_autograd_use_torchs_own_layers_and_put_the_library_back(
-    loss: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_autograd_uses_torchs_own_layers_and_puts_the_library_back(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     force_autograd(monkeypatch)
     before, model = torch.backends.mkldnn.enabled, network()
     within: list[bool] = []

@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,11 +19,11 @@ from atbptt.training.devices import check_device, configure_torch, leased_device
 
 TINIEST = 1e-310  # a subnormal double
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MORE = CORES + 1
+Show = Callable[[Sequence[str]], None]
 
 
-def lease(
-    kind: str = "cuda", jobs_per_gpu: int = 1, signals: Signals | None = None
-) -> AbstractContextManager[torch.device]:
+def lease(kind: str = "cuda", jobs_per_gpu: int = 1, signals: Any = None) -> AbstractContextManager[torch.device]:
     return leased_device(kind, jobs_per_gpu, signals or Signals())
 
 
@@ -34,22 +35,26 @@ def ended() -> Signals:
 
 
 @pytest.fixture
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
+    """`show(uuids)` lets torch see these GPUs; there are no leases yet."""
+    monkeypatch.setattr(devices, "lease_folder", lambda: tmp_path)
 
+    def see(uuids: Sequence[str]) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: len(uuids) > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(uuids))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=uuids[index]))
 
-def show(monkeypatch: pytest.MonkeyPatch, *uuids: str) -> None:
-    """Let torch see these GPUs."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(uuids))
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=uuids[index]))
+    return see
 
 
 @pytest.fixture
-def two_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that says it has two GPUs, with no leases yet."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    show(monkeypatch, "GPU-0", "GPU-1")
-    monkeypatch.setattr(devices, "lease_folder", lambda: tmp_path)
+def no_gpu(show: Show) -> None:
+    show([])
+
+
+@pytest.fixture
+def two_gpus(show: Show) -> None:
+    show(["GPU-0", "GPU-1"])
 
 
 @pytest.fixture
@@ -72,24 +77,16 @@ def test_cuda_without_a_gpu_is_refused() -> None:
         pass
 
 
-@pytest.mark.usefixtures("no_gpu")
-@pytest.mark.parametrize("kind", ["auto", "cpu"])
-def test_without_a_gpu_runs_compute_on_the_cpu_as_many_as_cores(kind: str) -> None:
-    with lease(kind) as device:
-        assert device == torch.device("cpu")
-    assert parallel_jobs(kind, 2, 1) == CORES
-    assert parallel_jobs(kind, 1, CORES) == parallel_jobs(kind, 1, CORES + 1) == 1
-
-
-@pytest.mark.usefixtures("two_gpus")
-@pytest.mark.parametrize(("kind", "jobs"), [("auto", CORES + 1), ("cuda", CORES + 1), ("cpu", CORES)])
-def test_as_many_runs_as_gpus_or_as_cores(kind: str, jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    show(monkeypatch, *(f"GPU-{number}" for number in range(CORES + 1)))
+@pytest.mark.parametrize(("gpus", "kind"), [(0, "auto"), (0, "cpu"), (MORE, "cpu"), (MORE, "auto"), (MORE, "cuda")])
+def test_as_many_runs_as_gpus_or_as_cores(gpus: int, kind: str, show: Show) -> None:
+    show([f"GPU-{number}" for number in range(gpus)])
     check_device(kind)
     with lease(kind) as device:
-        assert device.type == ("cpu" if kind == "cpu" else "cuda")
-    assert parallel_jobs(kind, 1, 1) == jobs
-    assert parallel_jobs(kind, 3, 1) == (jobs if kind == "cpu" else 3 * jobs)
+        on_gpus = device.type == "cuda"
+    assert on_gpus == (gpus > 0 and kind != "cpu")
+    assert parallel_jobs(kind, 1, 1) == (MORE if on_gpus else CORES)
+    assert parallel_jobs(kind, 3, 1) == (3 * MORE if on_gpus else CORES)
+    assert parallel_jobs(kind, 1, CORES) == parallel_jobs(kind, 1, CORES + 1) == (MORE if on_gpus else 1)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -132,13 +129,13 @@ def test_runs_that_share_gpus_fill_each_once_before_any_twice() -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_processes_that_are_shown_other_gpus_do_not_take_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_are_shown_other_gpus_do_not_take_the_same_one(show: Show) -> None:
     """By CUDA_VISIBLE_DEVICES or a scheduler the second GPU is the first, and only, one of the other process."""
     with lease():
-        show(monkeypatch, "GPU-1")
+        show(["GPU-1"])
         with lease() as device:
             assert device == torch.device("cuda", 0)
-            show(monkeypatch, "GPU-0", "GPU-1")
+            show(["GPU-0", "GPU-1"])
             with pytest.raises(StoppedError), lease(signals=ended()):
                 pass
 
@@ -177,9 +174,7 @@ def test_on_a_gpu_algorithms_are_deterministic(monkeypatch: pytest.MonkeyPatch) 
         (0, [(-3, 2**30), (-3, 2**25)]),
     ],
 )
-def test_freed_memory_is_kept_where_the_c_library_can(
-    monkeypatch: pytest.MonkeyPatch, largest: int, calls: list[tuple[int, int]]
-) -> None:
+def test_freed_memory_is_kept_where_libc_can(monkeypatch: pytest.MonkeyPatch, largest: int, calls: list[Any]) -> None:
     found: list[tuple[int, int]] = []
 
     def mallopt(option: int, value: int) -> int:  # an old one refuses a large threshold

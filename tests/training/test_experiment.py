@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from atbptt.config.settings import Settings
+from atbptt.datasets import Copy
 from atbptt.errors import ConfigError
 from atbptt.runs import schema
 from atbptt.runs.provenance import Origin, code
@@ -18,7 +18,7 @@ from atbptt.windows.schemes import SCHEMES
 from tests.helpers.training import metrics, series
 
 Make = Callable[..., Settings]
-LEARNS = [("sgd", 0.5), ("momentum", 0.1), ("adadelta", 1.0), ("adam", 0.02)]
+LEARNS = [("sgd", 0.5), ("momentum", 0.1), ("adadelta", 1.0), ("adam", 0.02), ("sgd", 0.5)]
 
 
 def test_a_finished_run_is_left_alone(settings: Make) -> None:
@@ -42,8 +42,7 @@ def test_weight_decay_and_momentum_reach_the_optimizer(settings: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "lr", "scheme"),
-    [(name, lr, scheme) for (name, lr), scheme in zip([*LEARNS, LEARNS[0]], SCHEMES, strict=True)],
+    ("optimizer", "lr", "scheme"), [(*one, scheme) for one, scheme in zip(LEARNS, SCHEMES, strict=True)]
 )
 def test_every_optimizer_learns_and_every_scheme(settings: Make, optimizer: str, lr: float, scheme: str) -> None:
     overrides = (f"scheme={scheme}", f"optimizer={optimizer}", f"lr={lr}", "lr_scaling=none", "truncation.K=4")
@@ -68,79 +67,15 @@ def test_a_bad_config_leaves_nothing_behind(settings: Make, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_users_own_dataset_model_and_policy_need_a_class_and_a_yaml(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: tuple[str, ...]
-) -> None:
-    """Classes and YAML that live outside the package, composed as launch.py composes them."""
-    from atbptt.sweeps.planning import compose, plan
+def test_a_task_may_have_notes_and_no_predictions(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Quiet(Copy):
+        notes = ("three streams",)
+        predictions = None  # type: ignore[assignment]
 
-    (tmp_path / "mine.py").write_text(USERS_CODE)
-    monkeypatch.syspath_prepend(tmp_path)
-    for group, name, option in (
-        ("dataset", "Parity", "steps: 50"),
-        ("model", "Leaky", "leak: 0.5"),
-        ("truncation", "Doubling", "K: 2"),
-    ):
-        path = tmp_path / "yaml" / group / f"{name.lower()}.yaml"
-        path.parent.mkdir(parents=True)
-        path.write_text(f"name: {name.lower()}\n_target_: mine.{name}\n{option}\n")
-    probe = [o for o in tiny if o.startswith("probe")]
-    mine = ["dataset=parity", "model=leaky", "truncation=doubling", "model.leak=0.25"]
-    arguments = ["--config-dir", str(tmp_path / "yaml"), *probe, *mine, "epochs=3", f"output_dir={tmp_path}/out"]
-    composed = compose(arguments, root / "conf")
-    assert composed is not None
-    planned = plan(composed)
-    directory = run(planned.jobs[0].settings)
-    assert directory.path.parent == tmp_path / "out" / "parity"
-    assert series(directory, "K") == [2, 2, 4, 8]  # at an evaluation, K is that of the window before
-    options = pq.read_table(directory.path / schema.OPTIONS).to_pylist()[0]
-    assert (options["model"], options["model.leak"], options["truncation"]) == ("leaky", 0.25, "doubling")
-    assert not (directory.path / schema.PREDICTIONS).exists()
+    monkeypatch.setattr("atbptt.datasets.Copy", Quiet)
+    directory = run(settings("epochs=1"))
     assert (directory.path / schema.LOG).read_text().count("data, three streams\n") == 1
-
-
-USERS_CODE = """
-import torch
-from atbptt.datasets import Stream, SymbolTask
-
-
-class Parity(SymbolTask):
-    input_size = output_size = 2
-    predictions = None
-    notes = ("three streams",)
-
-    def __init__(self, steps: int):
-        symbols = torch.randint(2, (steps, 3), generator=torch.Generator().manual_seed(0))
-        self.train = self.valid = self.test = Stream(symbols, symbols.cumsum(0) % 2)
-
-
-class Leaky(torch.nn.Module):
-    def __init__(self, input_size: int, output_size: int, leak: float):
-        super().__init__()
-        self.embedding = torch.nn.Embedding(input_size, 3)
-        self.mix = torch.nn.Linear(3, 3)
-        self.decoder = torch.nn.Linear(3, output_size)
-        self.leak = leak
-
-    def forward(self, inputs, state):
-        outputs = []
-        for x in self.embedding(inputs):
-            h = (1 - self.leak) * state["h"] + self.leak * torch.tanh(x + self.mix(state["h"]))
-            state = {"h": h}
-            outputs.append(h)
-        return self.decoder(torch.stack(outputs)), state
-
-    def initial_state(self, batch):
-        return {"h": torch.zeros(batch, 3)}
-
-
-class Doubling:
-    def __init__(self, K: int):
-        self.first = self.K = K
-
-    def update(self, progress, probe):
-        self.K = self.first * 2 ** (progress.step // progress.epoch_steps)
-"""
+    assert not (directory.path / schema.PREDICTIONS).exists()
 
 
 def test_a_run_stores_where_it_comes_from(settings: Make) -> None:

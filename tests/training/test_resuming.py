@@ -35,6 +35,7 @@ from tests.helpers.training import (
 )
 
 Make = Callable[..., Settings]
+Patch = pytest.MonkeyPatch
 OTHERS = ("scheme=tf", "model.dropout=0.3", "optimizer=momentum")
 
 
@@ -44,14 +45,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
     return run(composed(tmp_path_factory.mktemp("whole"), *ADAPTIVE))
 
 
-def test_the_same_config_gives_the_same_bits(whole: RunDirectory, settings: Make) -> None:
-    """Whatever ran before in the same process."""
-    run(settings("seed=7", "model=gru", "epochs=1"))
-    check_same(whole, run(settings(*ADAPTIVE)))
-
-
 @pytest.mark.parametrize(("updates", "checkpoint"), [(0, False), (3, True), (9, False), (11, True)])
-def test_a_run_continued_from_its_checkpoint_is_the_run_that_was_not_interrupted(
+def test_a_run_continued_is_the_run_that_was_not_interrupted(
     whole: RunDirectory, settings: Make, updates: int, checkpoint: bool
 ) -> None:
     broken = settings(*ADAPTIVE)
@@ -74,8 +69,8 @@ def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path
 
 
 @pytest.mark.parametrize(("updates", "mean_K"), [(6, [10, 10]), (9, [10, math.nan])], ids=["between epochs", "within"])
-def test_a_checkpoint_of_an_earlier_version_continues_and_knows_no_mean_K(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, updates: int, mean_K: list[float]
+def test_a_checkpoint_of_an_earlier_version_continues(
+    settings: Make, tmp_path: Path, monkeypatch: Patch, updates: int, mean_K: list[float]
 ) -> None:
     """It lacks the sum of K, and has the state that ended the pass before where a new one begins."""
     uninterrupted, broken = run(settings()), settings(f"output_dir={tmp_path}/broken")
@@ -95,8 +90,8 @@ def test_a_checkpoint_of_an_earlier_version_continues_and_knows_no_mean_K(
 
 
 @pytest.mark.parametrize("name", [schema.PREDICTIONS, schema.POSITIONS])
-def test_an_evaluation_that_is_cut_short_is_made_again_and_stored_once(
-    whole: RunDirectory, settings: Make, monkeypatch: pytest.MonkeyPatch, name: str
+def test_an_evaluation_cut_short_is_made_again(
+    whole: RunDirectory, settings: Make, monkeypatch: Patch, name: str
 ) -> None:
     """Ends right after one of the files of the second evaluation, a checkpoint of the same step before it."""
     store, calls = Tables.add, []
@@ -115,8 +110,8 @@ def test_an_evaluation_that_is_cut_short_is_made_again_and_stored_once(
     check_same(whole, run(settings(*ADAPTIVE)))
 
 
-def test_raising_epochs_extends_a_run_as_if_asked_for_at_once_also_where_it_is_interrupted(
-    whole: RunDirectory, settings: Make, monkeypatch: pytest.MonkeyPatch
+def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(
+    whole: RunDirectory, settings: Make, monkeypatch: Patch
 ) -> None:
     """No row of the shorter budget's last evaluation is kept."""
     done = run(settings(*ADAPTIVE, "epochs=1.3"))
@@ -152,7 +147,7 @@ def test_a_run_that_an_earlier_version_finished_is_looked_over_once_and_loses_no
 
 
 @pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def events(monkeypatch: Patch) -> list[Any]:
     """The updates at which checkpoints are stored, and `evaluate` where an evaluation begins."""
     found: list[Any] = []
     save, evaluate = RunDirectory.save_checkpoint, Trainer._evaluate
@@ -178,8 +173,8 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ({"EVALUATION_SECONDS": 0.0}, [0, "evaluate", 0, 6, "evaluate", 6]),
     ],
 )
-def test_little_work_is_lost_between_evaluations_and_in_a_long_one(
-    settings: Make, monkeypatch: pytest.MonkeyPatch, events: list[Any], waits: dict[str, float], stored: list[Any]
+def test_little_work_is_lost(
+    settings: Make, monkeypatch: Patch, events: list[Any], waits: dict[str, float], stored: list[Any]
 ) -> None:
     for name, seconds in waits.items():
         monkeypatch.setattr(f"atbptt.training.trainer.{name}", seconds)
@@ -187,7 +182,7 @@ def test_little_work_is_lost_between_evaluations_and_in_a_long_one(
     assert events == stored
 
 
-def signal_after(monkeypatch: pytest.MonkeyPatch, updates: int, number: signal.Signals, within: bool) -> None:
+def signal_after(monkeypatch: Patch, updates: int, number: signal.Signals, within: bool) -> None:
     """Send the process a signal once so many updates are done: between two windows, or within the next evaluation."""
     pause, sent = Trainer._pause, []
 
@@ -201,8 +196,8 @@ def signal_after(monkeypatch: pytest.MonkeyPatch, updates: int, number: signal.S
 
 
 @pytest.mark.parametrize(("number", "evaluating"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
-def test_a_run_that_is_told_to_end_stores_a_checkpoint_and_continues_exactly(
-    whole: RunDirectory, settings: Make, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, evaluating: bool
+def test_a_run_told_to_end_continues_exactly(
+    whole: RunDirectory, settings: Make, monkeypatch: Patch, number: signal.Signals, evaluating: bool
 ) -> None:
     """An evaluation is given up and made anew; the signal's handler is what it was."""
     stopped = settings(*ADAPTIVE)
@@ -222,8 +217,8 @@ def test_a_run_that_is_told_to_end_stores_a_checkpoint_and_continues_exactly(
 
 
 @pytest.mark.parametrize(("evaluating", "stored"), [(False, [0, 4, 6]), (True, [0, 6])])
-def test_a_run_that_is_asked_for_a_checkpoint_stores_one_and_goes_on(
-    settings: Make, monkeypatch: pytest.MonkeyPatch, events: list[Any], evaluating: bool, stored: list[int]
+def test_a_run_asked_for_a_checkpoint_stores_it_and_goes_on(
+    settings: Make, monkeypatch: Patch, events: list[Any], evaluating: bool, stored: list[int]
 ) -> None:
     """In an evaluation it waits for the one at its end."""
     signal_after(monkeypatch, 4, STORING[evaluating], evaluating)
@@ -231,9 +226,7 @@ def test_a_run_that_is_asked_for_a_checkpoint_stores_one_and_goes_on(
     assert [event for event in events if event != "evaluate"] == stored
 
 
-def test_what_a_users_own_classes_draw_from_global_generators_is_resumed_too(
-    settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_draws_from_global_generators_are_resumed_too(settings: Make, tmp_path: Path, monkeypatch: Patch) -> None:
     """A policy that draws from Python's and numpy's: from a checkpoint, from the start, after other draws."""
     drawn: list[tuple[int, float, float]] = []
     update = Fixed.update

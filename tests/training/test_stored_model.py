@@ -1,21 +1,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt.config.composing import composer, job_config
-from atbptt.config.settings import validated
+from atbptt.config.settings import Settings
 from atbptt.errors import AnalysisError
 from atbptt.models import cross_entropy
 from atbptt.runs import checkpoints, schema
 from atbptt.system import locks
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import open_stored_model
-from tests.conftest import ROOT, TINY
+from tests.conftest import TINY
 from tests.helpers.training import train
 
 
@@ -34,11 +34,12 @@ def content(directory: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["", schema.CHECKPOINT])
-def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["{}", f"{{}}/{schema.CHECKPOINT}", "link.pt"])
+def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "link.pt").symlink_to(directory / schema.CHECKPOINT)
     before = content(directory)
     with locks.hold(directory / schema.LOCK):  # as by a run that goes on
-        found = open_stored_model(directory / name)
+        found = open_stored_model(tmp_path / name.format(directory.name))
     assert content(directory) == before
     saved = torch.load(directory / schema.CHECKPOINT, weights_only=False)
     assert all(torch.equal(value, saved["model"][key]) for key, value in found.model.state_dict().items())
@@ -53,11 +54,6 @@ def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, 
     rows = pq.read_table(directory / schema.METRICS).to_pylist()
     metrics = [row for row in rows if row["metric"] == "test_loss"]
     assert cross_entropy(outputs, targets).mean().item() == pytest.approx(metrics[-1]["value"], rel=1e-5)
-
-
-def test_a_link_to_a_checkpoint(directory: Path, tmp_path: Path) -> None:
-    (tmp_path / "latest.pt").symlink_to(directory / schema.CHECKPOINT)
-    assert open_stored_model(tmp_path / "latest.pt").checkpoint == directory / schema.CHECKPOINT
 
 
 def test_full_backpropagation_has_the_stream_as_its_length(tmp_path: Path) -> None:
@@ -109,37 +105,31 @@ def test_a_checkpoint_of_another_version_or_of_a_class_that_is_gone(directory: P
         open_stored_model(directory)
 
 
-def edited(directory: Path, before: str, after: str) -> None:
-    config = directory / schema.CONFIG
-    assert before in config.read_text()
-    config.write_text(config.read_text().replace(before, after))
-
-
 def test_a_config_that_does_not_belong_to_the_checkpoint(directory: Path) -> None:
-    edited(directory, "lr: 1.0", "lr: 2.0")
+    config = directory / schema.CONFIG
+    began = config.read_text()
+    config.write_text(began.replace("lr: 1.0", "lr: 2.0"))
     (remark,) = open_stored_model(directory).remarks
-    assert remark == f"{directory / schema.CONFIG} is not the config that the run {directory.name} began with"
-    edited(directory, "hidden: 6", "hidden: 7")
-    with pytest.raises(AnalysisError, match=r"does not fit the model of .*config\.yaml.*size mismatch"):
-        open_stored_model(directory)
-    (directory / schema.CONFIG).write_text("a: [")
-    with pytest.raises(AnalysisError, match=r"config\.yaml cannot be read: ParserError"):
-        open_stored_model(directory)
-    (directory / schema.CONFIG).unlink()
+    assert remark == f"{config} is not the config that the run {directory.name} began with"
+    for content, message in (
+        (began.replace("hidden: 6", "hidden: 7"), r"does not fit the model of .*config\.yaml.*size mismatch"),
+        ("a: [", r"config\.yaml cannot be read: ParserError"),
+    ):
+        config.write_text(content)
+        with pytest.raises(AnalysisError, match=message):
+            open_stored_model(directory)
+    config.unlink()
     with pytest.raises(AnalysisError, match=r"has no config\.yaml beside it"):
         open_stored_model(directory)
 
 
-def test_data_that_have_changed_or_gone(tmp_path: Path) -> None:
+def test_data_that_have_changed_or_gone(settings: Callable[..., Settings], tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for name in ("train", "valid", "test"):
         (data / f"{name}.txt").write_text("a b c a b\n" * 40)
-    size = ["model.embedding=4", "dataset.batch_size=2"]
-    with composer(ROOT / "conf") as hydra:
-        tiny = [part for part in TINY if not part.startswith("dataset.")]
-        options = [*tiny, *size, "dataset=text", f"dataset.path={data}", f"output_dir={tmp_path}", "epochs=1"]
-        directory = run(validated(job_config(hydra, "config", options))).path
+    size = [*(part for part in TINY if not part.startswith("dataset.")), "model.embedding=4", "dataset.batch_size=2"]
+    directory = run(settings("dataset=text", f"dataset.path={data}", "epochs=1", size=size)).path
     assert open_stored_model(directory).task.input_size == 4  # a, b, c and the end of a line
     (data / "train.txt").write_text("a b c b b\n" * 40)
     with pytest.raises(AnalysisError, match=rf"dataset\.path \(={data}\) holds other data than the run"):

@@ -51,20 +51,22 @@ def test_updates_fall_on_multiples_of_update_every_and_not_before_the_first() ->
     assert probed == [0.5, 1.7, 2.0]
 
 
-@pytest.mark.parametrize(("estimator", "K"), [("bound", 30), ("measured", 7)])
-def test_the_estimator_named_picks_K_and_measures_only_if_it_must(estimator: str, K: int) -> None:
-    policy, asked = adaptive(estimator=estimator), []
-    policy.update(at(1), lambda **options: asked.append(options) or [estimate(30, measured=7)])
-    assert policy.K == K
-    assert asked == [{"measured": estimator == "measured", "resampled": False}]
-
-
-def test_with_confidence_the_bias_is_small_enough_in_that_share_of_the_resamples() -> None:
-    policy, asked = adaptive(confidence=0.75), []
-    found = [estimate(5, resampled=[4, 6, 9, 20])]
+@pytest.mark.parametrize(
+    ("options", "K", "needs"),
+    [
+        ({"estimator": "bound"}, 30, {"measured": False, "resampled": False}),
+        ({"estimator": "measured"}, 7, {"measured": True, "resampled": False}),
+        ({"confidence": 0.75}, 9, {"measured": False, "resampled": True}),  # in that share of the resamples
+    ],
+)
+def test_the_estimator_named_and_the_confidence_pick_K_and_ask_for_what_they_need(
+    options: dict[str, Any], K: int, needs: dict[str, bool]
+) -> None:
+    policy, asked = adaptive(**options), []
+    found = [estimate(30, measured=7, resampled=[4, 6, 9, 20])]
     policy.update(at(1), lambda **options: asked.append(options) or found)
-    assert policy.K == 9
-    assert asked == [{"measured": False, "resampled": True}]
+    assert policy.K == K
+    assert asked == [needs]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +71,8 @@ def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own()
 def test_a_policy_that_is_one_is_itself() -> None:
     policy = Fixed(5)
     assert completed(policy) is policy
+    update(policy, Progress(step=300, epoch_steps=100), lambda **_: pytest.fail("probed"))
+    assert (policy.K, policy.adjoint_factors(12)) == (5, None)
     with pytest.raises(TypeError, match="update"):
         type("Idle", (Policy,), {"K": 1})()
 
@@ -85,14 +88,53 @@ class AskingInside(Users):
         self.next = lambda: ask()
 
 
-@pytest.mark.parametrize(("kind", "probes"), [(Users, False), (Asking, True), (AskingInside, True)])
-def test_whether_a_policy_probes_is_seen_by_its_update(kind: Any, probes: bool) -> None:
-    assert completed(kind(1)).probes == probes
+def hidden(update: Any) -> Any:
+    return type("Hidden", (), {"K": 1, "update": staticmethod(update)})()
 
 
-@pytest.mark.parametrize("update", [print, lambda *arguments: arguments, lambda progress: progress])
-def test_a_policy_whose_update_cannot_be_looked_at_is_taken_not_to_probe(update: Any) -> None:
-    assert not completed(type("Hidden", (), {"K": 1, "update": staticmethod(update)})()).probes
+@pytest.mark.parametrize(
+    ("policy", "probes"),
+    [
+        (Users(1), False),
+        (Asking(1), True),
+        (AskingInside(1), True),
+        # What cannot be looked at is taken not to probe.
+        *((hidden(update), False) for update in (print, lambda *arguments: arguments, lambda progress: progress)),
+    ],
+)
+def test_whether_a_policy_probes_is_seen_by_its_update(policy: Any, probes: bool) -> None:
+    assert completed(policy).probes == probes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"K": 0}, r"^K \(=0\) must be an integer from 1 on"),
+        ({"__slots__": ()}, r"^_target_ \(=Users\) cannot be stored in a checkpoint"),
+        (
+            {"__init__": lambda self: setattr(self, "why", lambda: None)},
+            r"^_target_ \(=Users\) cannot be stored in a checkpoint",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_be_used_or_stored_is_reported(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        completed(type("Users", (), {"K": 3, "update": lambda *_: None, **content})())
+
+
+@pytest.mark.parametrize("kind", [partial(Variable, base=70), partial(Randomized, length=10.0)])
+def test_what_is_drawn_depends_on_the_seed_and_the_step_alone(kind: Any) -> None:
+    def lengths(policy: Policy, steps: int = 40) -> list[int]:
+        found = []
+        for step in range(steps):
+            policy.update(Progress(step, 1000), lambda **_: pytest.fail("probed"))
+            found.append(policy.K)
+        return found
+
+    first, again = lengths(kind()), kind()
+    lengths(again, 7)
+    assert lengths(again) == first != lengths(kind(seed=1))
+    assert len(set(first)) > 8
 
 
 @pytest.mark.parametrize("epoch_steps", [60, 100, 500, 1000, 4000])

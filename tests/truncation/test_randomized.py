@@ -139,15 +139,3 @@ def test_no_window_leaves_the_stream_and_long_ones_are_drawn_to_their_end(hazard
     rarely = Randomized(length=1e9, hazard=hazard)
     rarely.update(Progress(3, 5000), lambda **_: [])
     assert rarely.K == 4997
-
-
-def test_a_draw_depends_on_the_seed_and_the_step_alone() -> None:
-    def lengths(seed: int) -> list[int]:
-        policy, found = Randomized(length=10.0, seed=seed), []
-        for step in range(40):
-            policy.update(Progress(step, 1000), lambda **_: [])
-            found.append(policy.K)
-        return found
-
-    assert lengths(0) == lengths(0)
-    assert lengths(0) != lengths(1)

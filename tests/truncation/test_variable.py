@@ -34,14 +34,6 @@ def test_no_length_is_shorter_than_K_min() -> None:
     assert set(drawn(Variable(base=20, sd=0.0, half_probability=0.5), 100)) == {10, 20}
 
 
-def test_a_draw_depends_on_the_seed_and_the_step_alone() -> None:
-    first, again = drawn(Variable(base=70), 50), Variable(base=70)
-    drawn(again, 7)
-    np.testing.assert_array_equal(drawn(again, 50), first)
-    assert not np.array_equal(drawn(Variable(base=70, seed=1), 50), first)
-    assert len(set(first)) > 10
-
-
 @pytest.mark.parametrize("scheme", ["tf", "double-tf", "original-buffer", "buffer"])
 @pytest.mark.parametrize(("scaling", "scaled"), [("none", 0.5), ("sqrt", 1.5), ("linear", 4.5)])
 def test_every_step_of_the_stream_counts_the_same_in_whatever_window(scheme: str, scaling: str, scaled: float) -> None:

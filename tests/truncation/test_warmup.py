@@ -15,13 +15,10 @@ def lengths(policy: Warmup, *steps: int) -> list[int]:
     return found
 
 
-def test_K_grows_by_the_same_number_of_steps_an_epoch_and_then_stays() -> None:
+def test_K_grows_by_the_same_number_of_steps_or_the_same_factor_and_then_stays() -> None:
     policy = Warmup(K_init=2, K_final=12, epochs=2.0)
     assert policy.K == 2
     assert lengths(policy, 0, 19, 20, 39, 40, 100, 199, 200, 5000) == [2, 2, 3, 3, 4, 7, 11, 12, 12]
-
-
-def test_K_grows_by_the_same_factor() -> None:
     policy = Warmup(K_init=2, K_final=32, epochs=4.0, growth="geometric")
     assert lengths(policy, 0, 100, 200, 300, 400, 500) == [2, 4, 8, 16, 32, 32]
 

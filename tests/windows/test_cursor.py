@@ -41,10 +41,6 @@ def test_the_policy_receives_the_steps_of_all_passes() -> None:
     assert policy.asked == [(0, 10), (4, 10), (8, 10), (10, 10), (14, 10), (18, 10)]
 
 
-def test_K_is_the_streams_length_at_most() -> None:
-    assert [Cursor("tf", Listed([K]), 10).K for K in (4, 10, 400)] == [4, 10, 10]
-
-
 @settings(max_examples=50)
 @given(st.sampled_from(SCHEMES), st.integers(1, 40), st.lists(st.integers(1, 15), min_size=1, max_size=5), st.data())
 def test_a_cursor_restored_goes_on_as_the_one_saved(

@@ -6,34 +6,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
-from atbptt.truncation import Adaptive, Fixed, Full, Randomized, Variable, Warmup
+from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
 from atbptt.windows.schemes import SCHEMES, Window, check_scheme, cut, full_losses, windows
 
 schemes = st.sampled_from(SCHEMES)
 lengths = st.integers(1, 60)
-POLICIES = {
-    "fixed": Fixed(5),
-    "adaptive": Adaptive(delta=0.5, K_init=5, K_min=2, K_max=9, update_every=1.0),
-    "warmup": Warmup(K_init=2, K_final=9, epochs=1.0),
-    "variable": Variable(base=8),
-    "randomized": Randomized(length=8.0),
-    "full": Full(),
-    "full with a window": Full(window=8),
-}
-REFUSED = {
-    "variable": {"original": r"^scheme \(=original\) must be another with the variable policy: "},
-    "randomized": {
-        scheme: rf"^scheme \(={scheme}\) must be tf with the randomized policy: "
-        for scheme in SCHEMES
-        if scheme != "tf"
-    },
-    "full": {"original": r"^scheme \(=original\) must be another with the full policy: "},
-    "full with a window": {
-        scheme: rf"^scheme \(={scheme}\) must be tf with the full policy's window \(=8\): "
-        for scheme in SCHEMES
-        if scheme != "tf"
-    },
-}
+NOT_TF = tuple(scheme for scheme in SCHEMES if scheme != "tf")
 
 
 def pass_with(scheme: str, length: int, Ks: list[int]) -> list[Window]:
@@ -47,9 +25,7 @@ def pass_with(scheme: str, length: int, Ks: list[int]) -> list[Window]:
 
 
 @given(schemes, lengths, st.lists(st.integers(1, 25), min_size=1, max_size=6))
-def test_however_K_changes_every_step_is_counted_once_and_windows_begin_where_a_state_is_known(
-    scheme: str, length: int, Ks: list[int]
-) -> None:
+def test_every_step_is_counted_once_from_a_known_state(scheme: str, length: int, Ks: list[int]) -> None:
     made = pass_with(scheme, length, Ks)
     counted = [t for w in made for t in range(w.loss_start, w.loss_stop)]
     assert counted == list(range(min(Ks[0], length) - 1 if scheme == "original" else 0, length))
@@ -83,22 +59,30 @@ def test_a_length_of_the_stream_or_more_makes_one_window(scheme: str, length: in
 
 
 def test_original_buffer_by_hand() -> None:
+    """Also where K changes, which costs one transitional window."""
     made = [(w.start, w.loss_start, w.loss_stop) for w in windows("original-buffer", 4, 10)]
     assert made == [(0, 0, 4), (1, 4, 8), (5, 8, 10)]
+    changing = pass_with("original-buffer", 40, [4, 4, 10, 10, 10])
+    assert [w.losses for w in changing] == [4, 4, 10, 10, 10, 2]
+    assert [w.loss_start - w.start for w in changing] == [0, 3, 3, 9, 9, 9]
 
 
-def test_a_change_of_K_costs_one_transitional_window() -> None:
-    made = pass_with("original-buffer", 40, [4, 4, 10, 10, 10])
-    pre_rolls = [w.loss_start - w.start for w in made]
-    assert [w.losses for w in made] == [4, 4, 10, 10, 10, 2]
-    assert pre_rolls == [0, 3, 3, 9, 9, 9]
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_policy_takes_the_schemes_that_make_sense_and_says_why_not(policy: str, scheme: str) -> None:
-    if message := REFUSED.get(policy, {}).get(scheme):
-        with pytest.raises(ConfigError, match=message):
-            check_scheme(POLICIES[policy], scheme)
-    else:
-        check_scheme(POLICIES[policy], scheme)
+@pytest.mark.parametrize(
+    ("policy", "refused", "rule"),
+    [
+        (Fixed(5), (), ""),
+        (Adaptive(delta=0.5, K_init=5, K_min=2, K_max=9, update_every=1.0), (), ""),
+        (Warmup(K_init=2, K_final=9, epochs=1.0), (), ""),
+        (Variable(base=8), ("original",), "another with the variable policy: "),
+        (Randomized(length=8.0), NOT_TF, "tf with the randomized policy: "),
+        (Full(), ("original",), "another with the full policy: "),
+        (Full(window=8), NOT_TF, r"tf with the full policy's window \(=8\): "),
+    ],
+)
+def test_a_policy_refuses_some_schemes(policy: Policy, refused: tuple[str, ...], rule: str) -> None:
+    for scheme in SCHEMES:
+        if scheme in refused:
+            with pytest.raises(ConfigError, match=rf"^scheme \(={scheme}\) must be {rule}"):
+                check_scheme(policy, scheme)
+        else:
+            check_scheme(policy, scheme)

@@ -1,7 +1,5 @@
 """`python -m benchmarks [PART ...]`: measure, print the table and store it in outputs/benchmarks/."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """A call in a separate process, with or without our settings of torch and memory."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Probes and training as one would write them without this project, with torch and numpy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

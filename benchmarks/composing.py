@@ -1,7 +1,5 @@
 """Settings and trainers as the command line makes them."""
 
-from __future__ import annotations
-
 import logging
 
 import torch

@@ -4,8 +4,6 @@ The functions count multiply-adds of matrix products, for one stream unless stat
 do not count, and neither does a one-hot input, which selects a row of a matrix.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 

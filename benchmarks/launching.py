@@ -1,7 +1,5 @@
 """How soon launch.py answers, the cost of a separate process for a run, how fast finished runs are skipped."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

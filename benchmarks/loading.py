@@ -1,7 +1,5 @@
 """How long it takes to read the results of a large sweep, from run directories and from a compacted folder."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A description of the machine."""
 
-from __future__ import annotations
-
 import datetime
 import os
 import platform

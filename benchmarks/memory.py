@@ -1,7 +1,5 @@
 """Peak memory of a call."""
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable
 from pathlib import Path

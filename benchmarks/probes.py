@@ -1,7 +1,5 @@
 """Probes: compared with plain ones and with the floor, and for growing sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The table of results, in the terminal, as Markdown and as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Networks and data sets for the measurements."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -1,7 +1,5 @@
 """A sweep of small runs in parallel, compared with the same runs one after another."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Training with the project's loop, window by window, compared with plain training and the floor."""
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections.abc import Iterator, Sequence

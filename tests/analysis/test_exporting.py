@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +12,7 @@ from analysis.exporting import EVENTS, export
 from analysis.loading.results import Results
 from atbptt.runs import schema
 from atbptt.system import StorageError
-
-WriteRun = Callable[..., Path]
+from tests.analysis.conftest import WriteRun
 
 
 def read_csv(path: Path) -> pd.DataFrame:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,9 +12,8 @@ import analysis
 from analysis.__main__ import main
 from analysis.loading import Results
 from atbptt.runs import schema
+from tests.analysis.conftest import WriteRun
 from tests.helpers.made import write_plan, write_status
-
-WriteRun = Callable[..., Path]
 
 
 def test_figures_are_written_below_the_path_and_are_no_run(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,75 +66,54 @@ def test_skipped_files_are_one_line_each_on_stderr(sweep: Path, capsys: pytest.C
     assert "1 of 2 runs left out, no evaluation: 1e5000000000" in out
 
 
-@pytest.mark.parametrize("command", ["table", "figures"])
+@pytest.mark.parametrize("command", ["table", "figures", "status", "failures"])
 def test_bad_input_is_one_line_and_exit_code_1(
     command: str, outputs: Path, tmp_path: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def message(*arguments: str) -> str:
-        assert main([command, *arguments]) == 1
+    def message(path: Path, *options: str) -> str:
+        assert main([command, str(path), *options]) == 1
         out, err = capsys.readouterr()
-        assert out == ""
-        (line,) = err.splitlines()
-        return line
+        assert (out, err.count("\n")) == ("", 1)
+        return err
 
-    assert message(str(tmp_path / "no")) == f"error: {tmp_path}/no: does not exist"
-    assert message(str(tmp_path)).startswith(f"error: {tmp_path}: no runs")
+    (tmp_path / "file").touch()
+    planned = ", and no sweep that plans any" if command in ("status", "failures") else ""
+    assert message(tmp_path / "no") == f"error: {tmp_path}/no: does not exist\n"
+    assert message(tmp_path / "file").startswith(f"error: {tmp_path}/file: is a file; give a run directory or a folder")
+    assert message(tmp_path).startswith(f"error: {tmp_path}: no runs here or below{planned}")
+    if planned:
+        return
     write_run("a", None, state=schema.FAILED)
-    assert message(str(outputs)) == f"error: {outputs}: no evaluation yet (runs: 1, failed: 1)"
+    assert message(outputs) == f"error: {outputs}: no evaluation yet (runs: 1, failed: 1)\n"
     write_run("b", {"train_loss": [1.0]})
-    assert message(str(outputs)) == "error: no validation metric (valid_...) is logged yet"
-
-
-def test_unknown_metric(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["table", "--metric", "ppl", str(sweep)]) == 1
-    assert capsys.readouterr().err == "error: metric (=ppl) must be one of valid_ppl; did you mean valid_ppl?\n"
+    assert message(outputs) == "error: no validation metric (valid_...) is logged yet\n"
+    if command == "table":
+        write_run("c", {"valid_ppl": [1.0]})
+        unknown = "error: metric (=ppl) must be one of valid_ppl; did you mean valid_ppl?\n"
+        assert message(outputs, "--metric", "ppl") == unknown
 
 
 def test_status(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*options: str) -> str:
+        assert main(["status", str(outputs), *options]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+
     runs = {"lr=1": write_status(outputs / "demo" / "a1", schema.RUNNING), "lr=10": outputs / "demo" / "b2"}
     write_plan(outputs, "first", runs)
-    assert main(["status", str(outputs)]) == 0
-    out, err = capsys.readouterr()
-    assert "0 of 2 finished, 1 waiting, 1 stale" in out
-    assert "lr=10" not in out
-    assert err == ""
-    assert main(["status", "--all", str(outputs)]) == 0
-    assert "lr=10" in capsys.readouterr().out
-    assert main(["status", "--watch", str(outputs)]) == 0  # nothing to wait for
-    assert capsys.readouterr().out.startswith("--- ")
+    assert "0 of 2 finished, 1 waiting, 1 stale" in printed()
+    assert ("lr=10" in printed(), "lr=10" in printed("--all")) == (False, True)
+    assert printed("--watch").startswith("--- ")  # nothing to wait for
 
 
 def test_failures(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_status(outputs / "demo" / "a1", schema.FINISHED)
     assert main(["failures", str(outputs)]) == 0
-    assert capsys.readouterr().out == "no failures (runs: 1)\n"
+    assert capsys.readouterr() == ("no failures (runs: 1)\n", "")
     write_status(run, schema.FAILED, error="ValueError: no")
     assert main(["failures", str(outputs)]) == 0
     assert capsys.readouterr().out.startswith("failed  demo/a1\n")
-
-
-@pytest.mark.parametrize("command", ["status", "failures"])
-def test_nothing_to_look_at_is_one_line_and_exit_code_1(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").touch()
-    for path, rule in {
-        tmp_path / "no": "does not exist",
-        tmp_path / "file": "is a file; give a run directory or a folder of them",
-        tmp_path: "no runs here or below, and no sweep that plans any",
-    }.items():
-        assert main([command, str(path)]) == 1
-        assert capsys.readouterr() == ("", f"error: {path}: {rule}\n")
-
-
-def test_compact_prints_what_it_wrote(
-    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["compact", str(sweep), "--to", "paper"]) == 0
-    printed = "".join(f"paper/{name}\n" for name in ("options.parquet", "metrics.parquet", "status.parquet"))
-    assert capsys.readouterr() == (printed, "")
-    assert len(analysis.load_options("paper")) == 3
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

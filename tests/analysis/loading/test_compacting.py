@@ -15,10 +15,9 @@ from analysis.__main__ import main
 from analysis.loading import compact, reading
 from atbptt.runs import schema
 from atbptt.system import locks
+from tests.analysis.conftest import WriteRun
 from tests.conftest import ROOT
 from tests.helpers.loading import ID, IDS, write_gradients
-
-WriteRun = Callable[..., Path]
 
 NONE_YET, WITHOUT_OPTION = "0000000000aa", "0000000000ab"
 FILES = [schema.OPTIONS, schema.METRICS, schema.GRADIENTS, "status.parquet"]
@@ -184,17 +183,18 @@ def test_broken_runs_are_named_and_broken_files_are_not_replaced(runs: Path, fol
 
 
 def test_commands_read_what_compact_wrote(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["table", str(runs)]) == 0
-    table = capsys.readouterr().out
-    assert main(["compact", str(runs)]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(runs / "compact" / name) for name in FILES]
-    assert main(["status", str(runs)]) == 0
-    assert "compact" not in capsys.readouterr().out
-    folder = (runs / "compact").rename(tmp_path / "there")
-    assert main(["table", str(folder)]) == 0
-    assert capsys.readouterr().out == table.replace(f"{runs}/<experiment_id>/", f"{folder}/")
+    def printed(*command: str) -> str:
+        assert main([*command]) == 0
+        out, err = capsys.readouterr()
+        assert err == ""
+        return out
+
+    folder = tmp_path / "there"
+    table = printed("table", str(runs))
+    for path, options in ((runs / "compact", []), (folder, ["--to", str(folder)])):
+        assert printed("compact", str(runs), *options).splitlines() == [str(path / name) for name in FILES]
+    assert "compact" not in printed("status", str(runs))
+    assert printed("table", str(folder)) == table.replace(f"{runs}/<experiment_id>/", f"{folder}/")
     for command in ("report", "export"):
-        assert main([command, str(folder)]) == 0
-    assert capsys.readouterr().err == ""
-    page = (folder / "report.html").read_text()
-    assert "4 of 5 runs finished; 1 went wrong." in page
+        printed(command, str(folder))
+    assert "4 of 5 runs finished; 1 went wrong." in (folder / "report.html").read_text()

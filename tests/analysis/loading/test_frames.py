@@ -15,9 +15,9 @@ from analysis import AnalysisError, RunsWarning, load, load_gradients, load_metr
 from analysis.loading.options import read_options
 from atbptt.runs import schema
 from atbptt.runs.tables import serialised_options
+from tests.analysis.conftest import WriteRun
 from tests.helpers.loading import ID, IDS, problems, write_gradients
 
-WriteRun = Callable[..., Path]
 LOADERS = [load, load_options, load_metrics, load_gradients, load_status]
 
 
@@ -150,17 +150,17 @@ def test_a_metric_that_no_run_has_is_an_error_a_pattern_is_not(sweep: Path) -> N
 
 
 def test_runs_by_their_options(sweep: Path) -> None:
-    def ids(**where: object) -> list[str]:
-        return sorted(load(sweep, where={name.replace("__", "."): value for name, value in where.items()})[ID].unique())
-
-    assert ids(truncation="fixed") == IDS[:2]
-    assert ids(init=[1, 2]) == [IDS[1]]
-    assert ids(truncation__K=None) == [IDS[2]]
-    assert ids(truncation__delta=[None, 0.9]) == IDS
-    assert ids(truncation="fixed", init=0) == IDS[:1]
-    assert ids(lr=1) == IDS
-    assert ids(lr=2) == []
-    assert ids(experiment_id=pd.Series(IDS[1:])) == IDS[1:]
+    for where, runs in (
+        ({"truncation": "fixed"}, IDS[:2]),
+        ({"init": [1, 2]}, [IDS[1]]),
+        ({"truncation.K": None}, [IDS[2]]),
+        ({"truncation.delta": [None, 0.9]}, IDS),
+        ({"truncation": "fixed", "init": 0}, IDS[:1]),
+        ({"lr": 1}, IDS),
+        ({"lr": 2}, []),
+        ({ID: pd.Series(IDS[1:])}, IDS[1:]),
+    ):
+        assert sorted(load(sweep, where=where)[ID].unique()) == runs
     assert load(sweep, where={"lr": 2}).dtypes["metric"].name == "category"
     with pytest.raises(AnalysisError, match=r"where \(=truncaton\) must be one of .*; did you mean truncation\?"):
         load(sweep, where={"truncaton": "fixed"})

@@ -16,9 +16,8 @@ import pytest
 from analysis import AnalysisError, RunsWarning, load, load_options
 from analysis.loading import finding, reading
 from atbptt.runs import schema
+from tests.analysis.conftest import WriteRun
 from tests.helpers.loading import ID, IDS, problems
-
-WriteRun = Callable[..., Path]
 
 
 def rewritten(change: Callable[[pa.Table], pa.Table], **options: object) -> Callable[[Path], None]:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +23,7 @@ from analysis.report import page, render, write_report
 from atbptt.errors import AnalysisError
 from atbptt.runs import schema
 from atbptt.system import StorageError
+from tests.analysis.conftest import WriteRun
 from tests.helpers.made import write_plan, write_status
 
 MADE = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -31,7 +31,6 @@ EVIL = "</script></style><script>alert('x')</script><img src=x onerror=alert(1)>
 VOID = {"meta", "link", "input", "img"}
 INLINE = {"a", "code", "span", "time"}  # need no space around them
 COMPARISONS = ("equal_work_tables", "paired_tables", "target_tables")
-WriteRun = Callable[..., Path]
 
 
 class Document(HTMLParser):
@@ -47,6 +46,10 @@ class Document(HTMLParser):
         self.feed(text)
         self.close()
         assert self._open == []
+
+    @classmethod
+    def of(cls, path: Path) -> Document:
+        return cls(render(Results(path), MADE))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -83,21 +86,19 @@ def _no_figures_and_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(page, name, lambda _: [])
 
 
-def document(path: Path) -> Document:
-    return Document(render(Results(path), MADE))
-
-
 def test_sections_have_anchors_and_nothing_comes_from_elsewhere(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in COMPARISONS:
         monkeypatch.setattr(page, name, page.result_tables)
-    content = render(Results(sweep), MADE)
+    content, later = (render(Results(sweep), made) for made in (MADE, MADE.replace(year=2027)))
+    changed = [line for line, other in zip(content.splitlines(), later.splitlines(), strict=True) if line != other]
+    assert len(changed) == 1
+    assert "made <time>2026-05-04 03:02:01 UTC</time>" in changed[0]
     read = Document(content)
     identities = [attrs["id"] for _, attrs in read.elements if "id" in attrs]
     assert len(identities) == len(set(identities))
-    sections = [attrs["id"] for attrs in read.attributes("section")]
-    names = "summary leaderboard tables figures failures configuration environment problems"
-    assert sections == names.split()
-    assert [attrs["href"] for attrs in read.attributes("a")][: len(sections)] == [f"#{name}" for name in sections]
+    names = ["summary", "leaderboard", "tables", "figures", "failures", "configuration", "environment", "problems"]
+    assert [attrs["id"] for attrs in read.attributes("section")] == names
+    assert [attrs["href"] for attrs in read.attributes("a")][: len(names)] == [f"#{name}" for name in names]
     links = {str(attrs[name]) for _, attrs in read.elements for name in ("href", "src") if name in attrs}
     assert all(link == "data:," or link.removeprefix("#") in identities for link in links)
     assert "Summary Leaderboard 3 Tables 4 Figures 0 Failures 0 Configuration" in read.text("")
@@ -110,7 +111,7 @@ def test_sections_have_anchors_and_nothing_comes_from_elsewhere(sweep: Path, mon
 
 
 def test_the_leaderboard_has_a_row_per_run_the_best_first(sweep: Path) -> None:
-    read = document(sweep)
+    read = Document.of(sweep)
     heading, *rows = read.cells["leaderboard"]
     assert heading == ["rank", "policy", "init", "valid PPL", "test PPL", "K", "best epoch", "time", "state", "id"]
     assert rows == [
@@ -132,7 +133,7 @@ def test_options_that_vary_are_columns_and_runs_without_a_value_come_last(output
     write_run("a", {"valid_ppl": [float("nan")], "test_ppl": [1.0]}, lr=10.0, tied=True)
     write_run("b", {"valid_ppl": [2.0], "test_ppl": [float("inf")]}, lr=1.0, tied=False)
     write_status(write_run("c", None, lr=0.1), schema.RUNNING)
-    read = document(outputs)
+    read = Document.of(outputs)
     heading, *rows = read.cells["leaderboard"]
     assert heading[:6] == ["rank", "policy", "lr", "tied", "init", "valid PPL"]
     assert [[*row[:4], *row[5:7], *row[-2:]] for row in rows] == [
@@ -148,7 +149,7 @@ def test_runs_of_two_data_sets_are_ranked_apart(outputs: Path, write_run: WriteR
     write_run("a", {"valid_ppl": [2.0]})
     write_run("b", {"valid_nll": [-5.0]}, dataset="book_order")
     write_run("c", {"valid_nll": [-4.0]}, dataset="book_order")
-    read = document(outputs)
+    read = Document.of(outputs)
     heading, *rows = read.cells["leaderboard"]
     assert heading[heading.index("metric") + 1] == "valid loss"
     assert [(row[0], row[-1]) for row in rows] == [("1", "b"), ("2", "c"), ("1", "a")]
@@ -160,7 +161,7 @@ def test_runs_of_two_data_sets_are_ranked_apart(outputs: Path, write_run: WriteR
 def test_the_summary_names_command_counts_time_and_best(outputs: Path, sweep: Path) -> None:
     runs = {name: outputs / "demo" / name for name in ("000000000001", "1e5000000000")}
     write_plan(outputs, "first", runs)
-    text = document(sweep).text("summary")
+    text = Document.of(sweep).text("summary")
     assert "python launch.py -m lr=1,10" in text
     assert "on node0.cluster, ended; 2 runs: 2 finished Without a stored sweep: 1 of 3 runs." in text
     assert "Runs 3 3 finished Training 2 s" in text  # 1.5 s, rounded to even
@@ -175,7 +176,7 @@ def test_failures_of_one_reason_stand_together(outputs: Path, write_run: WriteRu
     trace = "Traceback (most recent call last):\n  \x1b[31mFile\x1b[0m \x00<b>bold</b>\nValueError: no\n"
     (runs[0] / schema.TRACEBACK).write_text(trace)
     (runs[2] / schema.OUTPUT).write_text("the last line\n")
-    read = document(outputs)
+    read = Document.of(outputs)
     text = read.text("failures")
     assert "failed ValueError: no 2 runs: demo/a1, demo/b2 Traceback of demo/a1" in text
     assert f"{runs[0]}, epoch 2, on node1.cluster, attempt 1 Traceback (most recent call last): File <b>bold" in text
@@ -189,13 +190,13 @@ def test_failures_of_one_reason_stand_together(outputs: Path, write_run: WriteRu
 
 def test_before_the_first_evaluation_the_sections_say_so(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", None, state=schema.INTERRUPTED)
-    read = document(outputs)
+    read = Document.of(outputs)
     assert read.text("tables") == "Tables No run has a finite validation yet."
     assert read.text("figures") == "Figures No run has been evaluated yet."
     assert read.text("failures") == "Failures No run failed."
     assert [row[-2:] for row in read.cells["leaderboard"]] == [["state", "id"], ["interrupted", "a"]]
     assert "0 of 1 run finished; the results below are of what has been evaluated." in read.text("summary")
-    read = document(write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 5, 5]}))
+    read = Document.of(write_run("b", {"valid_ppl": [1.5, 1.2, 1.3], "K": [5, 5, 5]}))
     assert read.text("summary").startswith("Summary The one run finished. Runs 1")
     assert read.text("configuration").startswith("Configuration No option differs: there is one run.")
 
@@ -209,7 +210,7 @@ def test_what_users_name_is_text_and_nothing_else(outputs: Path, write_run: Writ
     (broken / schema.TRACEBACK).write_text(EVIL)
     _environment(run, commit=EVIL, host=EVIL, numpy=EVIL)
     write_plan(outputs, "first", {EVIL: run}, command=["launch.py", EVIL], host=EVIL)
-    read = document(outputs)
+    read = Document.of(outputs)
     assert [name for name, _ in read.elements if name in ("script", "img")] == ["script"]
     assert {name for _, attrs in read.elements for name in attrs if name.startswith("on")} == set()
     for section in ("summary", "leaderboard", "failures", "configuration", "environment"):
@@ -220,7 +221,7 @@ def test_options_by_whether_they_differ(outputs: Path, write_run: WriteRun) -> N
     for index in range(14):
         write_run(f"{index:x}", init=index, lr=10.0 if index == 1 else 1.0)
     write_run("e", init=14, truncation__K=None, truncation__delta=0.9)
-    read = document(outputs)
+    read = Document.of(outputs)
     rows = [[" ".join(cell.split()) for cell in row] for row in read.cells["configuration"]]
     assert ["lr", "1 × 14 10 × 1"] in rows
     assert ["truncation.K", "5 × 14 not set × 1"] in rows
@@ -237,7 +238,7 @@ def test_environments_are_counted_and_their_differences_shown(sweep: Path, write
     _environment(second, {"host": "node1"}, commit="aaa", host="node2", numpy="2.0")  # two attempts
     _environment(third, commit="bbb", host="node1", numpy="2.1", dirty=True, gpus=["A", "B"])
     write_run("without")
-    read = document(sweep)
+    read = Document.of(sweep)
     code = "2 runs with Python 3.11.7, code at aaa 1 run with Python 3.11.7, code at bbb with uncommitted changes"
     assert f"{code} 1 run stored no environment." in read.text("environment")
     assert "2 packages of the first numpy 2.0 torch 2.13.0" in read.text("environment")
@@ -252,7 +253,7 @@ def test_environments_are_counted_and_their_differences_shown(sweep: Path, write
         "summary"
     )
     _environment(third, commit="aaa", host="node1", numpy="2.1")
-    assert "the runs ran with different packages (environment)" in document(sweep).text("summary")
+    assert "the runs ran with different packages (environment)" in Document.of(sweep).text("summary")
 
 
 def test_what_cannot_be_read_is_reported(sweep: Path) -> None:
@@ -260,7 +261,7 @@ def test_what_cannot_be_read_is_reported(sweep: Path) -> None:
     (first / schema.METRICS).write_bytes(b"no table")
     (second / schema.ENVIRONMENT).write_text('{"attempts": [{}]}')
     (third / schema.ENVIRONMENT).write_text("{")
-    read = document(sweep)
+    read = Document.of(sweep)
     assert f"{first / schema.METRICS}: " in read.text("problems")
     assert f"{second / schema.ENVIRONMENT}: lacks 'code'; environment unknown" in read.text("problems")
     assert f"{third / schema.ENVIRONMENT}: " in read.text("problems")
@@ -271,16 +272,9 @@ def test_of_a_run_in_two_folders_the_longer_one_counts(outputs: Path, write_run:
     write_status(write_run("a", {"valid_ppl": [1.5, 1.2, 1.3]}, folder="first"), schema.FINISHED, epoch=3.0)
     status = {"epoch": 1.0, "train_seconds": 1.0, "heartbeat": 0.0}
     write_status(write_run("a", {"valid_ppl": [1.5]}, folder="second"), schema.FAILED, **status)
-    read = document(outputs)
+    read = Document.of(outputs)
     assert [row[-2:] for row in read.cells["leaderboard"][1:]] == [["finished", "a"]]
     assert "is also in" in read.text("problems")
-
-
-def test_the_same_runs_give_the_same_page(sweep: Path) -> None:
-    first, later = (render(Results(sweep), made) for made in (MADE, MADE.replace(year=2027)))
-    changed = [line for line, other in zip(first.splitlines(), later.splitlines(), strict=True) if line != other]
-    assert len(changed) == 1
-    assert "made <time>2026-05-04 03:02:01 UTC</time>" in changed[0]
 
 
 def test_the_file_is_whole_or_not_there(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +294,7 @@ def test_figures_are_images_within_the_page(sweep: Path, monkeypatch: pytest.Mon
     figure.subplots().plot([0, 1])
     drawing = Drawing("curve_x", "A curve", 'It says "up" & <more>.', figure)
     monkeypatch.setattr(page, "draw", lambda _: iter([drawing]))
-    read = document(sweep)
+    read = Document.of(sweep)
     (image,) = read.attributes("img")
     assert image["alt"] == 'A curve. It says "up" & <more>.'
     kind, _, content = str(image["src"]).partition(",")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ from analysis.report.summary import BAD, GOOD, NOTE, Remark, listed, remarks, ve
 from atbptt.monitor import Reader
 from atbptt.runs import schema
 from atbptt.system.locks import hold
+from tests.analysis.conftest import WriteRun
 from tests.helpers.made import write_plan, write_status
-
-WriteRun = Callable[..., Path]
 
 
 def summarized(outputs: Path, steps_before: int = 0) -> list[Remark]:

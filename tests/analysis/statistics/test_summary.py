@@ -137,22 +137,6 @@ def test_values_as_text_and_their_natural_order() -> None:
     assert sorted(names, key=natural) == [names[place] for place in (3, 2, 1, 4, 0)]
 
 
-def test_summary_by_hand(sweep: Path) -> None:
-    summary = summarize(load(sweep))
-    assert summary["policy"].tolist() == ["adaptive delta=0.9", "fixed K=5"]
-    assert summary["runs"].tolist() == [1, 2]
-    assert summary["valid_mean"].tolist() == pytest.approx([1.1, 1.3])
-    assert summary["test_mean"].tolist() == pytest.approx([1.12, 1.35])
-    # Two values 0.2 apart: sd with n - 1 is 0.2 / sqrt(2); one value has none.
-    assert summary["valid_sd"].tolist() == pytest.approx([math.nan, 0.2 / math.sqrt(2)], nan_ok=True)
-    assert summary["test_sd"].tolist() == pytest.approx([math.nan, 0.2 / math.sqrt(2)], nan_ok=True)
-    # The interval of two values is their range.
-    assert summary["valid_low"].tolist() == pytest.approx([math.nan, 1.2], nan_ok=True)
-    assert summary["test_high"].tolist() == pytest.approx([math.nan, 1.45], nan_ok=True)
-    assert summary["K_mean"].tolist() == [7, 5]
-    assert summary["epoch_mean"].tolist() == [2, 2.5]
-
-
 def test_summary_keeps_settings_apart_whose_option_is_null() -> None:
     runs = [("a", 1.5, None, 0), ("b", 1.4, 1.0, 0), ("c", 1.6, None, 1)]
     frames = (run(name, {"valid_ppl": [value]}, clip_norm=clip, init=init) for name, value, clip, init in runs)

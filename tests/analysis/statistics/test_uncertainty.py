@@ -33,10 +33,7 @@ def estimate(values: Sequence[float]) -> tuple[float, ...]:
 )
 def test_by_hand(values: list[float], expected: tuple[float, ...]) -> None:
     assert estimate(values) == pytest.approx(expected, nan_ok=True)
-
-
-def test_no_group_has_no_row() -> None:
-    assert len(estimates(np.empty(0), np.empty(0, dtype=int), 0)) == 0
+    assert len(estimates(np.empty(0), np.empty(0, dtype=int), 0)) == 0  # no group has no row
 
 
 def test_the_interval_is_that_of_all_resamples() -> None:

@@ -131,4 +131,5 @@ def test_a_wait_that_is_interrupted_ends_the_run(start: Start, monkeypatch: pyte
         patch.setattr(RunProcess, "ended", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             process.wait()
-    assert process.wait().state == "interrupted"
+    connection.wait(process.handles, timeout=SECONDS)
+    assert (process.ended() or Outcome("running", "")).state == "interrupted"

@@ -27,7 +27,7 @@ EVALUATE_EVERY = 3
 EPOCH_STEPS = 60  # as in tests/conftest.py
 
 Make = Callable[..., Sweep]
-Damage = Callable[[Path], object]  # to the files of a run
+Damages = dict[str, tuple[dict[str, bytes | Callable[[bytes], bytes] | None], str]]
 
 
 @pytest.fixture(scope="session")
@@ -52,48 +52,35 @@ def make(root: Path, tmp_path_factory: pytest.TempPathFactory, tiny: tuple[str, 
         sweep_made.clear()
 
 
-def truncated(name: str, share: float) -> Damage:
-    return lambda run: os.truncate(run / name, int((run / name).stat().st_size * share))
+def half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
 
 
-def altered(name: str) -> Damage:
-    def damage(run: Path) -> None:
-        content = bytearray((run / name).read_bytes())
-        content[len(content) // 2] ^= 1
-        (run / name).write_bytes(content)
-
-    return damage
+def flipped(content: bytes) -> bytes:
+    """With another bit in the middle."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def overwritten(name: str, text: str) -> Damage:
-    return lambda run: (run / name).write_text(text)
-
-
-# By name: damage to an unfinished or a finished run, and what its log says when it is continued.
+# By name: what happens to the files of an unfinished or a finished run (None: they go), and what its log says then.
 LAST = "checkpoint.pt is damaged and left out"
 BOTH = "no checkpoint can be read: the run begins anew"
 RESTORED = "restored from"
-ALL_CHECKPOINTS = [truncated(schema.CHECKPOINT, 0.9), truncated(schema.PREVIOUS_CHECKPOINT, 0)]
-NONSENSE = '{"state": "finished", "epoch": "all", "attempt": null, "error": 3, "epochs": []}'
-Damages = dict[str, tuple[list[Damage], str]]
+NONSENSE = b'{"state": "finished", "epoch": "all", "attempt": null, "error": 3, "epochs": []}'
+WRITTEN_AGAIN = {schema.OPTIONS: half, schema.CONFIG: half, schema.ENVIRONMENT: half, schema.STATUS: NONSENSE}
 UNFINISHED: Damages = {
-    "checkpoint": ([altered(schema.CHECKPOINT)], LAST),
-    "both checkpoints": (ALL_CHECKPOINTS, BOTH),
-    "metrics missing": ([lambda run: (run / schema.METRICS).unlink(), truncated(schema.CHECKPOINT, 0.9)], RESTORED),
-    "files that are written again": (
-        [
-            *(truncated(name, 0.5) for name in (schema.OPTIONS, schema.CONFIG, schema.ENVIRONMENT)),
-            overwritten(schema.STATUS, NONSENSE),
-            overwritten(f".{schema.METRICS}.elsewhere.1.tmp", "half"),
-            overwritten(schema.LOCK, "12345\n"),
-        ],
+    "checkpoint": ({schema.CHECKPOINT: flipped}, LAST),
+    "both checkpoints": ({schema.CHECKPOINT: half, schema.PREVIOUS_CHECKPOINT: b""}, BOTH),
+    "metrics missing": ({schema.METRICS: None, schema.CHECKPOINT: half}, RESTORED),
+    "other files": (
+        {**WRITTEN_AGAIN, f".{schema.METRICS}.elsewhere.1.tmp": b"x", schema.LOCK: b"1\n"},
         "continues from",
     ),
 }
 FINISHED: Damages = {
-    "metrics": ([altered(schema.METRICS)], RESTORED),
-    "metrics and both checkpoints": ([truncated(schema.METRICS, 0.5), *ALL_CHECKPOINTS], BOTH),
-    "status": ([truncated(schema.STATUS, 0)], "continues from"),
+    "metrics": ({schema.METRICS: flipped}, RESTORED),
+    "all": ({schema.METRICS: half, schema.CHECKPOINT: half, schema.PREVIOUS_CHECKPOINT: b""}, BOTH),
+    "status": ({schema.STATUS: b""}, "continues from"),
 }
 COUNT = len(UNFINISHED)
 
@@ -141,8 +128,11 @@ def test_damaged_files_are_repaired_and_the_results_are_the_same(make: Make, und
         damaged = dict(zip(damages, sorted(runs(sweep.output).values(), key=init), strict=False))
         before = {name: len((run / schema.LOG).read_text()) for name, run in damaged.items()}
         for name, run in damaged.items():
-            for damage in damages[name][0]:
-                damage(run)
+            for file, change in damages[name][0].items():
+                if change is None:
+                    (run / file).unlink()
+                else:
+                    (run / file).write_bytes(change((run / file).read_bytes()) if callable(change) else change)
         assert sweep.run() == 0, sweep.printed
         for name, run in damaged.items():
             assert damages[name][1] in (run / schema.LOG).read_text()[before[name] :], name
@@ -228,13 +218,9 @@ def test_a_signal_ends_a_sweep_and_the_same_command_continues(make: Make, undist
 
 def between_evaluations(sweep: Sweep, attempt: int) -> bool:
     """Whether two runs are past their last checkpoint, which an evaluation wrote."""
-    working = sweep.processes().get(RUN, [])
-    found = [
-        status
-        for status in sweep.statuses().values()
-        if status["pid"] in working and status["attempt"] == attempt and status["elapsed"] > 0.5
-    ]
-    return len(found) == 2 and all(status.get("step", 0) % (EVALUATE_EVERY * EPOCH_STEPS) for status in found)
+    working, statuses = sweep.processes().get(RUN, []), sweep.statuses().values()
+    begun = [s for s in statuses if s["pid"] in working and s["attempt"] == attempt and s["elapsed"] > 0.5]
+    return len(begun) == 2 and all(status.get("step", 0) % (EVALUATE_EVERY * EPOCH_STEPS) for status in begun)
 
 
 @pytest.fixture

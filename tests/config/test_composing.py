@@ -128,8 +128,6 @@ def test_what_is_wrong_with_a_job_is_reported_as_where_hydra_composes_it(opened:
 @pytest.mark.parametrize(
     ("arguments", "fits"),
     [
-        ("", ["ols"]),
-        ("probe.decay_fit=max", ["max"]),
         ("probe.estimator=max", ["max"]),
         ("probe={tau:20,estimator:max}", ["max"]),
         ("-m probe.estimator=max,ols", ["max", "ols"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import itertools
 import re
 import shlex
 import shutil
@@ -159,10 +158,8 @@ def _write_data(folder: Path) -> None:
     """Texts, events and symbols, large enough for the published probes and batches."""
     generator = np.random.default_rng(0)
     splits = ("train", "valid", "test")
-    for place, name in (
-        ("data/ptb", "ptb.{}.txt"),
-        *((place, "{}.txt") for place in ("data/wikitext-2", "FOLDER", "mine")),
-    ):
+    texts = {"data/ptb": "ptb.{}.txt", **dict.fromkeys(("data/wikitext-2", "FOLDER", "mine"), "{}.txt")}
+    for place, name in texts.items():
         (folder / place).mkdir(parents=True)
         for split, lines in zip(splits, (1600, 800, 800), strict=True):
             words = generator.integers(30, size=(lines, 10))
@@ -174,7 +171,7 @@ def _write_data(folder: Path) -> None:
             times = generator.exponential(size=(100, steps)).cumsum(axis=1)
             np.savetxt(folder / place / name.format("event", split), events, fmt="%d")
             np.savetxt(folder / place / name.format("time", split), times, fmt="%.10g")
-    names = itertools.product(splits, ("inputs", "targets"))
-    arrays = {f"{split}_{part}": generator.integers(6, size=(300, 64)) for split, part in names}
+    symbols = generator.integers(6, size=(300, 64))
+    arrays = {f"{split}_{part}": symbols for split in splits for part in ("inputs", "targets")}
     for name in ("FILE.npz", "released_copy_fixed.npz"):
         np.savez(folder / name, **arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -39,19 +39,10 @@ def pages(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.md") if path.stem != "index")
 
 
-def table(text: str, heading: str) -> Iterator[list[str]]:
-    """The rows of the first table with this heading, as cells."""
-    lines = text.splitlines()
-    start = next(number for number, line in enumerate(lines) if line.startswith(f"| {heading} |"))
-    yield cells(lines[start])
-    for line in lines[start + 2 :]:
-        if not line.startswith("|"):
-            return
-        yield cells(line)
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+def table(text: str, heading: str) -> list[list[str]]:
+    """The heading and the rows of the first table with this heading, as cells."""
+    lines = text[text.index(f"\n| {heading} |") + 1 :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
 
 
 def test_each_policy_has_a_page_and_each_page_a_policy() -> None:

@@ -122,9 +122,9 @@ def test_whether_the_launching_process_still_runs_is_reported() -> None:
 
 
 def test_a_wide_terminal_has_a_bar() -> None:
+    half = sweep(run("a", "finished"), run("b", "running"))
     for width, terminal, begin in ((100, True, "━"), (80, True, "1 of 2 finished"), (200, False, "1 of 2 finished")):
-        lines = shown(sweep(run("a", "finished"), run("b", "running")), width=width, terminal=terminal)
-        assert lines[2].startswith(begin)
+        assert shown(half, width=width, terminal=terminal)[2].startswith(begin)
 
 
 def test_the_latest_sweep_is_last_and_first_in_a_watch_and_runs_of_none_are_at_the_other_end() -> None:

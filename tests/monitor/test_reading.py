@@ -46,7 +46,7 @@ def test_a_sweep_is_its_plan_and_the_state_of_its_runs(outputs: Path, runs: dict
 
 def test_only_runs_below_the_path_count(outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     write_plan(outputs, "first", runs)
-    other = {"lr=2": write_status(outputs / "other" / "d4", schema.FINISHED)}
+    other = {"lr=2": write_status(outputs / "demo2" / "d4", schema.FINISHED)}
     write_plan(outputs, "other", other)
     for place, shown in ((".", runs | other), ("demo", runs), ("demo/b2", {"lr=10": runs["lr=10"]})):
         report = read(outputs / place)

@@ -52,10 +52,13 @@ def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> 
 def test_finished_means_the_budget_asked_for_now(make: Make) -> None:
     directory = make(epochs=2.0, seconds=8.0)
     directory.make()
-    for state, epoch, seconds in (("finished", 2, 0), ("finished", 1.5, 0), ("running", 2, 0), ("finished", 1.5, 9)):
-        directory.finish(epoch=float(epoch), train_seconds=float(seconds))
+    for state, epoch, seconds, finished in (
+        *(("finished", 2.0, 0.0, True), ("finished", 1.5, 9.0, True)),
+        *(("finished", 1.5, 0.0, False), ("running", 2.0, 0.0, False)),
+    ):
+        directory.finish(epoch=epoch, train_seconds=seconds)
         directory.set_status(state)
-        assert directory.finished() is (state == "finished" and (epoch == 2 or seconds == 9))
+        assert directory.finished() is finished
 
 
 def test_finished_means_that_what_others_read_is_as_it_was_left(directory: RunDirectory) -> None:

@@ -44,10 +44,9 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
     assert {job.settings.seed for job in jobs} == {4}
 
 
-def test_a_command_line_without_a_sweep_is_one_job_and_runs_named_twice_are_one(planned: Planned) -> None:
+def test_without_a_sweep_there_is_one_job_and_runs_named_twice_are_one(planned: Planned) -> None:
     (job,) = planned("lr=3").jobs
-    assert job.settings.lr == 3
-    assert "lr=3" in job.label
+    assert (job.settings.lr, "lr=3" in job.label) == (3, True)
     assert [job.settings.init for job in planned("-m", "init=0,1,0").jobs] == [0, 1]
 
 

@@ -17,50 +17,41 @@ from atbptt.runs.provenance import Origin
 from atbptt.sweeps.process import Outcome, RunProcess, end_children, prepare
 from atbptt.system.signals import ENDING, STORING
 
-Make = Callable[..., Settings]
+Start = Callable[..., RunProcess]
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
 LONG = "epochs=100000"
 SECONDS = 60.0
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[[Settings], RunProcess]]:
-    """Starts runs, and leaves none."""
+def start(settings: Callable[..., Settings]) -> Iterator[Start]:
+    """Starts runs, and leaves none; a long one has stored a checkpoint."""
     started: list[RunProcess] = []
 
-    def make(settings: Settings) -> RunProcess:
-        started.append(RunProcess(settings, ORIGIN))
-        return started[-1]
+    def make(*overrides: str) -> RunProcess:
+        process = RunProcess(settings(*overrides), ORIGIN)
+        started.append(process)
+        deadline = time.monotonic() + SECONDS
+        while LONG in overrides and not (process.directory.path / schema.CHECKPOINT).exists():
+            assert time.monotonic() < deadline, "it does not train"
+            time.sleep(0.02)
+        return process
 
     yield make
     for process in started:
         process.kill("the test is over")
 
 
-Start = Callable[[Settings], RunProcess]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.02)
-
-
-def trains(process: RunProcess) -> bool:
-    return (process.directory.path / schema.CHECKPOINT).exists()
-
-
 def pid_of(process: RunProcess) -> int:
     return int(process.directory.status()["pid"])
 
 
-def test_a_run_finishes_in_a_process_of_its_own(settings: Make, start: Start) -> None:
+def test_a_run_finishes_in_a_process_of_its_own(start: Start) -> None:
     prepare()
     server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     for number in (*ENDING, *STORING):
         os.kill(server, number)  # as schedulers and terminals signal all processes: the server lives on
-    process = start(settings())
+    process = start()
     assert process.wait() == Outcome("finished", "")
     assert forkserver._forkserver._forkserver_pid == server  # type: ignore[attr-defined]
     status = process.directory.status()
@@ -79,10 +70,9 @@ def test_a_run_finishes_in_a_process_of_its_own(settings: Make, start: Start) ->
     ],
 )
 def test_a_killed_or_crashed_process_is_marked_failed(
-    settings: Make, start: Start, number: signal.Signals, kills: int, reason: str, monkeypatch: pytest.MonkeyPatch
+    start: Start, number: signal.Signals, kills: int, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start(settings(LONG))
-    until(lambda: trains(process))
+    process = start(LONG)
     monkeypatch.setattr("atbptt.sweeps.process._out_of_memory_kills", lambda: kills)
     assert os.getpgid(pid_of(process)) == pid_of(process) != os.getpgid(0)  # Ctrl-C in a terminal is not for runs
     os.kill(pid_of(process), number)
@@ -93,10 +83,10 @@ def test_a_killed_or_crashed_process_is_marked_failed(
     assert not process.directory.busy()
 
 
-def test_a_run_that_is_held_elsewhere_is_left_alone(settings: Make, start: Start) -> None:
+def test_a_run_that_is_held_elsewhere_is_left_alone(settings: Callable[..., Settings], start: Start) -> None:
     directory = RunDirectory(settings())
     with directory.lock():
-        process = start(settings())
+        process = start()
         assert process.wait().state == "busy"
         assert not process.superseded()
         directory.begin(ORIGIN)  # by an earlier process of the same sweep
@@ -104,9 +94,8 @@ def test_a_run_that_is_held_elsewhere_is_left_alone(settings: Make, start: Start
     assert not (directory.path / schema.METRICS).exists()
 
 
-def test_runs_are_ended_with_a_checkpoint_and_continue(settings: Make, start: Start) -> None:
-    processes = [start(settings(LONG, f"init={i}")) for i in range(2)]
-    until(lambda: all(map(trains, processes)))
+def test_runs_are_ended_with_a_checkpoint_and_continue(start: Start) -> None:
+    processes = [start(LONG, f"init={i}") for i in range(2)]
     end_children(SECONDS)
     for process in processes:
         outcome = process.wait()
@@ -115,34 +104,32 @@ def test_runs_are_ended_with_a_checkpoint_and_continue(settings: Make, start: St
         stored = torch.load(process.directory.path / schema.CHECKPOINT)
         at = (stored["epochs_done"] * 60 + stored["position"]) / 60
         assert process.directory.status()["epoch"] == at
-    assert start(settings("epochs=1")).wait().state == "finished"
+    assert start("epochs=1").wait().state == "finished"
 
 
-def test_runs_that_do_not_end_in_time_are_killed(settings: Make, start: Start) -> None:
-    process = start(settings(LONG))
-    until(lambda: trains(process))
+def test_runs_that_do_not_end_in_time_are_killed(start: Start) -> None:
+    process = start(LONG)
     os.kill(pid_of(process), signal.SIGSTOP)
     end_children(0.2)
     assert process.wait() == Outcome("failed", "killed, since it had not stored a checkpoint within 0.2 s")
 
 
-def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(settings: Make, start: Start) -> None:
-    process = start(settings(LONG))
-    until(lambda: trains(process))
+def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(start: Start) -> None:
+    process = start(LONG)
     server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
     os.kill(server, signal.SIGKILL)
     connection.wait([process._process.sentinel], timeout=SECONDS)
     assert not process.ended()
-    assert start(settings("init=1")).wait().state == "finished"
+    assert start("init=1").wait().state == "finished"
     process.send(signal.SIGTERM)
     assert process.wait().state == "interrupted"
 
 
-def test_a_wait_that_is_interrupted_ends_the_run(settings: Make, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = start(settings(LONG))
-    until(lambda: trains(process))
+def test_a_wait_that_is_interrupted_ends_the_run(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start(LONG)
     with monkeypatch.context() as patch:
         patch.setattr(RunProcess, "ended", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             process.wait()
-    assert process.wait().state == "interrupted"
+    connection.wait(process.handles, timeout=SECONDS)
+    assert (process.ended() or Outcome("running", "")).state == "interrupted"

@@ -42,8 +42,6 @@ Make = Callable[..., "ClusterSweep"]
 
 
 class ClusterSweep(Sweep):
-    """A sweep whose jobs Slurm has."""
-
     def jobs(self) -> dict[float, SlurmJob]:
         """The latest job of each run, by the run's pause."""
         found = {}
@@ -55,7 +53,6 @@ class ClusterSweep(Sweep):
         return found
 
     def directory(self, pause: float) -> Path:
-        """The directory of a run."""
         for path in self.output.glob(f"copy_fixed/*/{schema.CONFIG}"):
             if f"pause: {pause}\n" in path.read_text():
                 return path.parent
@@ -69,7 +66,6 @@ class ClusterSweep(Sweep):
             return {}
 
     def queued(self) -> dict[str, QueuedJob]:
-        """Its jobs that are not over."""
         mine = {job.number for job in self.jobs().values()}
         return {number: job for number, job in queued_jobs().items() if number in mine and not job.final}
 

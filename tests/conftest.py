@@ -1,7 +1,5 @@
 """What several test modules share: the reference data, the golden network, settings made from conf/."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """The library as its users meet it: the names that `atbptt` exports, their types, and the numbers they take."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import subprocess

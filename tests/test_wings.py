@@ -1,7 +1,5 @@
 """The rule of imports: each wing imports only those below it, in the order of docs/code.md."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

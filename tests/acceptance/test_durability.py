@@ -3,8 +3,6 @@
 Each is compared with the same sweep, undisturbed. The model is a user's own that can crash or be slow.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

@@ -1,7 +1,5 @@
 """What the README promises of the results; minutes long."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A short run of the torture program; and the comparison it relies on finds what is lost or changed."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The wheel in a clean environment with torch, numpy and their requirements only."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 import shutil

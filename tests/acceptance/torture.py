@@ -5,8 +5,6 @@ runs, the process they are forked from, and the launching process, also while it
 command is repeated until it succeeds. The results must be those of an undisturbed sweep, bit for bit except for times.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import random

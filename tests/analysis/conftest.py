@@ -1,7 +1,5 @@
 """Tiny run directories with numbers that can be checked by hand."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

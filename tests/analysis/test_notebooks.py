@@ -1,7 +1,5 @@
 """Each notebook runs from top to bottom on a small sweep, and is stored without what it printed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

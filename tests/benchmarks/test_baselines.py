@@ -1,7 +1,5 @@
 """The baselines compute what the project computes: gradient norms, and the parameters after some updates."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

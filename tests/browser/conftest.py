@@ -1,7 +1,5 @@
 """A headless Chromium, and the report of a sweep with more runs than it shows at first."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Command lines as Hydra reads and composes them; ours against Hydra's own, job by job."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The YAML files in conf/: all compose, can be built, and say what they mean."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Published data sets that are served from this machine."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs the fenced code blocks of a page in a folder that looks like a checkout."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

@@ -1,7 +1,5 @@
 """docs/characters.py as a user runs it."""
 
-from __future__ import annotations
-
 import random
 import re
 import subprocess

@@ -7,8 +7,6 @@ The blocks of a page share a folder and a namespace and run in order:
 - `python launch.py` composes and checks all its jobs, and runs the first one, made small.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import shutil

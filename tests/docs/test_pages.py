@@ -1,7 +1,5 @@
 """The pages on policies and metrics are complete and agree with the code."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from pathlib import Path

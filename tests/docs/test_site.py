@@ -3,8 +3,6 @@
 `mkdocs build --strict` itself reports pages that are not in the navigation and broken links between pages.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 import runpy

@@ -1,7 +1,5 @@
 """Differences between two output folders of the same command, bit for bit except for times."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any

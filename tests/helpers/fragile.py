@@ -1,7 +1,5 @@
 """A user's model that ends its process during training; for test_durability.py."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal

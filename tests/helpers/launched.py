@@ -1,7 +1,5 @@
 """A command that is launched, as often as a test wants, and all processes that belong to it."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

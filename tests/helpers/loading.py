@@ -1,7 +1,5 @@
 """The runs of the fixture `sweep`, and what reading them warns of."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

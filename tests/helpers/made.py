@@ -1,7 +1,5 @@
 """Sweeps made by hand: a plan, and status files of its runs."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

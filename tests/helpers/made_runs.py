@@ -1,7 +1,5 @@
 """Frames made by hand: metrics of a small sweep, lag profiles, predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """A measurement made by hand, for tests of what is done with one."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from atbptt.probes.bias import BiasEstimate, Bound, RelativeBias

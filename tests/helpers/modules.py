@@ -1,7 +1,5 @@
 """Modules as users of the library write them, with a loss and streams to probe them on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

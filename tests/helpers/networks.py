@@ -1,7 +1,5 @@
 """The package's networks, small, and symbols and events for them to read."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """A user's own policy that makes a run last as long as a test wants, without work; for test_cluster.py."""
 
-from __future__ import annotations
-
 import os
 import time
 

@@ -1,7 +1,5 @@
 """Networks and symbols for tests of probes, and the way that takes no network apart."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tiny runs: trained to their end or interrupted on the way, and what they stored."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Both ways to measure what a probe measures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

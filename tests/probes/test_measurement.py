@@ -1,7 +1,5 @@
 """`atbptt.probe` on modules of the users' own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

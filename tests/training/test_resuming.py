@@ -1,7 +1,5 @@
 """A run that ends early goes on exactly: what its checkpoints hold, and when they are stored."""
 
-from __future__ import annotations
-
 import json
 import math
 import random

@@ -1,7 +1,5 @@
 """ARTBP: its cuts, its weights, and what they are for, a gradient without bias."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """A run to diagnose."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

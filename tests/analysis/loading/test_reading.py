@@ -1,7 +1,5 @@
 """Runs' files that are damaged, foreign, absent or of other runs."""
 
-from __future__ import annotations
-
 import shutil
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The published values are those of docs/experiments.md, their settings those that Hydra composes."""
 
-from __future__ import annotations
-
 import math
 import re
 from pathlib import Path

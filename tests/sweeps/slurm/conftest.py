@@ -1,7 +1,5 @@
 """A Slurm that is made up, for the units, and a real one on this machine, for `make test-slurm`."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

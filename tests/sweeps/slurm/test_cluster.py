@@ -4,8 +4,6 @@ All train a user's own policy, beside a copy of launch.py, that makes them last.
 the same sweep, undisturbed and on no cluster.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

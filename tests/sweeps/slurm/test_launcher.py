@@ -1,7 +1,5 @@
 """The launcher against a made-up Slurm; test_cluster.py has it against a real one."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex

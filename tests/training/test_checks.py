@@ -67,7 +67,7 @@ def test_what_keeps_to_the_protocols_passes() -> None:
         (Model(state=torch.zeros(3, 2, dtype=torch.int64)), r"^model.state .*torch.int64\) must be of floating point"),
         (Model(state="none"), r"^model.state must be a tensor, or a tuple, list or dict of tensors, not str$"),
         (Model(last_only=True), r"^model.outputs \(=\(1, 3\)\) must have the axes \(T, B\) of the inputs first"),
-        (Halved(other=0.5), r"^model._target_ \(=Halved\) must make the same outputs by decode\(recur\(inputs\)\) as"),
+        (Halved(other=0.01), r"^model._target_ \(=Halved\) must make the same outputs by decode\(recur\(inputs\)\) as"),
         (Model(forgetful=True), r"^model._target_ \(=Model\) must make outputs that depend on its state"),
     ],
 )

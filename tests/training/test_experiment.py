@@ -59,9 +59,12 @@ def test_every_model_and_task_runs(settings: Make, model: str, dataset: str, tin
     assert ("valid_ppl" in set(metrics(directory)["metric"])) is (dataset != "linear")
 
 
-def test_a_bad_config_leaves_nothing_behind(settings: Make, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"probe\.burn_in"):
-        run(settings("probe.burn_in=55"))
+@pytest.mark.parametrize(
+    ("override", "rule"), [("probe.burn_in=55", r"probe\.burn_in"), ("truncation=randomized", "scheme .* must be tf")]
+)
+def test_a_bad_config_leaves_nothing_behind(settings: Make, tmp_path: Path, override: str, rule: str) -> None:
+    with pytest.raises(ConfigError, match=rule):
+        run(settings(override))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,6 +25,7 @@ def test_three_moments_with_the_fitted_decay_and_K() -> None:
     assert [list(line.get_xdata()) for line in dashed] == [[4, 5, 6]] * 3  # lags tau+1.. for tau = 3
     assert dashed[0].get_ydata() == pytest.approx(2 * 0.5 ** np.array([4, 5, 6]))
     assert axes.get_yscale() == "log"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("lag k (steps)", "gradient norm phi")
 
 
 def test_the_fit_begins_where_fit_from_says_and_passes_through_the_lag_beyond_tau() -> None:

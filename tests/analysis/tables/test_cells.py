@@ -56,6 +56,11 @@ def test_interval_has_the_places_of_the_mean() -> None:
     assert [len(cells.interval_column(rows[:count], "x", "runs", interval)) for count in (1, 2)] == [0, 1]
 
 
+def test_numbers_are_on_the_right() -> None:
+    columns = cells.setting_columns(pd.DataFrame({"model": ["gru"], "lr": [1.0]}), ["model", "lr"])
+    assert [column.align for column in columns] == ["left", "right"]
+
+
 def test_other_numbers_and_words() -> None:
     pairs = ((25.46, 3.54), (2549.6, 354.2), (0.05093, NAN), (0, 0), (NAN, NAN))
     assert [cells.amount(*pair) for pair in pairs] == ["25.5 (3.5)", "2550 (354)", "0.0509", "0.00 (0.00)", ""]

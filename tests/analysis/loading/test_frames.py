@@ -56,6 +56,7 @@ def test_a_run_an_experiment_a_root_or_several_of_them_are_read(sweep: Path) -> 
     (sweep / "demo" / IDS[2]).rename(sweep / "demo" / "best")
     assert len(load(sweep)) == 31
     assert len(load(sweep, where={ID: IDS[2]})) == 13
+    assert len(load(sweep, where={ID: IDS[1:]})) == 9 + 13
     assert load(sweep, where={ID: "none such"}).empty
 
 

@@ -192,5 +192,5 @@ def test_bad_paths(outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="file: is a file; give a run directory or a folder of them"):
         Reader([tmp_path, tmp_path / "file"])
     outputs.mkdir()
-    with pytest.raises(AnalysisError, match="outputs: no runs here or below, and no sweep that plans any"):
+    with pytest.raises(AnalysisError, match="outputs: no run directories here or below, and no sweep that plans any"):
         read(outputs)

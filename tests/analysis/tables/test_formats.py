@@ -44,7 +44,7 @@ def test_terminal() -> None:
     ]
     assert printed(TABLE) == printed(TABLE, most=2) == lines
     # Of the shortened table one row is left, whose best is still that of all.
-    assert printed(TABLE, most=1)[-3:] == ["and 1 more rows", "lr=1e-05, see docs", ""]
+    assert printed(TABLE, most=1)[-3:] == ["and 1 more row", "lr=1e-05, see docs", ""]
     for text in ("[bold]x[/bold]", "[red]", "y" * 200):  # is no markup, and is not cut
         title, _, _, cell, note, _ = printed(one_cell(text))
         assert title == cell == note == text

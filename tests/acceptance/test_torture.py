@@ -15,6 +15,7 @@ from tests.helpers.comparing import differences, runs
 from tests.helpers.training import train
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     lines: list[str] = []
     done, wrong = torture(tmp_path, kills=5, count=10, seed=1, tell=lines.append)

@@ -75,10 +75,11 @@ def test_bad_input_is_one_line_and_exit_code_1(
         return err
 
     (tmp_path / "file").touch()
-    planned = ", and no sweep that plans any" if command in ("status", "failures") else ""
+    planned = command in ("status", "failures")
+    nothing = "no run directories" if planned else "no runs"
     assert message(tmp_path / "no") == f"error: {tmp_path}/no: does not exist\n"
     assert message(tmp_path / "file").startswith(f"error: {tmp_path}/file: is a file; give a run directory or a folder")
-    assert message(tmp_path).startswith(f"error: {tmp_path}: no runs here or below{planned}")
+    assert message(tmp_path).startswith(f"error: {tmp_path}: {nothing} here or below")
     if planned:
         return
     write_run("a", None, state=schema.FAILED)

@@ -13,10 +13,11 @@ from tests.helpers.made import write_plan, write_status
 
 
 def summarized(outputs: Path, steps_before: int = 0) -> list[Remark]:
-    """The verdict on the runs, then the remarks; as if training had begun so many steps later."""
+    """The verdict on the runs, then the remarks; as if all but the run `late` had begun so many steps later."""
     results, report = Results(outputs), Reader([outputs]).read()
     options = results.options
-    frame = results.frame.assign(step=results.frame["step"] - steps_before)
+    frame = results.frame
+    frame["step"] -= steps_before * (frame["experiment_id"] != "late")
     known = remarks(outcomes(frame, options, report.runs), options, report, [], [])
     return [verdict(report.runs, known), *known]
 
@@ -48,6 +49,7 @@ def test_runs_that_learned_nothing(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.2, 1.5, 1.4]})
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.4]})
     write_run("c", {"valid_ppl": [1.2, 1.5, float("nan")]}, lr=2.0)  # diverged, which says it
+    write_run("late", {"valid_ppl": [1.5, 1.2, 1.4]})
     texts = [remark.text for remark in summarized(outputs, steps_before=100)[1:]]  # an evaluation before training
     assert texts[1:] == ["1 of 3 runs got no better than before training: fixed K=5, lr=1"]
 

@@ -109,7 +109,8 @@ def test_runs_that_do_not_end_in_time_are_killed(start: Start) -> None:
     process = start(LONG)
     os.kill(pid_of(process), signal.SIGSTOP)
     end_children(0.2)
-    assert process.wait() == Outcome("failed", "killed, since it had not stored a checkpoint within 0.2 s")
+    connection.wait(process.handles, timeout=SECONDS)
+    assert process.ended() == Outcome("failed", "killed, since it had not stored a checkpoint within 0.2 s")
 
 
 def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(start: Start) -> None:

@@ -42,14 +42,14 @@ def _run(arguments: Sequence[str]) -> None:
 def table(options: argparse.Namespace) -> None:
     """Print validation and test at the best validation, mean (sd) over init.
 
-    For each setting of policy and options, beside the published value where there is one; then differences between
-    policies at equal init, and how long each took to reach a target.
+    For each policy at its best options, beside the published value where there is one; then every setting, the best
+    after equal work, differences between policies at equal init, and how long each took to reach a target.
     """
     from analysis.tables import print_table
 
     with _results(options) as results:
         _require_evaluations(results)
-        print_table(results, options.metric, options.format)
+        print_table(results, options.metric, options.format, options.against)
 
 
 def figures(options: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def report(options: argparse.Namespace) -> None:
     from analysis.report import write_report
 
     with _results(options) as results:
-        print(write_report(results, options.out or options.path[0] / "report.html"))
+        print(write_report(results, options.out or options.path[0] / "report.html", options.against))
 
 
 def status(options: argparse.Namespace) -> None:
@@ -178,7 +178,13 @@ def _parser() -> argparse.ArgumentParser:
         help="how to write it (default: terminal); latex needs the package booktabs, csv has all digits",
     )
     command(figures, "figures/")
-    command(report, "report.html")
+    for compares in (of_table, command(report, "report.html")):
+        compares.add_argument(
+            "--against",
+            metavar="POLICY",
+            help='the policy that the others are compared with, as "fixed K=10" '
+            "(default: the one that comes first in the sweep's command)",
+        )
     of_status = command(status)
     of_status.add_argument("--all", action="store_true", help="list every run, also finished and waiting ones")
     of_status.add_argument("--watch", action="store_true", help="refresh until no run is running any more, or Ctrl-C")

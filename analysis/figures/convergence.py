@@ -9,9 +9,15 @@ from matplotlib.figure import Figure
 from analysis.figures import style
 from analysis.figures.divergence import end_axis, highest, trained
 from analysis.figures.lines import Lines, default_lines, draw_lines, thick_lines
-from analysis.statistics import AXES, ID, cumulative_best
+from analysis.statistics import ID, clocks_of, cumulative_best
 
-CLOCKS = dict(zip(AXES, ("epoch", "epoch, probes counted", "updates", "training time (s)"), strict=True))
+CLOCKS = {
+    "epoch": "epoch",
+    "adaptive_epoch": "epoch, probes counted",
+    "updates": "updates",
+    "compute_seconds": "processor time (s)",
+    "train_seconds": "training time (s)",
+}
 ENDS = 1e-4, 1e3  # of the axis: diverged runs can have a bias far beyond
 LABEL_HEIGHT = 0.08  # of the axis
 PANELS = {"log_relative_bias": "bound", "log_relative_bias_measured": "measured"}
@@ -55,18 +61,19 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
 
 @style.styled
 def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
-    """Best validation so far against epochs, epochs with the probes' steps, updates, and training seconds.
+    """Best validation so far against the clocks of `clocks_of`: epochs, with the probes' steps, updates, seconds.
 
     Arguments and errors as in `convergence`.
     """
     lines = lines or default_lines(frame)
     _, best, top = _values(frame, lines)
     y = textwrap.fill(f"best {style.axis_name(lines.metric)}", 20)  # the panels are low
-    figure, each = style.panels(title, len(CLOCKS), 2.3, y=y, sharey=True)
-    for axes, (clock, name) in zip(each, CLOCKS.items(), strict=True):
+    axes_of = clocks_of(best)
+    figure, each = style.panels(title, len(axes_of), 2.3, y=y, sharey=True)
+    for axes, clock in zip(each, axes_of, strict=True):
         draw_lines(axes, best, lines.metric, lines, clock, "hold", top)
         style.few_ticks(axes.xaxis)
-        axes.set_xlabel(name)
+        axes.set_xlabel(CLOCKS[clock])
     end_axis(each[0], best, top)
     style.legend_below(figure, thick_lines(each[0], lines))
     return figure

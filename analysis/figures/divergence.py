@@ -1,4 +1,4 @@
-"""Diverged runs: their values are cut off, and counted above the axis."""
+"""Values of diverged runs are cut off, and counted above the axis."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ CUT_NATS = float(np.log(5))
 
 
 def limit(values: pd.DataFrame, perplexity: bool) -> float:
-    """The value above which a run has diverged: log 5 nats (a factor of 5 in PPL) above the first evaluations.
+    """The value above which an axis ends: log 5 nats (a factor of 5 in PPL) above the first evaluations.
 
     The lower of two medians over runs counts: of the first evaluations, and of the first after training began, by when
     half of the runs may have diverged. Minus infinity if no value is finite.
@@ -28,12 +28,6 @@ def highest(values: pd.DataFrame, perplexity: bool) -> float:
     own = trained(values)["value"]
     inside = own[own <= limit(values, perplexity)]
     return -float("inf") if inside.empty else float(inside.max())
-
-
-def diverged(values: pd.DataFrame, perplexity: bool) -> set[str]:
-    """The runs whose last value is above the limit or NaN."""
-    last = values.sort_values("step").drop_duplicates(ID, keep="last")
-    return set(last.loc[~(last["value"] <= limit(values, perplexity)), ID])
 
 
 def trained(rows: pd.DataFrame) -> pd.DataFrame:

@@ -108,7 +108,8 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
     yield (
         "clocks",
         "Best validation by four clocks",
-        "Best validation so far against epochs, epochs with what probes read, updates, and seconds of training; "
+        "Best validation so far against epochs, epochs with what probes read, updates, and seconds of training, of the "
+        "processor where stored; "
         f"a small K makes more updates an epoch. {remark}",
         partial(clocks, drawn, dataset, lines),
     )
@@ -124,7 +125,7 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
             f"lr_by_{against}",
             f"Learning rate by {name}",
             f"{kind} policies. Best validation, mean over init, the best over all other options; the best cell is "
-            "framed. Grey: every run diverged.",
+            "framed. Lost runs failed, diverged or are not finished; grey: all are.",
             partial(tuning, frame, dataset, against, lines.metric),
         )
     yield (

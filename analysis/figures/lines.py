@@ -33,6 +33,8 @@ class Lines:
     chosen: tuple[Line, ...]
     settings: int
     metric: str
+    replicates: str
+    lost: int  # runs of the settings drawn that are left out
 
     @property
     def runs(self) -> set[str]:
@@ -57,7 +59,10 @@ class Lines:
             )
         if len(self.chosen) < len(self.runs):
             thin = ", thin lines the runs" if self.thin else ""
-            sentences.append(f"Lines are means over init, bands one standard deviation{thin}.")
+            sentences.append(f"Lines are means over {self.replicates}, bands one standard deviation{thin}.")
+        if self.lost:
+            runs = "1 run that" if self.lost == 1 else f"{self.lost} runs that"
+            sentences.append(f"Left out: {runs} failed, diverged or did not finish yet.")
         return " ".join(sentences)
 
 
@@ -69,8 +74,9 @@ def default_lines(frame: pd.DataFrame) -> Lines:
 def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Lines:
     """At most `most` settings: the best of each kind of policy and of each policy, then the next best.
 
-    In the natural order of their labels. If policies and other options both vary, and there are enough colours and
-    dashes, a policy has one colour and the other options have one dash; else each line has its own.
+    In the natural order of their labels, each with the runs that count (see `endings`). If policies and other options
+    both vary, and there are enough colours and dashes, a policy has one colour and the other options have one dash;
+    else each line has its own.
     """
     options = statistics.options_of(frame)
     runs = pd.DataFrame(
@@ -83,10 +89,15 @@ def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Li
     runs["kind"] = runs["policy"].str.split(" ", n=1).str[0]
     runs["delta"] = options["truncation.delta"].astype(float) if "truncation.delta" in options else np.nan
     best = statistics.best_validation(frame[frame["metric"] == metric], metric).set_index(statistics.ID)["valid"]
+    endings = statistics.endings(frame, metric).set_index(statistics.ID)
     runs["best"] = runs[statistics.ID].map(best)
+    runs["incomplete"] = runs[statistics.ID].map(endings["ending"]) != statistics.COMPLETE
+    lost = runs["label"][~runs[statistics.ID].isin(endings.index[endings["counts"]])]
+    runs = runs.drop(index=lost.index)
     first = {name: (name, "first") for name in ("policy", "kind", "delta")}
-    settings = runs.groupby("label", sort=False).agg(best=("best", "mean"), runs=(statistics.ID, tuple), **first)
-    ranked = settings.sort_values("best", kind="stable")  # without a finite value: last
+    of_runs = {"best": ("best", "mean"), "incomplete": ("incomplete", "first"), "runs": (statistics.ID, tuple)}
+    settings = runs.groupby("label", sort=False).agg(**of_runs, **first)
+    ranked = settings.sort_values(["incomplete", "best"], kind="stable")  # without a finite value: last
     ranked["rank"] = ranked.duplicated("policy").astype(int) + ranked.duplicated("kind")
     chosen = ranked.sort_values("rank", kind="stable").head(most)
     chosen = chosen.loc[sorted(chosen.index, key=statistics.natural)]
@@ -101,7 +112,8 @@ def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Li
             color, dash = names.index(own["policy"]), rests.index(rest[number])
         delta = None if np.isnan(own["delta"]) else float(own["delta"])
         lines.append(Line(str(label), COLORS[color % len(COLORS)], DASHES[dash % len(DASHES)], own["runs"], delta))
-    return Lines(tuple(lines), len(settings), metric)
+    lost_of_chosen = int(lost.isin(chosen.index).sum())
+    return Lines(tuple(lines), len(settings), metric, statistics.replicates(options), lost_of_chosen)
 
 
 def draw_lines(

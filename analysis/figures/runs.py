@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import NoDataError, more_lines, panels, plain
-from analysis.statistics import ID, best_validation, described, format_value, labels, options_of, validation_metrics
+from analysis.statistics import (
+    BETTER_FIRST,
+    ID,
+    best_validation,
+    described,
+    endings,
+    format_value,
+    labels,
+    options_of,
+    validation_metrics,
+)
 from atbptt.errors import AnalysisError
 
 MOST_RUNS = 4
@@ -18,6 +28,8 @@ Names = Mapping[str, str]  # experiment_id -> title of the run's panel
 
 def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST_RUNS) -> dict[str, str]:
     """The best run of each kind of policy (fixed, adaptive), then of each policy (fixed K=5), at most `most`.
+
+    Complete runs come first, then unfinished ones, then diverged ones.
 
     Arguments:
         frame: as from `load`, of one dataset.
@@ -28,7 +40,9 @@ def choose_runs(frame: pd.DataFrame, metric: str | None = None, most: int = MOST
     """
     metric = metric or validation_metrics(frame).mode()[0]
     best = best_validation(frame[frame["metric"] == metric], metric).merge(described(frame)[[ID, "policy"]], on=ID)
-    best = best.sort_values("valid", kind="stable").drop_duplicates("policy")
+    places = endings(frame, metric).set_index(ID)["ending"].map(BETTER_FIRST.index)
+    best = best.assign(place=best[ID].map(places)).sort_values(["place", "valid"], kind="stable")
+    best = best.drop_duplicates("policy")
     again = best["policy"].astype(str).str.split(" ", n=1).str[0].duplicated()
     chosen = best.assign(again=again).sort_values("again", kind="stable").head(most)
     names = run_names(frame)

@@ -11,7 +11,6 @@ from matplotlib.patches import Rectangle
 
 from analysis import statistics
 from analysis.figures import style
-from analysis.figures.divergence import diverged
 from atbptt.errors import unknown
 
 KINDS = {"K": ("fixed", "truncation K (steps)"), "delta": ("adaptive", "allowed relative bias delta")}
@@ -27,8 +26,8 @@ CURVE = 24  # points of a line between two axes
 def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | None = None) -> Figure:
     """Best validation, mean over init, by learning rate and K (of fixed policies) or delta (of adaptive ones).
 
-    Where other options vary too, a cell has the best over these. The best cell has a frame. A cell counts its diverged
-    runs, which are left out of its mean, and is grey if all diverged.
+    Where other options vary too, a cell has the best over these. The best cell has a frame. A cell counts its lost runs
+    (failed, unfinished or diverged), which are left out of its mean, and is grey if all are.
 
     Arguments:
         frame: as from `load`, of one dataset.
@@ -37,7 +36,7 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
         metric: a validation metric; by default that of most runs.
 
     Raises:
-        NoDataError: fewer than two learning rates or two values of K (delta), or all runs diverged.
+        NoDataError: fewer than two learning rates or two values of K (delta), or all runs are lost.
         AnalysisError: unknown `against`.
     """
     if against not in KINDS:
@@ -47,10 +46,10 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
     table = outcomes(frame, metric)
     table = table[(table["kind"] == kind) & table["lr"].notna() & table[against].notna()]
     groups = table.groupby(["lr", against])  # the best comes first in each
-    cells = groups[["diverged", "runs"]].sum().assign(best=groups["best"].first())
+    cells = groups[["lost", "runs"]].sum().assign(best=groups["best"].first())
     grid = table.pivot_table("best", "lr", against, aggfunc="first", dropna=False)
     if min(grid.shape) < 2 or not cells["best"].notna().any():
-        raise style.NoDataError(f"fewer than two learning rates or two values of {against} that did not diverge")
+        raise style.NoDataError(f"fewer than two learning rates or two values of {against} that are not lost")
 
     rates, lengths = grid.index, grid.columns
     norm = style.color_scale(cells["best"])
@@ -59,8 +58,8 @@ def tuning(frame: pd.DataFrame, title: str, against: str = "K", metric: str | No
     )
     axes = figure.subplots()
     for cell in cells.reset_index().to_dict("records") if len(lengths) <= MOST_WRITTEN else []:
-        best, lost, runs = cell["best"], int(cell["diverged"]), int(cell["runs"])
-        note = "" if not lost else "diverged" if lost == runs else f"\n{lost} of {runs} diverged"
+        best, lost, runs = cell["best"], int(cell["lost"]), int(cell["runs"])
+        note = "" if not lost else "lost" if lost == runs else f"\n{lost} of {runs} lost"
         text = note if np.isnan(best) else f"{best:#.4g}".rstrip(".") + note
         color = "black" if np.isnan(best) or norm(best) > 0.5 else "white"
         x, y = lengths.tolist().index(cell[against]), rates.tolist().index(cell["lr"])
@@ -84,7 +83,8 @@ def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The result of each setting of one dataset, best first.
 
     Columns: `setting` (label), `policy` (`fixed K=5`), `kind` (`fixed`), the options in `settings`, `lr`, `K`, `delta`;
-    `runs`, `diverged`, `best` (mean best validation of the runs that did not; NaN if none is left).
+    `runs`, `lost` (those that do not count, see `endings`, or diverged), `best` (mean best validation of the others;
+    NaN if none is left).
     """
     options = statistics.options_of(frame)
     table = statistics.described(frame).astype({"policy": str})
@@ -93,10 +93,12 @@ def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         table[name] = options[column].astype(float) if column in options else np.nan
     shared = [name for name in table if name != statistics.ID]
     values = frame.loc[frame["metric"] == metric, [statistics.ID, "step", "metric", "epoch", "replicate", "value"]]
-    table["diverged"] = table[statistics.ID].isin(diverged(values, perplexity=metric == "valid_ppl"))
+    endings = statistics.endings(frame, metric)
+    kept = endings.loc[endings["counts"] & (endings["ending"] != statistics.DIVERGED), statistics.ID]
+    table["lost"] = ~table[statistics.ID].isin(kept)
     best = statistics.best_validation(values, metric).set_index(statistics.ID)["valid"]
-    table["best"] = table[statistics.ID].map(best).where(~table["diverged"])
-    how = {str(name): (name, "first") for name in shared} | {"diverged": ("diverged", "sum"), "best": ("best", "mean")}
+    table["best"] = table[statistics.ID].map(best).where(~table["lost"])
+    how = {str(name): (name, "first") for name in shared} | {"lost": ("lost", "sum"), "best": ("best", "mean")}
     found = table.groupby(statistics.labels(options), sort=False).agg(runs=(statistics.ID, "size"), **how)
     return found.reset_index().sort_values("best", kind="stable", ignore_index=True)
 
@@ -106,11 +108,11 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
     """Every setting as a line through an axis per varying option, to its result: best validation, mean over init.
 
     Colour and the last axis are the result; the best settings are drawn on top. Lines through one value of an option
-    are spread in the order of their results, the best lowest. Settings all of whose runs diverged are only counted.
+    are spread in the order of their results, the best lowest. Settings all of whose runs are lost are only counted.
     Arguments as in `tuning`.
 
     Raises:
-        NoDataError: fewer than two options vary (the policy counts as one), or all runs diverged.
+        NoDataError: fewer than two options vary (the policy counts as one), or all runs are lost.
     """
     metric = metric or statistics.validation_metrics(frame).mode()[0]
     table = outcomes(frame, metric)
@@ -119,7 +121,7 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
     lost = int(table["best"].isna().sum())
     table = table[table["best"].notna()].iloc[::-1]  # the best is drawn last
     if len(names) < 2 or table.empty:
-        raise style.NoDataError("fewer than two options vary among settings that did not diverge")
+        raise style.NoDataError("fewer than two options vary among settings that are not lost")
 
     figure = style.new_figure(title, 3.8, max(style.WIDTH, 1.3 * len(names)))
     axes = figure.subplots()
@@ -136,7 +138,7 @@ def parallel(frame: pd.DataFrame, title: str, metric: str | None = None) -> Figu
     _axis(axes, len(names), "")
     style.result_bar(figure, axes, norm, metric, pad=0.0, aspect=30)
     if lost:
-        axes.text(0, -0.09, f"{lost} of {lost + len(table)} settings diverged and are left out", **style.NOTE)
+        axes.text(0, -0.09, f"{lost} of {lost + len(table)} settings failed or diverged: left out", **style.NOTE)
     return figure
 
 

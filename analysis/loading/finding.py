@@ -1,9 +1,11 @@
-"""Paths -> runs with their options, each `experiment_id` once."""
+"""Paths -> runs with their options, each run of an experiment once."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -17,6 +19,7 @@ from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 STATUSES = "status.parquet"  # in a compacted folder: a row per run, the fields of its `RunStatus`
 STORED = {"state": FINISHED}  # unless that file says otherwise
+OF = "@"  # between an id and its experiment
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,22 @@ class Folder:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: where its files are, and its options."""
+    """One run: where its files are, its options, and its `experiment_id` in these files."""
 
     folder: Folder
     options: Row
+    stored_id: str
 
     @property
     def id(self) -> str:
-        """Its `experiment_id`."""
+        """Its `experiment_id` in frames: `<id>@<experiment>` of a run that other experiments have too."""
         identity: str = self.options[ID]
         return identity
+
+    @property
+    def key(self) -> tuple[str, Any]:
+        """What no two runs have in common: the id that the settings give, and the experiment."""
+        return self.stored_id.partition(OF)[0], self.options.get("name")
 
 
 def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> list[Run]:
@@ -70,7 +79,8 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> l
         new = problems[before:]
         more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
         raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {new[0]}{more}")
-    return [runs[place] for place in matching([run.options for run in runs], where)]
+    chosen = [runs[place] for place in matching([run.options for run in runs], where)]
+    return _told_apart(chosen, Counter(run.key[0] for run in runs))
 
 
 def as_paths(path: Paths) -> list[Path]:
@@ -102,9 +112,9 @@ def folders_below(tops: Sequence[Path], problems: list[str]) -> Iterator[Folder]
 
 def sources(runs: Iterable[Run]) -> list[Source]:
     """The folders of some runs, with the ids whose rows are to be read, in order."""
-    chosen: dict[str, tuple[Folder, list[str]]] = {}
+    chosen: dict[str, tuple[Folder, dict[str, str]]] = {}
     for run in runs:
-        chosen.setdefault(run.folder.path, (run.folder, []))[1].append(run.id)
+        chosen.setdefault(run.folder.path, (run.folder, {}))[1][run.stored_id] = run.id
     return [Source(path, {row[ID] for row in folder.rows}, ids) for path, (folder, ids) in chosen.items()]
 
 
@@ -116,10 +126,11 @@ def statuses(runs: Sequence[Run], problems: list[str]) -> list[RunStatus]:
     for run in runs:
         folder = Path(run.folder.path)
         if run.folder.compacted:
-            state = {"state": UNKNOWN} if (of_run := stored[run.folder.path]) is None else of_run.get(run.id, STORED)
+            of_runs = stored[run.folder.path]
+            state = {"state": UNKNOWN} if of_runs is None else of_runs.get(run.stored_id, STORED)
             found.append(RunStatus(folder, experiment_id=run.id, **state))
             continue
-        found.append(read_run(folder))
+        found.append(replace(read_run(folder), experiment_id=run.id))
         if found[-1].state == UNKNOWN:
             problems.append(f"{folder}/{found[-1].why}; state unknown")
     return found
@@ -153,18 +164,28 @@ def _with_options(found: Sequence[Folder], problems: list[str]) -> list[Run]:
             problems.append(f"{path}: {reason(error)}; run skipped")
         else:
             whole = Folder(folder.path, folder.compacted, rows)
-            runs += [Run(whole, row) for row in rows]
+            runs += [Run(whole, row, row[ID]) for row in rows]
     return runs
 
 
 def _each_once(runs: Sequence[Run], problems: list[str]) -> list[Run]:
-    """Of runs with the same id one, in the place of the first: see `load`."""
-    kept: dict[str, Run] = {}
+    """Of runs with the same id and experiment one, in the place of the first: see `load`."""
+    kept: dict[tuple[str, Any], Run] = {}
     for run in runs:
-        first = kept.setdefault(run.id, run)
+        first = kept.setdefault(run.key, run)
         if first is not run:
-            kept[run.id] = _preferred(first, run, problems)
+            kept[run.key] = _preferred(first, run, problems)
     return list(kept.values())
+
+
+def _told_apart(runs: Sequence[Run], times: Mapping[str, int]) -> list[Run]:
+    """The runs; those whose id several experiments have get ids of their own, which join the frames."""
+    found = []
+    for run in runs:
+        own, experiment = run.key
+        shown = f"{own}{OF}{experiment}" if times[own] > 1 else own
+        found.append(run if shown == run.id else replace(run, options={**run.options, ID: shown}))
+    return found
 
 
 def _preferred(first: Run, second: Run, problems: list[str]) -> Run:
@@ -178,7 +199,7 @@ def _preferred(first: Run, second: Run, problems: list[str]) -> Run:
     lengths = _evaluations(first), _evaluations(second)
     kept, dropped = (second, first) if lengths[1] > lengths[0] else (first, second)
     why = "first" if lengths[0] == lengths[1] else f"one with more evaluations ({max(lengths)}, here {min(lengths)})"
-    problems.append(f"{dropped.folder.path}: {ID} {kept.id} is also in {kept.folder.path}; kept the {why}")
+    problems.append(f"{dropped.folder.path}: {ID} {kept.stored_id} is also in {kept.folder.path}; kept the {why}")
     return kept
 
 

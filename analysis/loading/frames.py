@@ -60,12 +60,13 @@ def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.D
         `option.<name>`. An option that is the same in all runs takes no memory, and cannot be changed row by row:
         assign a new column.
 
-        Each `experiment_id` is read once: from a run directory rather than a compacted folder; of two run directories,
-        from the one with more evaluations; of two compacted folders, from the first.
+        Each run of an experiment is read once: from a run directory rather than a compacted folder; of two run
+        directories, from the one with more evaluations; of two compacted folders, from the first. Where several
+        experiments (options `name`) have a run with the same settings, its `experiment_id` is `<id>@<name>` in each.
 
     Warns:
-        RunsWarning: a file that is missing, broken or foreign, and the run or file left out for it; an
-            `experiment_id` in two run directories or two compacted folders.
+        RunsWarning: a file that is missing, broken or foreign, and the run or file left out for it; a run of an
+            experiment in two run directories or two compacted folders.
 
     Raises:
         AnalysisError: a path that does not exist, no run that can be read, an option that no run has, or a metric

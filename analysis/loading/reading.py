@@ -10,7 +10,7 @@ import fnmatch
 import functools
 import os
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -40,12 +40,12 @@ class Source:
     Attributes:
         folder: its path.
         ids: of all its runs, as in its options.parquet.
-        chosen: those whose rows are asked for.
+        chosen: those whose rows are asked for, with the ids that these get.
     """
 
     folder: str
     ids: Collection[str]
-    chosen: Collection[str]
+    chosen: Mapping[str, str]
 
 
 @dataclass
@@ -186,6 +186,8 @@ def _asked(source: Source, table: pa.Table, names: Names | None) -> pa.Table:
         raise ValueError(f"{ID} {min(others)} is not in {OPTIONS}")
     if len(source.chosen) < len(source.ids):
         table = _only(table, ID, source.chosen)
+    if any(stored != shown for stored, shown in source.chosen.items()):
+        table = _renamed(table, source.chosen)
     if names is not None and names.asked is not None:
         texts = _distinct(table[names.column])
         names.seen.update(texts)
@@ -195,6 +197,14 @@ def _asked(source: Source, table: pa.Table, names: Names | None) -> pa.Table:
 
 def _only(table: pa.Table, name: str, texts: Iterable[str]) -> pa.Table:
     return table.filter(pc.is_in(table[name], pa.array(sorted(texts), pa.string())))
+
+
+def _renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    chunks = [
+        pa.DictionaryArray.from_arrays(chunk.indices, [names.get(text, text) for text in chunk.dictionary.to_pylist()])
+        for chunk in table[ID].chunks
+    ]
+    return table.set_column(table.schema.get_field_index(ID), ID, pa.chunked_array(chunks, CODED))
 
 
 def _distinct(column: pa.ChunkedArray) -> list[str]:

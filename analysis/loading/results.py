@@ -12,6 +12,8 @@ from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
 from analysis.loading.frames import joined, status_frame, table
 from analysis.loading.options import by_run
 from analysis.loading.reading import read_tables
+from atbptt.errors import AnalysisError
+from atbptt.monitor import Reader
 from atbptt.runs import RunStatus
 from atbptt.runs.schema import GRADIENTS, POSITIONS, PREDICTIONS, SCHEMAS
 
@@ -58,6 +60,17 @@ class Results:
     def statuses(self) -> list[RunStatus]:
         """The state of each run, in the order of `options`."""
         return statuses(self._runs, self._problems)
+
+    @cached_property
+    def order(self) -> list[str]:
+        """The runs in the order of the commands that launched them, the oldest first; others are left out."""
+        try:
+            sweeps = Reader(self.paths).read().sweeps
+        except AnalysisError:  # there are only compacted folders
+            return []
+        ids = {os.path.normpath(status.directory): status.experiment_id for status in self.statuses}
+        found = (ids.get(os.path.normpath(run.last.directory)) for sweep in sweeps for run in sweep.runs)
+        return list(dict.fromkeys(filter(None, found)))
 
     @property
     def compacted(self) -> list[RunStatus]:

@@ -1,30 +1,35 @@
-"""The outcome of each run: its state, its best evaluation, its last one."""
+"""The outcome of each run: its state, its ending, its best evaluation."""
 
+import os
 from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.statistics import ID, best_validation, policies, validation_metrics
+from analysis.statistics import COMPLETE, ID, best_validation, endings, policies
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Run
-from atbptt.runs import UNKNOWN
+from atbptt.runs import UNKNOWN, RunStatus
+from atbptt.runs.schema import FINISHED
 
 BEST = ["metric", "step", "epoch", "valid", "test", "K"]
-LAST = ["first_step", "last_step", "last_valid", "evaluations"]
 
 
-def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+def outcomes(
+    frame: pd.DataFrame, options: pd.DataFrame, statuses: Sequence[RunStatus], runs: Sequence[Run]
+) -> pd.DataFrame:
     """The state and the best evaluation of each run in `options`, best first; the frame of metrics may be empty.
+
+    `statuses` are in the order of `options`; `runs` are those of the monitor.
 
     - `experiment_id`, `dataset`, `policy`, `init`, `label` (of the run in its sweep), `state`, `epochs` (budget);
     - `metric`, `step`, `epoch`, `valid`, `test`, `K` (steps): as from `best_validation`, null without one;
-    - `rank`: among the runs of the same data set and metric, 1 is the best; equal ones share the better rank;
-    - `evaluations` (of the validation metric, after training began), `first_step` and `last_step` (of all of them),
-      `last_valid`, `last_K` (steps, in use at the end), `reached` (epochs so far), `train_seconds` (s).
+    - `ending`: as from `endings`, null without an evaluation;
+    - `rank`: among the complete runs of the same data set and metric, 1 is the best; equal ones share the better rank;
+    - `evaluations` (after training began), `last_K` (steps, in use at the end), `reached` (epochs so far),
+      `train_seconds` (s).
     """
-    # Of a run that is in two folders the longer one counts, as for its metrics.
-    known = {run.last.experiment_id: run for run in sorted(runs, key=lambda run: run.last.epoch or 0.0)}
-    own = [known.get(identity) for identity in options[ID]]
+    known = {_place(run.last): run for run in runs}
+    own = [known.get(_place(status)) for status in statuses]
     named = options.reindex(columns=["dataset", "init"]).astype(object)
     rows = pd.DataFrame(
         {
@@ -42,28 +47,26 @@ def outcomes(frame: pd.DataFrame, options: pd.DataFrame, runs: Sequence[Run]) ->
     # A run stores its status more often than it evaluates.
     rows["train_seconds"] = rows.pop("status_seconds").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]
-    rows["rank"] = rows.groupby(keys, observed=True)["valid"].rank(method="min")
-    return rows.sort_values([*keys, "rank", "label", ID], kind="stable", ignore_index=True)
+    ranked = rows["valid"].where((rows["ending"] == COMPLETE) & (rows["state"] == FINISHED))
+    rows["rank"] = ranked.groupby([rows[key] for key in keys], observed=True).rank(method="min")
+    return rows.sort_values([*keys, "rank", "valid", "label", ID], kind="stable", ignore_index=True)
+
+
+def _place(status: RunStatus) -> tuple[str, str]:
+    """The run's folder, and its id among those of a compacted one."""
+    return os.path.normpath(status.directory), status.experiment_id.partition("@")[0]
 
 
 def _evaluations(frame: pd.DataFrame) -> pd.DataFrame:
-    """The progress of each run, its best evaluation and its last one."""
+    """The progress of each run, and its best evaluation."""
     ends = frame.groupby(ID, observed=True).agg(reached=("epoch", "max"), train_seconds=("train_seconds", "max"))
-    ends["last_K"] = _last(frame[frame["metric"] == "K"])["value"]
+    lengths = frame[frame["metric"] == "K"].sort_values("step", kind="stable")
+    ends["last_K"] = lengths.drop_duplicates(ID, keep="last").set_index(ID)["value"]
+    after = frame[(frame["step"] > 0) & frame["metric"].astype(str).str.startswith("valid_")]
+    ends["evaluations"] = after.groupby(ID, observed=True)["step"].nunique()
+    ends = ends.fillna({"evaluations": 0}).reset_index()
     try:
-        metrics, best = validation_metrics(frame), best_validation(frame)[[ID, *BEST]]
+        ended, best = endings(frame)[[ID, "ending"]], best_validation(frame)[[ID, *BEST]]
     except AnalysisError:  # nothing is evaluated yet
-        empty = ends.reindex(columns=[*ends, *BEST, *LAST]).fillna({"evaluations": 0})
-        return empty.reset_index()
-    valid = frame[frame["metric"].isin(metrics.unique())]
-    valid = valid[valid["metric"].astype(str) == valid[ID].map(metrics.astype(str))]
-    last = _last(valid)
-    ends["first_step"] = valid.groupby(ID, observed=True)["step"].min()
-    ends["last_step"], ends["last_valid"] = last["step"], last["value"]
-    ends["evaluations"] = valid[valid["step"] > 0].groupby(ID, observed=True)["step"].nunique()
-    return ends.fillna({"evaluations": 0}).reset_index().merge(best.astype({"metric": str}), on=ID, how="left")
-
-
-def _last(rows: pd.DataFrame) -> pd.DataFrame:
-    """The last row of each run."""
-    return rows.sort_values("step", kind="stable").drop_duplicates(ID, keep="last").set_index(ID)
+        return ends.reindex(columns=[*ends, "ending", *BEST])
+    return ends.merge(ended, on=ID, how="left").merge(best.astype({"metric": str}), on=ID, how="left")

@@ -13,13 +13,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from analysis.figures import Drawing, draw, render as render_figure
-from analysis.loading import Results
-from analysis.report.environment import configuration, environment
+from analysis.loading import Results, environment
+from analysis.report.configuration import configuration
 from analysis.report.failures import failures
 from analysis.report.leaderboard import leaderboard
 from analysis.report.outcomes import outcomes
 from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
-from analysis.tables import equal_work_tables, paired_tables, result_tables, target_tables
+from analysis.statistics import comparable
+from analysis.tables import comparisons, result_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
@@ -30,37 +31,32 @@ COLORS = 256  # of a figure: a third of the bytes of true colour, without a visi
 SCREEN_SCALE = 2  # pixels of the image for a pixel of the page: sharp on a phone, and when enlarged
 
 
-def write_report(results: Results, path: Path) -> Path:
+def write_report(results: Results, path: Path, against: str | None = None) -> Path:
     """Write one HTML file about some runs, and return its path; it needs no network and no other file.
 
-    Some runs may still be running, or have failed. The file is replaced atomically; missing folders are made.
+    Some runs may still be running, or have failed. The file is replaced atomically; missing folders are made. Policies
+    are compared with `against`, see `comparisons`.
 
     Raises:
-        AnalysisError: no run can be read.
+        AnalysisError: no run can be read, none has the policy `against`, or two are of one setting and one init.
         StorageError: the file cannot be written.
     """
     if path.is_dir():  # reported before the figures are drawn
         raise AnalysisError(f"{path}: is a folder; give a file to write to")
-    content = render(results, datetime.now().astimezone())
+    content = render(results, datetime.now().astimezone(), against)
     with replacing(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
     return path
 
 
-def render(results: Results, made: datetime) -> str:
-    """The page; the same runs give the same page but for the time at which it was `made`.
-
-    Raises:
-        AnalysisError: no run can be read.
-    """
+def render(results: Results, made: datetime, against: str | None = None) -> str:
+    """The page; the same runs give the same page but for the time at which it was `made`. Errors as `write_report`."""
     report = _observed(results)
     options = results.options
-    own = outcomes(results.frame, options, report.runs)
-    tables = []
-    if own["valid"].notna().any():
-        for kind in (result_tables, equal_work_tables, paired_tables, target_tables):
-            tables += kind(results)
-    figures = list(pictures(draw(results))) if own["last_step"].notna().any() else []
+    own = outcomes(results.frame, options, results.statuses, report.runs)
+    groups = list(comparable(results.frame)) if own["valid"].notna().any() else []
+    tables = [*result_tables(results), *comparisons(results, groups, against)] if groups else []
+    figures = list(pictures(draw(results))) if own["valid"].notna().any() else []
     failed, more_failures = failures(report.runs)
     places = environment(run.last.directory for run in report.runs)
     # Last, since every part that is read can add to them.
@@ -75,7 +71,7 @@ def render(results: Results, made: datetime) -> str:
         "environment": None,
         "problems": len(problems),
     }
-    known = remarks(own, options, report, places["software"], problems)
+    known = remarks(own, results, report, places, problems)
     seconds = own["train_seconds"]
     beats = [run.last.heartbeat for run in report.runs if run.last.heartbeat is not None]
     folder = Path(__file__).parent

@@ -1,15 +1,15 @@
 """The summary: whether the runs worked, what to know about them, and which is the best."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
+from analysis.loading import Results
 from analysis.report.leaderboard import significant
-from analysis.statistics import ID, format_value, labels
-from analysis.tables import measure_name
+from analysis.statistics import DIVERGED, ID, format_value, labels, still_improving
+from analysis.tables import measure_name, versions
 from atbptt.monitor import Report, Run, seconds_left
 from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
@@ -49,13 +49,13 @@ def verdict(runs: Sequence[Run], known: Sequence[Remark]) -> Remark:
 
 def remarks(
     outcomes: pd.DataFrame,
-    options: pd.DataFrame,
+    results: Results,
     report: Report,
-    software: Sequence[dict[Any, Any]],
+    environment: Mapping[str, Any],
     problems: Sequence[str],
 ) -> list[Remark]:
-    """What to know beside the verdict; `software` is that of `environment`."""
-    found = [*_of_states(report), *_of_results(outcomes, options), *_of_code(software)]
+    """What to know beside the verdict; `environment` is that of `analysis.loading`."""
+    found = [*_of_states(report), *_of_results(outcomes, results), *_of_code(environment)]
     if problems:
         what = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         found.append(Remark(NOTE, f"{what} while reading: some files were left out", "problems"))
@@ -81,31 +81,25 @@ def _of_states(report: Report) -> Iterator[Remark]:
         yield Remark(NOTE, f"{counts[INTERRUPTED]} {of} {what}", "leaderboard")
 
 
-def _of_results(outcomes: pd.DataFrame, options: pd.DataFrame) -> Iterator[Remark]:
+def _of_results(outcomes: pd.DataFrame, results: Results) -> Iterator[Remark]:
+    options = results.options
     names = dict(zip(options[ID], labels(options), strict=True))
-
-    def which(runs: pd.DataFrame) -> str:
-        return listed(dict.fromkeys(names[identity] for identity in runs[ID]), 3)
-
     evaluated = outcomes[outcomes["evaluations"].fillna(0) > 0]
-    diverged = ~np.isfinite(evaluated["last_valid"].astype(float))
-    if diverged.any():
-        text = f"{diverged.sum()} of {number_of_runs(evaluated)} diverged, the last validation is not finite: "
-        yield Remark(BAD, text + which(evaluated[diverged]), "leaderboard")
-    trained = evaluated["first_step"] == 0
-    untaught = trained & (evaluated["step"] == 0) & ~diverged
-    if untaught.any():
-        text = f"{untaught.sum()} of {number_of_runs(evaluated[trained])} got no better than before training: "
-        yield Remark(BAD, text + which(evaluated[untaught]), "leaderboard")
-    # A single evaluation is always both the last and the best.
-    ended = evaluated[(evaluated["state"] == FINISHED) & (evaluated["evaluations"] > 1)]
-    improving = ended["step"] == ended["last_step"]
-    if improving.any():
-        text = (
-            f"{improving.sum()} of {len(ended)} finished runs validated best at the last evaluation: "
-            "they may not have converged; the same command with larger epochs extends them"
-        )
-        yield Remark(NOTE, text, "figures")
+    diverged = evaluated[evaluated["ending"] == DIVERGED]
+    if len(diverged):
+        which = listed(dict.fromkeys(names[identity] for identity in diverged[ID]), 3)
+        what = "diverged, the last validation is not finite, or no better than before training"
+        yield Remark(BAD, f"{len(diverged)} of {number_of_runs(evaluated)} {what}: {which}", "leaderboard")
+    if len(evaluated):
+        improving = still_improving(results.frame)
+        if len(improving):
+            of = evaluated[ID].map(names).nunique()
+            several = " beyond the spread over init" if (improving["runs"] > 1).all() else ""
+            text = (
+                f"{len(improving)} of {of} settings still improved in the last tenth of training{several}: "
+                f"{listed(improving['setting'], 3)}; the same command with larger epochs extends them"
+            )
+            yield Remark(NOTE, text, "figures")
     for name, end in (("truncation.K_max", "largest"), ("truncation.K_min", "smallest")):
         if name in options:
             limit = evaluated[ID].map(options.set_index(ID)[name]).astype("Float64").astype(float)
@@ -115,13 +109,9 @@ def _of_results(outcomes: pd.DataFrame, options: pd.DataFrame) -> Iterator[Remar
                 yield Remark(NOTE, f"{text}{name}={listed(map(format_value, at.unique()), 3)}", "leaderboard")
 
 
-def _of_code(software: Sequence[dict[Any, Any]]) -> Iterator[Remark]:
-    versions = {own["code"] for own in software}
-    if len(versions) > 1:
-        yield Remark(NOTE, f"the runs come from {len(versions)} versions of the code", "environment")
-    elif len(software) > 1:
-        yield Remark(NOTE, "the runs ran with different packages", "environment")
-    dirty = sum(own["runs"] for own in software if any(changed for _, changed in own["code"]))
+def _of_code(environment: Mapping[str, Any]) -> Iterator[Remark]:
+    yield from (Remark(NOTE, line, "environment") for line in versions(environment))
+    dirty = sum(own["runs"] for own in environment["software"] if any(changed for _, changed in own["code"]))
     if dirty:
         text = f"{number_of_runs(dirty)} ran code with uncommitted changes: no commit has exactly that"
         yield Remark(NOTE, text, "environment")

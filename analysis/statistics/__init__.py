@@ -3,37 +3,56 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from analysis.statistics.convergence import still_improving as still_improving
     from analysis.statistics.curves import (
         AXES as AXES,
+        clocks_of as clocks_of,
         compare as compare,
         cumulative_best as cumulative_best,
         mean_curve as mean_curve,
     )
-    from analysis.statistics.pairs import paired_differences as paired_differences
-    from analysis.statistics.summary import (
-        COMPANIONS as COMPANIONS,
+    from analysis.statistics.ending import (
+        BETTER_FIRST as BETTER_FIRST,
+        COMPLETE as COMPLETE,
+        DIVERGED as DIVERGED,
+        UNFINISHED as UNFINISHED,
+        endings as endings,
+    )
+    from analysis.statistics.options import (
         GROUPED as GROUPED,
         ID as ID,
         KEY_OF_POLICY as KEY_OF_POLICY,
-        Group as Group,
-        best_validation as best_validation,
-        comparable as comparable,
+        check_replicates as check_replicates,
+        conditions as conditions,
         described as described,
         format_value as format_value,
         labels as labels,
         natural as natural,
         options_of as options_of,
         policies as policies,
+        replicates as replicates,
         settings as settings,
+    )
+    from analysis.statistics.pairs import as_good_as_best as as_good_as_best, paired_differences as paired_differences
+    from analysis.statistics.summary import (
+        Group as Group,
+        comparable as comparable,
+        grouped as grouped,
+        standing as standing,
         summarize as summarize,
-        validation_metrics as validation_metrics,
     )
     from analysis.statistics.targets import (
         default_target as default_target,
         summarize_targets as summarize_targets,
         time_to_target as time_to_target,
     )
-    from analysis.statistics.uncertainty import INTERVAL_RUNS as INTERVAL_RUNS, LEVEL as LEVEL
+    from analysis.statistics.uncertainty import LEAST_RUNS as LEAST_RUNS, LEVEL as LEVEL
+    from analysis.statistics.validation import (
+        COMPANIONS as COMPANIONS,
+        best_validation as best_validation,
+        is_perplexity as is_perplexity,
+        validation_metrics as validation_metrics,
+    )
 else:
     from atbptt.lazy import exports
 

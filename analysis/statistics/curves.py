@@ -3,15 +3,28 @@
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.summary import ID, labels, natural, options_of
+from analysis.statistics.ending import at_budget
+from analysis.statistics.options import ID, labels, natural, options_of
 from analysis.statistics.uncertainty import estimates
 from atbptt.errors import unknown
 
 # Clocks: passes over the training stream, the same with the steps read by the policy's probes, optimizer steps,
-# seconds of training.
-AXES = ("epoch", "adaptive_epoch", "updates", "train_seconds")
+# seconds of training: of the processor (on a GPU, the device), and on the wall.
+AXES = ("epoch", "adaptive_epoch", "updates", "compute_seconds", "train_seconds")
 BETWEEN = ("interpolate", "hold")
 POINTS = 1000  # of a curve at most
+
+
+def clocks_of(frame: pd.DataFrame) -> list[str]:
+    """The clocks that the runs have, with the one of time by which they are best compared.
+
+    That is the processor's, which other work on the machine does not change much; on the wall for runs of versions that
+    did not store it. `adaptive_epoch` is left out if no probe of a policy read anything.
+    """
+    same = frame["adaptive_epoch"].isna().all() or frame["adaptive_epoch"].equals(frame["epoch"])
+    computed = "compute_seconds" in frame and frame["compute_seconds"].notna().all()
+    without = {"adaptive_epoch"} if same else set()
+    return [axis for axis in AXES if axis not in without | {"train_seconds" if computed else "compute_seconds"}]
 
 
 def cumulative_best(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -35,7 +48,7 @@ def mean_curve(
     Arguments:
         frame: as from `load`, or from `cumulative_best`.
         metric: of a metric that probes measure, the first probe counts.
-        axis: `epoch`, `adaptive_epoch`, `updates` or `train_seconds` (s, comparable on equal machines only).
+        axis: one of `AXES`; seconds are comparable on equal machines only.
         between: the value between two evaluations: `interpolate` takes the straight line between them, `hold` the last
             one before.
         at: clock values. By default the evaluations of the longest run (`interpolate`), or of all runs (`hold`, at most
@@ -68,8 +81,9 @@ def compare(
 ) -> pd.DataFrame:
     """`mean_curve` of every setting at the same clock values, evenly spaced over the range that all have in common.
 
-    The range begins where all runs have begun, and ends where the first setting ends: with the first of its runs that
-    has as many epochs as any of them. A run that ended before, or is still running, leaves the mean there (see `runs`).
+    Runs that have not reached their budget (failed, interrupted, running) are left out where any has. The range begins
+    where all runs have begun, and ends where the first setting ends: with the first of its runs that has as many epochs
+    as any of them.
 
     Returns:
         A row per setting and clock value: `setting` (see `labels`), and the columns of `mean_curve`. Empty where there
@@ -80,6 +94,8 @@ def compare(
     """
     _check_axis(axis)
     options, rows = options_of(frame), _rows(frame, metric)
+    whole = at_budget(rows, options)
+    rows = rows[rows[ID].map(whole).astype(bool)] if whole.any() else rows
     if rows.empty:
         return mean_curve(rows, metric, axis, between).assign(setting="")
     settings = rows[ID].map(pd.Series(labels(options).to_numpy(), index=options[ID]))

@@ -2,49 +2,86 @@
 
 from collections.abc import Hashable
 
+import numpy as np
 import pandas as pd
 
-from analysis.statistics.summary import ID, best_validation, grouped, options_of, policies, settings, summarize
+from analysis.statistics.options import ID, conditions, described, natural, options_of, policies
+from analysis.statistics.summary import standing
+from analysis.statistics.uncertainty import LEAST_RUNS, LEVEL, SIGNS_FROM, estimates, holm, sign_test, t_test
+from analysis.statistics.validation import is_perplexity
 from atbptt.errors import unknown
 
+BETTER, WORSE, EQUAL, FEW = "better", "worse", "no difference to tell", "too few runs"
 
-def paired_differences(frame: pd.DataFrame, metric: str | None = None, reference: str | None = None) -> pd.DataFrame:
-    """How much worse each policy is than a reference, in runs of equal `init`.
 
-    A pair is a run of the policy and a run of the reference with equal `init` and equal `settings` (lr, seed, model,
-    ...). Several runs that have all of these in common are averaged first. Runs without a partner, or without a finite
-    validation value, do not count.
+def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: str | None = None) -> pd.DataFrame:
+    """How much worse each policy is than a reference that is named beforehand, in runs of equal `init`.
+
+    Each policy stands with its chosen setting (see `summarize`), so that a pair may have two learning rates; the
+    conditions, as seed and data, are the same. Perplexities are compared by their logarithms, that is by their ratio.
 
     Arguments:
         frame: as from `load`, of one dataset.
         metric: as in `best_validation`.
-        reference: a policy as in `policies` (`fixed K=5`); by default that of the setting with the lowest mean best
-            validation.
+        against: the reference, a policy as in `policies` (`fixed K=5`); by default the first by name.
 
     Returns:
-        A row per other policy and setting, lowest difference first: `policy`, `reference`, each option in `settings`,
-        `metric`, `pairs`, and of the difference (policy minus reference) of the best validation and of the test value
-        there: `valid_mean`, `valid_sd`, `valid_low`, `valid_high`, `test_mean`, ... (see `estimates`).
+        A row per other policy and condition: `policy`, `against`, each option in `settings` (of the policy), `metric`,
+        `pairs`, and of the difference (policy minus reference) of the best validation and of the test value there, or
+        of their logarithms: `valid_mean`, `valid_sd`, `valid_low`, `valid_high`, `test_mean`, ... (see `estimates`).
+
+        Of the test value, or the validation where no test is logged: `p` (Student's t test, corrected for the number of
+        rows by Holm's method), `p_signs` (see `sign_test`, uncorrected; NaN for fewer than six pairs), and `verdict`:
+        `better`, `worse`, `no difference to tell`, or `too few runs` (fewer than three pairs).
 
     Raises:
-        AnalysisError: as `best_validation`, or no run has the policy `reference`.
+        AnalysisError: as `summarize`, or no run has the policy `against`.
     """
     options = options_of(frame)
-    columns = settings(options)
-    names = policies(options)
-    if reference is None:
-        summary = summarize(frame, metric).sort_values("valid_mean", kind="stable")
-        reference = str(summary["policy"].iloc[0])
-    elif reference not in set(names):
-        raise unknown("reference", reference, sorted(names.unique()))
-    init = [name for name in ("init",) if name in options]
-    best = best_validation(frame, metric).merge(options[[ID, *init, *columns]].assign(policy=names), on=ID)
-    keys: list[Hashable] = [*columns, "metric", *init]
-    best = best.groupby(["policy", *keys], dropna=False, observed=True)[["valid", "test"]].mean().reset_index()
-    is_reference = best["policy"] == reference
-    pairs = best[~is_reference].merge(best[is_reference].drop(columns="policy"), on=keys, suffixes=("", "_reference"))
+    names = sorted(policies(options).unique(), key=natural)
+    if against is not None and against not in names:
+        raise unknown("against", against, names)
+    against = against or names[0]
+    runs = standing(frame, metric)
     for column in ("valid", "test"):
-        pairs[column] -= pairs[f"{column}_reference"]
-    rows = grouped(pairs, ["policy", *columns, "metric"], ["valid", "test"]).rename(columns={"runs": "pairs"})
-    rows.insert(1, "reference", reference)
-    return rows.sort_values([*columns, "valid_mean"], kind="stable", ignore_index=True)
+        runs[column] = np.log(runs[column]).where(runs["metric"].map(is_perplexity).astype(bool), runs[column])
+    keys: list[Hashable] = [*conditions(options), "metric", *(name for name in ("init",) if name in options)]
+    reference = runs.loc[runs["policy"] == against, [*keys, "valid", "test"]]
+    pairs = runs[runs["policy"] != against].merge(reference, on=keys, suffixes=("", "_reference"))
+    for column in ("valid", "test"):
+        pairs[column] -= pairs.pop(f"{column}_reference")
+    by = [*described(frame).columns.drop(ID), "metric"]
+    groups = pairs.groupby(by, dropna=False, sort=False, observed=True)
+    numbers = groups.ngroup().to_numpy()
+    rows = groups.size().rename("pairs").reset_index()
+    rows.insert(1, "against", against)
+    for column in ("valid", "test"):
+        parts = estimates(pairs[column].to_numpy(float), numbers, len(rows)).drop(columns="n")
+        rows = rows.join(parts.add_prefix(f"{column}_"))
+    of = "test" if rows["test_mean"].notna().any() else "valid"
+    rows["p"] = holm(t_test(*(rows[name].to_numpy(float) for name in (f"{of}_mean", f"{of}_sd", "pairs"))))
+    own = [pairs.loc[numbers == number, of].to_numpy(float) for number in range(len(rows))]
+    rows["p_signs"] = [sign_test(values) if len(values) >= SIGNS_FROM else np.nan for values in own]
+    told = np.where(rows[f"{of}_mean"] < 0, BETTER, WORSE)
+    rows["verdict"] = np.select([rows["pairs"] < LEAST_RUNS, ~(rows["p"] < 1 - LEVEL)], [FEW, EQUAL], told)
+    return rows.sort_values([*conditions(options), f"{of}_mean"], kind="stable", ignore_index=True)
+
+
+def as_good_as_best(values: pd.DataFrame, log: bool) -> pd.Series:
+    """Which columns cannot be told from the one with the lowest mean, by tests as in `paired_differences`.
+
+    Arguments:
+        values: a row per `init`, a column per setting; NaN is missing.
+        log: whether logarithms are compared.
+
+    Returns:
+        By column, true for the best and those not told from it; false for all if the best has fewer than three values,
+        and for columns that share fewer than three rows with it.
+    """
+    if log:
+        values = values.map(np.log)
+    if values.empty or values[best := values.mean().idxmin()].count() < LEAST_RUNS:
+        return pd.Series(False, index=values.columns)
+    differences = values.sub(values[best], axis=0).drop(columns=best)
+    p = holm(t_test(*(differences.agg(how).to_numpy(float) for how in ("mean", "std", "count"))))
+    return pd.Series(p >= 1 - LEVEL, index=differences.columns).reindex(values.columns, fill_value=True)

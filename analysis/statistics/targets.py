@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.curves import AXES
-from analysis.statistics.summary import GROUPED, ID, described
+from analysis.statistics.ending import endings
+from analysis.statistics.options import GROUPED, ID, described
 
 DIGITS = Context(prec=4, rounding=ROUND_CEILING)  # of the default target
 
@@ -18,28 +19,32 @@ def time_to_target(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFr
     The time is late by up to the interval between two evaluations.
 
     Returns:
-        A row per run that logs the metric: `experiment_id`, and each clock at that evaluation: `epoch`,
-        `adaptive_epoch` (with the steps that the policy's probes read), `updates`, `train_seconds` (s). NaN if the run
+        A row per run that logs the metric: `experiment_id`, and each clock of `AXES` at that evaluation. NaN if the run
         has not reached the target.
     """
-    rows = frame.loc[(frame["metric"] == metric) & (frame["replicate"] == 0), [ID, "step", *AXES, "value"]]
+    axes = [axis for axis in AXES if axis in frame]
+    rows = frame.loc[(frame["metric"] == metric) & (frame["replicate"] == 0), [ID, "step", *axes, "value"]]
     runs = rows[[ID]].drop_duplicates().sort_values(ID)
     reached = rows[(rows["value"] <= target) & np.isfinite(rows["value"])]
     reached = reached.sort_values("step", kind="stable").drop_duplicates(ID)
-    return runs.merge(reached[[ID, *AXES]].astype(dict.fromkeys(AXES, float)), on=ID, how="left")
+    return runs.merge(reached[[ID, *axes]].astype(dict.fromkeys(axes, float)), on=ID, how="left")
 
 
 def summarize_targets(frame: pd.DataFrame, metric: str, target: float) -> pd.DataFrame:
-    """`time_to_target` of each setting, over initialisations.
+    """`time_to_target` of each setting, over initialisations: of a validation metric, by the runs that count.
+
+    See `endings` for these.
 
     Returns:
         A row per setting, those that most often and soonest reach it first: `policy`, each option in `settings`, `runs`
         (that log the metric), `reached` (how many of them reach the target), and over those `<clock>_mean`,
         `<clock>_sd` and `<clock>_median` of each clock. Compare the clocks only of settings all of whose runs reach it.
     """
-    runs = described(frame)
-    groups = time_to_target(frame, metric, target).merge(runs, on=ID).groupby(list(runs.columns.drop(ID)), **GROUPED)
-    result = groups[list(AXES)].agg(["mean", "std", "median"]).rename(columns={"std": "sd"})
+    runs, ends = described(frame), endings(frame, metric)
+    times = time_to_target(frame, metric, target).merge(runs[runs[ID].isin(ends.loc[ends["counts"], ID])], on=ID)
+    groups = times.groupby(list(runs.columns.drop(ID)), **GROUPED)
+    axes = [axis for axis in AXES if axis in times]
+    result = groups[axes].agg(["mean", "std", "median"]).rename(columns={"std": "sd"})
     result.columns = result.columns.map("_".join)
     result.insert(0, "runs", groups.size().to_numpy())
     result.insert(1, "reached", groups["epoch"].count().to_numpy())

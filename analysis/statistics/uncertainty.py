@@ -1,55 +1,69 @@
-"""Mean, spread and bootstrap interval of a few values, as those of a setting over its initialisations."""
-
-import math
+"""Mean, spread and interval of a few values, as those of a setting over its initialisations; tests of differences."""
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr, stdtrit
 
-LEVEL = 0.95  # share of the resampled means that lie between `low` and `high`
-RESAMPLES = 2000
-INTERVAL_RUNS = 4  # with fewer values the interval is their range, which no table shows as an interval
-SEED = 0  # the same values always have the same interval
-COLUMNS = 512  # groups resampled at once, which bounds the memory
+LEVEL = 0.95  # of the intervals, and 1 - LEVEL of the tests
+LEAST_RUNS = 3  # for an interval or a verdict: two values hardly have a spread
+SIGNS_FROM = 6  # pairs: with fewer, no choice of signs is as rare as 1 - LEVEL
+ONE_SIGN = 9999  # choices of signs drawn where there are more
 
 
-def estimates(values: np.ndarray, groups: np.ndarray, count: int) -> pd.DataFrame:
-    """Mean, standard deviation and percentile bootstrap interval of values (N,) in `groups` (N,) 0..count-1.
+def estimates(values: np.ndarray, groups: np.ndarray, count: int, log: bool = False) -> pd.DataFrame:
+    """Mean, standard deviation and Student's t interval of values (N,) in `groups` (N,) 0..count-1; NaN is missing.
 
-    `LEVEL` of `RESAMPLES` means of values drawn with replacement lie in the interval. For fewer than four values it is
-    their range; for few values it is too narrow. NaN is a missing value.
+    The interval is that of the mean of values that are about normal. With `log` the logarithms are, as of perplexities:
+    then it is the interval of the geometric mean.
 
     Returns:
         A row per group: `n` (values present), `mean`, `sd` (with n - 1; NaN if n = 1 or a value is infinite), `low` and
-        `high` (NaN if n = 1). All but `n` are NaN for an empty group.
+        `high` (NaN where `sd` is). All but `n` are NaN for an empty group.
     """
     present = ~np.isnan(values)
     values, groups = values[present], groups[present]
-    values = values[np.lexsort((values, groups))]
-    sizes = np.bincount(groups, minlength=count)
-    starts = np.cumsum(sizes) - sizes
-    moments = np.full((4, count), np.nan)
-    for n in np.unique(sizes[sizes > 0]):
-        same = np.flatnonzero(sizes == n)
-        for some in np.array_split(same, math.ceil(len(same) / COLUMNS)):
-            moments[:, some] = _moments(values[starts[some] + np.arange(n)[:, None]])
-    return pd.DataFrame({"n": sizes, **dict(zip(("mean", "sd", "low", "high"), moments, strict=True))})
+    n, mean, sd = _moments(values, groups, count)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        _, center, spread = _moments(np.log(values), groups, count) if log else (n, mean, sd)
+        half = stdtrit(n - 1, (1 + LEVEL) / 2) * spread / np.sqrt(n)
+        ends = center - half, center + half
+    low, high = np.exp(ends) if log else ends
+    return pd.DataFrame({"n": n, "mean": mean, "sd": sd, "low": low, "high": high})
 
 
-def _moments(values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """(n, G) -> mean, sd, low, high, each (G,)."""
-    n, groups = values.shape
-    nothing = np.full(groups, np.nan)
-    if n == 1:
-        return values[0], nothing, nothing, nothing
+def _moments(values: np.ndarray, groups: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    n = np.bincount(groups, minlength=count)
     # Infinity minus infinity, and squares of diverged values.
-    with np.errstate(invalid="ignore", over="ignore"):
-        sd = np.where(np.isfinite(values).all(axis=0), values.std(axis=0, ddof=1), np.nan)
-        draws = np.random.default_rng(SEED).integers(n, size=(RESAMPLES, n))
-        means = np.zeros((RESAMPLES, groups))
-        for column in draws.T:
-            means += values[column]
-        means /= n
-        # Means that were drawn, not interpolated between two of them: one may be infinite.
-        ends = math.floor((1 - LEVEL) / 2 * (RESAMPLES - 1)), math.ceil((1 + LEVEL) / 2 * (RESAMPLES - 1))
-        means.partition(ends, axis=0)
-        return values.mean(axis=0), sd, means[ends[0]], means[ends[1]]
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        mean = np.bincount(groups, values, count) / n
+        squares = np.bincount(groups, (values - mean[groups]) ** 2, count)
+        sd = np.where(np.isfinite(squares) & (n > 1), np.sqrt(squares / (n - 1)), np.nan)
+    return n, mean, sd
+
+
+def t_test(mean: np.ndarray, sd: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Two-sided p of Student's t test that differences have the mean 0; NaN for fewer than `LEAST_RUNS`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(mean) * np.sqrt(n) / sd
+    p = 2 * stdtr(np.maximum(n - 1, 1), -np.where(mean == 0, 0.0, t))  # equal pairs have neither mean nor spread
+    return np.where(n < LEAST_RUNS, np.nan, p)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p corrected so that all tests together are wrong with probability 1 - LEVEL (Holm, 1979); NaN is no test."""
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN comes last
+    steps = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * steps), 1)
+    return corrected
+
+
+def sign_test(differences: np.ndarray) -> float:
+    """Two-sided p of the mean under random signs of the differences (n,): no assumption but symmetry about 0."""
+    from scipy.stats import permutation_test  # takes seconds to import
+
+    def mean(x: np.ndarray, axis: int) -> np.ndarray:
+        return np.mean(x, axis=axis)
+
+    options = {"permutation_type": "samples", "n_resamples": ONE_SIGN, "vectorized": True}
+    return float(permutation_test((differences,), mean, random_state=np.random.default_rng(0), **options).pvalue)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from analysis.statistics import INTERVAL_RUNS, LEVEL, Group, format_value
+from analysis.statistics import LEAST_RUNS, LEVEL, Group, as_good_as_best, format_value, is_perplexity
 
 MOST_PLACES = 6  # behind the point: beyond, digits are noise of single precision
 HEADINGS = {"name": "experiment"}  # of options whose name alone is unclear
@@ -19,12 +19,12 @@ class Column:
     names: Sequence[str]  # of the values that a cell is made of; the first is what is compared
     text: Callable[..., str] = format_value  # of a cell, from these values in this order
     align: Literal["left", "right"] = "right"
-    best: bool = False  # whether the lowest is marked, if there are several rows
+    bold: str = ""  # name of the values that tell which cells are marked
 
 
 class Cell(NamedTuple):
     text: str
-    best: bool  # of its column: set in bold
+    bold: bool
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Table:
     def rows(self) -> list[tuple[Cell, ...]]:
         cells = []
         for column in self.columns:
-            lowest = self.frame[column.names[0]].min() if column.best and len(self.frame) > 1 else None
             parts = zip(*(self.frame[name].tolist() for name in column.names), strict=True)
-            cells.append([Cell(column.text(*part), part[0] == lowest) for part in parts])
+            marks = self.frame[column.bold].tolist() if column.bold else [False] * len(self.frame)
+            cells.append([Cell(column.text(*part), bold) for part, bold in zip(parts, marks, strict=True)])
         return list(zip(*cells, strict=True))
 
 
@@ -54,15 +54,34 @@ def assembled(
 ) -> Table:
     """A table of a group's runs: its name and title begin with the group's."""
     experiment = "" if group.experiment in ("unknown", group.dataset) else f"{group.experiment}, "
-    keys = {"experiment": group.experiment, "dataset": group.dataset, "metric": group.metric}
     title = f"{experiment}dataset {group.dataset}: {title}"
-    return Table(group.name + suffix, title, columns, values, notes, keys)
+    return Table(group.name + suffix, title, columns, values, notes, group.keys)
 
 
 def setting_columns(rows: pd.DataFrame, names: Iterable[str]) -> list[Column]:
     """A column for the policy and each option that differs between settings; numbers are on the right."""
     numeric = pd.api.types.is_numeric_dtype
     return [Column(HEADINGS.get(n, n), [n], align="right" if numeric(rows[n]) else "left") for n in names]
+
+
+def with_bold(
+    rows: pd.DataFrame, runs: pd.DataFrame, names: Sequence[str], fixed: Sequence[str], values: Iterable[str]
+) -> pd.DataFrame:
+    """The rows (settings, told apart by `names`) with a column `<value>_bold` for each value of the runs.
+
+    It is true where the setting cannot be told from the best one under the same conditions `fixed`, see
+    `as_good_as_best`; false where there is no other.
+    """
+    runs = runs.merge(rows[[*names]].assign(row=rows.index), on=[*names])
+    groups = list(runs.groupby(["metric", *fixed], dropna=False, observed=True)) if "init" in runs else []
+    for value in values:
+        marks = pd.Series(False, index=rows.index)
+        for (metric, *_), own in groups:
+            by_init = own.pivot_table(value, "init", "row", observed=True)
+            if len(by_init.columns) > 1:
+                marks |= as_good_as_best(by_init, is_perplexity(str(metric))).reindex(rows.index, fill_value=False)
+        rows = rows.assign(**{f"{value}_bold": marks})
+    return rows
 
 
 def moments(name: str) -> list[str]:
@@ -74,7 +93,7 @@ def interval_column(
     rows: pd.DataFrame, name: str, runs: str, text: Callable[..., str], heading: str = f"{LEVEL:.0%} interval"
 ) -> list[Column]:
     """A column for the interval of the mean, if any row has enough runs (in column `runs`) to show it."""
-    return [Column(heading, [*moments(name), runs], text)] if (rows[runs] >= INTERVAL_RUNS).any() else []
+    return [Column(heading, [*moments(name), runs], text)] if (rows[runs] >= LEAST_RUNS).any() else []
 
 
 def mean_sd(mean: float, sd: float, *_: float) -> str:
@@ -95,6 +114,21 @@ def difference(mean: float, sd: float, *_: float) -> str:
 def difference_interval(mean: float, sd: float, low: float, high: float, runs: int) -> str:
     """`[+0.005, +0.019]`: as many places as `difference`; blank for NaN or too few runs."""
     return _ends(low, high, runs, "+" + _difference_style(mean, sd))
+
+
+def in_percent(text: Callable[..., str]) -> Callable[..., str]:
+    """`difference` or `difference_interval` of logarithms, as the change in percent that they mean."""
+
+    def changed(mean: float, sd: float, low: float, high: float, *runs: int) -> str:
+        center, *ends = (100 * math.expm1(value) for value in (mean, low, high))
+        return text(center, 100 * sd, *ends, *runs)
+
+    return changed
+
+
+def probability(p: float) -> str:
+    """`0.042`, `< 0.001`; blank for NaN."""
+    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def amount(mean: float, sd: float) -> str:
@@ -120,7 +154,7 @@ def _with_sd(mean: float, sd: float, style: str, sign: str = "") -> str:
 
 
 def _ends(low: float, high: float, runs: int, style: str) -> str:
-    return "" if math.isnan(low) or runs < INTERVAL_RUNS else f"[{low:{style}}, {high:{style}}]"
+    return "" if math.isnan(low) or runs < LEAST_RUNS else f"[{low:{style}}, {high:{style}}]"
 
 
 def _exponent(value: float) -> int:

@@ -1,116 +1,137 @@
-"""Tables that compare policies: at equal init, after equal work, and by the time to a value."""
+"""Tables that compare policies, each at its best options: at equal init, after equal work, by the time to a value."""
 
-from collections.abc import Callable
-
-import pandas as pd
+from collections.abc import Hashable, Iterable, Sequence
 
 from analysis import statistics
 from analysis.loading import Results
-from analysis.statistics import Group
+from analysis.statistics import ID, LEVEL, Group
 from analysis.tables import cells
 from analysis.tables.cells import Column, Table
+from atbptt.errors import unknown
 
-PAIRS = 2  # at least: one pair has no spread
-WORK = {"epoch": "epoch {:.3g}", "adaptive_epoch": "{:.3g} with probes", "train_seconds": "{:.3g} s"}
-CLOCKS = dict(zip(statistics.AXES, ("epoch", "with probes", "updates", "train s"), strict=True))
-
-
-def paired_tables(results: Results, metric: str | None = None, reference: str | None = None) -> list[Table]:
-    """`paired_table` of each group of runs (`comparable`) that has one; `metric`, errors as in `best_validation`."""
-    return _tables(results, metric, lambda group: paired_table(group, reference))
-
-
-def target_tables(results: Results, metric: str | None = None, target: float | None = None) -> list[Table]:
-    """`target_table` of each group of runs (`comparable`) that has one; `metric`, errors as in `best_validation`."""
-    return _tables(results, metric, lambda group: target_table(group, target))
+PAIRS = 2  # at least, for a table: one pair has no spread
+WORK = {
+    "epoch": "epoch {:.3g}",
+    "adaptive_epoch": "{:.3g} with probes",
+    "compute_seconds": "{:.3g} processor s",
+    "train_seconds": "{:.3g} s",
+}
+CLOCKS = dict(zip(statistics.AXES, ("epoch", "with probes", "updates", "processor s", "train s"), strict=True))
 
 
-def equal_work_tables(results: Results, metric: str | None = None) -> list[Table]:
-    """`equal_work_table` of each group of runs that has one; `metric`, errors as in `best_validation`."""
-    return _tables(results, metric, equal_work_table)
+def comparisons(results: Results, groups: Iterable[Group], against: str | None = None) -> list[Table]:
+    """For each group of runs the tables that its runs allow: after equal work, paired differences, time to a target.
+
+    Arguments:
+        results: of all groups.
+        groups: as from `comparable`.
+        against: the policy that others are compared with, in groups that have it; by default, and in other groups, the
+            one that comes first in the sweep's command.
+
+    Raises:
+        AnalysisError: no group has the policy `against`.
+    """
+    groups = list(groups)
+    names = {name for group in groups for name in statistics.policies(statistics.options_of(group.runs))}
+    if against is not None and against not in names:
+        raise unknown("against", against, sorted(names, key=statistics.natural))
+    found: list[Table | None] = []
+    for group in groups:
+        found += [equal_work_table(group), paired_table(group, reference(group, results.order, against))]
+        found.append(target_table(group))
+    return [table for table in found if table is not None]
 
 
-def _tables(results: Results, metric: str | None, made: Callable[[Group], Table | None]) -> list[Table]:
-    return [table for group in statistics.comparable(results.frame, metric) if (table := made(group)) is not None]
+def reference(group: Group, order: Sequence[str], against: str | None = None) -> str | None:
+    """`against` if the group has it, else the policy of its first run in this order; None if none of its runs is."""
+    options = statistics.options_of(group.runs)
+    names = dict(zip(options[ID], statistics.policies(options), strict=True))
+    if against in names.values():
+        return against
+    return next((names[run] for run in order if run in names), None)
 
 
-def paired_table(group: Group, reference: str | None = None) -> Table | None:
-    """`paired_differences` of each policy and setting that has two pairs; None if no setting has."""
-    rows = statistics.paired_differences(group.runs, group.metric, reference)
-    rows = rows[rows["pairs"] >= PAIRS]
-    if rows.empty:
+def paired_table(group: Group, against: str | None = None) -> Table | None:
+    """`paired_differences` of each policy; None if none has two pairs."""
+    rows = statistics.paired_differences(group.runs, group.metric, against)
+    if not (rows["pairs"] >= PAIRS).any():
         return None
     measure = cells.measure_name(group.metric)
     of = "test" if rows["test_mean"].notna().any() else "valid"
+    unit, text, ends = f" {measure}", cells.difference, cells.difference_interval
+    if statistics.is_perplexity(group.metric):
+        unit, text, ends = f" {measure}, %", cells.in_percent(text), cells.in_percent(ends)
     columns = [
-        *cells.setting_columns(rows, statistics.described(group.runs).columns.drop(statistics.ID)),
+        *cells.setting_columns(rows, statistics.described(group.runs).columns.drop(ID)),
         Column("pairs", ["pairs"], str),
-        Column(f"valid {measure}", cells.moments("valid"), cells.difference),
-        Column(f"test {measure}", cells.moments("test"), cells.difference),
-        *cells.interval_column(rows, of, "pairs", cells.difference_interval, f"{statistics.LEVEL:.0%} of {of}"),
+        Column(f"valid{unit}", cells.moments("valid"), text),
+        Column(f"test{unit}", cells.moments("test"), text),
+        *cells.interval_column(rows, of, "pairs", ends, f"{LEVEL:.0%} of {of}"),
+        Column("p", ["p"], cells.probability),
+        *([Column("p of signs", ["p_signs"], cells.probability)] if rows["p_signs"].notna().any() else []),
+        Column("verdict", ["verdict"], align="left"),
     ]
-    title = f"difference from {rows['reference'].iloc[0]} at equal init, mean (sd)"
-    return cells.assembled(group, "_pairs", title, columns, rows)
+    notes = [f"p: Student's t test of the {of} value, corrected for {len(rows)} rows (Holm)"] if len(rows) > 1 else []
+    title = f"difference from {rows['against'].iloc[0]} at equal init, mean (sd)"
+    return cells.assembled(group, "_pairs", title, columns, rows, notes)
 
 
 def target_table(group: Group, target: float | None = None) -> Table | None:
-    """When each setting reaches the target (by default `default_target`), and a note that counts those that do not.
+    """When each policy reaches the target (by default `default_target`), and a note that counts those that do not.
 
     None if no two policies have two inits in common, or no run reaches the target by training.
     """
-    options = statistics.options_of(group.runs)
-    if "init" not in options:
+    runs = statistics.standing(group.runs, group.metric)
+    if "init" not in runs or (runs["init"].value_counts() > 1).sum() < PAIRS:
         return None
-    pairs = pd.DataFrame({"init": options["init"], "policy": statistics.policies(options)}).drop_duplicates()
-    if (pairs["init"].value_counts() > 1).sum() < PAIRS:
-        return None
+    frame = group.runs[group.runs[ID].isin(runs[ID])]
     target = statistics.default_target(group.runs, group.metric) if target is None else target
+    names = list(statistics.described(group.runs).columns.drop(ID))
     rows = statistics.summarize_targets(group.runs, group.metric, target)
+    rows = rows.merge(runs[names].drop_duplicates(), on=names)
     if not (rows["epoch_mean"] > 0).any():  # no run reaches it, or only before training
         return None
     never = int((rows["reached"] == 0).sum())
     rows = rows[rows["reached"] > 0]
-    probes = not rows["adaptive_epoch_mean"].equals(rows["epoch_mean"])
     columns = [
-        *cells.setting_columns(rows, statistics.described(group.runs).columns.drop(statistics.ID)),
+        *cells.setting_columns(rows, names),
         Column("reached", ["reached", "runs"], "{} of {}".format),
         *(
-            Column(heading, [f"{axis}_mean", f"{axis}_sd"], cells.amount)
-            for axis, heading in CLOCKS.items()
-            if probes or axis != "adaptive_epoch"
+            Column(CLOCKS[axis], [f"{axis}_mean", f"{axis}_sd"], cells.amount)
+            for axis in statistics.clocks_of(frame)
+            if f"{axis}_mean" in rows
         ),
     ]
     goal = f"valid {cells.measure_name(group.metric)} of at most {statistics.format_value(target)}"
-    notes = ["1 other setting never reaches it" if never == 1 else f"{never} other settings never reach it"]
+    notes = ["1 other policy never reaches it" if never == 1 else f"{never} other policies never reach it"]
     title = f"time to a {goal}, mean (sd) of the runs that reach it"
     return cells.assembled(group, "_target", title, columns, rows, notes if never else [])
 
 
 def equal_work_table(group: Group) -> Table | None:
-    """The best validation so far of each setting after equal epochs, and after equal seconds of training.
+    """The best validation so far of each policy after equal epochs, and after equal seconds of training.
 
-    Not after equal updates: a policy that makes few of them would end the comparison at its beginning.
-
-    The best so far is interpolated between evaluations. The best after equal epochs comes first. None for a single
-    setting, or without a common range.
+    That is the last value before, and the work that all finished runs have done. Not after equal updates: a policy that
+    makes few of them would end the comparison at its beginning. The best after equal epochs comes first. None for a
+    single policy, or without a common range.
     """
-    options = statistics.options_of(group.runs)
-    runs = statistics.described(group.runs)
-    rows = runs.assign(setting=statistics.labels(options)).drop_duplicates("setting")
-    best = statistics.cumulative_best(group.runs, group.metric)
-    axes = [axis for axis in WORK if axis != "adaptive_epoch" or not best["epoch"].equals(best["adaptive_epoch"])]
-    columns = []
-    for axis in axes:
-        curves = statistics.compare(best, group.metric, axis, points=2)
-        end = curves[axis].max()
-        if len(rows) < 2 or not end > 0:
-            return None
-        at_end = curves[curves[axis] == end].drop(columns=axis).set_index("setting").add_prefix(f"{axis}_")
-        rows = rows.join(at_end, on="setting")
-        columns.append(Column(WORK[axis].format(end), cells.moments(axis), cells.mean_sd, best=True))
-        columns += cells.interval_column(rows, axis, f"{axis}_runs", cells.interval)
+    runs = statistics.standing(group.runs, group.metric)
+    names = list(statistics.described(group.runs).columns.drop(ID))
+    best = statistics.cumulative_best(group.runs[group.runs[ID].isin(runs[ID])], group.metric)
+    ends = {axis: best.groupby(ID)[axis].max().min() for axis in statistics.clocks_of(best) if axis in WORK}
+    if len(runs[names].drop_duplicates()) < 2 or not min(ends.values()) > 0:
+        return None
+    for axis, end in ends.items():
+        held = best[best[axis] <= end].drop_duplicates(ID, keep="last").set_index(ID)["value"]
+        runs[axis] = runs[ID].map(held)
+    keys: list[Hashable] = [*names, "metric"]
+    rows = statistics.grouped(runs, keys, list(ends))
+    rows = cells.with_bold(rows, runs, names, statistics.conditions(statistics.options_of(group.runs)), list(ends))
+    columns = cells.setting_columns(rows, names)
+    for axis, end in ends.items():
+        columns.append(Column(WORK[axis].format(end), cells.moments(axis), cells.mean_sd, bold=f"{axis}_bold"))
+        columns += cells.interval_column(rows, axis, "runs", cells.interval)
+    over = statistics.replicates(statistics.options_of(group.runs))
+    title = f"best valid {cells.measure_name(group.metric)} so far after equal work, mean (sd) over {over}"
     rows = rows.sort_values("epoch_mean", kind="stable")
-    title = f"best valid {cells.measure_name(group.metric)} so far after equal work, mean (sd) over init"
-    return cells.assembled(
-        group, "_equal_work", title, [*cells.setting_columns(rows, runs.columns.drop(statistics.ID)), *columns], rows
-    )
+    return cells.assembled(group, "_equal_work", title, columns, rows)

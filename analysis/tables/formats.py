@@ -32,7 +32,7 @@ def print_terminal(table: Table, console: Console, most: int | None = None) -> N
     for column in table.columns:
         grid.add_column(Text(column.heading), justify=column.align)
     for row in table.rows[:most]:
-        grid.add_row(*(Text(cell.text, style="bold" if cell.best else "") for cell in row))
+        grid.add_row(*(Text(cell.text, style="bold" if cell.bold else "") for cell in row))
     console.print(Text(table.title), soft_wrap=True)  # the grid's own title would be wrapped to its width
     console.print(grid)
     more = len(table.frame) - len(grid.rows)
@@ -54,15 +54,15 @@ def markdown(table: Table) -> str:
         pipes("---:" if column.align == "right" else "---" for column in table.columns),
     ]
     for row in table.rows:
-        texts = [(_markdown_text(cell.text), cell.best) for cell in row]
-        lines.append(pipes(f"**{text}**" if best and text else text for text, best in texts))
+        texts = [(_markdown_text(cell.text), cell.bold) for cell in row]
+        lines.append(pipes(f"**{text}**" if bold and text else text for text, bold in texts))
     if table.notes:
         lines += ["", *(f"- {_markdown_text(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
 
 def latex(table: Table) -> str:
-    r"""A `table` environment: caption, label, `booktabs` rules, the best in bold, the notes below.
+    r"""A `table` environment: caption, label, `booktabs` rules, some cells in bold, the notes below.
 
     Needs `\usepackage{booktabs}`. Numbers have a minus sign, not a hyphen; `K=5` and `delta=0.9` are mathematics.
     """
@@ -79,7 +79,7 @@ def latex(table: Table) -> str:
         r"    \toprule",
         ampersands(_latex_text(column.heading) for column in table.columns),
         r"    \midrule",
-        *(ampersands(_latex_text(cell.text, cell.best) for cell in row) for row in table.rows),
+        *(ampersands(_latex_text(cell.text, cell.bold) for cell in row) for row in table.rows),
         r"    \bottomrule",
         r"  \end{tabular}",
     ]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import KEY_OF_POLICY, format_value, policies
+from analysis.statistics import KEY_OF_POLICY, Group, format_value, policies
 
 SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 
@@ -91,19 +91,20 @@ EXPERIMENTS = {
 
 
 def beside(
-    dataset: str, metric: str, summary: pd.DataFrame, options: pd.DataFrame, names: list[str]
+    group: Group, summary: pd.DataFrame, options: pd.DataFrame, names: list[str]
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The summary (a row per setting, best first) with columns `published` and `corrected`, if any is, and notes.
+    """The summary (a row per policy) with columns `published` and `corrected`, if any is, and notes.
 
     `options` has a row per run; `names` are the columns of the summary that tell settings apart.
     """
+    dataset = group.dataset
     source = EXPERIMENTS.get(dataset)
-    if source is None or source.metric != metric.replace("valid_", "test_", 1):
+    if source is None or source.metric != group.metric.replace("valid_", "test_", 1):
         return summary, []
     first = options.assign(policy=policies(options)).drop_duplicates(names)
     values: list[tuple[float, float]] = []
     others: dict[str, None] = {}
-    seen: set[str] = set()
+    seen = False
     for run in summary[names].merge(first, on=names, how="left").to_dict("records"):
         kind = str(run.get("truncation"))
         value = source.values(kind, run.get(f"truncation.{KEY_OF_POLICY.get(kind, '')}"))
@@ -111,14 +112,11 @@ def beside(
         if found:
             more = len(found) - SHOWN_DIFFERENCES
             others[", ".join(found[:SHOWN_DIFFERENCES]) + (f", and {more} more" if more > 0 else "")] = None
-        # Of several learning rates the better one counts: it comes first.
-        if value is None or found or (source.rates and run["policy"] in seen):
-            values.append((math.nan, math.nan))
-        else:
-            values.append(value)
-            seen.add(run["policy"])
+        fits = value is not None and not found
+        values.append(value if fits else (math.nan, math.nan))  # type: ignore[arg-type]
+        seen |= fits
     notes = []
-    if others:
+    if others and group.experiment == f"published_{dataset}":
         such = "such as " if len(others) > 1 else ""
         notes.append(f"no published value beside other settings: {such}{next(iter(others))}")
     if not seen:

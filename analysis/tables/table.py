@@ -1,4 +1,4 @@
-"""The table of results: per setting, validation and test at the best validation."""
+"""The table of results: each policy at its best options, validation and test at the best validation."""
 
 import sys
 from collections.abc import Sequence
@@ -9,41 +9,50 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from analysis.loading import Results
-from analysis.statistics import COMPANIONS, ID, Group, best_validation, comparable, options_of, settings, summarize
+from analysis import statistics
+from analysis.loading import Results, environment
+from analysis.statistics import COMPANIONS, ID, Group, comparable
 from analysis.tables import cells, formats
 from analysis.tables.cells import Column, Table
-from analysis.tables.comparisons import equal_work_table, paired_table, target_table
+from analysis.tables.comparisons import comparisons
+from analysis.tables.marks import speed_remark, versions, with_remarks
 from analysis.tables.published import EXPERIMENTS, beside
 from atbptt.errors import unknown
 from atbptt.runs.schema import FAILED, FINISHED
 
-SHOWN_ROWS = 10  # of the comparisons below the main table in a terminal
+SHOWN_ROWS = 10  # of the tables below the main one in a terminal
 SHOWN_IDS = 6  # in a remark; the rest is counted
 
 
-def print_table(results: Results, metric: str | None = None, format: str = "terminal") -> None:  # noqa: A002
-    """Print for each dataset the table of results, and the comparisons of policies that have inits in common.
+def print_table(
+    results: Results,
+    metric: str | None = None,
+    format: str = "terminal",  # noqa: A002
+    against: str | None = None,
+) -> None:
+    """Print for each dataset the table of results, every setting, and the comparisons of policies.
 
     Remarks on missing results and the places of the files follow: in a terminal below the tables, else on stderr, so
-    that the output is a file to use. CSV has no comparisons, since a file has one header.
+    that the output is a file to use. CSV has every setting and no comparisons, since a file has one header.
 
     Raises:
-        AnalysisError: `format` is none of `FORMATS`; `metric` is not logged, or no run has a finite value of it.
+        AnalysisError: `format` is none of `FORMATS`; `metric` is not logged, no run has a finite value of it, or none
+            the policy `against`; two runs are of one setting and one init.
     """
     if format not in formats.FORMATS:
         raise unknown("format", format, formats.FORMATS)
     groups = list(comparable(results.frame, metric))
     if format == "csv":
-        print(formats.to_csv([result_table(group) for group in groups]), end="")
+        print(formats.to_csv([settings_table(group, results) for group in groups]), end="")
     else:
+        compared = comparisons(results, groups, against)
         for group in groups:
-            _print(result_table(group), format)
-            for comparison in (equal_work_table(group), paired_table(group), target_table(group)):
-                if comparison is not None:
-                    _print(comparison, format, SHOWN_ROWS)
+            _print(result_table(group, results), format)
+            own = [table for table in compared if table.keys == group.keys]
+            for table in [*all_settings(group, results), *own]:
+                _print(table, format, SHOWN_ROWS)
     console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
-    for line in remarks(results.frame, results.status, best_validation(results.frame, metric)):
+    for line in remarks(results):
         console.print(Text(line))
     for pattern in _file_patterns(results.status):
         console.print(Text(f"Parquet: {pattern}"), soft_wrap=True)
@@ -57,62 +66,142 @@ def _print(table: Table, format: str, most: int | None = None) -> None:  # noqa:
 
 
 def result_tables(results: Results, metric: str | None = None) -> list[Table]:
-    """`result_table` of each group of runs (`comparable`); `metric`, errors as in `best_validation`."""
-    return [result_table(group) for group in comparable(results.frame, metric)]
+    """`result_table` of each group of runs (`comparable`), with `settings_table` where options were chosen.
 
-
-def result_table(group: Group) -> Table:
-    """The best validation of each setting and the test value there, mean (sd) over init.
-
-    If a setting has four runs, the interval of the mean test value is shown too; if runs repeat a published experiment,
-    its value as published and as corrected.
+    `metric` and errors as in `summarize`.
     """
-    options = options_of(group.runs)
-    names = ["policy", *settings(options)]
-    summary = summarize(group.runs, group.metric)
-    summary, notes = beside(group.dataset, group.metric, summary, options, names)
+    groups = comparable(results.frame, metric)
+    return [table for group in groups for table in (result_table(group, results), *all_settings(group, results))]
+
+
+def all_settings(group: Group, results: Results) -> list[Table]:
+    """`settings_table` of a group, if a policy has several settings."""
+    table = settings_table(group, results)
+    return [] if table.frame["chosen"].all() else [table]
+
+
+def result_table(group: Group, results: Results) -> Table:
+    """Each policy at the options that did best by validation: the best validation and the test value there.
+
+    Mean (sd) over init of the runs that count, see `endings`; others are named in the row. Bold marks what cannot be
+    told from the best. If runs repeat a published experiment, its value stands beside, as published and as corrected.
+    """
+    rows = _rows(group)
+    rows = rows[rows["chosen"]].reset_index(drop=True)
+    options = statistics.options_of(group.runs)
+    names = ["policy", *statistics.settings(options)]
+    fixed = statistics.conditions(options)
+    rows = cells.with_bold(rows, statistics.standing(group.runs, group.metric), names, fixed, ("valid", "test"))
+    rows, notes = beside(group, rows, options, names)
+    rows = with_remarks(rows, group, results)
+    over = statistics.replicates(options)
     measure = cells.measure_name(group.metric)
     columns = [
-        *cells.setting_columns(summary, names),
-        Column("runs", ["runs"], str),
-        Column(f"valid {measure}", cells.moments("valid"), cells.mean_sd, best=True),
-        Column(f"test {measure}", cells.moments("test"), cells.mean_sd, best=True),
+        *cells.setting_columns(rows, names),
+        *([Column("chosen", ["tried", "edge"], _choice, "left")] if (rows["tried"] > 1).any() else []),
+        *_columns_of_runs(rows),
+        Column(f"valid {measure}", cells.moments("valid"), cells.mean_sd, bold="valid_bold"),
+        Column(f"test {measure}", cells.moments("test"), cells.mean_sd, bold="test_bold"),
+        *_interval_of_test(rows),
     ]
-    if summary["test_mean"].notna().any():
-        columns += cells.interval_column(summary, "test", "runs", cells.interval)
-    if "published" in summary:
+    if "published" in rows:
         text = partial(cells.number, places=EXPERIMENTS[group.dataset].decimals)
         columns += [Column(name, [name], text) for name in ("published", "corrected")]
-    columns += [
-        Column(cells.measure_name(name), cells.moments(name), cells.mean_sd)
-        for name in COMPANIONS
-        if f"{name}_mean" in summary and name != group.metric.replace("valid_", "test_", 1)
+    columns += [*_companions(group, rows), *_columns_at_best(options, rows)]
+    if rows[["valid_bold", "test_bold"]].to_numpy().any():
+        notes.append("bold: cannot be told from the best (Student's t test at equal init, with Holm's correction)")
+    elif len(rows) > 1 and (rows["runs"] < statistics.LEAST_RUNS).any():
+        notes.append(f"too few runs to tell policies apart: that takes {statistics.LEAST_RUNS} inits of each")
+    if over == "init" and any(column.heading.endswith("interval") for column in columns):
+        notes.append("intervals are over init: what another draw of the data or of probes changes is not in them")
+    notes += speed_remark(group)
+    what = "each policy at the options that validate best" if (rows["tried"] > 1).any() else "best validation"
+    return cells.assembled(group, "", f"{what}, mean (sd) over {over}", columns, rows, notes)
+
+
+def settings_table(group: Group, results: Results) -> Table:
+    """The best validation of every setting; the test value of those chosen for a policy."""
+    rows = with_remarks(_rows(group), group, results)
+    options = statistics.options_of(group.runs)
+    measure = cells.measure_name(group.metric)
+    columns = [
+        *cells.setting_columns(rows, ["policy", *statistics.settings(options)]),
+        *_columns_of_runs(rows),
+        Column(f"valid {measure}", cells.moments("valid"), cells.mean_sd),
+        Column(f"test {measure}", cells.moments("test"), cells.mean_sd),
+        *_interval_of_test(rows),
+        *_companions(group, rows),
+        *_columns_at_best(options, rows),
     ]
-    columns += [Column(name, [f"{name}_mean"], cells.number) for name in ("K", "epoch")]
-    return cells.assembled(group, "", "best validation, mean (sd) over init", columns, summary, notes)
+    title = f"every setting, best validation, mean (sd) over {statistics.replicates(options)}"
+    return cells.assembled(group, "_settings", title, columns, rows)
 
 
-def remarks(frame: pd.DataFrame, status: pd.DataFrame, best: pd.DataFrame) -> list[str]:
-    """A line each for runs that failed, are not finished, or are left out, if there are any."""
+def _rows(group: Group) -> pd.DataFrame:
+    """`summarize`, with test values only of the settings chosen by validation."""
+    rows = statistics.summarize(group.runs, group.metric)
+    of_test = [name for name in map(str, rows) if name.startswith("test_")]
+    rows[of_test] = rows[of_test].where(rows["chosen"])
+    return rows
+
+
+def _choice(tried: int, edge: str) -> str:
+    """`best of 3, lr at the edge`; blank where there was no choice."""
+    return "" if tried == 1 else f"best of {tried}" + (f", {edge} at the edge" if edge else "")
+
+
+def _columns_of_runs(rows: pd.DataFrame) -> list[Column]:
+    remarks = [Column("remarks", ["remarks"], align="left")] if (rows["remarks"] != "").any() else []
+    return [Column("runs", ["runs", "planned"], _runs), *remarks]
+
+
+def _runs(count: int, planned: int) -> str:
+    return str(count) if count == planned else f"{count} of {planned}"
+
+
+def _interval_of_test(rows: pd.DataFrame) -> list[Column]:
+    known = rows["test_mean"].notna().any()
+    return cells.interval_column(rows, "test", "runs", cells.interval) if known else []
+
+
+def _companions(group: Group, rows: pd.DataFrame) -> list[Column]:
+    names = (n for n in COMPANIONS if f"{n}_mean" in rows and n != group.metric.replace("valid_", "test_", 1))
+    return [Column(cells.measure_name(name), cells.moments(name), cells.mean_sd) for name in names]
+
+
+def _columns_at_best(options: pd.DataFrame, rows: pd.DataFrame) -> list[Column]:
+    """The learning rate in force where it is not the one typed, K and epoch, at the best validation."""
+    typed = rows["lr"] if "lr" in rows else options["lr"].iloc[0] if "lr" in options else rows["lr_in_force_mean"]
+    other = ((rows["lr_in_force_mean"] - typed).abs() > 1e-6 * rows["lr_in_force_mean"]).any()
+    rate = [Column("lr in force", ["lr_in_force_mean"], "{:.3g}".format)] if other else []
+    return [*rate, *(Column(name, [f"{name}_mean"], cells.number) for name in ("K", "epoch"))]
+
+
+def remarks(results: Results) -> list[str]:
+    """A line each for runs that failed, are not finished, diverged or lack values, and for versions that differ."""
+    frame, status = results.frame, results.status
     evaluated = set(frame[ID].unique())
+    endings = statistics.endings(frame)
+    best = statistics.best_validation(frame)
     cases = {
-        "failed; evaluations before that count above": status["state"] == FAILED,
-        "not finished (running or killed); evaluations so far count above": ~status["state"].isin([FAILED, FINISHED]),
-        "left out, no evaluation": ~status[ID].isin(evaluated),
-        "left out, no finite value of the metric": status[ID].isin(evaluated - set(best[ID])),
+        "failed": status["state"] == FAILED,
+        "are not finished (running or killed)": ~status["state"].isin([FAILED, FINISHED]),
+        "diverged": status[ID].isin(endings.loc[endings["ending"] == statistics.DIVERGED, ID]),
+        "have no evaluation": ~status[ID].isin(evaluated),
+        "have no finite value of the metric": status[ID].isin(evaluated - set(best[ID])),
     }
     ids = {what: list(status.loc[case, ID]) for what, case in cases.items()}
-    return [f"{len(own)} of {len(status)} runs {what}: {_listed(own)}" for what, own in ids.items() if own]
+    found = [f"{len(own)} of {len(status)} runs {what}: {_listed(own)}" for what, own in ids.items() if own]
+    return [*found, *versions(environment(Path(directory) for directory in status["directory"]))]
 
 
 def _file_patterns(status: pd.DataFrame) -> list[str]:
     """Where the runs' files are: a pattern for each folder of run directories, and each compacted folder."""
     folders = [Path(directory) for directory in status["directory"]]
-    patterns = {
-        str(folder.parent / "<experiment_id>" / "*.parquet" if folder.name == run else folder / "*.parquet")
-        for folder, run in zip(folders, status[ID], strict=True)
-    }
-    return sorted(patterns)
+    ids = [str(run).partition("@")[0] for run in status[ID]]
+    of_runs = (folder.name == run for folder, run in zip(folders, ids, strict=True))
+    parents = {f.parent / "<experiment_id>" if of_run else f for f, of_run in zip(folders, of_runs, strict=True)}
+    return sorted(str(parent / "*.parquet") for parent in parents)
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""With which options, code and packages, and on which machines, the runs ran."""
+"""With which code and packages, and on which machines, the runs ran."""
 
 import json
 from collections.abc import Iterable
@@ -7,26 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import ID, format_value, natural
 from atbptt.runs import reason
 from atbptt.runs.schema import ENVIRONMENT
 
 SOFTWARE = ["code", "python", "packages"]
-SHOWN = 12  # values of an option
 FACTS = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # machines with equal facts are of one kind
-
-
-def configuration(options: pd.DataFrame) -> dict[str, Any]:
-    """The options of some runs: those that differ with the number of runs of each value, and those that all share."""
-    differences, shared = [], []
-    for name in options.columns.drop(ID):
-        column = options[name].astype(object).map(format_value).where(options[name].notna(), "not set")
-        counts = sorted(column.value_counts(sort=False).items(), key=lambda count: natural(str(count[0])))
-        if len(counts) == 1:
-            shared.append((name, counts[0][0]))
-        else:
-            differences.append((name, counts[:SHOWN], max(len(counts) - SHOWN, 0)))
-    return {"differences": differences, "shared": sorted(shared)}
 
 
 def environment(directories: Iterable[Path]) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""What a reader of a table must know of its runs: which did not finish, which machine was busy, which code differs."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis import statistics
+from analysis.loading import Results
+from analysis.statistics import COMPLETE, DIVERGED, ID, Group
+from atbptt.runs.schema import FAILED, FINISHED
+
+SPEED_RATIO = 1.3  # of runs with equal K and model, above which time is no fair clock
+SHOWN = 3  # values that differ
+DIVERGENCE = "DivergedError"  # begins the error of a run that ended because it was not finite any more
+
+
+def with_remarks(rows: pd.DataFrame, group: Group, results: Results) -> pd.DataFrame:
+    """Rows of `summarize` with `runs` (complete ones that make the mean), `planned`, and `remarks` on the others.
+
+    `planned` counts all runs of the setting, also those that have no evaluation yet.
+    """
+    own = statistics.options_of(group.runs)
+    names = ["policy", *statistics.settings(own)]
+    of_policy = [name for name in map(str, own) if name.split(".")[0] == "truncation" and not name.endswith(".seed")]
+    keys = [*names[1:], *of_policy]
+    first = own.assign(policy=statistics.policies(own)).drop_duplicates(names)
+    row_of = rows[names].assign(row=rows.index).merge(first, on=names)
+    rows_by_key = dict(zip(_texts(row_of, keys), row_of["row"], strict=True))
+    planned = results.options[results.options[ID].isin(own[ID]) | _is_of(results.options, group)]
+    endings = statistics.endings(group.runs, group.metric).set_index(ID)["ending"]
+    statuses = results.status.set_index(ID)
+    found: dict[Any, list[str]] = {row: [] for row in rows.index}
+    for run, key in zip(planned[ID], _texts(planned, keys), strict=True):
+        if key in rows_by_key:
+            status = statuses.loc[run] if run in statuses.index else {}
+            found[rows_by_key[key]].append(_remark(endings.get(run, ""), status))
+    return rows.assign(
+        runs=rows["runs"].where(rows["ending"] == COMPLETE, 0),
+        planned=[len(found[row]) for row in rows.index],
+        remarks=[_counted_remarks(filter(None, found[row])) for row in rows.index],
+    )
+
+
+def _counted_remarks(remarks: Iterable[str]) -> str:
+    return ", ".join(what if n == 1 else f"{n} {what}" for what, n in Counter(remarks).items())
+
+
+def _is_of(options: pd.DataFrame, group: Group) -> pd.Series:
+    named = options.reindex(columns=["name", "dataset"]).astype(object)
+    named = named.where(named.notna(), "unknown").astype(str)
+    return (named["name"] == group.experiment) & (named["dataset"] == group.dataset)
+
+
+def _texts(options: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
+    columns = [options[name].map(statistics.format_value) for name in names]
+    return list(zip(*columns, strict=True)) if columns else [()] * len(options)
+
+
+def _remark(ending: str, status: Mapping[str, Any]) -> str:
+    """`failed at 2 of 6`, `diverged`; empty for a run that makes the mean."""
+    if ending == COMPLETE:
+        return ""
+    reached, epochs, state = (status.get(name) for name in ("epoch", "epochs", "state"))
+    where = "" if pd.isna(reached) or pd.isna(epochs) else f" at {reached:.3g} of {epochs:g}"
+    if ending == DIVERGED and state == FINISHED:
+        return "diverged"
+    if ending == DIVERGED or (state == FAILED and str(status.get("error")).startswith(DIVERGENCE)):
+        return f"diverged{where}"
+    return f"{'unfinished' if pd.isna(state) or state == FINISHED else state}{where}"
+
+
+def speed_remark(group: Group) -> list[str]:
+    """A line if runs with equal K and model trained at speeds that differ by more than `SPEED_RATIO`."""
+    options = statistics.options_of(group.runs).set_index(ID)
+    same = [n for n in map(str, options) if n.split(".")[0] in ("model", "dataset", "device", "scheme", "optimizer")]
+    rows = group.runs[group.runs["metric"].isin(["mean_K", "steps_per_second"])]
+    logged = rows.pivot_table("value", [ID, "step"], "metric", observed=True, aggfunc="last")
+    logged = logged.reindex(columns=["mean_K", "steps_per_second"]).dropna()
+    if logged.empty:
+        return []
+    logged["K"] = logged["mean_K"].round()
+    speeds = logged.groupby([ID, "K"])["steps_per_second"].median().reset_index()
+    model = dict(zip(options.index, _texts(options, same), strict=True))
+    extremes = speeds.groupby([speeds[ID].map(model), "K"])["steps_per_second"].agg(["min", "max"]).reset_index()
+    worst = extremes.iloc[int((extremes["max"] / extremes["min"]).argmax())]
+    ratio = worst["max"] / worst["min"]
+    if not ratio > SPEED_RATIO:
+        return []
+    range_text = f"K={worst['K']:.0f}: {worst['min']:,.0f} to {worst['max']:,.0f} steps a second"
+    why = "as when other work ran on the machine: trust processor seconds or epochs"
+    return [f"speeds of runs with equal K and model differ by a factor of {ratio:.2g} ({range_text}), {why}"]
+
+
+def versions(environment: Mapping[str, Any]) -> list[str]:
+    """A line each if runs come from several commits of the code, changed code, or different packages.
+
+    `environment` is from `analysis.loading`.
+    """
+    software = environment["software"]
+    lines = []
+    codes: Counter[str] = Counter()
+    for own in software:
+        names = [commit[:10] + (" with changes" if dirty else "") for commit, dirty in own["code"]]
+        codes[", ".join(names) or "no commit"] += own["runs"]
+    if len(codes) > 1:
+        lines.append(f"runs come from {len(codes)} versions of the code: {_counted(codes)}")
+    pythons = Counter({own["python"]: 0 for own in software})
+    for own in software:
+        pythons[own["python"]] += own["runs"]
+    packages = [("Python", pythons)]
+    for name, found in environment["packages"]:
+        counts: Counter[str] = Counter()
+        for version, own in zip(found, software, strict=True):
+            counts[version] += own["runs"]
+        packages.append((name, counts))
+    differ = [f"{name} {_counted(counts)}" for name, counts in packages if len(counts) > 1]
+    if differ:
+        more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
+        lines.append(f"runs ran with different packages: {'; '.join(differ[:SHOWN])}{more}")
+    return lines
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({'1 run' if n == 1 else f'{n} runs'})" for name, n in counts.most_common(SHOWN))

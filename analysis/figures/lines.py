@@ -79,6 +79,7 @@ def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Li
     else each line has its own.
     """
     options = statistics.options_of(frame)
+    statistics.check_replicates(options)
     runs = pd.DataFrame(
         {
             statistics.ID: options[statistics.ID],

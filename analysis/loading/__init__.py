@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.loading.compacting import compact as compact
-    from analysis.loading.provenance import environment as environment
     from analysis.loading.frames import (
         RunsWarning as RunsWarning,
         load as load,
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
         load_predictions as load_predictions,
         load_status as load_status,
     )
+    from analysis.loading.provenance import environment as environment
     from analysis.loading.results import Results as Results
     from atbptt.runs.schema import ID as ID
 else:

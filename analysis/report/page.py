@@ -20,7 +20,7 @@ from analysis.report.leaderboard import leaderboard
 from analysis.report.outcomes import outcomes
 from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
 from analysis.statistics import comparable
-from analysis.tables import comparisons, result_tables
+from analysis.tables import compared_tables, result_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
@@ -55,7 +55,7 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
     options = results.options
     own = outcomes(results.frame, options, results.statuses, report.runs)
     groups = list(comparable(results.frame)) if own["valid"].notna().any() else []
-    tables = [*result_tables(results), *comparisons(results, groups, against)] if groups else []
+    tables = [*result_tables(results), *compared_tables(results, groups, against)] if groups else []
     figures = list(pictures(draw(results))) if own["valid"].notna().any() else []
     failed, more_failures = failures(report.runs)
     places = environment(run.last.directory for run in report.runs)

@@ -6,6 +6,7 @@ import pandas as pd
 from analysis.statistics.ending import at_budget
 from analysis.statistics.options import ID, labels, natural, options_of
 from analysis.statistics.uncertainty import estimates
+from analysis.statistics.validation import is_perplexity
 from atbptt.errors import unknown
 
 # Clocks: passes over the training stream, the same with the steps read by the policy's probes, optimizer steps,
@@ -67,13 +68,13 @@ def mean_curve(
         raise unknown("between", between, BETWEEN)
     runs = _runs(_rows(frame, metric), axis)
     if not runs:
-        return _summary(axis, np.empty(0), np.empty((0, 0)))
+        return _summary(axis, np.empty(0), np.empty((0, 0)), log=False)
     longest, _, _ = max(runs, key=lambda run: run.shape[1])
     reach = _half_interval(longest)
     if at is None:
         at = longest if between == "interpolate" else np.concatenate([clock for clock, _, _ in runs])
         at = _thinned(at[at <= _end(runs) + (reach if between == "interpolate" else 0)])
-    return _summary(axis, at, np.stack([_values(run, at, between, reach) for run in runs]))
+    return _summary(axis, at, np.stack([_values(run, at, between, reach) for run in runs]), is_perplexity(metric))
 
 
 def compare(
@@ -157,10 +158,10 @@ def _values(run: np.ndarray, at: np.ndarray, between: str, reach: float) -> np.n
     return np.where(absent, np.nan, values)
 
 
-def _summary(axis: str, at: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+def _summary(axis: str, at: np.ndarray, values: np.ndarray, log: bool) -> pd.DataFrame:
     """`values` (runs, clock values)."""
     points = np.broadcast_to(np.arange(len(at)), values.shape)
-    rows = estimates(values.ravel(), points.ravel(), len(at)).rename(columns={"n": "runs"})
+    rows = estimates(values.ravel(), points.ravel(), len(at), log).rename(columns={"n": "runs"})
     for name, extreme in (("lowest", np.fmin), ("highest", np.fmax)):  # these ignore NaN
         rows[name] = extreme.reduce(values, axis=0, initial=np.nan)
     rows[axis] = at

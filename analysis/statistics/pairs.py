@@ -63,12 +63,17 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: 
     own = [pairs.loc[numbers == number, of].to_numpy(float) for number in range(len(rows))]
     rows["p_signs"] = [sign_test(values) if len(values) >= SIGNS_FROM else np.nan for values in own]
     told = np.where(rows[f"{of}_mean"] < 0, BETTER, WORSE)
-    rows["verdict"] = np.select([rows["pairs"] < LEAST_RUNS, ~(rows["p"] < 1 - LEVEL)], [FEW, EQUAL], told)
+    rows["verdict"] = np.select(
+        [rows["pairs"] < LEAST_RUNS, ~(rows["p"].to_numpy(float) < 1 - LEVEL)], [FEW, EQUAL], told
+    )
     return rows.sort_values([*conditions(options), f"{of}_mean"], kind="stable", ignore_index=True)
 
 
 def as_good_as_best(values: pd.DataFrame, log: bool) -> pd.Series:
-    """Which columns cannot be told from the one with the lowest mean, by tests as in `paired_differences`.
+    """Which columns cannot be told from the one with the lowest mean, by Student's t test.
+
+    That one was picked for its values, so p is corrected for all pairs of columns: of equal ones, all are as good as the
+    best in 95 % of cases.
 
     Arguments:
         values: a row per `init`, a column per setting; NaN is missing.
@@ -83,5 +88,6 @@ def as_good_as_best(values: pd.DataFrame, log: bool) -> pd.Series:
     if values.empty or values[best := values.mean().idxmin()].count() < LEAST_RUNS:
         return pd.Series(False, index=values.columns)
     differences = values.sub(values[best], axis=0).drop(columns=best)
-    p = holm(t_test(*(differences.agg(how).to_numpy(float) for how in ("mean", "std", "count"))))
+    p = t_test(*(differences.agg(how).to_numpy(float) for how in ("mean", "std", "count")))
+    p = holm(p * len(values.columns) / 2)
     return pd.Series(p >= 1 - LEVEL, index=differences.columns).reindex(values.columns, fill_value=True)

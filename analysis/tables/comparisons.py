@@ -19,7 +19,7 @@ WORK = {
 CLOCKS = dict(zip(statistics.AXES, ("epoch", "with probes", "updates", "processor s", "train s"), strict=True))
 
 
-def comparisons(results: Results, groups: Iterable[Group], against: str | None = None) -> list[Table]:
+def compared_tables(results: Results, groups: Iterable[Group], against: str | None = None) -> list[Table]:
     """For each group of runs the tables that its runs allow: after equal work, paired differences, time to a target.
 
     Arguments:

@@ -14,7 +14,7 @@ from analysis.loading import Results, environment
 from analysis.statistics import COMPANIONS, ID, Group, comparable
 from analysis.tables import cells, formats
 from analysis.tables.cells import Column, Table
-from analysis.tables.comparisons import comparisons
+from analysis.tables.comparisons import compared_tables
 from analysis.tables.marks import speed_remark, versions, with_remarks
 from analysis.tables.published import EXPERIMENTS, beside
 from atbptt.errors import unknown
@@ -45,7 +45,7 @@ def print_table(
     if format == "csv":
         print(formats.to_csv([settings_table(group, results) for group in groups]), end="")
     else:
-        compared = comparisons(results, groups, against)
+        compared = compared_tables(results, groups, against)
         for group in groups:
             _print(result_table(group, results), format)
             own = [table for table in compared if table.keys == group.keys]

@@ -16,7 +16,6 @@ OPTIONS = {
     "lr": 1.0,
     "seed": 0,
     "init": 0,
-    "epochs": 3.0,
     "dataset": "copy_fixed",
     "model": "lstm",
     "model.hidden": 4,

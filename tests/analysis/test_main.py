@@ -38,7 +38,7 @@ def test_what_is_written_elsewhere(
     broken.write_bytes(b"")
     monkeypatch.setattr("analysis.figures.save_figures", write)
     monkeypatch.setattr("analysis.exporting.export", write)
-    monkeypatch.setattr("analysis.report.page.write_report", lambda results, out: write(results, out)[0])
+    monkeypatch.setattr("analysis.report.page.write_report", lambda results, out, _: write(results, out)[0])
     for command, default in (("figures", "figures"), ("export", "export"), ("report", "report.html")):
         for options, out in (([], sweep / default), (["--out", str(tmp_path)], tmp_path)):
             assert main([command, str(sweep), *options]) == 0
@@ -61,7 +61,7 @@ def test_skipped_files_are_one_line_each_on_stderr(sweep: Path, capsys: pytest.C
     # Each once, although metrics and states are read one after the other.
     assert [line.split(": ")[:2] for line in lines] == [["warning", str(path)] for path in broken]
     assert last == "3 warnings"
-    assert "1 of 2 runs left out, no evaluation: 1e5000000000" in out
+    assert "1 of 2 runs have no evaluation: 1e5000000000" in out
 
 
 @pytest.mark.parametrize("command", ["table", "figures", "status", "failures"])

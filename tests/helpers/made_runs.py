@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.loading import Results
+from analysis.statistics import options_of
 from analysis.tables.cells import Table
 from atbptt.runs.schema import FINISHED
 
@@ -50,13 +51,19 @@ def results(
     states = dict.fromkeys(frame["experiment_id"].unique(), FINISHED) | {**(states or {})}
     directories = [f"{folder}/{run}" for run in states]
     status = pd.DataFrame({"experiment_id": [*states], "state": [*states.values()], "directory": directories})
+    options = options_of(frame)
+    last = frame.groupby("experiment_id")["epoch"].max()
+    status["epoch"] = status["experiment_id"].map(last)
+    budgets = options.reindex(columns=["experiment_id", "epochs"]).set_index("experiment_id")["epochs"]
+    status["epochs"] = status["experiment_id"].map(budgets)
 
     def rows_of(name: str) -> Callable[[Iterable[str]], pd.DataFrame]:
         table = tables.get(name, gradients("none").iloc[:0].assign(position=0, quantity=""))
         return lambda ids: table[table["experiment_id"].isin([*ids])]
 
     stored = {name: rows_of(name) for name in ("gradients", "positions", "predictions")}
-    return cast(Results, SimpleNamespace(frame=frame, status=status, **stored))
+    made = SimpleNamespace(frame=frame, status=status, options=options, order=[*options["experiment_id"]], **stored)
+    return cast(Results, made)
 
 
 def fixed_and_adaptive() -> pd.DataFrame:

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from analysis import AnalysisError
 from analysis.figures import clocks, convergence, relative_bias
+from analysis.figures.lines import default_lines
 from tests.helpers.made_runs import fixed_and_adaptive, run, sweep
 
 
@@ -44,12 +45,20 @@ def test_the_axis_of_K_is_logarithmic_from_a_decade_on() -> None:
 
 @pytest.mark.parametrize("bad", [1e6, math.inf, math.nan])
 def test_a_diverged_run_does_not_squash_the_rest(bad: float) -> None:
-    frame = sweep(fixed_and_adaptive(), run("d", {"valid_ppl": [6.0, 1.8, 1.5, bad], "K": [5] * 4}, init=2))
+    diverged = {"valid_ppl": [6.0, 1.8, 1.5, bad], "K": [7] * 4}
+    frame = sweep(fixed_and_adaptive(), *(run(f"d{init}", diverged, truncation__K=7, init=init) for init in (0, 1)))
     left = convergence(frame, "").axes[0]
     assert left.get_ylim() == pytest.approx((1.1 - 0.04, 1.9 + 0.04))  # values from 1.1 to 1.9, and 5% of that
-    assert left.get_title(loc="left") == "1 of 4 runs above 1.94 or NaN"
-    (band,) = left.collections
+    assert left.get_title(loc="left") == "2 of 5 runs above 1.94 or NaN"
+    _, band = left.collections
     assert max(path.vertices[:, 0].max() for path in band.get_paths()) == 2  # it ends where the mean leaves
+
+
+def test_a_diverged_run_is_no_part_of_the_mean_of_others() -> None:
+    frame = sweep(fixed_and_adaptive(), run("d", {"valid_ppl": [6.0, 1.8, 1.5, 9.0], "K": [5] * 4}, init=2))
+    lines = default_lines(frame)
+    assert thick(convergence(frame, "", lines).axes[0])["fixed K=5"] == pytest.approx([1.7, 1.4, 1.35])
+    assert lines.remark().endswith("Left out: 1 run that failed, diverged or did not finish yet.")
 
 
 def test_there_may_be_nothing_but_validation_before_training_or_what_diverged() -> None:
@@ -65,6 +74,8 @@ def test_clocks_hold_the_best_value_until_the_next_evaluation() -> None:
     figure = clocks(fixed_and_adaptive(), "")
     names = ["epoch", "epoch, probes counted", "updates", "training time (s)"]
     assert [axes.get_xlabel() for axes in figure.axes] == names
+    computed = fixed_and_adaptive().assign(compute_seconds=1.0)
+    assert clocks(computed, "").axes[3].get_xlabel() == "processor time (s)"
     for axes, unit in zip(figure.axes, (1, 1.5, 20, 2), strict=True):
         line = next(line for line in axes.get_lines() if line.get_label() == "adaptive delta=0.9")
         assert line.get_xdata() == pytest.approx(np.array([1, 2, 3]) * unit)

@@ -25,8 +25,18 @@ def test_outcomes() -> None:
     table = outcomes(grid(), "valid_ppl").set_index("setting")
     assert list(table.index) == ["fixed K=5, lr=1", "fixed K=2, lr=3", "fixed K=2, lr=1", "fixed K=5, lr=3"]
     assert table["best"].tolist() == pytest.approx([1.2, 1.5, 1.8, np.nan], nan_ok=True)
-    assert table["diverged"].tolist() == [0, 1, 0, 1]
+    assert table["lost"].tolist() == [0, 1, 0, 1]
     assert table["runs"].tolist() == [1, 2, 2, 1]
+
+
+def test_unfinished_runs_are_lost_where_others_finished() -> None:
+    runs = [
+        run("a", {"valid_ppl": [6, 3, 2]}, epochs=2.0),
+        run("b", {"valid_ppl": [6, 1.1]}, epochs=2.0, init=1),
+        run("c", {"valid_ppl": [6, 4]}, epochs=2.0, lr=3.0),  # nothing is better yet
+    ]
+    table = outcomes(sweep(*runs), "valid_ppl")
+    assert table[["lr", "runs", "lost", "best"]].to_numpy().tolist() == [[1, 2, 1, 2], [3, 1, 0, 4]]
 
 
 def test_cells_are_means_and_the_best_is_framed() -> None:
@@ -35,7 +45,7 @@ def test_cells_are_means_and_the_best_is_framed() -> None:
     assert np.ma.filled(mesh.get_array(), np.nan) == pytest.approx(np.array([[1.8, 1.2], [1.5, np.nan]]), nan_ok=True)
     (mesh_low, mesh_high) = mesh.get_clim()
     assert (mesh_low, mesh_high) == pytest.approx((1.2, 1.8))  # diverged cells squash no colours
-    assert [text.get_text() for text in axes.texts] == ["1.800", "1.200", "1.500\n1 of 2 diverged", "diverged"]
+    assert [text.get_text() for text in axes.texts] == ["1.800", "1.200", "1.500\n1 of 2 lost", "lost"]
     (frame,) = axes.patches
     assert frame.get_xy() == (0.5, -0.5)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "5"]
@@ -69,12 +79,12 @@ def test_lines_go_through_their_options_to_their_result_the_best_on_top() -> Non
     assert starts == pytest.approx([0.375, 0.125, 0.875, 0.625])  # of fixed K=2 and K=5; the better one lower
     texts = [text.get_text() for text in axes.texts]
     assert texts[:3] == ["policy", "fixed K=2", "fixed K=5"]
-    assert texts[-1] == "1 of 5 settings diverged and are left out"
+    assert texts[-1] == "1 of 5 settings failed or diverged: left out"
 
 
 def test_an_option_with_many_numbers_has_an_axis_of_numbers() -> None:
     rates = np.geomspace(0.01, 1, 21)
-    runs = [run(f"{lr}", {"valid_ppl": [2, 1 + lr]}, lr=lr, truncation__K=2 + (lr > 0.1)) for lr in rates]
+    runs = [run(f"{lr}", {"valid_ppl": [3, 1 + lr]}, lr=lr, truncation__K=2 + (lr > 0.1)) for lr in rates]
     axes, _ = parallel(sweep(*runs), "").axes
     middle = [line[24, 1] for line in axes.collections[0].get_segments()]  # the second axis
     assert sorted(middle) == pytest.approx(np.linspace(0, 1, 21))

@@ -30,7 +30,6 @@ MADE = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 EVIL = "</script></style><script>alert('x')</script><img src=x onerror=alert(1)>\" onclick=alert(2) '&amp;"
 VOID = {"meta", "link", "input", "img"}
 INLINE = {"a", "code", "span", "time"}  # need no space around them
-COMPARISONS = ("equal_work_tables", "paired_tables", "target_tables")
 
 
 class Document(HTMLParser):
@@ -82,13 +81,12 @@ class Document(HTMLParser):
 @pytest.fixture(autouse=True)
 def _no_figures_and_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take seconds, and have tests of their own."""
-    for name in ("draw", *COMPARISONS):
-        monkeypatch.setattr(page, name, lambda _: [])
+    for name in ("draw", "compared_tables"):
+        monkeypatch.setattr(page, name, lambda *_: [])
 
 
 def test_sections_have_anchors_and_nothing_comes_from_elsewhere(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in COMPARISONS:
-        monkeypatch.setattr(page, name, page.result_tables)
+    monkeypatch.setattr(page, "compared_tables", lambda results, *_: 3 * page.result_tables(results))
     content, later = (render(Results(sweep), made) for made in (MADE, MADE.replace(year=2027)))
     changed = [line for line, other in zip(content.splitlines(), later.splitlines(), strict=True) if line != other]
     assert len(changed) == 1
@@ -249,11 +247,12 @@ def test_environments_are_counted_and_their_differences_shown(sweep: Path, write
         ["2", "node1, node2", "Linux", "EPYC", "2", "23.5", "none", "none"],
         ["1", "node1", "Linux", "EPYC", "2", "23.5", "A, B", "none"],
     ]
-    assert "the runs come from 2 versions of the code (environment) 1 run ran code with uncommitted" in read.text(
-        "summary"
+    assert (
+        "runs come from 2 versions of the code: aaa (2 runs), bbb with changes (1 run) (environment) runs ran with"
+        in read.text("summary")
     )
     _environment(third, commit="aaa", host="node1", numpy="2.1")
-    assert "the runs ran with different packages (environment)" in Document.of(sweep).text("summary")
+    assert "different packages: numpy 2.0 (2 runs), 2.1 (1 run) (environment)" in Document.of(sweep).text("summary")
 
 
 def test_what_cannot_be_read_is_reported(sweep: Path) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,34 +12,39 @@ from atbptt.system.locks import hold
 from tests.analysis.conftest import WriteRun
 from tests.helpers.made import write_plan, write_status
 
+DIVERGED = "diverged, the last validation is not finite, or no better than before training"
+
 
 def summarized(outputs: Path, steps_before: int = 0) -> list[Remark]:
     """The verdict on the runs, then the remarks; as if all but the run `late` had begun so many steps later."""
     results, report = Results(outputs), Reader([outputs]).read()
-    options = results.options
     frame = results.frame
     frame["step"] -= steps_before * (frame["experiment_id"] != "late")
-    known = remarks(outcomes(frame, options, report.runs), options, report, [], [])
+    nothing: dict[str, Any] = {"software": [], "packages": []}
+    known = remarks(outcomes(frame, results.options, results.statuses, report.runs), results, report, nothing, [])
     return [verdict(report.runs, known), *known]
 
 
-def test_the_best_at_the_last_evaluation_may_not_be_the_best(outputs: Path, write_run: WriteRun) -> None:
-    for name in "ab":
-        write_run(name, {"valid_ppl": [1.5, 1.2, 1.3]})
+def test_settings_that_still_improve(outputs: Path, write_run: WriteRun) -> None:
+    for init, name in enumerate("ab"):
+        write_run(name, {"valid_ppl": [1.5, 1.2, 1.3]}, init=init)
     assert summarized(outputs) == [Remark(GOOD, "All 2 runs finished.")]
-    write_run("c", {"valid_ppl": [1.5, 1.2]})
-    write_run("d", {"valid_ppl": [1.2]})  # has no other
+    write_run("c", {"valid_ppl": [1.5, 1.2]}, lr=3.0)
+    write_run("d", {"valid_ppl": [1.2]}, lr=9.0)  # has no other
     first, note = summarized(outputs)
     assert first == Remark(GOOD, "All 4 runs finished, with something to look at.")
     assert (note.level, note.anchor) == (NOTE, "figures")
-    assert note.text.startswith("1 of 3 finished runs validated best at the last evaluation")
+    assert note.text == (
+        "1 of 3 settings still improved in the last tenth of training: fixed K=5, lr=3; "
+        "the same command with larger epochs extends them"
+    )
 
 
 @pytest.mark.parametrize("last", [float("nan"), float("inf")])
 def test_runs_that_diverged(outputs: Path, write_run: WriteRun, last: float) -> None:
     write_run("a", {"valid_ppl": [1.2, last]}, lr=100.0)
     write_run("b", {"valid_ppl": [1.5, 1.2, 1.3]}, lr=1.0)
-    text = "1 of 2 runs diverged, the last validation is not finite: fixed K=5, lr=100"
+    text = f"1 of 2 runs {DIVERGED}: fixed K=5, lr=100"
     assert summarized(outputs) == [
         Remark(BAD, "All 2 runs finished, but not all is well."),
         Remark(BAD, text, "leaderboard"),
@@ -47,11 +53,11 @@ def test_runs_that_diverged(outputs: Path, write_run: WriteRun, last: float) -> 
 
 def test_runs_that_learned_nothing(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [1.2, 1.5, 1.4]})
-    write_run("b", {"valid_ppl": [1.5, 1.2, 1.4]})
+    write_run("b", {"valid_ppl": [1.5, 1.2, 1.4]}, init=1)
     write_run("c", {"valid_ppl": [1.2, 1.5, float("nan")]}, lr=2.0)  # diverged, which says it
-    write_run("late", {"valid_ppl": [1.5, 1.2, 1.4]})
+    write_run("late", {"valid_ppl": [1.5, 1.2, 1.4]}, init=2)
     texts = [remark.text for remark in summarized(outputs, steps_before=100)[1:]]  # an evaluation before training
-    assert texts[1:] == ["1 of 3 runs got no better than before training: fixed K=5, lr=1"]
+    assert texts == [f"2 of 4 runs {DIVERGED}: fixed K=5, lr=1, fixed K=5, lr=2"]
 
 
 def test_K_at_the_end_of_its_range(outputs: Path, write_run: WriteRun) -> None:

@@ -36,9 +36,7 @@ def test_runs_that_are_evaluated_elsewhere_are_interpolated() -> None:
     assert mean["sd"].tolist() == pytest.approx([1.4 / 2**0.5, 2 / 2**0.5, 3 / 2**0.5])
     assert mean["lowest"].tolist() == pytest.approx([1, 2, 3])
     assert mean["highest"].tolist() == pytest.approx([2.4, 4, 6])
-    # Of two runs, the interval of the mean is their range.
-    assert mean["low"].tolist() == mean["lowest"].tolist()
-    assert mean["high"].tolist() == mean["highest"].tolist()
+    assert (mean["high"] - mean["mean"]).tolist() == pytest.approx((12.7062 * mean["sd"] / 2**0.5).tolist())  # Student
 
 
 def test_a_run_that_ended_is_not_prolonged() -> None:

@@ -1,138 +1,12 @@
 import math
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import AnalysisError, best_validation, labels, load, policies, settings, summarize
-from analysis.statistics.summary import comparable, format_value, natural, options_of
+from analysis import AnalysisError, labels, summarize
+from analysis.statistics.options import options_of
+from analysis.statistics.summary import comparable, standing
 from tests.helpers.made_runs import fixed_and_adaptive, run, sweep as made
-
-
-def options(**columns: list[Any]) -> pd.DataFrame:
-    count = len(next(iter(columns.values())))
-    named = {name.replace("__", "."): pd.array(values) for name, values in columns.items()}
-    return pd.DataFrame({"experiment_id": [f"{n:012x}" for n in range(count)], **named})
-
-
-def test_best_validation_takes_the_other_values_of_that_evaluation(sweep: Path) -> None:
-    best = best_validation(load(sweep)).set_index("experiment_id")
-    # The lowest test values are elsewhere; of two equal validations the earlier counts.
-    assert best["valid"].tolist() == [1.2, 1.4, 1.1]
-    assert best["test"].tolist() == [1.25, 1.45, 1.12]
-    assert best["epoch"].tolist() == [2, 3, 2]
-    assert best["step"].tolist() == [200, 300, 200]
-    assert best["K"].tolist() == [5, 5, 7]
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_that_is_not_finite_never_wins_and_of_replicates_the_first_counts(bad: float) -> None:
-    runs = made(
-        run("a", {"valid_ppl": [bad, 1.7, bad], "test_ppl": [1.0, 1.8, 1.0]}),
-        run("b", {"valid_ppl": [bad, bad], "test_ppl": [1.0, 1.0]}),
-    )
-    best = best_validation(pd.concat([runs, runs.assign(replicate=1, value=0.5)]))
-    columns = ["experiment_id", "valid", "test", "epoch"]
-    assert best[columns].to_numpy().tolist() == [["a", 1.7, 1.8, 1.0]]
-    assert math.isnan(best["K"][0])  # none is logged
-
-
-def test_the_metric_is_the_first_that_a_run_logs_of_perplexity_loss_and_nll() -> None:
-    point = {"valid_nll": [-4.0, -5.0], "test_nll": [-3.0, -3.5], "test_event_error": [0.25, 1]}
-    frame = made(
-        run("a", {"valid_loss": [-4.0, -5.0], "test_loss": [-3.0, -3.5]}, dataset="linear"),
-        run("b", {"valid_ppl": [2.0, 3.0], "valid_loss": [0.9, 0.1], "test_ppl": [2.5, 3.5]}),
-        run("c", {"valid_event_error": [0.3, 0.5], **point}, dataset="book_order"),
-    )
-    assert best_validation(frame)[["metric", "valid", "test", "test_event_error"]].fillna(0).to_numpy().tolist() == [
-        ["valid_loss", -5.0, -3.5, 0],
-        ["valid_ppl", 2.0, 2.5, 0],
-        ["valid_nll", -5.0, -3.5, 1],
-    ]
-    assert best_validation(frame, "valid_loss")["valid"].tolist() == [-5.0, 0.1]
-    assert best_validation(frame, "valid_event_error")[["valid", "test"]].to_numpy().tolist() == [[0.3, 0.25]]
-
-
-def test_an_unknown_metric_is_named_with_the_nearest() -> None:
-    with pytest.raises(AnalysisError) as error:
-        best_validation(fixed_and_adaptive(), "valid_pl")
-    assert str(error.value) == "metric (=valid_pl) must be one of valid_ppl; did you mean valid_ppl?"
-    with pytest.raises(AnalysisError, match="no validation metric"):
-        best_validation(fixed_and_adaptive().query("metric == 'K'"))
-
-
-def test_policy_labels_show_the_key_parameter_even_if_it_is_the_same_in_all_runs() -> None:
-    frame = options(
-        truncation=["fixed", "fixed", "adaptive", "adaptive", "mine", "mine"],
-        truncation__K=[5, 5, None, None, None, None],
-        truncation__delta=[None, None, 0.9, 0.5, None, None],
-        truncation__K_init=[None, None, 15, 30, None, None],
-        truncation__K_max=[None, None, 100, 100, 3, 3],
-        truncation__rule=[None, None, None, None, "a", "b"],
-    )
-    assert policies(frame).tolist() == [
-        "fixed K=5",
-        "fixed K=5",
-        "adaptive delta=0.9 K_init=15",
-        "adaptive delta=0.5 K_init=30",
-        "mine rule=a",
-        "mine rule=b",
-    ]
-    assert policies(options(lr=[1.0])).tolist() == ["unknown"]
-
-
-def test_the_seed_of_a_policy_is_the_runs_own_and_named_once() -> None:
-    frame = options(
-        truncation=["variable", "variable", "randomized"],
-        truncation__base=[70, 70, None],
-        truncation__length=[None, None, 50.0],
-        truncation__seed=[0, 1, 0],
-        seed=[0, 1, 0],
-    )
-    assert labels(frame).tolist() == [
-        "variable base=70, seed=0",
-        "variable base=70, seed=1",
-        "randomized length=50, seed=0",
-    ]
-    frame["seed"] = 0
-    assert policies(frame).tolist() == ["variable base=70 seed=0", "variable base=70 seed=1", "randomized length=50"]
-
-
-def test_settings_are_the_options_that_tell_runs_apart() -> None:
-    frame = options(
-        lr=[1.0, 10.0, 1.0, 10.0],
-        clip_norm=[1.0, 1.0, 1.0, 1.0],
-        seed=[0, 0, 0, 1],
-        init=[0, 1, 2, 3],
-        epochs=[1.0, 2.0, 3.0, 4.0],
-        seconds=[None, 1.0, 2.0, 3.0],
-        output_dir=["a", "b", "c", "d"],
-        device=["cpu", "cuda", "cpu", "cpu"],
-        device__threads=[1, 2, 3, 4],
-        monitor=["loss", "ppl", "ppl", "ppl"],
-        truncation=["fixed", "fixed", "adaptive", "adaptive"],
-        truncation__K=[5, 5, None, None],
-        probe__window=[None, None, 100, 100],  # only where there are probes: the policy says so
-        model=["lstm", "lstm", "gru", "gru"],
-        model__hidden=[50, 50, 64, 64],  # goes with the model
-        model__layers=[1, 2, 1, 1],  # differs between runs of one model
-    )
-    assert settings(frame) == ["lr", "seed", "model", "model.layers"]
-
-
-def test_an_option_set_in_some_runs_of_a_policy_counts() -> None:
-    frame = options(truncation=["fixed", "fixed"], clip_norm=[None, 1.0])
-    assert settings(frame) == ["clip_norm"]
-    assert labels(frame).tolist() == ["fixed, clip_norm=-", "fixed, clip_norm=1"]
-
-
-def test_values_as_text_and_their_natural_order() -> None:
-    values = [5, 10.0, 0.9, 1e-5, 1 / 3, None, np.float64("nan")]
-    assert [format_value(value) for value in values] == ["5", "10", "0.9", "1e-05", repr(1 / 3), "-", "-"]
-    names = ["fixed K=10", "fixed K=5", "adaptive delta=0.9", "adaptive delta=0.5", "fixed K=5, lr=1e-05"]
-    assert sorted(names, key=natural) == [names[place] for place in (3, 2, 1, 4, 0)]
 
 
 def test_summary_keeps_settings_apart_whose_option_is_null() -> None:
@@ -168,3 +42,46 @@ def test_text_columns_may_be_categories() -> None:
     assert not any(isinstance(kind, pd.CategoricalDtype) for kind in options_of(categories).dtypes)
     assert labels(options_of(categories)).tolist() == labels(options_of(frame)).tolist()
     assert [group[:3] for group in comparable(categories)] == [("unknown", "copy", "valid_ppl")]
+
+
+def swept(*settings: tuple[float, list[list[float]]]) -> pd.DataFrame:
+    """Runs of one policy: the validation values of each init by learning rate."""
+    return made(
+        *(run(f"{lr}-{i}", {"valid_loss": v}, lr=lr, init=i) for lr, each in settings for i, v in enumerate(each))
+    )
+
+
+def test_only_runs_that_finished_and_did_not_diverge_make_a_mean() -> None:
+    frame = made(
+        run("a", {"valid_loss": [3, 2, 1]}, epochs=2.0),
+        run("b", {"valid_loss": [3, 0.5]}, epochs=2.0, init=1),  # failed at epoch 1
+        run("c", {"valid_loss": [3, 0.1, 4]}, epochs=2.0, init=2),  # diverged
+        run("d", {"valid_loss": [3, 0.2]}, epochs=2.0, truncation__K=9),
+        run("e", {"valid_loss": [3, 1.5, 1.5]}, epochs=2.0, truncation__K=7),
+    )
+    summary = summarize(frame)
+    columns = ["policy", "runs", "of", "ending", "valid_mean"]
+    assert summary[columns].to_numpy().tolist() == [
+        ["fixed K=5", 1, 3, "complete", 1.0],
+        ["fixed K=7", 1, 1, "complete", 1.5],
+        ["fixed K=9", 1, 1, "unfinished", 0.2],  # never before those that finished
+    ]
+    assert standing(frame)["experiment_id"].tolist() == ["a", "e"]
+
+
+def test_budgets_that_differ_are_settings() -> None:
+    frame = made(*(run(f"{n}", {"valid_loss": [3.0] + [2.0 - n] * n}, epochs=float(n)) for n in (1, 2)))
+    assert summarize(frame)[["epochs", "runs"]].to_numpy().tolist() == [[2, 1], [1, 1]]
+
+
+def test_a_policy_stands_at_its_best_option_with_how_many_were_tried() -> None:
+    frame = swept((1.0, [[9, 3], [9, 4]]), (3.0, [[9, 2], [9, 3]]), (10.0, [[9, 2.9], [9, 3]]))
+    best, *_ = rows = summarize(frame).to_dict("records")
+    assert [row["chosen"] for row in rows] == [True, False, False]
+    assert (best["lr"], best["tried"], best["edge"]) == (3.0, 3, "")
+    best = summarize(swept((1.0, [[9, 3]]), (3.0, [[9, 2]]))).iloc[0]
+    assert (best["lr"], best["tried"], best["edge"]) == (3.0, 2, "lr")
+    # A setting some of whose runs diverged is not chosen where there is another.
+    frame = swept((1.0, [[9, 3], [9, 4]]), (3.0, [[9, 2], [9, 10]]))
+    assert summarize(frame)[["lr", "chosen", "of"]].to_numpy().tolist() == [[3, False, 2], [1, True, 2]]
+    assert standing(frame)["experiment_id"].tolist() == ["1.0-0", "1.0-1"]

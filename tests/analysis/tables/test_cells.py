@@ -44,15 +44,15 @@ def test_mean_sd(mean: float, sd: float, text: str) -> None:
 )
 def test_difference(values: tuple[float, float, float, float], text: str, ends: str) -> None:
     assert difference(*values) == text
-    assert difference_interval(*values, 4) == ends
-    assert difference_interval(*values, 3) == ""
+    assert difference_interval(*values, 3) == ends
+    assert difference_interval(*values, 2) == ""
 
 
 def test_interval_has_the_places_of_the_mean() -> None:
     assert interval(1.036, 0.004, 1.03, 1.0412, 4) == "[1.030, 1.041]"
     assert interval(100.3, 0.9, 99.5, 101.26, 4) == "[99.5, 101.3]"
-    assert interval(1.0, NAN, NAN, NAN, 4) == interval(1.036, 0.004, 1.03, 1.0412, 3) == ""
-    rows = pd.DataFrame({"runs": [3, 4]})
+    assert interval(1.0, NAN, NAN, NAN, 4) == interval(1.036, 0.004, 1.03, 1.0412, 2) == ""
+    rows = pd.DataFrame({"runs": [2, 3]})
     assert [len(cells.interval_column(rows[:count], "x", "runs", interval)) for count in (1, 2)] == [0, 1]
 
 
@@ -69,12 +69,36 @@ def test_other_numbers_and_words() -> None:
     assert [cells.measure_name(name) for name in metrics] == ["PPL", "NLL", "loss", "event error", "time RMSE"]
 
 
-def test_the_lowest_of_several_is_the_best_of_its_column() -> None:
-    frame = pd.DataFrame({"mean": [2.0, 1.0, NAN], "sd": [0.1, NAN, NAN]})
-    columns = [Column("PPL", ["mean", "sd"], mean_sd, best=True), Column("sd", ["sd"])]
-    assert Table("n", "t", columns, frame).rows == [
-        (Cell("2.000 (0.100)", best=False), Cell("0.1", best=False)),
-        (Cell("1.000", best=True), Cell("-", best=False)),
-        (Cell("", best=False), Cell("-", best=False)),
+def test_differences_of_logarithms_in_percent() -> None:
+    values = math.log(1.05), 0.01, math.log(1.02), math.log(1.08)
+    assert cells.in_percent(difference)(*values) == "+5.0 (1.0)"
+    assert cells.in_percent(difference_interval)(*values, 5) == "[+2.0, +8.0]"
+    assert [cells.probability(p) for p in (0.0421, 1e-4, 1.0, NAN)] == ["0.042", "< 0.001", "1.000", ""]
+
+
+def test_what_cannot_be_told_from_the_best_under_equal_conditions_is_bold() -> None:
+    values = {
+        ("a", 0): [1.0, 2, 3],
+        ("b", 0): [1.1, 2, 2.9],
+        ("c", 0): [7.0, 8, 9.1],
+        ("d", 1): [5.0, 5, 6],
+        ("e", 1): [1.0],
+    }
+    runs = pd.DataFrame(
+        [(policy, seed, init, value) for (policy, seed), each in values.items() for init, value in enumerate(each)],
+        columns=["policy", "seed", "init", "valid"],
+    ).assign(metric="valid_loss")
+    rows = runs[["policy", "seed"]].drop_duplicates(ignore_index=True)
+    rows = cells.with_bold(rows, runs, ["policy", "seed"], ["seed"], ["valid"])
+    # Of seed 1 the best has one run, from which nothing can be told.
+    assert rows["valid_bold"].tolist() == [True, True, False, False, False]
+    columns = [Column("loss", ["policy"], str, bold="valid_bold"), Column("seed", ["seed"])]
+    assert Table("n", "t", columns, rows).rows[1:3] == [
+        (Cell("b", bold=True), Cell("0", bold=False)),
+        (Cell("c", bold=False), Cell("0", bold=False)),
     ]
-    assert not Table("n", "t", columns, frame[:1]).rows[0][0].best
+    alone = cells.with_bold(rows[:1], runs[runs["policy"] == "a"], ["policy", "seed"], ["seed"], ["valid"])
+    assert not alone["valid_bold"].any()
+    assert not cells.with_bold(rows, runs.drop(columns="init"), ["policy", "seed"], ["seed"], ["valid"])[
+        "valid_bold"
+    ].any()

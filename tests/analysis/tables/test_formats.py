@@ -8,7 +8,7 @@ from rich.console import Console
 from analysis.tables.cells import Column, Table
 from analysis.tables.formats import WIDE, latex, markdown, print_terminal, to_csv
 
-NLL = Column("test NLL", ["test_mean", "test_sd"], lambda mean, sd: f"{mean:g} ({sd:g})", best=True)
+NLL = Column("test NLL", ["test_mean", "test_sd"], lambda mean, sd: f"{mean:g} ({sd:g})", bold="bold")
 COLUMNS = [Column("policy", ["policy"], align="left"), Column("lr_scaling", ["lr_scaling"], align="left"), NLL]
 FRAME = pd.DataFrame(
     {
@@ -16,6 +16,7 @@ FRAME = pd.DataFrame(
         "lr_scaling": ["a|b", "sqrt"],
         "test_mean": [-4.745, 2e-05],
         "test_sd": [0.1 + 0.2, 3],
+        "bold": [True, False],
     }
 )
 KEYS = {"dataset": "ptb", "metric": "valid_nll"}
@@ -43,7 +44,6 @@ def test_terminal() -> None:
         "",
     ]
     assert printed(TABLE) == printed(TABLE, most=2) == lines
-    # Of the shortened table one row is left, whose best is still that of all.
     assert printed(TABLE, most=1)[-3:] == ["and 1 more row", "lr=1e-05, see docs", ""]
     for text in ("[bold]x[/bold]", "[red]", "y" * 200):  # is no markup, and is not cut
         title, _, _, cell, note, _ = printed(one_cell(text))
@@ -97,7 +97,7 @@ def test_latex() -> None:
 \end{table}
 """
     )
-    plain = Table("n", "t", [NLL], pd.DataFrame({"test_mean": [1, 2], "test_sd": [3, 4]}))
+    plain = Table("n", "t", [NLL], pd.DataFrame({"test_mean": [1, 2], "test_sd": [3, 4], "bold": [True, False]}))
     assert r"\textbf{1 (3)} \\" in latex(plain)
     assert "parbox" not in latex(plain)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.statistics import Group
 from analysis.tables.published import EXPERIMENTS, beside, differences, settings
 from atbptt.config import CONFIG_NAME, composer, job_config, validated
 
@@ -77,20 +78,23 @@ def test_differences_are_named() -> None:
     assert differences("ptb", run) == ["model.tied=- (published True)"]
 
 
-def shown(name: str, *runs: dict[str, Any], metric: str = "valid_ppl") -> tuple[list[tuple[float, float]], list[str]]:
-    """What stands beside some runs, each of its own setting, and the notes."""
+def shown(name: str, *runs: dict[str, Any], experiment: str = "") -> tuple[list[tuple[float, float]], list[str]]:
+    """What stands beside some runs of an experiment, each of its own setting, and the notes."""
     options = pd.DataFrame(
         {**settings(name, "fixed"), "truncation": "fixed", **run, "note": str(place)} for place, run in enumerate(runs)
     )
     summary = pd.DataFrame({"policy": [f"fixed K={run.get('truncation.K')}" for run in runs], "note": options["note"]})
-    found, notes = beside(name, metric, summary, options, ["policy", "note"])
+    group = Group(experiment or f"published_{name}", name, "valid_ppl", pd.DataFrame())
+    found, notes = beside(group, summary, options, ["policy", "note"])
     columns = found[["published", "corrected"]].round(2) if "published" in found else pd.DataFrame()
     return [tuple(row) for row in columns.fillna(0).itertuples(index=False)], notes
 
 
-def test_of_two_learning_rates_the_better_has_the_published_value() -> None:
-    runs = [{"truncation.K": K, "lr": lr} for K, lr in ((50, 10.0), (50, 1.0), (35, 10.0))]
-    assert shown("ptb", *runs) == ([(110.8, 113.51), (0, 0), (0, 0)], [PTB_NOTE, *EXPERIMENTS["ptb"].notes])
+def test_published_values_stand_beside_runs_with_their_settings() -> None:
+    runs = [{"truncation.K": K, "lr": lr} for K, lr in ((50, 10.0), (50, 3.0), (35, 10.0))]
+    values, notes = shown("ptb", *runs)
+    assert values == [(110.8, 113.51), (0, 0), (0, 0)]
+    assert [notes[0], *notes[2:]] == [PTB_NOTE, *EXPERIMENTS["ptb"].notes]
     uncorrected = ([(1.35, 1.35)], list(EXPERIMENTS["copy_variable"].notes))
     assert shown("copy_variable", {"truncation.K": 20}) == uncorrected
 
@@ -104,9 +108,11 @@ def test_other_settings_have_no_published_value_but_a_note() -> None:
     many = other | {"lr": 3.0, "clip_norm": 2.0, "scheme": "tf", "lr_decay": "x"}
     assert shown("ptb", many)[1][0].endswith("clip_norm=2 (published 1), and 1 more")
     assert shown("ptb", other | {"truncation.K": 35}) == ([], [])  # nothing is published of K=35
+    assert shown("ptb", other, experiment="mine") == ([], [])  # and nobody asked
 
 
 @pytest.mark.parametrize(("name", "metric"), [("ptb", "valid_loss"), ("linear", "valid_loss")])
 def test_nothing_stands_beside(name: str, metric: str) -> None:
     summary = pd.DataFrame({"policy": ["fixed K=50"]})
-    assert beside(name, metric, summary, pd.DataFrame(), ["policy"]) == (summary, [])
+    group = Group("published_ptb", name, metric, pd.DataFrame())
+    assert beside(group, summary, pd.DataFrame(), ["policy"]) == (summary, [])

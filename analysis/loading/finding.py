@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -68,19 +68,21 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> l
     found = list(folders_below(tops, problems))
     if not found:
         raise AnalysisError(f"{named}: no runs here or below (directories with {OPTIONS} and {METRICS})")
-    where = where or {}
-    if ID in where:  # run directories are named by the id: others need not be opened
-        asked = values_asked(where[ID])
-        by_name = [folder for folder in found if os.path.basename(folder.path) in asked]
-        found = by_name if len(by_name) == len(asked) else found
+    where = dict(where or {})
+    asked = values_asked(where[ID]) if ID in where else set()
+    if asked:  # run directories are named by the id: others need not be opened
+        names = {str(each).partition(OF)[0] for each in asked}
+        by_name = [folder for folder in found if os.path.basename(folder.path) in names]
+        found = by_name if {os.path.basename(folder.path) for folder in by_name} == names else found
     before = len(problems)
-    runs = _each_once(_with_options(found, problems), problems)
+    runs = _told_apart(_each_once(_with_options(found, problems), problems))
     if not runs:
         new = problems[before:]
         more = f" (and {len(new) - 1} more)" if len(new) > 1 else ""
         raise AnalysisError(f"{named}: none of {len(found)} runs can be read: {new[0]}{more}")
-    chosen = [runs[place] for place in matching([run.options for run in runs], where)]
-    return _told_apart(chosen, Counter(run.key[0] for run in runs))
+    if ID in where:  # the id alone names the run in every experiment
+        where[ID] = asked | {run.id for run in runs if run.key[0] in asked}
+    return [runs[place] for place in matching([run.options for run in runs], where)]
 
 
 def as_paths(path: Paths) -> list[Path]:
@@ -178,8 +180,9 @@ def _each_once(runs: Sequence[Run], problems: list[str]) -> list[Run]:
     return list(kept.values())
 
 
-def _told_apart(runs: Sequence[Run], times: Mapping[str, int]) -> list[Run]:
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
     """The runs; those whose id several experiments have get ids of their own, which join the frames."""
+    times = Counter(run.key[0] for run in runs)
     found = []
     for run in runs:
         own, experiment = run.key

@@ -72,8 +72,8 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: 
 def as_good_as_best(values: pd.DataFrame, log: bool) -> pd.Series:
     """Which columns cannot be told from the one with the lowest mean, by Student's t test.
 
-    That one was picked for its values, so p is corrected for all pairs of columns: of equal ones, all are as good as the
-    best in 95 % of cases.
+    That one was picked for its values, so p is corrected for all pairs of columns: of equal ones, in 95 % of cases all
+    are as good as the best.
 
     Arguments:
         values: a row per `init`, a column per setting; NaN is missing.

@@ -69,8 +69,10 @@ def sweep(outputs: Path, write_run: WriteRun) -> Path:
 
     Best validation: 1.2 and 1.4 (mean 1.3, sd 0.1414), test there 1.25 and 1.45 (mean 1.35); adaptive 1.1.
     """
-    write_run("000000000001", {"valid_ppl": [1.5, 1.2, 1.3], "test_ppl": [1.6, 1.25, 1.0], "K": [5, 5, 5]})
-    write_run("1e5000000000", {"valid_ppl": [1.9, 1.6, 1.4], "test_ppl": [2.0, 1.7, 1.45], "K": [5, 5, 5]}, init=1)
+    write_run("000000000001", {"valid_ppl": [1.5, 1.2, 1.3], "test_ppl": [1.6, 1.25, 1.0], "K": [5, 5, 5]}, epochs=3.0)
+    write_run(
+        "1e5000000000", {"valid_ppl": [1.9, 1.6, 1.4], "test_ppl": [2.0, 1.7, 1.45], "K": [5, 5, 5]}, init=1, epochs=3.0
+    )
     metrics = {"valid_ppl": [1.4, 1.1, 1.1], "test_ppl": [1.4, 1.12, 1.3], "K": [9, 7, 6], "K_0.9": [[9, 8], [7, 6]]}
-    write_run("abcdefabcdef", metrics, truncation="adaptive", truncation__K=None, truncation__delta=0.9)
+    write_run("abcdefabcdef", metrics, truncation="adaptive", truncation__K=None, truncation__delta=0.9, epochs=3.0)
     return outputs

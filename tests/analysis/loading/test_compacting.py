@@ -26,8 +26,9 @@ PUBLISHED = ROOT / "results" / "copy_fixed" / "init0"
 def runs(sweep: Path, write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of five runs: the three of `sweep`, one that has come to no evaluation, one that diverged."""
     monkeypatch.setattr(reading, "FOLDERS", 2)  # several row groups
-    write_run(NONE_YET, None, state=schema.FAILED)
-    write_run(WITHOUT_OPTION, {"valid_ppl": [1 / 3, math.inf, math.nan]}, lr=0.1, flag=True, sizes=[1, 2], model=None)
+    write_run(NONE_YET, None, state=schema.FAILED, epochs=3.0)
+    options = {"lr": 0.1, "flag": True, "sizes": [1, 2], "model": None, "epochs": 3.0}
+    write_run(WITHOUT_OPTION, {"valid_ppl": [1 / 3, math.inf, math.nan]}, **options)
     write_gradients(sweep / "demo" / IDS[0], ["all", "hidden0"])
     return sweep / "demo"
 

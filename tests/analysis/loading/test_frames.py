@@ -9,7 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import AnalysisError, RunsWarning, load, load_gradients, load_metrics, load_options, load_status
+from analysis import (
+    AnalysisError,
+    Results,
+    RunsWarning,
+    load,
+    load_gradients,
+    load_metrics,
+    load_options,
+    load_status,
+    summarize,
+)
+from analysis.loading import compact
 from analysis.loading.options import read_options
 from atbptt.runs import schema
 from atbptt.runs.tables import serialised_options
@@ -72,6 +83,27 @@ def test_of_a_duplicate_the_longer_is_kept(sweep: Path, write_run: WriteRun) -> 
     with pytest.warns(RunsWarning):
         status = load_status(sweep).set_index(ID)
     assert status.loc[IDS[1], "directory"] == str(longer)
+
+
+def test_experiments_keep_a_run_that_others_have_too(outputs: Path, write_run: WriteRun, tmp_path: Path) -> None:
+    for name, values in {"one": [1.5, 1.25], "two": [1.5, 1.25, 1.125]}.items():
+        directory = write_run("00a", {"valid_ppl": values}, folder=name, name=name)
+        write_gradients(directory, ["all"])
+    write_run("00b", {"valid_ppl": [2.0]}, folder="two", name="two", lr=9.0)
+    ids = ["00a@one", "00a@two", "00b"]
+    frame = load(outputs)
+    assert frame.groupby(ID)["value"].min().to_dict() == dict(zip(ids, [1.25, 1.125, 2.0], strict=True))
+    assert frame.groupby(ID)["name"].first().tolist() == ["one", "two", "two"]
+    assert load(outputs / "two")[ID].unique().tolist() == ["00a", "00b"]
+    assert load_status(outputs)[ID].tolist() == ids
+    assert load_gradients(outputs)[ID].unique().tolist() == ids[:2]
+    for asked, found in (("00a", ids[:2]), (["00a@two"], ids[1:2]), (["00a@two", "00b"], ids[1:]), ([], [])):
+        assert load(outputs, where={ID: asked})[ID].unique().tolist() == found
+    compact(Results(outputs), tmp_path / "compact")
+    pd.testing.assert_frame_equal(load(tmp_path / "compact"), frame)
+    pd.testing.assert_frame_equal(load([tmp_path / "compact", outputs]), frame)
+    (one,) = summarize(frame[frame["name"] == "one"]).to_dict("records")
+    assert (one["runs"], one["valid_mean"]) == (1, 1.25)
 
 
 def test_a_run_without_evaluations_has_options_and_no_rows(sweep: Path, write_run: WriteRun) -> None:

@@ -146,7 +146,7 @@ def test_options_that_vary_are_columns_and_runs_without_a_value_come_last(output
 def test_runs_of_two_data_sets_are_ranked_apart(outputs: Path, write_run: WriteRun) -> None:
     write_run("a", {"valid_ppl": [2.0]})
     write_run("b", {"valid_nll": [-5.0]}, dataset="book_order")
-    write_run("c", {"valid_nll": [-4.0]}, dataset="book_order")
+    write_run("c", {"valid_nll": [-4.0]}, dataset="book_order", init=1)
     read = Document.of(outputs)
     heading, *rows = read.cells["leaderboard"]
     assert heading[heading.index("metric") + 1] == "valid loss"
@@ -203,7 +203,7 @@ def test_what_users_name_is_text_and_nothing_else(outputs: Path, write_run: Writ
     names = {"name": EVIL, "dataset": EVIL, "truncation": EVIL, "model": EVIL, EVIL: "a"}
     run = write_run("a", {"valid_ppl": [1.5, 1.2]}, **names)
     write_run("b", {"valid_ppl": [1.5, 1.2]}, **{**names, EVIL: EVIL})
-    broken = write_run("c", {"valid_ppl": [1.0]}, **names)
+    broken = write_run("c", {"valid_ppl": [1.0]}, **names, init=1)
     write_status(broken, schema.FAILED, error=EVIL, host=EVIL)
     (broken / schema.TRACEBACK).write_text(EVIL)
     _environment(run, commit=EVIL, host=EVIL, numpy=EVIL)

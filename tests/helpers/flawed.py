@@ -53,6 +53,22 @@ class GatedAttention(Added):
         return self.gate * self.attended(features, causal=True)
 
 
+class RootedAttention(Added):
+    """Moving its parameters makes some outputs NaN."""
+
+    def __init__(self, input_size: int, output_size: int, hidden: int = 6) -> None:
+        super().__init__(input_size, output_size, hidden)
+        self.small = nn.Parameter(torch.full((hidden,), 0.01))
+
+    def added(self, features: Tensor, state: Any) -> Any:  # noqa: ARG002
+        return self.attended(features, causal=True) + self.small.sqrt()
+
+
+class AttentionInTraining(CausalAttention):
+    def added(self, features: Tensor, state: Any) -> Any:
+        return super().added(features, state) if self.training else 0.0
+
+
 class Attribute(Added):
     def added(self, features: Tensor, state: Any) -> Any:  # noqa: ARG002
         before, self.memory = self.memory, features[-1].detach()
@@ -137,14 +153,29 @@ class WeightedAndBidirectional(Weighted):
 
 
 class Spectral(Added):
-    """In training mode each call moves what it divides by a little."""
+    """In training mode each call moves what it divides by, by more the larger it is."""
 
     def __init__(self, input_size: int, output_size: int, hidden: int = 6) -> None:
         super().__init__(input_size, output_size, hidden)
-        nn.utils.parametrizations.spectral_norm(self.decoder)
+        wide = nn.utils.parametrizations.spectral_norm(nn.Linear(100, 100))
+        self.layers = nn.Sequential(nn.Linear(hidden, 100), wide, nn.Linear(100, hidden))
 
     def added(self, features: Tensor, state: Any) -> Any:  # noqa: ARG002
-        return 0.0
+        return self.layers(features)
+
+
+class Coarse(Added):
+    """Runs in bfloat16 only; its outputs are of float32."""
+
+    def __init__(self, input_size: int, output_size: int, hidden: int = 6) -> None:
+        super().__init__(input_size, output_size, hidden)
+        self.to(torch.bfloat16)
+
+    def added(self, features: Tensor, state: Any) -> Any:  # noqa: ARG002
+        return features @ torch.eye(features.shape[-1], dtype=torch.bfloat16)
+
+    def decode(self, features: Tensor) -> Tensor:
+        return super().decode(features).float()
 
 
 class Counting(Added):
@@ -171,6 +202,8 @@ FLAWED: dict[type[Added], str] = {
     WeightedAndBidirectional: LATER,
     CausalAttention: PIECES,
     GatedAttention: PIECES,
+    RootedAttention: PIECES,
+    AttentionInTraining: PIECES + TRAINING,
     OwnDropoutAndAttention: PIECES,
     Attribute: AGAIN,
     AttributeInTraining: AGAIN + TRAINING,
@@ -180,4 +213,4 @@ FLAWED: dict[type[Added], str] = {
     NormOverStreams: OTHERS + TRAINING,
     BatchFirst: OTHERS,
 }
-SOUND: tuple[type[Added], ...] = (LayerNorm, OwnDropout, Single, Weighted, Spectral, Counting)
+SOUND: tuple[type[Added], ...] = (LayerNorm, OwnDropout, Single, Weighted, Spectral, Counting, Coarse)

@@ -93,6 +93,7 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
 @pytest.mark.parametrize(("model", "message"), FLAWED.items(), ids=lambda each: getattr(each, "__name__", ""))
 def test_a_model_that_sees_or_remembers_too_much_is_refused(
     planned: Planned, tmp_path: Path, model: type[Added], message: str

@@ -71,7 +71,7 @@ def _moved(model: nn.Module) -> nn.Module:
     seed_global("check")
     for parameter in model.parameters():
         width = parameter.shape[-1] if parameter.dim() else 1
-        parameter.add_(torch.randn_like(parameter).sign(), alpha=MOVE * width**-0.5)
+        parameter.add_(2 * torch.randint_like(parameter, 2) - 1, alpha=MOVE * width**-0.5)
     return model
 
 

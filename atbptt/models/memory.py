@@ -80,7 +80,6 @@ def _runner(model: nn.Module, training: bool) -> Run:
 
     def run(inputs: Tensor, state: State, seed: int = 0) -> tuple[Tensor, State]:
         seed_global("check", seed)
-        state = state if state is None else map_state(Tensor.clone, state)
         with without_dropout(model), torch.set_grad_enabled(training):
             outputs, after = model(inputs, state)
         return outputs.detach(), map_state(Tensor.detach, after)

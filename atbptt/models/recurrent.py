@@ -21,6 +21,9 @@ class Recurrent(Protocol):
     state, as torch's layers do. A model made from YAML receives the `input_size` and `output_size` of its data set
     besides its own arguments, and draws its initial parameters from torch's global generator, seeded with `init`.
 
+    The state is all its memory: inputs in two pieces give the outputs of one piece, and an output depends neither on
+    later steps nor on other streams. This is checked before training (see `check_recurrent`).
+
     A model may also have two methods `recur` and `decode` with decode(recur(inputs)) = outputs (see `halves`). Then
     only steps whose loss is needed are decoded, which saves time and memory if there are many outputs.
     """

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.models.recurrent import check_recurrent
-from tests.helpers.flawed import FLAWED, SOUND, CausalAttention, LayerNorm, NormOverSteps
+from tests.helpers.flawed import (
+    FLAWED,
+    SOUND,
+    CausalAttention,
+    GatedAttention,
+    LayerNorm,
+    NormOverSteps,
+    NormOverStreams,
+)
 from tests.helpers.networks import V, events, network, point_process, symbols
 
 OURS: dict[str, Callable[[], nn.Module]] = {
@@ -33,6 +41,16 @@ def test_a_model_that_remembers_by_its_state_passes(make: Callable[[], nn.Module
 def test_also_on_events_and_one_stream() -> None:
     check_recurrent(point_process(layers=2, dropout=0.5), events(20))
     check_recurrent(network(dropout=0.5), symbols(20)[:, :1])
+
+
+def test_a_leak_smaller_than_the_models_rounding_is_found() -> None:
+    with pytest.raises(ConfigError, match=FLAWED[GatedAttention]):
+        check_recurrent(GatedAttention(V, V).to(torch.bfloat16), symbols(20))
+
+
+def test_streams_that_are_all_the_same_hide_nothing() -> None:
+    with pytest.raises(ConfigError, match=FLAWED[NormOverStreams]):
+        check_recurrent(NormOverStreams(V, V), symbols(20)[:, :1].expand(-1, 3))
 
 
 def test_what_probes_run_needs_to_hold_in_evaluation_mode_only() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,3 +53,19 @@ def seed_global(purpose: str, *numbers: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(seed)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Afterwards the global generators of torch, Python and numpy are what they were."""
+    import torch
+
+    own, numpy_own = random.getstate(), np.random.get_state()  # noqa: NPY002
+    # A process that has not used CUDA must not begin to: those forked from it could not.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(own)
+            np.random.set_state(numpy_own)  # noqa: NPY002

@@ -25,7 +25,7 @@ RUNS, ROWS = 10_000, 500
 LRS = tuple(float(2**power) for power in range(10))
 REPEATS = 3
 MANY = 7  # of what is short
-CLOCKS = ("step", "epoch", "adaptive_epoch", "updates", "train_seconds")
+CLOCKS = ("step", "epoch", "adaptive_epoch", "updates", "train_seconds", "compute_seconds")
 MEMORY = 1e9  # bytes, of the process that loads
 
 # What a process of its own does, imports apart, and the rows that it must have read; so that the memory is that of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from atbptt.randomness import derive_seed, numpy_generator, seed_global, torch_generator
+from atbptt.randomness import derive_seed, kept_generators, numpy_generator, seed_global, torch_generator
 
 purposes = st.sampled_from(["copy train", "copy valid", "probe", "dropout"])
 numbers = st.lists(st.integers(0, 2**40), max_size=3).map(tuple)
@@ -61,3 +61,15 @@ def test_the_global_generators_of_gpus_are_seeded_as_the_cpus(monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
     seed_global("dropout", 3)
     assert seeds == [derive_seed("dropout", 3)] == [torch.initial_seed()]
+
+
+def test_generators_are_kept_whatever_draws_from_them() -> None:
+    def drawn() -> list[float]:
+        return [torch.rand(1).item(), random.random(), np.random.random()]  # noqa: NPY002
+
+    seed_global("dropout", 1)
+    expected = drawn()
+    seed_global("dropout", 1)
+    with kept_generators():
+        drawn()
+    assert drawn() == expected

@@ -53,8 +53,9 @@ def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.D
 
         - `experiment_id` (string), `step` (training steps of the stream), `epoch` (steps over the stream's
           length), `adaptive_epoch` (the same with the steps that probes consumed), `updates` (optimizer
-          steps), `train_seconds` (s, training and probes), `metric` (name, a category), `replicate` (number of the
-          probe, else 0), `value` (losses in nats, K in steps).
+          steps), `train_seconds` (s, training and probes), `compute_seconds` (s, the same in processor time, on a GPU
+          its own; NaN in runs of earlier versions), `metric` (name, a category), `replicate` (number of the probe,
+          else 0), `value` (losses in nats, K in steps).
 
         Then the options as in `load_options`, but texts as categories. An option named like a metric column is
         `option.<name>`. An option that is the same in all runs takes no memory, and cannot be changed row by row:

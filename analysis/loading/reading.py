@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,7 +28,10 @@ from atbptt.runs.schema import ID, OPTIONS
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 CODED = pa.dictionary(pa.int32(), pa.string())
 # Files from elsewhere may lack these; they are read as NaN.
-OPTIONAL = ("adaptive_epoch", "train_seconds", "kept_of_mean", "relative_bias", "measured_bias", "cosine")
+OPTIONAL = (
+    *("adaptive_epoch", "train_seconds", "compute_seconds"),
+    *("kept_of_mean", "relative_bias", "measured_bias", "cosine"),
+)
 FOLDERS = 100  # read at a time
 SMALL = 1 << 20  # bytes; such a file is read at once
 THREADS = 2  # more of them wait for each other, since half the work is Python's
@@ -223,13 +227,16 @@ def _never_null(schema: pa.Schema) -> list[str]:
 
 def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A table with the columns and types of the schema; raises one of UNREADABLE where that would lose something."""
-    check_columns(table.schema, [name for name in schema.names if name not in OPTIONAL])
+    for place, kind in enumerate(schema):
+        if kind.name in OPTIONAL and kind.name not in table.schema.names:
+            unknown = pa.array(np.full(len(table), np.nan), kind.type)
+            table = table.add_column(min(place, table.num_columns), kind, unknown)
+    if table.schema.equals(coded(schema)):  # a run's own, of an earlier version: it takes no longer than others
+        return table
+    check_columns(table.schema, schema.names)
     table.validate(full=True)
     columns = []
     for kind in schema:
-        if kind.name not in table.schema.names:
-            columns.append(pa.array([float("nan")] * len(table), kind.type))
-            continue
         column = table[kind.name]
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)

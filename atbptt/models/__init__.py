@@ -10,11 +10,13 @@ if TYPE_CHECKING:
         mean_loss as mean_loss,
         steps_at_once as steps_at_once,
     )
+    from atbptt.models.memory import TRIED_STEPS as TRIED_STEPS
     from atbptt.models.modes import (
         evaluating as evaluating,
         flushing_subnormals as flushing_subnormals,
         frozen as frozen,
         native_layers as native_layers,
+        preserved as preserved,
         thawed as thawed,
     )
     from atbptt.models.networks import PointProcessNetwork as PointProcessNetwork, RecurrentNetwork as RecurrentNetwork

@@ -1,4 +1,4 @@
-"""Context managers for a while without dropout, without gradients of parameters, without subnormal numbers."""
+"""Context managers: for a while without dropout, without gradients of parameters, without subnormal numbers."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,12 +6,51 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import nn
 
+from atbptt.randomness import kept_generators
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode (no dropout); afterwards each module is in its former mode."""
+    with _kept_modes(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Afterwards modes and buffers of the model are what they were, and so are the global generators."""
+    of_modules = [module._buffers for module in model.modules()]
+    buffers = [(own, name, b, b.clone()) for own in of_modules for name, b in own.items() if b is not None]
+    with kept_generators(), _kept_modes(model):
+        try:
+            yield
+        finally:
+            for own, name, buffer, value in buffers:
+                own[name] = buffer.copy_(value)
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Dropout of torch's modules has no effect; other modules keep their mode."""
+    rates = [module for module in model.modules() if isinstance(vars(module).get("dropout"), int | float)]
+    before = [module.dropout for module in rates]  # of recurrent layers and attention
+    with _kept_modes(model):
+        for module in model.modules():
+            if isinstance(module, nn.modules.dropout._DropoutNd):
+                module.eval()
+        try:
+            for module in rates:
+                module.dropout = 0.0  # type: ignore[assignment]
+            yield
+        finally:
+            for module, rate in zip(rates, before, strict=True):
+                module.dropout = rate
+
+
+@contextmanager
+def _kept_modes(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:

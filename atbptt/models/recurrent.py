@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, described, require
-from atbptt.models.modes import evaluating
+from atbptt.models.memory import TRIED_STEPS, check_memory
+from atbptt.models.modes import evaluating, preserved
 from atbptt.models.states import State, map_state, tensors
+from atbptt.randomness import seed_global
 
 
 class Recurrent(Protocol):
@@ -18,6 +20,9 @@ class Recurrent(Protocol):
     Time is the first axis. In a loop of your own `initial_state` is optional for a model that takes None as the zero
     state, as torch's layers do. A model made from YAML receives the `input_size` and `output_size` of its data set
     besides its own arguments, and draws its initial parameters from torch's global generator, seeded with `init`.
+
+    The state is all its memory: inputs in two pieces give the outputs of one piece, and an output depends neither on
+    later steps nor on other streams. This is checked before training (see `check_recurrent`).
 
     A model may also have two methods `recur` and `decode` with decode(recur(inputs)) = outputs (see `halves`). Then
     only steps whose loss is needed are decoded, which saves time and memory if there are many outputs.
@@ -70,36 +75,51 @@ def _given(model: nn.Module, batch: int, state: State) -> State:
     return make(batch) if state is None and callable(make) else state
 
 
-def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None) -> None:
-    """Run one or two steps of inputs (T, B, ...) from the starting state.
+def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None, *, training: bool = True) -> None:
+    """Run the first `TRIED_STEPS` of inputs (T, B, ...) from the starting state.
+
+    Parameters, buffers, modes and the global generators stay what they are.
+
+    Arguments:
+        training: check its memory in training mode too, with dropout off, and not only in evaluation mode.
 
     Raises:
-        ConfigError: the model does not run, does not return outputs (T, B, ...) and a state, or remembers more.
+        ConfigError: the model does not run; does not return outputs (T, B, ...) and a state; its halves make something
+            else than the whole; or its outputs depend on more than the state and the steps so far of the same stream.
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
-    state = _given(model, inputs.shape[1], state)
+    model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for every length that is tried
+    inputs, batch = inputs[:TRIED_STEPS], inputs.shape[1]
+    state = _given(model, batch, state)
     if state is not None:
-        check_state(state, inputs.shape[1])
+        check_state(state, batch)
     try:
-        with evaluating(model), torch.no_grad():
-            made = model(inputs[:1], state)
-            at_once = [model(inputs[:2], state) for _ in range(2)] if len(inputs) > 1 else []
+        with preserved(model):
+            with evaluating(model), torch.no_grad():
+                outputs, after = pair_of(model, model(inputs, state))
+            check_state(after, batch)
+            check_outputs(outputs, inputs)
+            check_memory(model, inputs, state, training)
+            _check_halves(model, inputs, state)
     except ConfigError:
         raise
     except Exception as error:  # of a user's own class
         without = ", with None for the zero state where it has no initial_state(batch)" if state is None else ""
         rule = f"(={type(model).__name__}) must run as model(inputs, state){without}: {described(error)}"
         raise ConfigError("model", rule) from error
-    outputs, after = pair_of(model, made)
-    check_state(after, inputs.shape[1])
-    check_outputs(outputs, inputs[:1])
-    if at_once and torch.equal(at_once[0][0], at_once[1][0]):  # else it is random
-        with evaluating(model), torch.no_grad():
-            pieces = torch.cat([outputs, pair_of(model, model(inputs[1:2], after))[0]])
-        precise = pieces.dtype in (torch.float32, torch.float64)
-        same = not precise or torch.allclose(pieces, at_once[0][0], rtol=1e-3, atol=1e-4, equal_nan=True)
-        rule = "must give the same outputs for two steps at once and one by one: its state must hold all it remembers"
-        require(same, "model", type(model).__name__, rule)
+
+
+def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
+    parts = halves(model)
+    if parts.whole:
+        return
+    with evaluating(model), torch.no_grad():
+        seed_global("check")
+        whole = model(inputs, state)[0]
+        seed_global("check")
+        by_halves = parts.decode(parts.recur(inputs, state)[0])
+    same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
+    require(same, "model", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
 
 
 def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:

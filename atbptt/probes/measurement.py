@@ -115,7 +115,7 @@ def probe(
     """
     check_streams(inputs, targets)
     inputs, targets = widened(inputs), widened(targets)
-    check_recurrent(model, inputs, state)
+    check_recurrent(model, inputs, state, training=False)
     window = len(inputs) - burn_in
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and at least 4 steps")
     tau = default_tau(window) if tau is None else tau

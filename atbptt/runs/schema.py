@@ -40,6 +40,8 @@ METRICS_SCHEMA = pa.schema(
         ("adaptive_epoch", pa.float64()),  # epoch, with the steps that the policy's probes consumed
         ("updates", pa.int64()),  # optimizer steps
         ("train_seconds", pa.float64()),  # spent in training and the policy's probes, not in evaluation
+        # The same as the processor time of all threads, or on a GPU as its own; NaN after a checkpoint without it.
+        ("compute_seconds", pa.float64()),
         ("metric", pa.string()),
         ("replicate", pa.int32()),  # number of the probe, for metrics that a probe measures; else 0
         ("value", pa.float64()),

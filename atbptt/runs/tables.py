@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,11 @@ class Tables:
             if kept is None:  # there were no such rows yet
                 path.unlink(missing_ok=True)
                 continue
-            rows = pq.read_table(io.BytesIO(kept)).cast(columns)
+            rows = pq.read_table(io.BytesIO(kept))
+            if name == schema.METRICS and "compute_seconds" not in rows.schema.names:  # of an earlier version
+                unknown = pa.array([math.nan] * len(rows), pa.float64())
+                rows = rows.append_column("compute_seconds", unknown).select(columns.names)
+            rows = rows.cast(columns)
             self.content[name], self._rows[name] = kept, [rows]
             if digest(path) != zlib.crc32(kept):
                 if not _holds_later(path, rows["step"][-1].as_py()):  # as a killed run leaves

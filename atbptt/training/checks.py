@@ -14,7 +14,6 @@ from atbptt.truncation import Policy
 from atbptt.windows import Stream, check_asked
 
 GROUPS = {"estimator": "truncation", "confidence": "truncation", "resamples": "probe"}  # of options in `check_asked`
-TRIED_STEPS = 2  # of the training stream
 
 
 def check_task(task: Task) -> None:
@@ -36,20 +35,22 @@ def check_fit(model: nn.Module, task: Task) -> None:
     usable = isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None))
     rule = "must make a torch.nn.Module with a method initial_state(batch)"
     require(usable, "model._target_", type(model).__name__, rule)
-    batch = task.train.batch
-    inputs, targets = task.train.read(0, TRIED_STEPS)
+    inputs, targets = task.train.read(0, models.TRIED_STEPS)
     with _errors_of("model"):
-        state = model.initial_state(batch)  # type: ignore[operator]
-        models.check_state(state, batch)
-        state = models.leaves(state)
-        outputs, after = models.pair_of(model, model(inputs, state))
-        models.check_state(after, batch)
-        models.check_outputs(outputs, inputs)
-        _check_halves(model, inputs, state)
+        models.check_recurrent(model, inputs)
+    with models.preserved(model):
+        _check_outputs(model, task, inputs, targets)
+
+
+def _check_outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor) -> None:
+    """Check the model's outputs in training mode, with dropout: the loss, the metrics, whether the state matters."""
+    with _errors_of("model"):
+        state = models.leaves(model.initial_state(task.train.batch))  # type: ignore[operator]
+        outputs, _ = models.pair_of(model, model(inputs, state))
     with _errors_of("dataset"):
         losses = models.losses_of(task.loss, outputs, targets)
         wrong = losses.detach()[~losses.isfinite()]
-        rule = f"must be finite for the model's first outputs, on the first {TRIED_STEPS} steps of the data"
+        rule = f"must be finite for the model's first outputs, on the first {models.TRIED_STEPS} steps of the data"
         require(not len(wrong), "loss", wrong[0].item() if len(wrong) else None, rule)
         means = {name: values.detach().mean().item() for name, values in task.measures(outputs, targets).items()}
         found = task.metrics(means)
@@ -61,16 +62,6 @@ def check_fit(model: nn.Module, task: Task) -> None:
         gradient is not None for gradient in torch.autograd.grad(losses.sum(), models.tensors(state), allow_unused=True)
     )
     require(depends, "model._target_", type(model).__name__, "must make outputs that depend on its state")
-
-
-def _check_halves(model: nn.Module, inputs: Tensor, state: models.State) -> None:
-    parts = models.halves(model)
-    if parts.whole:
-        return
-    with models.evaluating(model), torch.no_grad():
-        whole, by_halves = model(inputs, state)[0], parts.decode(parts.recur(inputs, state)[0])
-    same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
-    require(same, "_target_", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
 
 
 def _check_predictions(task: Task, outputs: Tensor, targets: Tensor) -> None:

@@ -15,6 +15,7 @@ from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import Signals, StoppedError
+from atbptt.training.clock import ComputeClock
 from atbptt.training.evaluation import bias_metrics, evaluate, lag_profiles, position_profiles, predict
 from atbptt.truncation import Policy, next_due
 from atbptt.windows import Prober, Windows, full_lr, step, window_lr
@@ -23,7 +24,7 @@ HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; does not change results
 EVALUATION_SECONDS = 5.0  # of work that are worth a checkpoint before an evaluation
 # Attributes of a trainer in a checkpoint, besides model, optimizer and windows.
-RESUMED = ("updates", "train_seconds", "sums", "next_evaluation", "best")
+RESUMED = ("updates", "train_seconds", "compute_seconds", "sums", "next_evaluation", "best")
 
 
 class DivergedError(RuntimeError):
@@ -78,14 +79,16 @@ class Trainer:
         )
         self.steps_at_once = steps_at_once(self.task.train.batch, self.task.output_size)
         self.updates = 0
-        self.train_seconds = 0.0
+        self.train_seconds = self.compute_seconds = 0.0
+        self.clock = ComputeClock(device)
         self.sums = self._zero_sums()  # since the last evaluation
         self.next_evaluation = 0  # step; the first evaluation is before training
         self.best: dict[str, Any] = {}
 
     def _zero_sums(self) -> dict[str, Any]:
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
-        return {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0, "K": 0}
+        sums = {"loss": zero, "losses": 0, "norm": zero.clone(), "updates": 0, "seconds": 0.0, "steps": 0, "K": 0}
+        return {**sums, "compute_seconds": 0.0}
 
     def _decayed_lr(self) -> float:
         """The learning rate of this epoch, before it is scaled with a window's length."""
@@ -100,7 +103,8 @@ class Trainer:
         self.directory.set_status(schema.RUNNING, epoch=self.windows.epoch, first_epoch=self.windows.epoch)
         self._evaluate_if_due()
         while not self.settings.budget_spent(self.windows.epoch, self.train_seconds):
-            self._advance()
+            with self.clock.running():
+                self._advance()
             self._pause()
             self._evaluate_if_due()
         if self.sums["steps"]:
@@ -168,6 +172,9 @@ class Trainer:
         began = time.perf_counter()
         loss = float(self.sums["loss"])  # waits until the GPU has finished the training steps
         self._spend(time.perf_counter() - began)
+        computed = self.clock.spent()
+        self.compute_seconds += computed
+        self.sums["compute_seconds"] += computed
         # With clipping, a gradient of infinite norm would leave the parameters and the loss as they are.
         sums = {"the training loss": loss, "the training gradient's norm": float(self.sums["norm"])}
         wrong = [name for name, value in sums.items() if not math.isfinite(value)]
@@ -200,6 +207,7 @@ class Trainer:
             "adaptive_epoch": self.windows.adaptive_epoch,
             "updates": self.updates,
             "train_seconds": self.train_seconds,
+            "compute_seconds": self.compute_seconds,
         }
         tables = self.directory.tables
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
@@ -226,6 +234,7 @@ class Trainer:
         found = {
             "train_loss": float(sums["loss"]) / sums["losses"],
             "steps_per_second": sums["steps"] / max(sums["seconds"], 1e-9),
+            "steps_per_compute_second": sums["steps"] / max(sums["compute_seconds"], 1e-9),
             "mean_K": sums["K"] / sums["updates"],
         }
         if self.settings.clip_norm is not None:
@@ -268,8 +277,10 @@ class Trainer:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.windows.restore(saved)
+        saved.setdefault("compute_seconds", math.nan)  # earlier versions did not store it, nor two of the sums
         for name in RESUMED:
             setattr(self, name, saved[name])
-        self.sums.setdefault("K", math.nan if self.sums["updates"] else 0)  # the version before did not store it
+        for name in ("K", "compute_seconds"):
+            self.sums.setdefault(name, math.nan if self.sums["updates"] else 0)
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
         self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)

@@ -8,7 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require
-from atbptt.models import LossFunction, State, check_recurrent, check_streams, detach, halves, map_state, starting_state
+from atbptt.models import (
+    TRIED_STEPS,
+    LossFunction,
+    State,
+    check_recurrent,
+    check_streams,
+    detach,
+    halves,
+    map_state,
+    starting_state,
+)
 from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation import AnyPolicy, Policy, completed
 from atbptt.windows.cursor import Cursor
@@ -116,7 +126,7 @@ class Windows:
             raise ConfigError("policy" if error.name == "_target_" else error.name, error.rule) from error
         check_scheme(policy, scheme)
         first_state = None if state is None else detach(state)
-        check_recurrent(model, stream.read(0, 2)[0], first_state)
+        check_recurrent(model, stream.read(0, TRIED_STEPS)[0], first_state)
         probes = ProbeSettings() if probes is None else probes
         if policy.probes:  # before training rather than at its first update
             probes.check_stream(stream.length)

@@ -51,7 +51,7 @@ def write_run(outputs: Path) -> WriteRun:
         (directory / schema.STATUS).write_text(json.dumps({"experiment_id": experiment_id, "state": state}))
         if metrics is not None:
             rows = [
-                (experiment_id, 100 * n, float(n), n + 0.5, 20 * n, 0.5, metric, replicate, one)
+                (experiment_id, 100 * n, float(n), n + 0.5, 20 * n, 0.5, 0.25, metric, replicate, one)
                 for metric, values in metrics.items()
                 for n, value in enumerate(values, 1)
                 for replicate, one in enumerate(value if isinstance(value, list) else [value])

@@ -11,8 +11,8 @@ import torch
 from atbptt.runs import schema
 
 TABLES = (schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS, schema.OPTIONS)
-TIMES = ("train_seconds",)  # columns that may differ, and ...
-TIMED_METRICS = ("steps_per_second",)  # ... metrics whose values may differ
+TIMES = ("train_seconds", "compute_seconds")  # columns that may differ, and ...
+TIMED_METRICS = ("steps_per_second", "steps_per_compute_second")  # ... metrics whose values may differ
 
 
 def runs(output: Path) -> dict[str, Path]:

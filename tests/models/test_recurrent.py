@@ -101,7 +101,7 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "fewer outputs": (
         Returning(lambda outputs, state: (outputs[:, :2], state)),
         {},
-        "outputs (=(1, 2)) must have the axes (T, B) of the inputs first, (1, 3)",
+        "outputs (=(8, 2)) must have the axes (T, B) of the inputs first, (8, 3)",
     ),
     "whole numbers": (
         Returning(lambda outputs, state: (outputs, state[0].long())),
@@ -111,10 +111,10 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no module": (len, {}, "model (=builtin_function_or_method) must be a torch.nn.Module"),
     "does not run": (nn.Linear(D, 2), {}, "model (=Linear) must run as model(inputs, state), ..."),
     "batch first": (Decoded(nn.LSTM(D, H, batch_first=True)), {}, "...batch_first=False..."),
-    "remembers": (
+    "sees the future": (
         nn.GRU(D, H, bidirectional=True),
         {"loss": lambda outputs, _: outputs.square().sum(-1)},
-        "model (=GRU) must give the same outputs for two steps at once and one by one...",
+        "model (=GRU) must give outputs that do not depend on later inputs: it sees later steps",
     ),
     "scalar loss": (
         MODEL,

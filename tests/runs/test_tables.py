@@ -13,7 +13,7 @@ from atbptt.runs.schema import METRICS, OPTIONS_JSON, POSITIONS, PREDICTIONS, SC
 from atbptt.runs.tables import Tables, serialised, serialised_options
 
 LOG = logging.getLogger(__name__)
-CLOCK = {"epoch": 0.5, "adaptive_epoch": 0.5, "updates": 3, "train_seconds": 1.5}
+CLOCK = {"epoch": 0.5, "adaptive_epoch": 0.5, "updates": 3, "train_seconds": 1.5, "compute_seconds": 0.5}
 
 
 def add(tables: Tables, name: str, step: int) -> None:
@@ -102,3 +102,12 @@ def test_options_stand_in_columns_and_once_more_in_the_footer_and_agree() -> Non
     (row,) = pq.read_table(io.BytesIO(content)).to_pylist()
     stored = json.loads(pq.read_metadata(io.BytesIO(content)).metadata[OPTIONS_JSON])
     assert repr(stored) == repr(row) == repr(options)  # which tells 1.0 from 1 and True
+
+
+def test_rows_of_an_earlier_version_gain_the_columns_that_they_lack(tables: Tables, tmp_path: Path) -> None:
+    earlier = pq.read_table(tmp_path / METRICS).drop_columns("compute_seconds")
+    tables.restore({METRICS: serialised(earlier)}, LOG)
+    add(tables, METRICS, 20)
+    table = pq.read_table(tmp_path / METRICS)
+    assert table.schema.equals(SCHEMAS[METRICS])
+    assert repr(table["compute_seconds"].to_pylist()) == repr([math.nan] * 4 + [0.5] * 2)

@@ -17,6 +17,7 @@ from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.training.checks import check_probe
 from atbptt.training.experiment import build_task, run
 from atbptt.truncation import Fixed
+from tests.helpers.flawed import FLAWED, Added
 
 Planned = Callable[..., Plan]
 
@@ -90,6 +91,18 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path,
     with pytest.raises(ConfigError, match=message):
         planned(*arguments.split(), **size)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(("model", "message"), FLAWED.items(), ids=lambda each: getattr(each, "__name__", ""))
+def test_a_model_that_sees_or_remembers_too_much_is_refused(
+    planned: Planned, tmp_path: Path, model: type[Added], message: str
+) -> None:
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    written = f"name: mine\n_target_: {model.__module__}.{model.__name__}\nhidden: 6"
+    (tmp_path / "mine" / "model" / "mine.yaml").write_text(written)
+    with pytest.raises(ConfigError, match=rf"^model \(={model.__name__}\) {message}"):
+        planned("model=mine", f"--config-dir={tmp_path}/mine")
 
 
 def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:

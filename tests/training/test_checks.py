@@ -67,7 +67,7 @@ def test_what_keeps_to_the_protocols_passes() -> None:
         (Model(state=torch.zeros(3, 2, dtype=torch.int64)), r"^model.state .*torch.int64\) must be of floating point"),
         (Model(state="none"), r"^model.state must be a tensor, or a tuple, list or dict of tensors, not str$"),
         (Model(last_only=True), r"^model.outputs \(=\(1, 3\)\) must have the axes \(T, B\) of the inputs first"),
-        (Halved(other=0.01), r"^model._target_ \(=Halved\) must make the same outputs by decode\(recur\(inputs\)\) as"),
+        (Halved(other=0.01), r"^model \(=Halved\) must make the same outputs by decode\(recur\(inputs\)\) as"),
         (Model(forgetful=True), r"^model._target_ \(=Model\) must make outputs that depend on its state"),
     ],
 )
@@ -93,21 +93,21 @@ def predicting(pair: Any) -> dict[str, Any]:
         ({"metric_names": ("pll",)}, r"^dataset.metric_names \(=pll\) is not among .*: loss, ppl; did you mean"),
         (
             {"loss": lambda outputs, targets: (outputs[..., 0] - targets).log() * 0 - torch.inf},
-            r"^dataset.loss \(=(-inf|nan)\) must be finite for the model's first outputs, on the first 2 steps",
+            r"^dataset.loss \(=(-inf|nan)\) must be finite for the model's first outputs, on the first 8 steps",
         ),
         ({"measures": lambda *_: {}[1]}, r"^dataset fails on the first steps of the data: KeyError: 1$"),
         (
             predicting(lambda outputs, targets: (outputs, targets)),
-            rf"{PREDICTIONS} \(=\[\(2, 3, 4\), \(2, 3\)\]\) must be two",
+            rf"{PREDICTIONS} \(=\[\(8, 3, 4\), \(8, 3\)\]\) must be two",
         ),
         (
             predicting(lambda outputs, targets: (outputs.argmax(-1)[:1], targets)),
-            rf"{PREDICTIONS} \(=\[\(1, 3\), \(2, 3\)\]\)",
+            rf"{PREDICTIONS} \(=\[\(1, 3\), \(8, 3\)\]\)",
         ),
-        (predicting(lambda _, targets: (targets.numpy(), targets)), rf"{PREDICTIONS} \(=\['ndarray', \(2, 3\)\]\)"),
+        (predicting(lambda _, targets: (targets.numpy(), targets)), rf"{PREDICTIONS} \(=\['ndarray', \(8, 3\)\]\)"),
         (
             predicting(lambda _, targets: [targets]),
-            rf"{PREDICTIONS} \(=\[\(2, 3\)\]\) must be two tensors of the shape \(T, B\) of the targets, \(2, 3\)",
+            rf"{PREDICTIONS} \(=\[\(8, 3\)\]\) must be two tensors of the shape \(T, B\) of the targets, \(8, 3\)",
         ),
     ],
 )

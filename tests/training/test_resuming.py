@@ -1,5 +1,6 @@
 """A run that ends early goes on exactly: what its checkpoints hold, and when they are stored."""
 
+import io
 import json
 import math
 import random
@@ -16,7 +17,7 @@ import torch
 from atbptt.config.settings import Settings
 from atbptt.runs import checkpoints, schema
 from atbptt.runs.directory import RunDirectory
-from atbptt.runs.tables import Tables
+from atbptt.runs.tables import Tables, serialised
 from atbptt.system.signals import STORING, StoppedError
 from atbptt.training.experiment import run
 from atbptt.training.trainer import Trainer
@@ -70,12 +71,16 @@ def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path
 def test_a_checkpoint_of_an_earlier_version_continues(
     settings: Make, tmp_path: Path, monkeypatch: Patch, updates: int, mean_K: list[float]
 ) -> None:
-    """It lacks the sum of K, and has the state that ended the pass before where a new one begins."""
+    """It lacks the sum of K and the computing time, and has the state that ended the pass before where one begins."""
     uninterrupted, broken = run(settings()), settings(f"output_dir={tmp_path}/broken")
     save = RunDirectory.save_checkpoint
 
     def as_earlier(self: RunDirectory, saved: dict[str, Any]) -> None:
-        sums = {name: value for name, value in saved["sums"].items() if name != "K"}
+        saved = {name: value for name, value in saved.items() if name != "compute_seconds"}
+        sums = {name: value for name, value in saved["sums"].items() if name not in ("K", "compute_seconds")}
+        rows = pq.read_table(io.BytesIO(self.tables.content[schema.METRICS]))
+        kept = [name for name in rows.schema.names if name != "compute_seconds"]
+        self.tables.content[schema.METRICS] = serialised(rows.select(kept))
         state = (torch.ones(1, 4, 6), torch.ones(1, 4, 6)) if saved["position"] == 0 else saved["state"]
         save(self, {**saved, "sums": sums, "state": state})
 
@@ -85,6 +90,19 @@ def test_a_checkpoint_of_an_earlier_version_continues(
     continued = run(broken)
     assert series(continued, "valid_loss") == series(uninterrupted, "valid_loss")
     np.testing.assert_equal(series(continued, "mean_K"), mean_K)
+    frame = pq.read_table(continued.path / schema.METRICS).to_pandas()
+    assert frame["compute_seconds"].isna().all()
+    speeds = frame.loc[frame["metric"] == "steps_per_compute_second", "value"]
+    np.testing.assert_equal(speeds.isna().tolist(), np.isnan([0, *mean_K[1:]]).tolist())
+
+
+def test_the_computing_time_goes_on_where_it_was(settings: Make) -> None:
+    broken = settings("truncation.K=10")
+    run_interrupted(broken, 9)
+    saved = torch.load(RunDirectory(broken).path / schema.CHECKPOINT)
+    assert 0 < saved["sums"]["compute_seconds"] < saved["compute_seconds"]
+    frame = pq.read_table(run(broken).path / schema.METRICS).to_pandas()
+    assert frame["compute_seconds"].iloc[-1] > saved["compute_seconds"]
 
 
 @pytest.mark.parametrize("name", [schema.PREDICTIONS, schema.POSITIONS])

@@ -1,10 +1,12 @@
 import itertools
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -76,9 +78,9 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(finished: RunDir
     ppl, loss = (last.loc[last["metric"] == f"valid_{name}", "value"].item() for name in ("ppl", "loss"))
     assert ppl == pytest.approx(math.exp(loss))
     rows = pq.read_table(finished.path / schema.METRICS).to_pandas()
-    before, at_1 = (rows.loc[rows["step"] == step, "train_seconds"].iloc[0] for step in (0, 60))
-    speed = rows.loc[rows["metric"] == "steps_per_second", "value"].iloc[0]
-    assert speed == pytest.approx(60 / (at_1 - before))
+    for speed, clock in (("steps_per_second", "train_seconds"), ("steps_per_compute_second", "compute_seconds")):
+        times = [rows.loc[rows["step"] == step, clock].iloc[0] for step in (0, 60, 120)]
+        assert rows.loc[rows["metric"] == speed, "value"].tolist() == pytest.approx(list(60 / np.diff(times)))
     status = finished.status()
     assert (status["state"], status["epoch"], status["step"], status["monitor"]) == ("finished", 2, 120, "valid_ppl")
     assert status["K"] == series(finished, "K")[-1]
@@ -129,6 +131,13 @@ def test_a_budget_in_seconds_ends_a_run_early(settings: Make) -> None:
     directory = run(settings("epochs=1000000", "seconds=0.3"))
     assert 0.3 <= directory.status()["train_seconds"] < 3
     assert directory.finished()
+
+
+def test_compute_seconds_leave_out_what_training_waits(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atbptt.training.trainer.step", lambda *_: time.sleep(0.05))
+    rows = pq.read_table(run(settings("clip_norm=null")).path / schema.METRICS).to_pandas()
+    last = rows.iloc[-1]
+    assert 0 < last["compute_seconds"] < last["train_seconds"] - 0.9 * 0.05 * last["updates"]
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import AnalysisError, RunsWarning, load, load_options
-from analysis.loading import finding, reading
+from analysis import AnalysisError, Results, RunsWarning, load, load_options
+from analysis.loading import compact, finding, reading
 from atbptt.runs import schema
 from tests.analysis.conftest import WriteRun
 from tests.helpers.loading import ID, IDS, problems
@@ -58,8 +58,8 @@ OF_ALL_FILES = [
 OF_METRICS = [
     (with_column(1, "step", lambda rows: pa.array([0.5] * rows)), "truncated"),
     (rewritten(lambda table: table.drop_columns(["value"])), "lacks column value"),
-    (with_column(6, "metric", lambda rows: pa.array([None, *["K"] * (rows - 1)])), "column metric has nulls"),
-    (with_column(6, "metric", lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string())), "UTF8"),
+    (with_column(7, "metric", lambda rows: pa.array([None, *["K"] * (rows - 1)])), "column metric has nulls"),
+    (with_column(7, "metric", lambda rows: pa.array([b"\xff"] * rows, pa.binary()).view(pa.string())), "UTF8"),
     (with_column(0, ID, lambda rows: pa.array([IDS[0]] * (rows - 1) + [IDS[1]])), f"{ID} {IDS[1]} is not in options"),
     (bit_flipped, "CRC"),
 ]
@@ -90,6 +90,22 @@ def test_what_does_not_fit_the_schema_is_cast_if_nothing_is_lost(sweep: Path) ->
         sweep / "demo" / IDS[0] / schema.METRICS
     )
     pd.testing.assert_frame_equal(load(sweep), before)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("compacted", [False, True])
+def test_files_of_an_earlier_version_are_read_without_a_cast(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compacted: bool
+) -> None:
+    """They lack the computing time; a cast of 10,000 files would take seconds."""
+    before = load(sweep)
+    if compacted:
+        compact(Results(sweep), tmp_path / "compact")
+        sweep = tmp_path / "compact"
+    for path in sweep.rglob(schema.METRICS):
+        rewritten(lambda table: table.drop_columns(["compute_seconds"]), store_schema=False)(path)
+    monkeypatch.setattr(reading, "check_columns", lambda *_: pytest.fail("a cast"))
+    pd.testing.assert_frame_equal(load(sweep), before.assign(compute_seconds=np.nan))
 
 
 def test_a_missing_options_file_is_named_and_metrics_of_another_run_are_not_joined(sweep: Path) -> None:

@@ -52,7 +52,8 @@ class Origin:
     sweep: str | None = None  # name of the sweep's folder; None without a sweep
     code: dict[str, Any] = field(default_factory=code)  # of the process that launched it
     command: list[str] = field(default_factory=lambda: list(sys.argv))
-    experiment_id: str | None = None  # as the sweep planned it; None takes that of the data as they are now
+    experiment_id: str | None = None  # as the sweep planned it; None takes that of data and code as they are now
+    hashes: dict[str, str] = field(default_factory=dict)  # of data and code when it was planned, see `Settings`
 
 
 def commits(found: dict[str, Any]) -> str:

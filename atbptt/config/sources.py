@@ -105,7 +105,7 @@ def _read(name: str) -> Source | None:
             return Source(spec.origin, stem + file.suffix, content, content, ())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # shown when it is imported
-            tree = ast.parse(content)
+            tree = ast.parse(content, file.name)
         imports = tuple(dict.fromkeys(_imports(tree, spec.parent)))
         return Source(spec.origin, f"{stem}.py", content, _code(tree).encode(errors="surrogatepass"), imports)
     except (OSError, SyntaxError, ValueError, RecursionError) as error:

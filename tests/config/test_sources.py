@@ -87,6 +87,7 @@ IMPORTS = {
     "import package.inner": {"package", "package.inner", "package.base"},
     "from package import inner": {"package", "package.inner", "package.base"},
     "import package.inner as inner, helper": {"package", "package.inner", "package.base", "helper"},
+    "import package.part.deep": {"package", "package.part", "package.part.deep"},
     "def later():\n    import helper": {"helper"},
     "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import helper": {"helper"},
     "try:\n    import nowhere\nexcept ImportError:\n    import helper": {"helper"},
@@ -113,6 +114,8 @@ def test_the_users_modules_that_are_imported_count(
         package__init="",
         package__base="number = 1",
         package__inner="from . import base\nfrom .base import number",
+        package__part__init="",
+        package__part__deep="number = 1",
         spaces__inner="number = 1",
         cycle="import mine",
     )
@@ -142,7 +145,8 @@ def test_the_id_follows_helpers_and_nested_targets(project: Project, edited: str
 
 @pytest.mark.parametrize("target", ["package.Mine", "package.made", "package:Mine"])
 def test_what_a_package_re_exports_or_wraps_counts_where_it_is_written(project: Project, target: str) -> None:
-    package = "from functools import partial\nfrom package.policy import Mine\nmade = partial(Mine)"
+    package = "import functools, importlib\nMine = importlib.import_module('package.policy').Mine\n"
+    package += "made = functools.partial(Mine)"
     project.write(package__init=package, package__policy=POLICY)
     assert set(settings(target).sources()) == {"package/__init__.py", "package/policy.py"}
 

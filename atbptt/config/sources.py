@@ -32,7 +32,7 @@ class Source:
     file: str
     path: str  # `package/module.py`, by the module's name
     content: bytes  # of its file
-    code: bytes  # what decides what it does: without comments, docstrings and format
+    digest: str  # of what decides what it does: its code without comments, docstrings and format
     imports: tuple[str, ...]  # dotted names, of modules or of names in them
 
 
@@ -54,15 +54,16 @@ def user_sources(names: Iterable[str]) -> dict[str, Source]:
 def code_digest(sources: Mapping[str, Source]) -> str:
     digest = hashlib.sha256()
     for name, source in sorted(sources.items()):
-        digest.update(f"{name}:{hashlib.sha256(source.code).hexdigest()}\n".encode())
+        digest.update(f"{name}:{source.digest}\n".encode())
     return digest.hexdigest()
 
 
 @functools.cache
 def installed(file: str) -> bool:
     """Whether a file is of Python or of an installed package."""
-    real = os.path.realpath(file)
-    return not _INSTALLED.isdisjoint(Path(real).parts) or any(_within(real, folder) for folder in _PYTHON)
+    real = os.path.realpath(file)  # packages may be links into a cache
+    folders = {*Path(file).parts, *Path(real).parts}
+    return not _INSTALLED.isdisjoint(folders) or any(_within(real, folder) for folder in _PYTHON)
 
 
 def _within(file: str, folder: str) -> bool:
@@ -102,12 +103,13 @@ def _read(name: str) -> Source | None:
     try:
         content = file.read_bytes()
         if file.suffix != ".py":  # compiled
-            return Source(spec.origin, stem + file.suffix, content, content, ())
+            return Source(spec.origin, stem + file.suffix, content, hashlib.sha256(content).hexdigest(), ())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # shown when it is imported
             tree = ast.parse(content, file.name)
         imports = tuple(dict.fromkeys(_imports(tree, spec.parent)))
-        return Source(spec.origin, f"{stem}.py", content, _code(tree).encode(errors="surrogatepass"), imports)
+        digest = hashlib.sha256(_code(tree).encode(errors="surrogatepass")).hexdigest()
+        return Source(spec.origin, f"{stem}.py", content, digest, imports)
     except (OSError, SyntaxError, ValueError, RecursionError) as error:
         raise ConfigError("_target_", f"needs {file}, which cannot be read: {described(error)}") from error
 

@@ -91,7 +91,7 @@ IMPORTS = {
     "def later():\n    import helper": {"helper"},
     "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import helper": {"helper"},
     "try:\n    import nowhere\nexcept ImportError:\n    import helper": {"helper"},
-    "import torch, json, of_a_package, atbptt.truncation": set(),
+    "import torch, json, of_a_package, linked, atbptt.truncation": set(),
     "from spaces.inner import number": {"spaces.inner"},  # a folder without __init__.py
     "import cycle": {"cycle"},
 }
@@ -100,12 +100,14 @@ IMPORTS = {
 @pytest.mark.parametrize("text", IMPORTS)
 @pytest.mark.parametrize("imported", [True, False])
 def test_the_users_modules_that_are_imported_count(
-    project: Project, monkeypatch: pytest.MonkeyPatch, text: str, imported: bool
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, imported: bool
 ) -> None:
     """Whether or not the process has imported them."""
     environment = project.folder / "venv" / "lib" / "python3.12" / "site-packages"
     environment.mkdir(parents=True)
     (environment / "of_a_package.py").touch()
+    (tmp_path / "cached.py").touch()
+    (environment / "linked.py").symlink_to(tmp_path / "cached.py")
     monkeypatch.syspath_prepend(str(environment))
     project.write(
         mine=f"{text}\n{POLICY}",

@@ -146,10 +146,22 @@ def _imports(tree: ast.AST, package: str | None) -> Iterator[str]:
 
 
 def _code(tree: ast.AST) -> str:
-    """A tree as text, without docstrings; `ast.dump` would differ between versions of Python."""
+    """A tree as text, without docstrings; the same in all versions of Python, unlike that of `ast.dump`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
             ast.get_docstring(node, clean=False) is not None
         ):
             node.body[:1] = [] if len(node.body) > 1 else [ast.Pass()]
-    return ast.unparse(tree)
+    return ast.unparse(_Plain().visit(tree))
+
+
+class _Plain(ast.NodeTransformer):
+    """Makes calls of f-strings, whose quotes and empty parts differ between versions of Python."""
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Call:  # noqa: N802  (ast's name)
+        parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
+        return ast.Call(ast.Name("f-string"), [self.visit(part) for part in parts], [])
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.Call:  # noqa: N802
+        parts = [node.value, ast.Constant(node.conversion), *([node.format_spec] if node.format_spec else [])]
+        return ast.Call(ast.Name("value"), [self.visit(part) for part in parts], [])

@@ -8,7 +8,7 @@ import pytest
 from atbptt.config import sources
 from atbptt.config.components import component
 from atbptt.config.settings import Settings, validated
-from atbptt.config.sources import user_sources
+from atbptt.config.sources import code_digest, user_sources
 from atbptt.errors import ConfigError
 from tests.config.test_settings import BASE
 from tests.helpers.projects import POLICY, Project
@@ -42,6 +42,18 @@ def test_comments_docstrings_and_format_do_not_count(project: Project, text: str
     assert settings().experiment_id == before
     project.write(mine=text.replace("self.K = K", "self.K = K + 1"))
     assert settings().experiment_id != before
+
+
+# Code whose text from a syntax tree differs between versions of Python, whose digest must not.
+PINNED = """
+def f(x, y):
+    return f"{x['a']} it's {x!r:>{y}}" + f'{"a"}' f"{x = }"
+"""
+
+
+def test_the_digest_stays_what_it_was_whatever_the_version_of_python(project: Project) -> None:
+    project.write(mine=PINNED)
+    assert code_digest(user_sources(["mine"]))[:8] == "6c5c8eac"
 
 
 def test_an_edit_counts_when_the_module_is_imported_anew_and_not_before(project: Project) -> None:

@@ -28,6 +28,8 @@ Hold = Callable[[Path], object]
 
 pytest.register_assert_rewrite("tests.helpers")
 
+from tests.helpers.projects import Project  # noqa: E402  (rewritten)
+
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -154,6 +156,16 @@ def settings(tmp_path: Path) -> Callable[..., Settings]:
             return validated(job_config(hydra, "config", [*size, f"output_dir={tmp_path}", *overrides]))
 
     return make
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    """A folder for a user's modules, which are forgotten when the test ends."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would hide an edit within the same second
+    made = Project(tmp_path / "project")
+    monkeypatch.syspath_prepend(str(made.folder))
+    yield made
+    made.forget()
 
 
 @pytest.fixture(scope="session")

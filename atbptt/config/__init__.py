@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         typed as typed,
         validated as validated,
     )
+    from atbptt.config.sources import installed as installed, user_sources as user_sources
 else:
     from atbptt.lazy import exports
 

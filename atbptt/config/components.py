@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import re
 import typing
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import hydra.utils
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from atbptt.config.sources import Source, code_digest, user_sources
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require, show
 from atbptt.system import content_digest
 
@@ -39,7 +40,25 @@ class Component:
 
     @property
     def module(self) -> str:
-        return _locate(self.group, self.target).__module__
+        located = _locate(self.group, self.target)
+        while isinstance(located, functools.partial):
+            located = located.func
+        return located.__module__ or ""  # None for some of Python's own
+
+    def sources(self) -> dict[str, Source]:
+        """The user's modules that its classes need, by name; nested ones too (ConfigError)."""
+        # A process of a run has a script's module by another name.
+        home = self.module.replace("__mp_main__", "__main__")
+        names = (home, self.target, *_targets(self.arguments))
+        try:
+            return user_sources(name.replace(":", ".") for name in names)
+        except ConfigError as error:
+            raise error.within(self.group) from error
+
+    def code_digest(self) -> str | None:
+        """A digest of the user's code that its classes need; None if there is none."""
+        sources = self.sources()
+        return code_digest(sources) if sources else None
 
     def data_digest(self) -> str | None:
         """A digest of the files that the class lists (see `Task`), else of all at the argument `path`, if any."""
@@ -142,6 +161,17 @@ def rule_of(error: Mapping[str, Any]) -> str:
     message = re.sub(r"^(Input|String) should", "must", message)
     message = message if message.startswith("must") else f"must be valid: {message[:1].lower()}{message[1:]}"
     return message.split(", unable to parse")[0].split(", got a number")[0]
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """The dotted paths of nested objects."""
+    if isinstance(value, dict):
+        if isinstance(target := value.get("_target_"), str):
+            yield target
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _targets(part)
 
 
 def _instantiated(value: Any) -> Any:

@@ -17,6 +17,7 @@ from atbptt.windows import LR_SCALINGS, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
+HASH_DIGITS = 8  # of 64: enough to tell versions apart
 
 
 class Section(BaseModel):
@@ -74,7 +75,7 @@ class Settings(Section):
         """12 hex characters of a hash of all settings that decide the result.
 
         The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name and
-        monitor. An argument named `path` counts by the content of its files.
+        monitor. An argument named `path` counts by the content of its files, a user's class by its code.
         """
         decisive = self.model_dump(exclude={"name", "output_dir", "epochs", "seconds", "monitor", "device"})
         for group in SUPPLIED:
@@ -82,16 +83,46 @@ class Settings(Section):
             decisive[group] = {"_target_": part.target, **part.arguments}
             if (digest := part.data_digest()) is not None:
                 decisive[group]["path"] = digest
+            if (digest := part.code_digest()) is not None:
+                decisive.setdefault("code", {})[group] = digest
         canonical = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def budget_spent(self, epoch: float, train_seconds: float) -> bool:
         return epoch >= self.epochs or (self.seconds is not None and train_seconds >= self.seconds)
 
+    def sources(self) -> dict[str, bytes]:
+        """The content of the user's Python modules that the classes need, by their paths: `package/module.py`."""
+        found = (source for group in SUPPLIED for source in self.component(group).sources().values())
+        return {source.path: source.content for source in found if source.path.endswith(".py")}
+
+    def hashes(self) -> dict[str, str]:
+        """`<group>.code_hash` where there is code of the user's, and `<group>.data_hash` of an argument `path`."""
+        found = {}
+        for group in SUPPLIED:
+            part = self.component(group)
+            if (code := part.code_digest()) is not None:
+                found[f"{group}.code_hash"] = code[:HASH_DIGITS]
+            if (data := part.data_digest()) is not None:
+                found[f"{group}.data_hash"] = hashlib.sha256(data.encode()).hexdigest()[:HASH_DIGITS]
+        return found
+
+    def changes(self, hashes: Mapping[str, str]) -> dict[str, str]:
+        """What has changed since there were these `hashes`: `dataset.path` -> `(=folder) holds other data`."""
+        now, found = self.hashes(), {}
+        for group, _, kind in (key.partition(".") for key in sorted({*now, *hashes})):
+            if now.get(f"{group}.{kind}") != hashes.get(f"{group}.{kind}"):
+                leaf, rule = ("path", "holds other data") if kind == "data_hash" else ("_target_", "has other code")
+                found[f"{group}.{leaf}"] = f"(={getattr(self, group).get(leaf)}) {rule}"
+        return found
+
     def options(self) -> dict[str, Any]:
-        """Every option by its dotted name, without nulls; a group's own name is that of its choice."""
+        """Every option by its dotted name, without nulls; a group's own name is that of its choice.
+
+        The `hashes` tell versions of code and data apart.
+        """
         tree: dict[str, Any] = self.model_dump()
-        flat: dict[str, Any] = {"experiment_id": self.experiment_id}
+        flat: dict[str, Any] = {"experiment_id": self.experiment_id, **self.hashes()}
         for group in SUPPLIED:
             part = self.component(group)
             flat[group] = part.name

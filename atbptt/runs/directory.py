@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from atbptt.config import Settings
-from atbptt.errors import described
+from atbptt.errors import ConfigError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
 from atbptt.runs.status import ENDED, read_status
-from atbptt.system import StorageError, locks, write_text
+from atbptt.system import StorageError, locks, replacing, write_text
 
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
 
@@ -36,7 +36,7 @@ class BusyError(RuntimeError):
 class RunDirectory:
     """The files of one run, below the `output_dir` of its settings.
 
-    `experiment_id` is as the sweep planned it, even if the data have changed since; None takes that of the settings.
+    `experiment_id` is as the sweep planned it, even if data or code are others now; None takes that of the settings.
     """
 
     def __init__(self, settings: Settings, experiment_id: str | None = None) -> None:
@@ -83,7 +83,10 @@ class RunDirectory:
         return {name: tables.digest(self.path / name) for name in RESULTS}
 
     def begin(self, origin: provenance.Origin) -> None:
-        """Begin an attempt: set the status, delete files half written by a killed process, store config and options."""
+        """Begin an attempt: set the status, delete files half written by a killed process, store config and code.
+
+        A ConfigError if data or code have changed since the run was planned.
+        """
         self._status = self.status()
         self._began = time.monotonic()
         self.set_status(
@@ -96,9 +99,29 @@ class RunDirectory:
         )
         for leftover in (*self.path.glob(".*.tmp"), self.path / schema.TRACEBACK):
             leftover.unlink(missing_ok=True)
+        self._check_unchanged(origin.hashes)
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
         options = {**self.settings.options(), schema.ID: self.experiment_id}
         tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
+        self._write_sources()
+
+    def _check_unchanged(self, planned: Mapping[str, str]) -> None:
+        now = self.settings.experiment_id
+        if self.experiment_id == now:
+            return
+        for name, rule in self.settings.changes(planned).items() if planned else ():
+            raise ConfigError(name, f"{rule} than when the sweep began: launch it anew")
+        raise ConfigError(schema.ID, f"(={self.experiment_id}) is {now} with the present data and code: launch it anew")
+
+    def _write_sources(self) -> None:
+        folder = self.path / schema.SOURCE
+        files = {folder / name: content for name, content in self.settings.sources().items()}
+        for path in [*folder.rglob("*")]:
+            if path.is_file() and path not in files:  # of an attempt with the same code in other files
+                path.unlink()
+        for path, content in files.items():
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
 
     def note_environment(self, origin: provenance.Origin, log: logging.Logger) -> None:
         """Add this attempt's code and machine to environment.json; log a warning if the code has changed."""

@@ -11,21 +11,37 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from atbptt.config import installed
 from atbptt.system import available_cores
 
 PACKAGE = Path(__file__).parents[1]
+UNTRACKED = 20  # files that are listed
 GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
 
 
-@functools.cache
 def code() -> dict[str, Any]:
-    """Python, packages and the git commits of the package and the current folder; `dirty` if tracked files differ."""
-    found = [each for each in map(_repository, (PACKAGE, Path.cwd())) if each]
+    """Python, packages and the git commits of the package and the current folder.
+
+    `dirty` if tracked files differ, or if this process has imported files that git does not track: `untracked`.
+    """
+    files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
+    own = {file for file in files if isinstance(file, str) and os.path.isabs(file) and not installed(file)}
     return {
-        "repositories": list({each["path"]: each for each in found}.values()),
+        "repositories": _repositories(frozenset(map(os.path.realpath, own))),
         "python": platform.python_version(),
-        "packages": {part.name: part.version for part in sorted(distributions(), key=lambda part: part.name.lower())},
+        "packages": _packages(),
     }
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    return {part.name: part.version for part in sorted(distributions(), key=lambda part: part.name.lower())}
+
+
+@functools.lru_cache(maxsize=8)  # a session imports more as it goes
+def _repositories(imported: frozenset[str]) -> list[dict[str, Any]]:
+    found = [each for each in (_repository(folder, imported) for folder in (PACKAGE, Path.cwd())) if each]
+    return list({each["path"]: each for each in found}.values())
 
 
 def machine() -> dict[str, Any]:
@@ -52,7 +68,8 @@ class Origin:
     sweep: str | None = None  # name of the sweep's folder; None without a sweep
     code: dict[str, Any] = field(default_factory=code)  # of the process that launched it
     command: list[str] = field(default_factory=lambda: list(sys.argv))
-    experiment_id: str | None = None  # as the sweep planned it; None takes that of the data as they are now
+    experiment_id: str | None = None  # as the sweep planned it; None takes that of data and code as they are now
+    hashes: dict[str, str] = field(default_factory=dict)  # of data and code when it was planned, see `Settings`
 
 
 def commits(found: dict[str, Any]) -> str:
@@ -61,14 +78,18 @@ def commits(found: dict[str, Any]) -> str:
     return ", ".join(hashes) or "none"
 
 
-def _repository(folder: Path) -> dict[str, Any] | None:
+def _repository(folder: Path, imported: frozenset[str]) -> dict[str, Any] | None:
     top = _git(folder, "rev-parse", "--show-toplevel")
     commit = top and _git(folder, "rev-parse", "HEAD")
     # The package may be installed in an ignored folder of somebody's repository, which does not version it.
-    if not commit or (folder == PACKAGE and not _git(folder, "ls-files", "__init__.py")):
+    if not top or not commit or (folder == PACKAGE and not _git(folder, "ls-files", "__init__.py")):
         return None
-    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return {"path": top, "commit": commit, "dirty": dirty != ""}
+    differing = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    names = [os.path.relpath(file, top) for file in sorted(imported) if file.startswith(f"{top}{os.sep}")]
+    tracked = _git(Path(top), "--literal-pathspecs", "ls-files", "-z", "--recurse-submodules", "--", *names)
+    untracked = [] if tracked is None else sorted({*names} - {*tracked.split("\0")})
+    dirty = differing != "" or bool(untracked)
+    return {"path": top, "commit": commit, "dirty": dirty, "untracked": untracked[:UNTRACKED]}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -14,6 +14,7 @@ PREDICTIONS = "predictions.parquet"  # long: a row per step and stream, of the b
 STATUS = "status.json"
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"  # code, packages, machine: an entry per attempt
+SOURCE = "source"  # folder: the user's modules that the config's classes need
 CHECKPOINT = "checkpoint.pt"
 PREVIOUS_CHECKPOINT = "checkpoint.previous.pt"
 LOG = "log.txt"

@@ -72,6 +72,7 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
                 "label": job.label,
                 "overrides": job.overrides,
                 "experiment_id": job.directory.experiment_id,
+                "hashes": job.settings.hashes(),
                 "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
                 "settings": job.settings.model_dump(),
             }
@@ -103,7 +104,8 @@ def planned(number: int) -> tuple[Settings, Origin] | None:
         plan = _read_plan_once(sweep)
         entry = plan["jobs"][plan["launched"][number]]
         settings = entry["settings"]
-        origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"])
+        hashes = entry.get("hashes", {})  # earlier versions had none
+        origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"], hashes)
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
     return validated(settings), origin

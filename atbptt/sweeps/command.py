@@ -123,8 +123,9 @@ def prepare(planned: Plan) -> None:
     if planned.local and planned.ahead and not planned.command.preview:
         from atbptt.sweeps import process
 
-        classes = (job.settings.component(group).module for job in planned.ahead for group in SUPPLIED)
-        process.prepare(["atbptt.sweeps.launching", *dict.fromkeys(classes)])
+        parts = (job.settings.component(group) for job in planned.ahead for group in SUPPLIED)
+        modules = (module for part in parts for module in (part.module, *part.sources()))
+        process.prepare(["atbptt.sweeps.launching", *dict.fromkeys(modules)])
 
 
 def run(planned: Plan, console: Console) -> dict[int, Outcome]:

@@ -20,13 +20,16 @@ for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, sig
 
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # torch looks for GPUs without a context on one
 
-from atbptt.sweeps.process import WANTED_VARIABLE  # noqa: E402  (takes seconds, in which a signal may come)
+from atbptt.config import user_sources  # noqa: E402  (takes seconds, in which a signal may come)
+from atbptt.sweeps.process import WANTED_VARIABLE  # noqa: E402
 
 _wanted = json.loads(os.environ[WANTED_VARIABLE])
 sys.path[:] = _wanted["path"]  # the fork server lacks the folder of the script
 for _module in _wanted["modules"]:
-    with contextlib.suppress(Exception):  # the run that needs it reports it
+    with contextlib.suppress(Exception, SystemExit):  # the run that needs it reports it
         importlib.import_module(_module)
 if _wanted["script"] is not None:  # else Python imports it in every run
     with contextlib.suppress(Exception):
         spawn.import_main_path(_wanted["script"])
+with contextlib.suppress(Exception):
+    user_sources(_wanted["modules"])  # read once, now: the runs have the code as it was imported, whatever is edited

@@ -8,7 +8,7 @@ from torch import nn
 
 from atbptt.config import Settings, build_policy
 from atbptt.datasets import Task
-from atbptt.errors import ConfigError, require_choice
+from atbptt.errors import require_choice
 from atbptt.randomness import seed_global
 from atbptt.runs import Origin, RunDirectory, schema
 from atbptt.system import Signals, StoppedError, listen, listening
@@ -68,8 +68,6 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
                 return directory
             try:
                 directory.begin(origin)
-                if directory.experiment_id != settings.experiment_id:
-                    raise ConfigError("dataset.path", "holds other data than when the sweep began: launch it anew")
                 parts = build(settings) if parts is None else parts
                 listen(signals)  # a user's own class may have changed the handlers
                 wanted = settings.device

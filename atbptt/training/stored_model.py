@@ -1,9 +1,12 @@
 """The model of a run at its checkpoint, with its data. The run is only read: not locked, not changed."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -67,18 +70,16 @@ def open_stored_model(path: Path) -> StoredModel:
     settings = _settings(config)
     parts = build(settings)
     experiment_id = str(read_status(config.parent).get("experiment_id") or settings.experiment_id)
+    changes = []
     if experiment_id != settings.experiment_id:
-        data = settings.component("dataset").arguments.get("path")
-        if data is not None:
-            raise AnalysisError(f"dataset.path (={data}) holds other data than the run {experiment_id} was trained on")
-        remarks.append(f"{config} is not the config that the run {experiment_id} began with")
+        changes = _changes(settings, config, experiment_id)
     try:
         parts.model.load_state_dict(saved["model"])
         parts.policy.load_state_dict(saved["policy"])
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
         cursor.restore(saved)
     except (RuntimeError, KeyError, TypeError) as error:
-        problem = f"does not fit the model of {config}, whose class may have changed"
+        problem = "; ".join([f"does not fit the model of {config}, whose class may have changed", *changes])
         raise AnalysisError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
     state = read_run(config.parent).state
     return StoredModel(
@@ -90,8 +91,31 @@ def open_stored_model(path: Path) -> StoredModel:
         parts.model,
         cursor.K,
         cursor.step,
-        tuple(remarks),
+        (*remarks, *changes),
     )
+
+
+def _changes(settings: Settings, config: Path, experiment_id: str) -> list[str]:
+    """Remarks on what is not as when the run began; an AnalysisError if the data are not."""
+    run = f"the run {experiment_id}"
+    stored = _hashes(config.parent / schema.OPTIONS)
+    if not stored and settings.sources():
+        return [f"{run} stored no code, as in earlier versions of atbptt: your classes may have changed since"]
+    remarks = []
+    for name, rule in settings.changes(stored).items():
+        if name.endswith(".path"):
+            raise AnalysisError(f"{name} {rule} than {run} was trained on")
+        remarks.append(f"{name} {rule} than {run}, a copy of whose code is in {config.parent / schema.SOURCE}")
+    return remarks or [f"{config} is not the config that {run} began with"]
+
+
+def _hashes(options: Path) -> dict[str, str]:
+    """What `Settings.hashes` was when the run began; nothing in runs of earlier versions."""
+    try:
+        stored = json.loads(pq.read_metadata(options).metadata[schema.OPTIONS_JSON])
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        return {}
+    return {name: value for name, value in stored.items() if name.endswith((".code_hash", ".data_hash"))}
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:

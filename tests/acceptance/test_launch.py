@@ -144,7 +144,8 @@ def test_runs_fail_if_their_data_change_during_the_sweep(root: Path, tiny: tuple
     (plan,) = (tmp_path / "out").glob(f"{schema.SWEEPS}/*/{schema.PLAN}")
     ids = {job["experiment_id"] for job in json.loads(plan.read_text())["jobs"]}
     assert {path.name for path in runs(tmp_path / "out").values()} == ids
-    assert "failed       init=1: ConfigError: dataset.path holds other data than when the sweep began" in printed
+    rule = f"ConfigError: dataset.path (={tmp_path}) holds other data than when the sweep began"
+    assert f"failed       init=1: {rule}" in printed
 
 
 @pytest.mark.parametrize("end", ["| head -n 1", "<&- >&- 2>&-"])

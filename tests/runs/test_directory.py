@@ -11,6 +11,7 @@ from atbptt.runs import schema
 from atbptt.runs.directory import BusyError, RunDirectory
 from atbptt.runs.provenance import Origin
 from atbptt.system.files import StorageError
+from tests.helpers.projects import POLICY, Project
 from tests.helpers.training import composed
 
 Make = Callable[..., RunDirectory]
@@ -45,6 +46,24 @@ def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> 
     stored = json.loads(pq.read_metadata(directory.path / schema.OPTIONS).metadata[schema.OPTIONS_JSON])
     assert stored == row
     assert "init: 3" in (directory.path / schema.CONFIG).read_text()
+
+
+def test_the_code_of_the_users_is_stored_with_the_run(project: Project, tmp_path: Path) -> None:
+    """And is no result: a finished run whose copy is damaged is not run again."""
+    project.write(mine=f"from parts import helper\n{POLICY}", parts__helper="number = 1  # a comment")
+    directory = RunDirectory(composed(tmp_path, "truncation._target_=mine.Mine"))
+    source = directory.path / schema.SOURCE
+    (source / "parts").mkdir(parents=True)
+    for stale in ("parts/gone.py", ".parts.py.host.7.tmp"):
+        (source / stale).touch()
+    directory.begin(ORIGIN)
+    stored = {str(path.relative_to(source)): path.read_text() for path in source.rglob("*") if path.is_file()}
+    assert stored == {name: (project.folder / name).read_text() for name in ("mine.py", "parts/helper.py")}
+    for name in schema.SCHEMAS:
+        (directory.path / name).touch()
+    directory.finish(epoch=30.0, train_seconds=1.0)
+    (source / "mine.py").write_text("damaged")
+    assert directory.finished()
 
 
 def test_finished_means_the_budget_asked_for_now(make: Make) -> None:

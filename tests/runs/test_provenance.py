@@ -9,13 +9,14 @@ import pytest
 
 from atbptt.runs import provenance
 from atbptt.runs.provenance import code, commits, machine
+from tests.helpers.projects import Project
 
 
 @pytest.fixture(autouse=True)
 def _found_anew() -> Iterator[None]:
-    code.cache_clear()
+    provenance._repositories.cache_clear()
     yield
-    code.cache_clear()
+    provenance._repositories.cache_clear()
 
 
 @pytest.fixture
@@ -43,11 +44,35 @@ def git(*arguments: str) -> str:
 def test_the_commit_is_reported_and_whether_files_differ_from_it(repository: Path) -> None:
     commit = git("rev-parse", "HEAD")
     (repository / "notes.txt").write_text("not of the code")
-    assert code()["repositories"] == [{"path": str(repository.resolve()), "commit": commit, "dirty": False}]
+    clean = {"path": str(repository.resolve()), "commit": commit, "dirty": False, "untracked": []}
+    assert code()["repositories"] == [clean]
     assert commits(code()) == commit[:10]
     (repository / "model.py").write_text("K = 2\n")
-    code.cache_clear()
+    provenance._repositories.cache_clear()
     assert commits(code()) == f"{commit[:10]} (dirty)"
+
+
+def test_imported_files_that_git_does_not_track_count_and_are_listed(
+    repository: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for those of an environment in the folder, and of those that nothing has imported."""
+    environment = repository / "venv" / "lib" / "site-packages"
+    environment.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(environment))
+    monkeypatch.syspath_prepend(str(repository))
+    for name, folder in (("my_policy", repository), ("unused", repository), ("of_a_package", environment)):
+        (folder / f"{name}.py").touch()
+
+    def found(*imported: str) -> list[tuple[bool, list[str]]]:
+        for name in imported:
+            project.load(name)
+        return [(each["dirty"], each["untracked"]) for each in code()["repositories"]]
+
+    assert found("model", "of_a_package") == [(False, [])]
+    assert found("my_policy") == [(True, ["my_policy.py"])]
+    git("add", "my_policy.py")
+    provenance._repositories.cache_clear()
+    assert found() == [(True, [])]  # tracked, but not as committed
 
 
 def test_an_installed_package_is_no_part(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import torch
 from atbptt.config.settings import Settings
 from atbptt.datasets import Copy
 from atbptt.errors import ConfigError
-from atbptt.runs import schema
+from atbptt.runs import RunDirectory, schema
 from atbptt.runs.provenance import Origin, code
 from atbptt.training.experiment import build, run
 from atbptt.windows.schemes import SCHEMES
+from tests.helpers.projects import POLICY, Project
 from tests.helpers.training import metrics, series
 
 Make = Callable[..., Settings]
@@ -77,6 +79,49 @@ def test_a_task_may_have_notes_and_no_predictions(settings: Make, monkeypatch: p
     directory = run(settings("epochs=1"))
     assert (directory.path / schema.LOG).read_text().count("data, three streams\n") == 1
     assert not (directory.path / schema.PREDICTIONS).exists()
+
+
+def test_an_edit_of_a_users_class_is_another_run_which_begins_anew(settings: Make, project: Project) -> None:
+    """Else it would be skipped, or with more epochs go on from the other code's checkpoint."""
+    mine = "truncation._target_=mine.Mine"
+    project.write(mine=POLICY)
+    first = run(settings(mine, "epochs=1"))
+    began = first.status()["started"]
+    project.write(mine=f"# a comment\n{POLICY}")
+    assert run(settings(mine, "epochs=1")).status()["started"] == began
+    project.write(mine=POLICY.replace("self.K = K", "self.K = K + 1"))
+    second = run(settings(mine, "epochs=2"))
+    assert second.path != first.path
+    assert (second.status()["attempt"], second.status()["K"], first.status()["K"]) == (1, 11, 10)
+    assert first.status()["epoch"] == 1
+
+
+@pytest.mark.parametrize("edited", ["code", "data"])
+def test_a_run_of_a_sweep_fails_if_its_process_finds_other_code_or_data(
+    settings: Make, project: Project, tmp_path: Path, edited: str
+) -> None:
+    """As on a cluster, where a job imports the code when it starts; what an earlier attempt stored stays."""
+    data = tmp_path / "data.txt"
+    data.touch()
+    text = "super().__init__(2, 2, 6, 60, 30, 30, 4, 0)"
+    text = f"from atbptt.datasets import Copy\nclass Mine(Copy):\n  def __init__(self, path: str):\n    {text}\n"
+    project.write(mine=text)
+    planned = settings().model_copy(update={"dataset": {"_target_": "mine.Mine", "path": str(data)}})
+    origin = Origin("sweep", {"repositories": []}, ["launch.py"], planned.experiment_id, planned.hashes())
+    run(planned.model_copy(update={"epochs": 1.0}), origin)
+    if edited == "code":
+        project.write(mine=text.replace("6", "7"))
+        rule = r"^dataset\._target_ \(=mine\.Mine\) has other code than when the sweep began: launch it anew$"
+    else:
+        data.write_text("1")
+        rule = rf"^dataset\.path \(={data}\) holds other data than when the sweep began: launch it anew$"
+    with pytest.raises(ConfigError, match=rule):
+        run(planned, origin)
+    directory = RunDirectory(planned, origin.experiment_id)
+    assert (directory.status()["state"], directory.status()["epoch"]) == ("failed", 1)
+    assert (directory.path / schema.SOURCE / "mine.py").read_text() == text
+    with pytest.raises(ConfigError, match=r"^experiment_id \(=\w+\) is \w+ with the present data and code: launch it "):
+        run(planned, replace(origin, hashes={}))  # a plan of an earlier version
 
 
 def test_a_run_stores_where_it_comes_from(settings: Make) -> None:

@@ -9,12 +9,13 @@ import torch
 from atbptt.config.settings import Settings
 from atbptt.errors import AnalysisError
 from atbptt.models import cross_entropy
-from atbptt.runs import checkpoints, schema
+from atbptt.runs import checkpoints, schema, tables
 from atbptt.system import locks
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import open_stored_model
 from tests.conftest import TINY
-from tests.helpers.training import train
+from tests.helpers.projects import POLICY, Project
+from tests.helpers.training import composed, train
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,37 @@ def test_a_config_that_does_not_belong_to_the_checkpoint(directory: Path) -> Non
     config.unlink()
     with pytest.raises(AnalysisError, match=r"has no config\.yaml beside it"):
         open_stored_model(directory)
+
+
+MODEL = """
+from atbptt.models import RecurrentNetwork
+
+class Mine(RecurrentNetwork):
+    def __init__(self, input_size: int, output_size: int):
+        super().__init__(input_size, output_size, hidden=6)
+"""
+
+
+def test_a_class_that_has_changed_is_named_with_where_its_copy_is(project: Project, tmp_path: Path) -> None:
+    project.write(mine=MODEL, policy=POLICY)
+    made = composed(tmp_path, "truncation._target_=policy.Mine").model_copy(update={"model": {"_target_": "mine.Mine"}})
+    directory = run(made).path
+    assert not open_stored_model(directory).remarks
+    project.write(policy=POLICY.replace("pass", "self.K += 1"))
+    found = open_stored_model(directory)
+    copy = f"a copy of whose code is in {directory}/source"
+    run_of = f"than the run {found.experiment_id}, {copy}"
+    assert found.remarks == (f"truncation._target_ (=policy.Mine) has other code {run_of}",)
+    project.write(mine=MODEL.replace("6", "7"))
+    message = (
+        rf"whose class may have changed; model\._target_ \(=mine\.Mine\) has other code {run_of}; trunc.*: size mism"
+    )
+    with pytest.raises(AnalysisError, match=message):
+        open_stored_model(directory)
+    tables.write(directory / schema.OPTIONS, tables.serialised_options({}))
+    project.write(mine=MODEL)
+    (remark,) = open_stored_model(directory).remarks  # of an earlier version
+    assert remark.endswith("stored no code, as in earlier versions of atbptt: your classes may have changed since")
 
 
 def test_data_that_have_changed_or_gone(settings: Callable[..., Settings], tmp_path: Path) -> None:

@@ -158,10 +158,10 @@ def _code(tree: ast.AST) -> str:
 class _Plain(ast.NodeTransformer):
     """Makes calls of f-strings, whose quotes and empty parts differ between versions of Python."""
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Call:  # noqa: N802  (ast's name)
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Call:
         parts = [part for part in node.values if not (isinstance(part, ast.Constant) and part.value == "")]
         return ast.Call(ast.Name("f-string"), [self.visit(part) for part in parts], [])
 
-    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.Call:  # noqa: N802
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.Call:
         parts = [node.value, ast.Constant(node.conversion), *([node.format_spec] if node.format_spec else [])]
         return ast.Call(ast.Name("value"), [self.visit(part) for part in parts], [])

@@ -140,6 +140,8 @@ def _differs(options: pd.DataFrame, name: str) -> bool:
     values, group = options[name], name.split(".")[0]
     if name in NOT_SETTINGS or group in {"truncation", "device"} or name.endswith("_dir"):
         return False
+    if len(values.unique()) < 2:
+        return False
     within = group if name != group and group in options else "truncation"
     if within == "truncation" and len(values.dropna().unique()) > 1:
         return True

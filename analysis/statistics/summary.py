@@ -1,7 +1,8 @@
 """Means over initialisations: of every setting, and of the one that did best for each policy."""
 
 from collections.abc import Hashable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,8 @@ from atbptt.errors import AnalysisError
 SHOWN = ("K", "lr", "mean_K", "steps_per_second")  # metrics that tables show or remark on, beside validation and test
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Group:
     experiment: str
     dataset: str
     metric: str  # valid_...
@@ -47,6 +49,31 @@ class Group(NamedTuple):
     def keys(self) -> dict[str, str]:
         """What all its runs have in common."""
         return {"experiment": self.experiment, "dataset": self.dataset, "metric": self.metric}
+
+    @cached_property
+    def options(self) -> pd.DataFrame:
+        """A row per run, see `options_of`."""
+        return options_of(self.runs)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns that tell settings apart: `policy` and `settings`."""
+        return ["policy", *settings(self.options)]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row per setting, see `summarize`."""
+        return summarize(self.runs, self.metric)
+
+    @cached_property
+    def standing(self) -> pd.DataFrame:
+        """The runs by which policies are compared, see `standing`."""
+        return standing(self.runs, self.metric)
+
+    @cached_property
+    def endings(self) -> pd.DataFrame:
+        """A row per run, see `endings`."""
+        return endings(self.runs, self.metric)
 
 
 def comparable(frame: pd.DataFrame, metric: str | None = None) -> Iterator[Group]:

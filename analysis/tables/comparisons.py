@@ -32,7 +32,7 @@ def compared_tables(results: Results, groups: Iterable[Group], against: str | No
         AnalysisError: no group has the policy `against`.
     """
     groups = list(groups)
-    names = {name for group in groups for name in statistics.policies(statistics.options_of(group.runs))}
+    names = {name for group in groups for name in statistics.policies(group.options)}
     if against is not None and against not in names:
         raise unknown("against", against, sorted(names, key=statistics.natural))
     found: list[Table | None] = []
@@ -44,8 +44,7 @@ def compared_tables(results: Results, groups: Iterable[Group], against: str | No
 
 def reference(group: Group, order: Sequence[str], against: str | None = None) -> str | None:
     """`against` if the group has it, else the policy of its first run in this order; None if none of its runs is."""
-    options = statistics.options_of(group.runs)
-    names = dict(zip(options[ID], statistics.policies(options), strict=True))
+    names = dict(zip(group.options[ID], statistics.policies(group.options), strict=True))
     if against in names.values():
         return against
     return next((names[run] for run in order if run in names), None)
@@ -62,7 +61,7 @@ def paired_table(group: Group, against: str | None = None) -> Table | None:
     if statistics.is_perplexity(group.metric):
         unit, text, ends = f" {measure}, %", cells.in_percent(text), cells.in_percent(ends)
     columns = [
-        *cells.setting_columns(rows, statistics.described(group.runs).columns.drop(ID)),
+        *cells.setting_columns(rows, group.names),
         Column("pairs", ["pairs"], str),
         Column(f"valid{unit}", cells.moments("valid"), text),
         Column(f"test{unit}", cells.moments("test"), text),
@@ -81,12 +80,12 @@ def target_table(group: Group, target: float | None = None) -> Table | None:
 
     None if no two policies have two inits in common, or no run reaches the target by training.
     """
-    runs = statistics.standing(group.runs, group.metric)
+    runs = group.standing
     if "init" not in runs or (runs["init"].value_counts() > 1).sum() < PAIRS:
         return None
     frame = group.runs[group.runs[ID].isin(runs[ID])]
     target = statistics.default_target(group.runs, group.metric) if target is None else target
-    names = list(statistics.described(group.runs).columns.drop(ID))
+    names = group.names
     rows = statistics.summarize_targets(group.runs, group.metric, target)
     rows = rows.merge(runs[names].drop_duplicates(), on=names)
     if not (rows["epoch_mean"] > 0).any():  # no run reaches it, or only before training
@@ -115,8 +114,7 @@ def equal_work_table(group: Group) -> Table | None:
     makes few of them would end the comparison at its beginning. The best after equal epochs comes first. None for a
     single policy, or without a common range.
     """
-    runs = statistics.standing(group.runs, group.metric)
-    names = list(statistics.described(group.runs).columns.drop(ID))
+    runs, names = group.standing.copy(), group.names
     best = statistics.cumulative_best(group.runs[group.runs[ID].isin(runs[ID])], group.metric)
     ends = {axis: best.groupby(ID)[axis].max().min() for axis in statistics.clocks_of(best) if axis in WORK}
     if len(runs[names].drop_duplicates()) < 2 or not min(ends.values()) > 0:
@@ -126,12 +124,12 @@ def equal_work_table(group: Group) -> Table | None:
         runs[axis] = runs[ID].map(held)
     keys: list[Hashable] = [*names, "metric"]
     rows = statistics.grouped(runs, keys, list(ends))
-    rows = cells.with_bold(rows, runs, names, statistics.conditions(statistics.options_of(group.runs)), list(ends))
+    rows = cells.with_bold(rows, runs, names, statistics.conditions(group.options), list(ends))
     columns = cells.setting_columns(rows, names)
     for axis, end in ends.items():
         columns.append(Column(WORK[axis].format(end), cells.moments(axis), cells.mean_sd, bold=f"{axis}_bold"))
         columns += cells.interval_column(rows, axis, "runs", cells.interval)
-    over = statistics.replicates(statistics.options_of(group.runs))
+    over = statistics.replicates(group.options)
     title = f"best valid {cells.measure_name(group.metric)} so far after equal work, mean (sd) over {over}"
     rows = rows.sort_values("epoch_mean", kind="stable")
     return cells.assembled(group, "_equal_work", title, columns, rows)

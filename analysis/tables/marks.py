@@ -21,15 +21,14 @@ def with_remarks(rows: pd.DataFrame, group: Group, results: Results) -> pd.DataF
 
     `planned` counts all runs of the setting, also those that have no evaluation yet.
     """
-    own = statistics.options_of(group.runs)
-    names = ["policy", *statistics.settings(own)]
+    own, names = group.options, group.names
     of_policy = [name for name in map(str, own) if name.split(".")[0] == "truncation" and not name.endswith(".seed")]
     keys = [*names[1:], *of_policy]
     first = own.assign(policy=statistics.policies(own)).drop_duplicates(names)
     row_of = rows[names].assign(row=rows.index).merge(first, on=names)
     rows_by_key = dict(zip(_texts(row_of, keys), row_of["row"], strict=True))
     planned = results.options[results.options[ID].isin(own[ID]) | _is_of(results.options, group)]
-    endings = statistics.endings(group.runs, group.metric).set_index(ID)["ending"]
+    endings = group.endings.set_index(ID)["ending"]
     statuses = results.status.set_index(ID)
     found: dict[Any, list[str]] = {row: [] for row in rows.index}
     for run, key in zip(planned[ID], _texts(planned, keys), strict=True):
@@ -73,7 +72,7 @@ def _remark(ending: str, status: Mapping[str, Any]) -> str:
 
 def speed_remark(group: Group) -> list[str]:
     """A line if runs with equal K and model trained at speeds that differ by more than `SPEED_RATIO`."""
-    options = statistics.options_of(group.runs).set_index(ID)
+    options = group.options.set_index(ID)
     same = [n for n in map(str, options) if n.split(".")[0] in ("model", "dataset", "device", "scheme", "optimizer")]
     rows = group.runs[group.runs["metric"].isin(["mean_K", "steps_per_second"])]
     logged = rows.pivot_table("value", [ID, "step"], "metric", observed=True, aggfunc="last")

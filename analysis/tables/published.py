@@ -90,18 +90,14 @@ EXPERIMENTS = {
 }
 
 
-def beside(
-    group: Group, summary: pd.DataFrame, options: pd.DataFrame, names: list[str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The summary (a row per policy) with columns `published` and `corrected`, if any is, and notes.
-
-    `options` has a row per run; `names` are the columns of the summary that tell settings apart.
-    """
+def beside(group: Group, summary: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The summary of a group (a row per policy) with columns `published` and `corrected`, if any is, and notes."""
     dataset = group.dataset
     source = EXPERIMENTS.get(dataset)
     if source is None or source.metric != group.metric.replace("valid_", "test_", 1):
         return summary, []
-    first = options.assign(policy=policies(options)).drop_duplicates(names)
+    names = group.names
+    first = group.options.assign(policy=policies(group.options)).drop_duplicates(names)
     values: list[tuple[float, float]] = []
     others: dict[str, None] = {}
     seen = False

@@ -88,16 +88,14 @@ def result_table(group: Group, results: Results) -> Table:
     """
     rows = _rows(group)
     rows = rows[rows["chosen"]].reset_index(drop=True)
-    options = statistics.options_of(group.runs)
-    names = ["policy", *statistics.settings(options)]
-    fixed = statistics.conditions(options)
-    rows = cells.with_bold(rows, statistics.standing(group.runs, group.metric), names, fixed, ("valid", "test"))
-    rows, notes = beside(group, rows, options, names)
+    options = group.options
+    rows = cells.with_bold(rows, group.standing, group.names, statistics.conditions(options), ("valid", "test"))
+    rows, notes = beside(group, rows)
     rows = with_remarks(rows, group, results)
     over = statistics.replicates(options)
     measure = cells.measure_name(group.metric)
     columns = [
-        *cells.setting_columns(rows, names),
+        *cells.setting_columns(rows, group.names),
         *([Column("chosen", ["tried", "edge"], _choice, "left")] if (rows["tried"] > 1).any() else []),
         *_columns_of_runs(rows),
         Column(f"valid {measure}", cells.moments("valid"), cells.mean_sd, bold="valid_bold"),
@@ -122,10 +120,10 @@ def result_table(group: Group, results: Results) -> Table:
 def settings_table(group: Group, results: Results) -> Table:
     """The best validation of every setting; the test value of those chosen for a policy."""
     rows = with_remarks(_rows(group), group, results)
-    options = statistics.options_of(group.runs)
+    options = group.options
     measure = cells.measure_name(group.metric)
     columns = [
-        *cells.setting_columns(rows, ["policy", *statistics.settings(options)]),
+        *cells.setting_columns(rows, group.names),
         *_columns_of_runs(rows),
         Column(f"valid {measure}", cells.moments("valid"), cells.mean_sd),
         Column(f"test {measure}", cells.moments("test"), cells.mean_sd),
@@ -139,7 +137,7 @@ def settings_table(group: Group, results: Results) -> Table:
 
 def _rows(group: Group) -> pd.DataFrame:
     """`summarize`, with test values only of the settings chosen by validation."""
-    rows = statistics.summarize(group.runs, group.metric)
+    rows = group.summary.copy()
     of_test = [name for name in map(str, rows) if name.startswith("test_")]
     rows[of_test] = rows[of_test].where(rows["chosen"])
     return rows

@@ -16,6 +16,7 @@ OPTIONS = {
     "lr": 1.0,
     "seed": 0,
     "init": 0,
+    "epochs": None,
     "dataset": "copy_fixed",
     "model": "lstm",
     "model.hidden": 4,

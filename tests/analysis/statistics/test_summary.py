@@ -25,7 +25,7 @@ def test_comparable_runs_are_of_one_experiment_dataset_and_metric() -> None:
         run("d", {"valid_ppl": [1.5]}, name=None, dataset=None),
     )
     groups = list(comparable(frame))
-    assert [(group[:3], group.name) for group in groups] == [
+    assert [(tuple(group.keys.values()), group.name) for group in groups] == [
         (("demo", "copy", "valid_ppl"), "demo_copy_ppl"),
         (("linear", "linear", "valid_loss"), "linear_loss"),
         (("unknown", "unknown", "valid_ppl"), "unknown_ppl"),
@@ -41,7 +41,7 @@ def test_text_columns_may_be_categories() -> None:
     pd.testing.assert_frame_equal(summarize(categories), summarize(frame), check_dtype=False)
     assert not any(isinstance(kind, pd.CategoricalDtype) for kind in options_of(categories).dtypes)
     assert labels(options_of(categories)).tolist() == labels(options_of(frame)).tolist()
-    assert [group[:3] for group in comparable(categories)] == [("unknown", "copy", "valid_ppl")]
+    assert [tuple(group.keys.values()) for group in comparable(categories)] == [("unknown", "copy", "valid_ppl")]
 
 
 def swept(*settings: tuple[float, list[list[float]]]) -> pd.DataFrame:

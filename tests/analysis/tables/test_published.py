@@ -46,7 +46,7 @@ def test_some_values_by_hand() -> None:
 # Options that may differ from the published ones: replicates, budget, where a run ran, the arm.
 FREE = re.compile(
     r"experiment_id|name|init|epochs|seconds|evaluate_every|monitor|output_dir|truncation|truncation\.(K|delta)"
-    r"|(.*\.)?seed|.*\.(name|path|_target_)|device\..*|probe\.resamples"
+    r"|(.*\.)?seed|.*\.(name|path|data_hash|_target_)|device\..*|probe\.resamples"
 )
 
 
@@ -81,11 +81,12 @@ def test_differences_are_named() -> None:
 def shown(name: str, *runs: dict[str, Any], experiment: str = "") -> tuple[list[tuple[float, float]], list[str]]:
     """What stands beside some runs of an experiment, each of its own setting, and the notes."""
     options = pd.DataFrame(
-        {**settings(name, "fixed"), "truncation": "fixed", **run, "note": str(place)} for place, run in enumerate(runs)
+        {"experiment_id": f"{place}", **settings(name, "fixed"), "truncation": "fixed", **run, "note": f"{place}"}
+        for place, run in enumerate(runs)
     )
-    summary = pd.DataFrame({"policy": [f"fixed K={run.get('truncation.K')}" for run in runs], "note": options["note"]})
-    group = Group(experiment or f"published_{name}", name, "valid_ppl", pd.DataFrame())
-    found, notes = beside(group, summary, options, ["policy", "note"])
+    group = Group(experiment or f"published_{name}", name, "valid_ppl", options)
+    summary = options.assign(policy=[f"fixed K={run.get('truncation.K')}" for run in runs])[group.names]
+    found, notes = beside(group, summary)
     columns = found[["published", "corrected"]].round(2) if "published" in found else pd.DataFrame()
     return [tuple(row) for row in columns.fillna(0).itertuples(index=False)], notes
 
@@ -115,4 +116,4 @@ def test_other_settings_have_no_published_value_but_a_note() -> None:
 def test_nothing_stands_beside(name: str, metric: str) -> None:
     summary = pd.DataFrame({"policy": ["fixed K=50"]})
     group = Group("published_ptb", name, metric, pd.DataFrame())
-    assert beside(group, summary, pd.DataFrame(), ["policy"]) == (summary, [])
+    assert beside(group, summary) == (summary, [])

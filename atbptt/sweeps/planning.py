@@ -44,7 +44,7 @@ class Composed:
 class Plan:
     """The checked jobs of a command line."""
 
-    jobs: list[Job]  # in the order of the sweep
+    jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
     ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
@@ -80,6 +80,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
     made = zip(labels, batch, composed.settings, strict=True)
     jobs = _distinct([Job(label, overrides, each, RunDirectory(each)) for label, overrides, each in made])
+    jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
     found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER)
     prepare(found)

@@ -42,6 +42,15 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
     assert {job.settings.seed for job in jobs} == {4}
 
 
+def test_all_settings_run_with_one_init_before_the_next(planned: Planned) -> None:
+    """A sweep that is cut short has compared all of them."""
+    for arguments in ("init=1,0 truncation.K=5,2", "truncation.K=5,2 init=0,1"):
+        plan = planned("-m", *arguments.split())
+        runs = [(job.settings.init, job.settings.truncation["K"]) for job in plan.jobs]
+        assert runs == [(0, 5), (0, 2), (1, 5), (1, 2)]
+        assert plan.ahead == plan.jobs
+
+
 def test_without_a_sweep_there_is_one_job_and_runs_named_twice_are_one(planned: Planned) -> None:
     (job,) = planned("lr=3").jobs
     assert (job.settings.lr, "lr=3" in job.label) == (3, True)

@@ -15,8 +15,8 @@ from atbptt.config import Command, Settings
 from atbptt.errors import ConfigError, listed
 from atbptt.runs import Job, RunDirectory
 from atbptt.system import check_writable
-from atbptt.truncation import Policy
-from atbptt.windows import check_scheme
+from atbptt.truncation import BEYOND_ANY_STREAM, Policy
+from atbptt.windows import check_scheme, full_lr
 
 # The default of n_jobs in conf/hydra/launcher/. It asks torch for GPUs, so it is resolved late.
 OmegaConf.register_new_resolver("parallel_jobs", lambda *options: training.parallel_jobs(*options), replace=True)
@@ -75,10 +75,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     launcher = config.launcher_options(composed.shared)
     for each in composed.settings:
         config.check_components(each)
-    batch = composed.batch
-    common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
-    labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
-    made = zip(labels, batch, composed.settings, strict=True)
+    made = zip(_labels(composed), composed.batch, composed.settings, strict=True)
     jobs = _distinct([Job(label, overrides, each, RunDirectory(each)) for label, overrides, each in made])
     jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
@@ -86,6 +83,23 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     prepare(found)
     _check(ahead, found.local, composed.policies)
     return found
+
+
+def _labels(composed: Composed) -> list[str]:
+    """Each job's overrides that are not those of all, and its learning rate where that is not the one typed."""
+    batch = composed.batch
+    common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
+    labels = []
+    for overrides, settings in zip(batch, composed.settings, strict=True):
+        label = " ".join(o for o in overrides if o not in common) or "defaults"
+        policy = composed.policies[_policy_key(settings)]
+        K = policy.K if policy.base is None else policy.base
+        lr = full_lr(settings.lr, settings.lr_scaling, policy, policy.K)
+        typed = any(o.lstrip("+").startswith("lr=") for o in overrides)
+        if typed and lr != settings.lr and K < BEYOND_ANY_STREAM:
+            label += f" (lr in force {lr:.3g} at K={K:g})"
+        labels.append(label)
+    return labels
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:

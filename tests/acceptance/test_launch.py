@@ -74,8 +74,9 @@ def test_a_preview_lists_the_runs_and_their_states_and_runs_nothing(launch: Laun
         done = launch("-m", "lr=3,10", *SWEEP, f"epochs={epochs}", f"output_dir='{ODD}'", "preview=true")
         assert (done.returncode, done.stderr) == (0, "")
         lines = done.stdout.splitlines()
-        assert [line.split()[-1] for line in lines if state in line] == ["lr=3"]
-        assert [line.split()[-1] for line in lines if " new " in line] == ["lr=10"]
+        for shown, label in ((state, "lr=3 (lr in force 9.49 at K=10)"), (" new ", "lr=10 (lr in force 31.6 at K=10)")):
+            (line,) = (line for line in lines if shown in line)
+            assert line.rstrip().endswith(f"  {label}")
         assert lines[-1].startswith(f"2 runs in {ODD}/copy_fixed: ")
     assert sorted(folder.rglob("*")) == before
 

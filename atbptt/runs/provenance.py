@@ -11,6 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from atbptt.config import ConfigFile
 from atbptt.system import available_cores
 
 PACKAGE = Path(__file__).parents[1]
@@ -53,6 +54,7 @@ class Origin:
     code: dict[str, Any] = field(default_factory=code)  # of the process that launched it
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     experiment_id: str | None = None  # as the sweep planned it; None takes that of the data as they are now
+    config_files: list[ConfigFile] = field(default_factory=list)  # of --config-dir
 
 
 def commits(found: dict[str, Any]) -> str:

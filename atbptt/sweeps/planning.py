@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from atbptt import config, training  # training loads torch when a name of it is used
-from atbptt.config import Command, Settings
+from atbptt.config import Command, ConfigFile, Settings
 from atbptt.errors import ConfigError, listed
 from atbptt.runs import Job, RunDirectory
 from atbptt.system import check_writable
@@ -36,6 +36,7 @@ class Composed:
     command: Command
     batch: list[list[str]]  # the overrides of each job
     settings: list[Settings]  # of each job
+    files: list[list[ConfigFile]]  # of --config-dir in each job's config
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
 
@@ -60,14 +61,16 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         return None
     with config.composer(command.config_dir, command.extra) as hydra:
         batch, shared = config.expanded(hydra, command)
-        settings = [config.typed(each) for each in config.job_configs(hydra, command.name, batch)]
+        made = config.Shared(hydra, command)
+        settings = [config.typed(made.config(each)) for each in batch]
+        files = [made.files(each) for each in batch]
     policies: dict[str, Policy] = {}
     for each in settings:
         key = _policy_key(each)
         if key not in policies:
             policies[key] = config.build_policy(each)
         check_scheme(policies[key], each.scheme)
-    return Composed(command, batch, settings, policies, shared)
+    return Composed(command, batch, settings, files, policies, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
@@ -75,8 +78,8 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     launcher = config.launcher_options(composed.shared)
     for each in composed.settings:
         config.check_components(each)
-    made = zip(_labels(composed), composed.batch, composed.settings, strict=True)
-    jobs = _distinct([Job(label, overrides, each, RunDirectory(each)) for label, overrides, each in made])
+    made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
+    jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
     jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
     found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER)

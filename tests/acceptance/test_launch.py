@@ -81,6 +81,28 @@ def test_a_preview_lists_the_runs_and_their_states_and_runs_nothing(launch: Laun
     assert sorted(folder.rglob("*")) == before
 
 
+def test_a_copied_and_edited_file_is_taken_and_said_to_be(launch: Launch, root: Path, folder: Path) -> None:
+    """By every launcher, in the preview, by --cfg, and afterwards in the run's own files."""
+    mine = folder / "mine" / "model" / "gru.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text((root / "conf" / "model" / "gru.yaml").read_text().replace("layers: 1", "layers: 2"))
+    line = f"model/gru.yaml is taken from {folder}/mine, not the shipped one"
+    given = ("--config-dir=mine", "model=gru")
+    for launcher in ("local", "basic", "joblib"):
+        done = launch("-m", *given, "init=0,1", f"output_dir=own_{launcher}", f"hydra/launcher={launcher}")
+        assert (done.returncode, done.stdout.count(line)) == (0, 1), done.stderr
+        for path in runs(folder / f"own_{launcher}").values():
+            assert "  layers: 2\n" in (path / schema.CONFIG).read_text()
+            (attempt,) = json.loads((path / schema.ENVIRONMENT).read_text())["attempts"]
+            assert [file["name"] for file in attempt["config_files"]] == ["model/gru.yaml"]
+            assert line in (path / schema.LOG).read_text()
+    (plan,) = (folder / "own_local").glob(f"{schema.SWEEPS}/*/{schema.PLAN}")
+    assert [len(job["config_files"]) for job in json.loads(plan.read_text())["jobs"]] == [1, 1]
+    assert line in launch(*given, "preview=true").stdout
+    assert line not in launch("--config-dir=mine", "preview=true").stdout
+    assert "  layers: 2\n" in launch(*given, "--cfg=job").stdout
+
+
 @pytest.mark.usefixtures("first")
 def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
     done = launch("-m", "lr=1,3,10", *SWEEP, f"output_dir='{ODD}'")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from atbptt.config.files import ConfigFile as ConfigFile
     from atbptt.config.jobs import Shared as Shared, job_config as job_config
+    from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (
         Settings as Settings,
         build_policy as build_policy,

@@ -14,6 +14,7 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -104,8 +105,8 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
-def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig]:
-    """The overrides of each job, and the config without swept overrides (ConfigError)."""
+def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig, list[str]]:
+    """The overrides of each job; the config without swept overrides, and the overrides for it (ConfigError)."""
     name, overrides = command.name, command.overrides
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     try:
@@ -117,20 +118,12 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
         chooses = not options or isinstance(chosen, str | list | dict)
         require(chooses, override.key_or_group, chosen, f"must be one of {listed(options)}")
-    unswept = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    try:
-        config = composed(hydra, name, unswept)  # as Hydra does before it expands a sweep
-    except ConfigError as error:
-        group = error.name.partition(".")[0]
-        if not any(o.is_sweep_override() and o.key_or_group == group for o in parsed):
-            raise
-        hint = f"{group} is swept: {error.name}='choice(VALUE)' sets it in every job"
-        raise ConfigError(error.name, f"{error.rule}; {hint}") from error
+    config, kept = _unswept(hydra, command, parsed)
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
         swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if swept:
             raise ConfigError(swept[0], "names several values, a sweep: add -m, as in python launch.py -m ...")
-        return [overrides], config
+        return [overrides], config, kept
     sweeper = config.hydra.sweeper._target_
     if not sweeper.endswith("BasicSweeper"):
         rule = f"(={sweeper}) must be basic: only its jobs are known, and checked, before the first one runs"
@@ -143,7 +136,25 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     if not batches[0]:
         empty = [str(o.input_line) for o in parsed if o.is_sweep_override() and not list(o.sweep_string_iterator())]
         raise ConfigError(" ".join(empty), "names no value: there is nothing to run")
-    return batches[0], config
+    return batches[0], config, kept
+
+
+def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[DictConfig, list[str]]:
+    """The config without swept overrides, as Hydra composes it before it expands a sweep, and the overrides it takes.
+
+    In a sweep, options that are not in it are left out: a swept choice may have them.
+    """
+    unswept = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+    lost: list[str] = []
+    while True:
+        try:
+            return composed(hydra, command.name, unswept), [o for o in command.overrides if o not in lost]
+        except ConfigError as error:
+            unknown = [o for o in unswept if "." in error.name and o.partition("=")[0] == error.name]
+            if not unknown or not (command.multirun or any(o.is_sweep_override() for o in parsed)):
+                raise
+            lost += unknown
+            unswept = [o for o in unswept if o not in unknown]
 
 
 def launcher_options(config: DictConfig) -> dict[str, Any]:

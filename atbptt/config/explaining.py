@@ -29,13 +29,18 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
         try:
             groups = [o for o in overrides if hydra.config_loader.get_group_options(o.partition("=")[0])]
             whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
-            section = OmegaConf.select(whole, parent) if parent else whole
             choice = whole.hydra.runtime.choices.get(parent)
-            hidden = ("hydra", "_target_", *(["name"] if parent else []))
-            names = [str(k) for k in section if k not in hidden] if isinstance(section, DictConfig) else []
+            names = option_names(whole, parent)
         except (HydraException, OmegaConfBaseException):
             names, choice = [], None
         of = f"of {parent}={choice} " if choice else ""
         known = f"; the options {of}are {listed(names)}" if names else ""
         return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{known}")
     return ConfigError("config", f"cannot be composed: {text}")
+
+
+def option_names(config: DictConfig, parent: str) -> list[str]:
+    """The names of the options in a section of a config; of the whole if it is empty."""
+    section = OmegaConf.select(config, parent) if parent else config
+    hidden = ("hydra", "_target_", *(["name"] if parent else []))
+    return [str(key) for key in section if key not in hidden] if isinstance(section, DictConfig) else []

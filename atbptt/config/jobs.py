@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import Overrides
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
@@ -33,6 +33,7 @@ class Shared:
         self.command = command
         self.value = functools.cache(self._value)
         self.composed = functools.cache(self._composed)
+        self.option = functools.cache(self._option)
         self._bare = functools.cache(self._without_hydra)
         self._files = functools.cache(functools.partial(config_files, hydra, command))
         self._parser = OverridesParser.create(config_loader=hydra.config_loader)
@@ -44,6 +45,14 @@ class Shared:
         (override,) = self._parser.parse_overrides([text])
         value = not override.is_hydra_override() and Overrides(self._repository, [override]).config_overrides
         return override if value else None
+
+    def _option(self, text: str) -> str | None:
+        """The option that an override sets, if it is one of a group's choice: `truncation.K`."""
+        override = self.value(text)
+        if override is None or override.type is not OverrideType.CHANGE:
+            return None
+        key = override.get_key_element()
+        return key if "." in key and self._repository.group_exists(key.partition(".")[0]) else None
 
     def choices(self, overrides: Iterable[str]) -> tuple[str, ...]:
         """The overrides that choose what is composed."""

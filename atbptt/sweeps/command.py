@@ -63,8 +63,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
         planned = plan(composed, prepare)
-        for file in dict.fromkeys(file for job in planned.jobs for file in job.files if file.replaces):
-            console.print(str(file))
+        for remark in planned.remarks:
+            console.print(remark)
         if planned.command.preview:
             preview(planned, console)
             return 0
@@ -109,9 +109,9 @@ class PlainConsole(Console):
 
 def leave(code: int) -> NoReturn:
     """End the process, even if a user's class has started threads or processes."""
-    for child in multiprocessing.active_children():  # joblib's workers have no `kill`
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
+    for child in multiprocessing.active_children():
+        with contextlib.suppress(AttributeError):  # of joblib's workers, which have no `kill` and end by themselves
+            child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
     if strangers == [threading.main_thread()]:
         sys.exit(code)

@@ -5,7 +5,7 @@ Hydra would compose each job when it starts, and stop halfway through a sweep at
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +35,7 @@ class Composed:
 
     command: Command
     batch: list[list[str]]  # the overrides of each job
+    remarks: list[str]  # which options count for some of the jobs only
     settings: list[Settings]  # of each job
     files: list[list[ConfigFile]]  # of --config-dir in each job's config
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
@@ -49,6 +50,7 @@ class Plan:
     ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
+    remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
 
 
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
@@ -60,8 +62,9 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
     if command is None:
         return None
     with config.composer(command.config_dir, command.extra) as hydra:
-        batch, shared = config.expanded(hydra, command)
+        batch, shared, kept = config.expanded(hydra, command)
         made = config.Shared(hydra, command)
+        batch, remarks = config.narrowed(made, batch)
         settings = [config.typed(made.config(each)) for each in batch]
         files = [made.files(each) for each in batch]
     policies: dict[str, Policy] = {}
@@ -70,7 +73,7 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         if key not in policies:
             policies[key] = config.build_policy(each)
         check_scheme(policies[key], each.scheme)
-    return Composed(command, batch, settings, files, policies, shared)
+    return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
@@ -82,7 +85,9 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
     jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
-    found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER)
+    replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
+    remarks = [*replaced, *composed.remarks]
+    found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
     prepare(found)
     _check(ahead, found.local, composed.policies)
     return found

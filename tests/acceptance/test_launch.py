@@ -112,6 +112,15 @@ def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
     assert done.stdout.count("finished     lr=10") == 1
 
 
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])  # which compose each job anew
+def test_an_option_counts_only_where_it_exists(launch: Launch, folder: Path, launcher: str) -> None:
+    swept = ("truncation=fixed,adaptive", "truncation.K=5,10", "truncation.delta=0.5")
+    done = launch("-m", *swept, f"output_dir=where_{launcher}", f"hydra/launcher={launcher}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "truncation.K counts for truncation=fixed only\n" in done.stdout
+    assert len(runs(folder / f"where_{launcher}")) == 3
+
+
 def test_bad_input_ends_with_one_line_and_1(launch: Launch, folder: Path) -> None:
     done = launch("-m", "lr=1,-1", "output_dir=bad")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

@@ -20,6 +20,8 @@ def users(tmp_path: Path) -> Path:
         "nested: {_target_: mine.Part, sizes: [1, '2', 3.0, null], text: '${name}'}\nlater: ???\n",
         "experiment/mine": "# @package _global_\ndefaults:\n  - override /dataset: mine\n  - override /model: gru\n"
         "lr: 0.25\nmodel:\n  hidden: ${seed}\n",
+        "experiment/sweeping": "# @package _global_\nhydra: {sweeper: {params: {truncation: 'fixed,adaptive'}}}\n",
+        "truncation/nested": "_target_: mine.Policy\nK: ???\npart: {size: 1}\nother: ${lr}\n",
         "experiment/former": "# @package _global_\nprobe:\n  estimator: quantile\n",
         "flavour/sweet": "sugar: ${lr}\n",
         "flavour/sour": "lemon: [1, 2]\n",

@@ -56,11 +56,10 @@ def test_an_option_is_set_by_its_former_name_too(opened: Opened, arguments: str,
         ("lr=1,2", r"^lr=1,2 names several values, a sweep: add -m"),
         ("--config-dir=/nowhere", r"^--config-dir \(=/nowhere\) is no folder"),
         ("--config-name=none", r"^--config-name \(=none\) is no option"),
-        ("-m truncation=fixed,adaptive truncation.K=3", r"^truncation.K is no option; .*=adaptive are delta, "),
-        # Hydra composes what is not swept with the default policy, which has no `delta`.
+        ("-m truncation.delta=1 lr=1,2", r"^truncation.delta is no option; the options of truncation=fixed are K$"),
         (
-            "-m truncation=adaptive,adaptive truncation.delta=1",
-            r"truncation.delta='choice\(VALUE\)' sets it in every job$",
+            "truncation=adaptive,full truncation.delta=1",
+            r"^truncation=adaptive,full names several values, a sweep: add",
         ),
         *((f"preview={v}", rf"^preview \(={v}\) must be true or false$") for v in ("maybe", "", "true,false")),
     ],
@@ -68,11 +67,6 @@ def test_an_option_is_set_by_its_former_name_too(opened: Opened, arguments: str,
 def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         composed(opened, *arguments.split())
-
-
-def test_an_option_of_swept_choices_alone_is_set_as_a_choice(opened: Opened) -> None:
-    configs = composed(opened, "-m", "truncation=adaptive,adaptive", "truncation.delta=choice(0.5)")
-    assert [config["truncation"]["delta"] for config in configs] == [0.5, 0.5]
 
 
 def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:

@@ -42,6 +42,17 @@ def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: 
     assert {job.settings.seed for job in jobs} == {4}
 
 
+def test_an_option_of_some_choices_counts_for_those_and_the_plan_says_so(planned: Planned) -> None:
+    plan = planned("-m", "truncation=fixed,adaptive", "truncation.K=5,10", "truncation.delta=0.5")
+    expected = ["truncation=fixed truncation.K=5", "truncation=fixed truncation.K=10"]
+    assert [job.label for job in plan.jobs] == [*expected, "truncation=adaptive truncation.delta=0.5"]
+    assert plan.jobs[2].settings.truncation["delta"] == 0.5
+    counts = {"K": "fixed", "delta": "adaptive"}
+    assert plan.remarks == [f"truncation.{name} counts for truncation={policy} only" for name, policy in counts.items()]
+    assert "truncation.delta=0.5" not in plan.command.overrides  # Hydra composes the sweep with truncation=fixed
+    assert planned("-m", "truncation=fixed,adaptive").remarks == []
+
+
 def test_all_settings_run_with_one_init_before_the_next(planned: Planned) -> None:
     """A sweep that is cut short has compared all of them."""
     for arguments in ("init=1,0 truncation.K=5,2", "truncation.K=5,2 init=0,1"):

@@ -109,9 +109,10 @@ class PlainConsole(Console):
 
 def leave(code: int) -> NoReturn:
     """End the process, even if a user's class has started threads or processes."""
+    if "joblib.externals.loky" in sys.modules:  # its workers have no `kill`, and would live on for minutes
+        sys.modules["joblib.externals.loky"].get_reusable_executor(reuse=True).shutdown(kill_workers=True)
     for child in multiprocessing.active_children():
-        with contextlib.suppress(AttributeError):  # of joblib's workers, which have no `kill` and end by themselves
-            child.kill()
+        child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
     if strangers == [threading.main_thread()]:
         sys.exit(code)

@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from atbptt.config.arms import FORMS, GROUP, make_arms
 from atbptt.config.explaining import explained
 from atbptt.errors import ConfigError, listed, require
 
@@ -56,6 +57,10 @@ class Command:
     extra: Path | None  # the folder of --config-dir, searched first
     preview: bool  # whether the jobs are only shown
 
+    @property
+    def folders(self) -> list[Path]:
+        return [self.config_dir] if self.extra is None else [self.extra, self.config_dir]
+
 
 def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
     """Parse a command line (ConfigError); None if it runs nothing (`--help`, `--cfg`, ...)."""
@@ -63,14 +68,16 @@ def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     parsed = parser.parse_args(arguments)
+    base = config_dir.parent / parsed.config_path if parsed.config_path else config_dir
+    extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
+    name = parsed.config_name or CONFIG_NAME
+    command = Command(parsed.overrides, parsed.multirun, name, base, extra, preview)
+    make_arms(command.overrides, command.folders)
     if any(getattr(parsed, flag) for flag in SHOWING):
         return None
-    extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
     if extra is not None and not extra.is_dir():
         raise ConfigError("--config-dir", f"(={parsed.config_dir}) is no folder")
-    base = config_dir.parent / parsed.config_path if parsed.config_path else config_dir
-    name = parsed.config_name or CONFIG_NAME
-    return Command(parsed.overrides, parsed.multirun, name, base, extra, preview)
+    return command
 
 
 def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
@@ -117,7 +124,8 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         options = hydra.config_loader.get_group_options(override.key_or_group)
         chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
         chooses = not options or isinstance(chosen, str | list | dict)
-        require(chooses, override.key_or_group, chosen, f"must be one of {listed(options)}")
+        rule = f"must be {FORMS}" if override.key_or_group == GROUP else f"must be one of {listed(options)}"
+        require(chooses, override.key_or_group, chosen, rule)
     config, kept = _unswept(hydra, command, parsed)
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
         swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
@@ -129,6 +137,7 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         rule = f"(={sweeper}) must be basic: only its jobs are known, and checked, before the first one runs"
         raise ConfigError("hydra/sweeper", rule)
     params = with_former_names(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items())
+    make_arms([*params, *overrides], command.folders)
     try:
         batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)
     except HydraException as error:

@@ -114,10 +114,10 @@ def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])  # which compose each job anew
 def test_an_option_counts_only_where_it_exists(launch: Launch, folder: Path, launcher: str) -> None:
-    swept = ("truncation=fixed,adaptive", "truncation.K=5,10", "truncation.delta=0.5")
+    swept = ("arm=K4,K7,delta0.45", "truncation.K_init=4")
     done = launch("-m", *swept, f"output_dir=where_{launcher}", f"hydra/launcher={launcher}")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "truncation.K counts for truncation=fixed only\n" in done.stdout
+    assert "truncation.K_init counts for truncation=adaptive only\n" in done.stdout
     assert len(runs(folder / f"where_{launcher}")) == 3
 
 

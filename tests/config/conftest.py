@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal.hydra import Hydra
 
 from atbptt.config.composing import Command, composer, expanded, read_command
+from atbptt.config.jobs import Shared
 
 Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]
 
@@ -50,3 +52,10 @@ def opened(root: Path, users: Path) -> Iterator[Opened]:
             return hydra, command, expanded(hydra, command)[0]
 
         yield make
+
+
+def composed(opened: Opened, *arguments: str) -> list[dict[str, Any]]:
+    """The config of each job of a command line (ConfigError)."""
+    hydra, command, batch = opened(*arguments)
+    made = Shared(hydra, command)
+    return [made.config(overrides) for overrides in batch]

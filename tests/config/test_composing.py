@@ -1,21 +1,13 @@
 """Command lines as Hydra reads them, and what is said of those that cannot be composed."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from atbptt.config.composing import Command, read_command, split_preview
-from atbptt.config.jobs import Shared
 from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
-from tests.config.conftest import Opened
-
-
-def composed(opened: Opened, *arguments: str) -> list[dict[str, Any]]:
-    hydra, command, batch = opened(*arguments)
-    made = Shared(hydra, command)
-    return [made.config(overrides) for overrides in batch]
+from tests.config.conftest import Opened, composed
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,12 @@
 """Jobs as we compose them, against Hydra's own composition of each."""
 
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from atbptt.config.jobs import Shared, job_config
 from atbptt.errors import ConfigError
-from tests.config.conftest import Opened
-
-
-def composed(opened: Opened, *arguments: str) -> list[dict[str, Any]]:
-    hydra, command, batch = opened(*arguments)
-    made = Shared(hydra, command)
-    return [made.config(overrides) for overrides in batch]
-
+from tests.config.conftest import Opened, composed
 
 # Each composed by Hydra for every job apart, and by what jobs share. The number is of Hydra's compositions for the
 # latter, so that what is not shared is known too; a job that is composed apart may have been tried before.

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows the traceback"
 LINES = 20  # of skipped runs
+PIPE_COLUMNS = 10_000
 SKIPPED, ELSEWHERE = "skipped", "running elsewhere"  # counted like states
 # What a preview says of an unfinished run, by its state.
 TO_COME = {
@@ -156,6 +157,8 @@ def preview(planned: Plan, console: Console) -> None:
         counts[state] += 1
         at = "" if status.epoch is None else f"{status.epoch:.3g} of {job.settings.epochs:g}"
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
+    if not console.is_terminal:  # a pipe has no width: a label would be broken at 80 columns
+        console.width = PIPE_COLUMNS
     console.print(table, soft_wrap=False)
     sums = "; ".join(f"{count} {state}" for state, count in counts.items())
     console.print(f"{len(planned.jobs)} runs in {', '.join(folders_of(planned))}: {sums}")

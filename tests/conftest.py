@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.config.composing import composer, job_config
+from atbptt.config import composer, job_config
 from atbptt.config.settings import Settings, validated
 from atbptt.runs import schema
 from atbptt.system import locks

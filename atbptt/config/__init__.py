@@ -9,12 +9,13 @@ if TYPE_CHECKING:
         Command as Command,
         composer as composer,
         expanded as expanded,
-        job_config as job_config,
-        job_configs as job_configs,
         launcher_options as launcher_options,
         read_command as read_command,
         split_preview as split_preview,
     )
+    from atbptt.config.files import ConfigFile as ConfigFile
+    from atbptt.config.jobs import Shared as Shared, job_config as job_config
+    from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (
         Settings as Settings,
         build_policy as build_policy,

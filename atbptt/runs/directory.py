@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,10 @@ class RunDirectory:
                 temporary.write_bytes(content)
 
     def note_environment(self, origin: provenance.Origin, log: logging.Logger) -> None:
-        """Add this attempt's code and machine to environment.json; log a warning if the code has changed."""
+        """Add this attempt's code, YAML files of --config-dir and machine to environment.json; log the files.
+
+        Logs a warning if the code has changed.
+        """
         path = self.path / schema.ENVIRONMENT
         try:
             attempts = list(json.loads(path.read_text())["attempts"])
@@ -134,7 +138,10 @@ class RunDirectory:
         now = provenance.commits(origin.code)
         if before and before != now:
             log.warning("continues with other code: commit %s before, %s now", before, now)
-        whence = {"sweep": origin.sweep, "command": origin.command, "code": origin.code}
+        for file in origin.config_files:
+            log.info("%s", file)
+        files = [asdict(file) for file in origin.config_files]
+        whence = {"sweep": origin.sweep, "command": origin.command, "code": origin.code, "config_files": files}
         attempts.append({"started": self._status.get("started"), **whence, "machine": provenance.machine()})
         write_text(path, json.dumps({"attempts": attempts}, indent=1))
 

@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from atbptt.config import installed
+from atbptt.config import ConfigFile, installed
 from atbptt.system import available_cores
 
 PACKAGE = Path(__file__).parents[1]
@@ -70,6 +70,7 @@ class Origin:
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     experiment_id: str | None = None  # as the sweep planned it; None takes that of data and code as they are now
     hashes: dict[str, str] = field(default_factory=dict)  # of data and code when it was planned, see `Settings`
+    config_files: list[ConfigFile] = field(default_factory=list)  # of --config-dir
 
 
 def commits(found: dict[str, Any]) -> str:

@@ -13,11 +13,11 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atbptt.config import Settings, validated
+from atbptt.config import ConfigFile, Settings, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code
@@ -34,6 +34,7 @@ class Job:
     overrides: list[str]
     settings: Settings
     directory: RunDirectory
+    files: list[ConfigFile] = field(default_factory=list)  # of --config-dir
 
 
 def make_sweep(output_dir: str) -> Path:
@@ -75,6 +76,7 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
                 "hashes": job.settings.hashes(),
                 "path": os.path.relpath(job.directory.path.absolute(), sweep),  # the output folder may be moved
                 "settings": job.settings.model_dump(),
+                "config_files": [asdict(file) for file in job.files],
             }
             for job in jobs
         ],
@@ -104,8 +106,9 @@ def planned(number: int) -> tuple[Settings, Origin] | None:
         plan = _read_plan_once(sweep)
         entry = plan["jobs"][plan["launched"][number]]
         settings = entry["settings"]
-        hashes = entry.get("hashes", {})  # earlier versions had none
-        origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"], hashes)
+        hashes = entry.get("hashes", {})  # earlier versions had none, nor files
+        files = [ConfigFile(**file) for file in entry.get("config_files", [])]
+        origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"], hashes, files)
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
     return validated(settings), origin

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 TRACEBACK_HINT = "HYDRA_FULL_ERROR=1 shows the traceback"
 LINES = 20  # of skipped runs
+PIPE_COLUMNS = 10_000
 SKIPPED, ELSEWHERE = "skipped", "running elsewhere"  # counted like states
 # What a preview says of an unfinished run, by its state.
 TO_COME = {
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
         planned = plan(composed, prepare)
+        for remark in planned.remarks:
+            console.print(remark)
         if planned.command.preview:
             preview(planned, console)
             return 0
@@ -107,6 +110,8 @@ class PlainConsole(Console):
 
 def leave(code: int) -> NoReturn:
     """End the process, even if a user's class has started threads or processes."""
+    if "joblib.externals.loky" in sys.modules:  # its workers have no `kill`, and would live on for minutes
+        sys.modules["joblib.externals.loky"].get_reusable_executor(reuse=True).shutdown(kill_workers=True)
     for child in multiprocessing.active_children():
         child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
@@ -153,6 +158,8 @@ def preview(planned: Plan, console: Console) -> None:
         counts[state] += 1
         at = "" if status.epoch is None else f"{status.epoch:.3g} of {job.settings.epochs:g}"
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
+    if not console.is_terminal:  # a pipe has no width: a label would be broken at 80 columns
+        console.width = PIPE_COLUMNS
     console.print(table, soft_wrap=False)
     sums = "; ".join(f"{count} {state}" for state, count in counts.items())
     console.print(f"{len(planned.jobs)} runs in {', '.join(folders_of(planned))}: {sums}")

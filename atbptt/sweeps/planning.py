@@ -5,18 +5,18 @@ Hydra would compose each job when it starts, and stop halfway through a sweep at
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from atbptt import config, training  # training loads torch when a name of it is used
-from atbptt.config import Command, Settings
+from atbptt.config import Command, ConfigFile, Settings
 from atbptt.errors import ConfigError, listed
 from atbptt.runs import Job, RunDirectory
 from atbptt.system import check_writable
-from atbptt.truncation import Policy
-from atbptt.windows import check_scheme
+from atbptt.truncation import BEYOND_ANY_STREAM, Policy
+from atbptt.windows import check_scheme, full_lr
 
 # The default of n_jobs in conf/hydra/launcher/. It asks torch for GPUs, so it is resolved late.
 OmegaConf.register_new_resolver("parallel_jobs", lambda *options: training.parallel_jobs(*options), replace=True)
@@ -35,7 +35,9 @@ class Composed:
 
     command: Command
     batch: list[list[str]]  # the overrides of each job
+    remarks: list[str]  # which options count for some of the jobs only
     settings: list[Settings]  # of each job
+    files: list[list[ConfigFile]]  # of --config-dir in each job's config
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
 
@@ -44,10 +46,11 @@ class Composed:
 class Plan:
     """The checked jobs of a command line."""
 
-    jobs: list[Job]  # in the order of the sweep
+    jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
     ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
+    remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
 
 
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
@@ -59,15 +62,18 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
     if command is None:
         return None
     with config.composer(command.config_dir, command.extra) as hydra:
-        batch, shared = config.expanded(hydra, command)
-        settings = [config.typed(each) for each in config.job_configs(hydra, command.name, batch)]
+        batch, shared, kept = config.expanded(hydra, command)
+        made = config.Shared(hydra, command)
+        batch, remarks = config.narrowed(made, batch)
+        settings = [config.typed(made.config(each)) for each in batch]
+        files = [made.files(each) for each in batch]
     policies: dict[str, Policy] = {}
     for each in settings:
         key = _policy_key(each)
         if key not in policies:
             policies[key] = config.build_policy(each)
         check_scheme(policies[key], each.scheme)
-    return Composed(command, batch, settings, policies, shared)
+    return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
@@ -75,16 +81,33 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     launcher = config.launcher_options(composed.shared)
     for each in composed.settings:
         config.check_components(each)
-    batch = composed.batch
-    common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
-    labels = [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
-    made = zip(labels, batch, composed.settings, strict=True)
-    jobs = _distinct([Job(label, overrides, each, RunDirectory(each)) for label, overrides, each in made])
+    made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
+    jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
+    jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
-    found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER)
+    replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
+    remarks = [*replaced, *composed.remarks]
+    found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
     prepare(found)
     _check(ahead, found.local, composed.policies)
     return found
+
+
+def _labels(composed: Composed) -> list[str]:
+    """Each job's overrides that are not those of all, and its learning rate where that is not the one typed."""
+    batch = composed.batch
+    common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
+    labels = []
+    for overrides, settings in zip(batch, composed.settings, strict=True):
+        label = " ".join(o for o in overrides if o not in common) or "defaults"
+        policy = composed.policies[_policy_key(settings)]
+        K = policy.K if policy.base is None else policy.base
+        lr = full_lr(settings.lr, settings.lr_scaling, policy, policy.K)
+        typed = any(o.lstrip("+").startswith("lr=") for o in overrides)
+        if typed and lr != settings.lr and K < BEYOND_ANY_STREAM:
+            label += f" (lr in force {lr:.3g} at K={K:g})"
+        labels.append(label)
+    return labels
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:

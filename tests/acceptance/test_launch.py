@@ -74,10 +74,33 @@ def test_a_preview_lists_the_runs_and_their_states_and_runs_nothing(launch: Laun
         done = launch("-m", "lr=3,10", *SWEEP, f"epochs={epochs}", f"output_dir='{ODD}'", "preview=true")
         assert (done.returncode, done.stderr) == (0, "")
         lines = done.stdout.splitlines()
-        assert [line.split()[-1] for line in lines if state in line] == ["lr=3"]
-        assert [line.split()[-1] for line in lines if " new " in line] == ["lr=10"]
+        for shown, label in ((state, "lr=3 (lr in force 9.49 at K=10)"), (" new ", "lr=10 (lr in force 31.6 at K=10)")):
+            (line,) = (line for line in lines if shown in line)
+            assert line.rstrip().endswith(f"  {label}")
         assert lines[-1].startswith(f"2 runs in {ODD}/copy_fixed: ")
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_copied_and_edited_file_is_taken_and_said_to_be(launch: Launch, root: Path, folder: Path) -> None:
+    """By every launcher, in the preview, by --cfg, and afterwards in the run's own files."""
+    mine = folder / "mine" / "model" / "gru.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text((root / "conf" / "model" / "gru.yaml").read_text().replace("layers: 1", "layers: 2"))
+    line = f"model/gru.yaml is taken from {folder}/mine, not the shipped one"
+    given = ("--config-dir=mine", "model=gru")
+    for launcher in ("local", "basic", "joblib"):
+        done = launch("-m", *given, "init=0,1", f"output_dir=own_{launcher}", f"hydra/launcher={launcher}")
+        assert (done.returncode, done.stdout.count(line)) == (0, 1), done.stderr
+        for path in runs(folder / f"own_{launcher}").values():
+            assert "  layers: 2\n" in (path / schema.CONFIG).read_text()
+            (attempt,) = json.loads((path / schema.ENVIRONMENT).read_text())["attempts"]
+            assert [file["name"] for file in attempt["config_files"]] == ["model/gru.yaml"]
+            assert line in (path / schema.LOG).read_text()
+    (plan,) = (folder / "own_local").glob(f"{schema.SWEEPS}/*/{schema.PLAN}")
+    assert [len(job["config_files"]) for job in json.loads(plan.read_text())["jobs"]] == [1, 1]
+    assert line in launch(*given, "preview=true").stdout
+    assert line not in launch("--config-dir=mine", "preview=true").stdout
+    assert "  layers: 2\n" in launch(*given, "--cfg=job").stdout
 
 
 @pytest.mark.usefixtures("first")
@@ -87,6 +110,15 @@ def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
     assert done.stdout.count("skipped      lr=") == 2
     assert done.stdout.count("finished before: epoch 2 of 2, K ") == 2
     assert done.stdout.count("finished     lr=10") == 1
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])  # which compose each job anew
+def test_an_option_counts_only_where_it_exists(launch: Launch, folder: Path, launcher: str) -> None:
+    swept = ("arm=K4,K7,delta0.45", "truncation.K_init=4")
+    done = launch("-m", *swept, f"output_dir=where_{launcher}", f"hydra/launcher={launcher}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "truncation.K_init counts for truncation=adaptive only\n" in done.stdout
+    assert len(runs(folder / f"where_{launcher}")) == 3
 
 
 def test_bad_input_ends_with_one_line_and_1(launch: Launch, folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.config import SUPPLIED, Settings, flattened
+from atbptt.config import CONFIG_NAME, SUPPLIED, Settings, composer, flattened, job_config
 from atbptt.models.states import tensors
 from atbptt.training.experiment import build
 from atbptt.truncation.full import BEYOND_ANY_STREAM
@@ -95,6 +95,35 @@ def test_every_class_can_be_built_and_steps(compose: Callable[..., Settings], gr
     optimizer.step()
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert {"warmup": 2, "full": BEYOND_ANY_STREAM}.get(option, 10) == policy.K
+
+
+@pytest.mark.parametrize(
+    ("overrides", "scaling"),
+    [
+        *((f"optimizer={optimizer}", "sqrt") for optimizer in ("sgd", "momentum")),
+        *((f"optimizer={optimizer}", "none") for optimizer in ("adam", "adadelta")),
+        ("optimizer=adam lr_scaling=sqrt", "sqrt"),
+        ("optimizer=adam experiment=wikitext2", "linear"),
+        ("optimizer=adam experiment=mine", "none"),
+        ("optimizer=own", "sqrt"),
+        ("optimizer=derived", "none"),
+    ],
+)
+def test_an_optimizer_that_scales_its_steps_brings_no_scaling_unless_said(
+    tmp_path: Path, overrides: str, scaling: str
+) -> None:
+    for name, text in {
+        "experiment/mine": "# @package _global_\ndefaults:\n  - override /optimizer: sgd\nlr: 0.5\n",
+        "optimizer/own": "_target_: torch.optim.Adam\neps: 0.5\n",
+        "optimizer/derived": "defaults: [adam]\neps: 0.5\n",
+    }.items():
+        (tmp_path / name).with_suffix(".yaml").parent.mkdir(exist_ok=True)
+        (tmp_path / name).with_suffix(".yaml").write_text(text)
+    with composer(CONF, tmp_path) as hydra:
+        made = job_config(hydra, CONFIG_NAME, overrides.split())
+    assert made["lr_scaling"] == scaling
+    assert made["optimizer"]["_target_"].startswith("torch.optim.")
+    assert ("own" in overrides or "derived" in overrides) == (made["optimizer"].get("eps") == 0.5)
 
 
 PUBLISHED: dict[str, dict[str, Any]] = {

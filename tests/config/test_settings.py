@@ -67,7 +67,7 @@ IDS = {
     "dataset=text dataset.path=HERE truncation=adaptive": "1c76ab29ec74",
     "dataset=text dataset.path=HERE truncation=randomized probe.decay_fit=quantile": "ef7a59e59fd1",
     "dataset=copy_variable model=gru truncation=warmup": "8d803c4d49a6",
-    "truncation=variable optimizer=adam scheme=tf": "22e997c19a50",
+    "truncation=variable optimizer=adam lr_scaling=sqrt scheme=tf": "22e997c19a50",
 }
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from atbptt.config.composing import composer, job_config
+from atbptt.config import composer, job_config
 from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 from atbptt.runs import schema

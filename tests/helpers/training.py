@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt.config.composing import composer, job_config
+from atbptt.config import composer, job_config
 from atbptt.config.settings import Settings, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory

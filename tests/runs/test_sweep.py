@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from atbptt.config.files import ConfigFile
 from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
@@ -18,19 +19,20 @@ from atbptt.system.files import StorageError
 @pytest.fixture
 def jobs(settings: Callable[..., Settings]) -> list[Job]:
     made = [settings(f"init={i}") for i in range(3)]
-    return [Job(f"init={i}", [f"init={i}"], each, RunDirectory(each)) for i, each in enumerate(made)]
+    files = [ConfigFile("model/gru.yaml", "/mine", True)]
+    return [Job(f"init={i}", [f"init={i}"], each, RunDirectory(each), files[: i % 2]) for i, each in enumerate(made)]
 
 
 def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job], tmp_path: Path) -> None:
     sweep = make_sweep(str(tmp_path))
     assert sweep.parent == tmp_path / ".sweeps"
     assert sweep.name.endswith(f"_{os.getpid()}")
-    with recorded(sweep, jobs, [jobs[0], jobs[2]], "lr: 1\n"):
+    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n"):
         assert locks.is_held(sweep / schema.LOCK)
-        for number, job in enumerate((jobs[0], jobs[2])):
+        for number, job in enumerate((jobs[1], jobs[2])):
             settings, origin = planned(number)  # type: ignore[misc]
             assert settings == job.settings
-            assert (origin.sweep, origin.code) == (sweep.name, code())
+            assert (origin.sweep, origin.code, origin.config_files) == (sweep.name, code(), job.files)
         assert planned(2) is None
     assert planned(0) is None
     assert PLAN_VARIABLE not in os.environ

@@ -36,11 +36,51 @@ def planned(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> Planned:
 
 
 def test_a_sweep_is_the_product_of_its_values_labelled_by_what_differs(planned: Planned) -> None:
-    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4").jobs
+    jobs = planned("-m", "truncation=fixed,adaptive", "lr=1,10", "seed=4", "lr_scaling=none").jobs
     expected = [f"truncation={policy} lr={lr}" for policy in ("fixed", "adaptive") for lr in (1, 10)]
     assert [job.label for job in jobs] == expected
     assert len({job.settings.experiment_id for job in jobs}) == 4
     assert {job.settings.seed for job in jobs} == {4}
+
+
+def test_an_option_of_some_choices_counts_for_those_and_the_plan_says_so(planned: Planned) -> None:
+    plan = planned("-m", "truncation=fixed,adaptive", "truncation.K=5,10", "truncation.delta=0.5")
+    expected = ["truncation=fixed truncation.K=5", "truncation=fixed truncation.K=10"]
+    assert [job.label for job in plan.jobs] == [*expected, "truncation=adaptive truncation.delta=0.5"]
+    assert plan.jobs[2].settings.truncation["delta"] == 0.5
+    counts = {"K": "fixed", "delta": "adaptive"}
+    assert plan.remarks == [f"truncation.{name} counts for truncation={policy} only" for name, policy in counts.items()]
+    assert "truncation.delta=0.5" not in plan.command.overrides  # Hydra composes the sweep with truncation=fixed
+    assert planned("-m", "truncation=fixed,adaptive").remarks == []
+
+
+def test_all_settings_run_with_one_init_before_the_next(planned: Planned) -> None:
+    """A sweep that is cut short has compared all of them."""
+    for arguments in ("init=1,0 truncation.K=5,2", "truncation.K=5,2 init=0,1"):
+        plan = planned("-m", *arguments.split())
+        runs = [(job.settings.init, job.settings.truncation["K"]) for job in plan.jobs]
+        assert runs == [(0, 5), (0, 2), (1, 5), (1, 2)]
+        assert plan.ahead == plan.jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labels"),
+    [
+        ("-m lr=1,10", ["lr=1 (lr in force 3.16 at K=10)", "lr=10 (lr in force 31.6 at K=10)"]),
+        ("-m lr=2 truncation.K=1,9", ["truncation.K=1", "truncation.K=9 (lr in force 6 at K=9)"]),
+        ("-m truncation.K=4,9", ["truncation.K=4", "truncation.K=9"]),  # no rate is typed
+        ("-m lr=0.1 optimizer=adam,momentum", ["optimizer=adam", "optimizer=momentum (lr in force 0.316 at K=10)"]),
+        (
+            "-m lr=1 truncation=warmup,variable lr_scaling=linear",
+            ["truncation=warmup (lr in force 2 at K=2)", "truncation=variable (lr in force 10 at K=10)"],
+        ),
+        ("-m lr=1 truncation=full scheme=buffer,tf", ["scheme=buffer", "scheme=tf"]),  # K is not known yet
+    ],
+)
+def test_a_label_has_the_learning_rate_in_force_where_it_is_not_the_one_typed(
+    planned: Planned, arguments: str, labels: list[str]
+) -> None:
+    assert [job.label for job in planned(*arguments.split()).jobs] == labels
 
 
 def test_without_a_sweep_there_is_one_job_and_runs_named_twice_are_one(planned: Planned) -> None:

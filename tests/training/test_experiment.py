@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atbptt.config.files import ConfigFile
 from atbptt.config.settings import Settings
 from atbptt.datasets import Copy
 from atbptt.errors import ConfigError
@@ -125,9 +126,11 @@ def test_a_run_of_a_sweep_fails_if_its_process_finds_other_code_or_data(
 
 
 def test_a_run_stores_where_it_comes_from(settings: Make) -> None:
-    """Every attempt adds its code, packages and machine."""
+    """Every attempt adds its code, packages, machine and the YAML files of --config-dir."""
     run(settings("epochs=1"))
-    directory = run(settings("epochs=2"), Origin("sweep", {**code(), "repositories": []}, ["launch.py"]))
+    files = [ConfigFile("model/gru.yaml", "/mine", True)]
+    other = {**code(), "repositories": []}
+    directory = run(settings("epochs=2"), Origin("sweep", other, ["launch.py"], config_files=files))
     first, second = json.loads((directory.path / schema.ENVIRONMENT).read_text())["attempts"]
     assert first["code"] == code()
     assert first["code"]["packages"]["torch"] == torch.__version__
@@ -135,4 +138,8 @@ def test_a_run_stores_where_it_comes_from(settings: Make) -> None:
     assert (second["sweep"], second["command"]) == ("sweep", ["launch.py"])
     status = directory.status()
     assert (status["sweep"], status["attempt"], status["first_epoch"]) == ("sweep", 2, 1.0)
-    assert "continues with other code: commit" in (directory.path / schema.LOG).read_text()
+    assert first["config_files"] == []
+    assert second["config_files"] == [{"name": "model/gru.yaml", "folder": "/mine", "replaces": True}]
+    log = (directory.path / schema.LOG).read_text()
+    assert "continues with other code: commit" in log
+    assert log.count("model/gru.yaml is taken from /mine, not the shipped one\n") == 1

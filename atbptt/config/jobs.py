@@ -1,0 +1,99 @@
+"""The configs of a command line's jobs, as Hydra composes them.
+
+Hydra takes a tenth of a second to compose a job, nearly all of it to read and merge the files of its choices of groups.
+Jobs with the same choices share that step here, and each applies its own values to a copy. Where that does not work,
+Hydra composes the whole job.
+"""
+
+import copy
+import functools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import Overrides
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from atbptt.config.composing import Command, composed, plain
+from atbptt.config.files import ConfigFile, config_files
+
+INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
+
+
+class Shared:
+    """What the jobs of a command line share: each choice of groups is composed once."""
+
+    def __init__(self, hydra: Hydra, command: Command) -> None:
+        self.hydra = hydra
+        self.command = command
+        self.value = functools.cache(self._value)
+        self.composed = functools.cache(self._composed)
+        self.option = functools.cache(self._option)
+        self._bare = functools.cache(self._without_hydra)
+        self._files = functools.cache(functools.partial(config_files, hydra, command))
+        self._parser = OverridesParser.create(config_loader=hydra.config_loader)
+        assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+        _, self._repository = hydra.config_loader._parse_overrides_and_create_caching_repo(command.name, [])
+
+    def _value(self, text: str) -> Override | None:
+        """The override of a value; None for the choice of a group and for Hydra's own options."""
+        (override,) = self._parser.parse_overrides([text])
+        value = not override.is_hydra_override() and Overrides(self._repository, [override]).config_overrides
+        return override if value else None
+
+    def _option(self, text: str) -> str | None:
+        """The option that an override sets, if it is one of a group's choice: `truncation.K`."""
+        override = self.value(text)
+        if override is None or override.type is not OverrideType.CHANGE:
+            return None
+        key = override.get_key_element()
+        return key if "." in key and self._repository.group_exists(key.partition(".")[0]) else None
+
+    def choices(self, overrides: Iterable[str]) -> tuple[str, ...]:
+        """The overrides that choose what is composed."""
+        return tuple(text for text in overrides if self.value(text) is None)
+
+    def _composed(self, choices: tuple[str, ...]) -> DictConfig:
+        """The config of these choices, with Hydra's part."""
+        return self.hydra.compose_config(self.command.name, list(choices), RunMode.RUN, with_log_configuration=False)
+
+    def _without_hydra(self, choices: tuple[str, ...]) -> DictConfig:
+        config = without_hydra(copy.deepcopy(self.composed(choices)))
+        if INTO_HYDRA.search(OmegaConf.to_yaml(config)):
+            raise ValueError(f"{choices} may refer to Hydra's part of the config")
+        return config
+
+    def config(self, overrides: list[str]) -> dict[str, Any]:
+        """As `job_config` (ConfigError)."""
+        try:
+            if any("hydra.searchpath" in text for text in overrides):
+                raise ValueError("hydra.searchpath may turn values into groups")
+            values = [override for text in overrides if (override := self.value(text)) is not None]
+            for override in values:
+                if "hydra" in override.get_key_element() or INTO_HYDRA.search(str(override.input_line)):
+                    raise ValueError(f"{override.input_line} may refer to Hydra's part of the config")
+            config = copy.deepcopy(self._bare(self.choices(overrides)))
+            ConfigLoaderImpl._apply_overrides_to_config(values, config)
+            return plain(config)
+        except Exception:  # Hydra composes the job, or reports what is wrong
+            return job_config(self.hydra, self.command.name, overrides)
+
+    def files(self, overrides: list[str]) -> list[ConfigFile]:
+        """The files of --config-dir in a job's config."""
+        return self._files(self.choices(overrides)) if self.command.extra is not None else []
+
+
+def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
+    """A job's config without Hydra's part, as plain containers, interpolations resolved (ConfigError)."""
+    return plain(without_hydra(composed(hydra, name, overrides)))
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    with flag_override(config, ["struct", "readonly"], False):
+        config.pop("hydra")
+    return config

@@ -1,14 +1,19 @@
-"""What is wrong with a command line: Hydra's errors by name, value, rule and choices."""
+"""What is wrong with a command line: Hydra's errors by name, value, rule and choices, and the names that were meant."""
 
+import contextlib
+import difflib
 import re
+from collections.abc import Iterator
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from atbptt.config.arms import ARM, FORMS, GROUP
-from atbptt.config.full_names import full_names, option_names
+from atbptt.config.components import SUPPLIED
 from atbptt.errors import ConfigError, did_you_mean, listed
 
 
@@ -46,3 +51,41 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
         known = f"; the options {of}are {listed(names)}" if names else ""
         return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{known}")
     return ConfigError("config", f"cannot be composed: {text}")
+
+
+def full_names(hydra: Hydra, config: DictConfig, typed: str) -> list[str]:
+    """The options whose last name is `typed`, or else nearly so; none if the name of an option at the top is nearer.
+
+    Those of the config come before those of other choices, which are named too: `truncation.K, of truncation=fixed`.
+    """
+    top = option_names(config, "")
+    known: dict[str, list[str]] = {}
+    for section in top:
+        for name in option_names(config, section):
+            known.setdefault(name, []).append(f"{section}.{name}")
+    here = set(known)
+    for group in SUPPLIED:
+        choices: dict[str, list[str]] = {}
+        for choice in hydra.config_loader.get_group_options(group):
+            for name in set(_names(hydra, group, choice)) - here:
+                choices.setdefault(name, []).append(choice)
+        for name, having in choices.items():
+            known.setdefault(name, []).append(f"{group}.{name}, of {group}={','.join(having)}")
+    name = typed if typed in known else next(iter(difflib.get_close_matches(typed, [*top, *known], n=1)), "")
+    return [] if name in top else known.get(name, [])
+
+
+def option_names(config: DictConfig, section: str) -> list[str]:
+    """The names of the options in a section of a config; of the whole if it is empty."""
+    node = OmegaConf.select(config, section) if section else config
+    hidden = ("hydra", "_target_", *(["name"] if section else []))
+    return [str(key) for key in node if key not in hidden] if isinstance(node, DictConfig) else []
+
+
+def _names(hydra: Hydra, group: str, choice: str) -> Iterator[str]:
+    with contextlib.suppress(Exception):  # a broken file is another matter
+        assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+        found = hydra.config_loader.repository.load_config(f"{group}/{choice}")
+        assert found is not None
+        assert isinstance(found.config, DictConfig)
+        yield from option_names(found.config, group if found.header["package"] == "_global_" else "")

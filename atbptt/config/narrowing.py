@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from atbptt.config.full_names import option_names
+from atbptt.config.explaining import option_names
 from atbptt.config.jobs import Shared
 from atbptt.errors import ConfigError, did_you_mean
 

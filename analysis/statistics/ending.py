@@ -5,6 +5,7 @@ import pandas as pd
 
 from analysis.statistics.options import ID, labels, options_of
 from analysis.statistics.validation import rows_of, validation_metrics
+from atbptt.runs import schema
 
 COMPLETE, UNFINISHED, DIVERGED = "complete", "unfinished", "diverged"
 BETTER_FIRST = (COMPLETE, UNFINISHED, DIVERGED)
@@ -20,8 +21,8 @@ def endings(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
         A row per run that logs the metric: `experiment_id`; `setting` (see `labels`); `reached` (epochs) and `epochs`
         (budget; NaN where the options do not tell); `ending`:
 
-        - `diverged`: the last evaluation is not finite or worse than the first, or none is better than the one before
-          training;
+        - `diverged`: training or the last evaluation is not finite, or the last evaluation is worse than the first, or
+          none is better than the one before training;
         - `complete`: else, if it has reached its budget of `epochs` or `seconds`;
         - `unfinished`: else. It failed, was interrupted, or still runs.
 
@@ -39,7 +40,8 @@ def endings(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     worse = (last["value"] > first["value"]) | ((best["step"] == 0) & several)
     options = options_of(frame)
     complete = at_budget(rows, options).loc[first.index]
-    ending = np.select([~np.isfinite(last["value"]) | worse, complete], [DIVERGED, COMPLETE], UNFINISHED)
+    worse |= ~np.isfinite(last["value"]) | first.index.isin(frame.loc[frame["metric"] == schema.DIVERGED, ID])
+    ending = np.select([worse, complete], [DIVERGED, COMPLETE], UNFINISHED)
     own = options.assign(setting=labels(options)).set_index(ID).reindex(columns=["setting", "epochs"]).loc[first.index]
     found = own.assign(reached=last["epoch"], ending=ending)
     place = found["ending"].map(BETTER_FIRST.index)

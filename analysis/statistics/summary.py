@@ -28,8 +28,15 @@ from analysis.statistics.validation import (
     validation_metrics,
 )
 from atbptt.errors import AnalysisError
+from atbptt.runs.schema import DIVERGED as DIVERGED_METRIC
 
-SHOWN = ("K", "lr", "mean_K", "steps_per_second")  # metrics that tables show or remark on, beside validation and test
+SHOWN = (
+    "K",
+    "lr",
+    "mean_K",
+    "steps_per_second",
+    DIVERGED_METRIC,
+)  # metrics that tables show or remark on, beside validation and test
 
 
 @dataclass(frozen=True, eq=False)

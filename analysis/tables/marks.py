@@ -9,11 +9,10 @@ import pandas as pd
 from analysis import statistics
 from analysis.loading import Results
 from analysis.statistics import COMPLETE, DIVERGED, ID, Group
-from atbptt.runs.schema import FAILED, FINISHED
+from atbptt.runs.schema import FINISHED
 
 SPEED_RATIO = 1.3  # of runs with equal K and model, above which time is no fair clock
 SHOWN = 3  # values that differ
-DIVERGENCE = "DivergedError"  # begins the error of a run that ended because it was not finite any more
 
 
 def with_remarks(rows: pd.DataFrame, group: Group, results: Results) -> pd.DataFrame:
@@ -63,10 +62,8 @@ def _remark(ending: str, status: Mapping[str, Any]) -> str:
         return ""
     reached, epochs, state = (status.get(name) for name in ("epoch", "epochs", "state"))
     where = "" if pd.isna(reached) or pd.isna(epochs) else f" at {reached:.3g} of {epochs:g}"
-    if ending == DIVERGED and state == FINISHED:
-        return "diverged"
-    if ending == DIVERGED or (state == FAILED and str(status.get("error")).startswith(DIVERGENCE)):
-        return f"diverged{where}"
+    if ending == DIVERGED:
+        return "diverged" if state == FINISHED else f"diverged{where}"
     return f"{'unfinished' if pd.isna(state) or state == FINISHED else state}{where}"
 
 

@@ -91,6 +91,7 @@ SCHEMAS = {
     PREDICTIONS: PREDICTIONS_SCHEMA,
 }
 
+DIVERGED = "diverged"  # metric, 1 where training was no longer finite
 # The biases delta whose K(delta) every evaluation logs, whatever the policy.
 LOGGED_DELTAS = (1.0, 0.9, 0.5, 0.1)
 INTERVAL = 0.9  # share of resamples between `_low` and `_high`

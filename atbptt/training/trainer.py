@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -96,7 +97,18 @@ class Trainer:
         return self.settings.lr / decay
 
     def train(self) -> None:
-        """Train until the budget is spent, with evaluations and checkpoints on the way."""
+        """Train until the budget is spent, with evaluations and checkpoints on the way.
+
+        Raises:
+            DivergedError: training is no longer finite, which the metrics tell too.
+        """
+        try:
+            self._train()
+        except DivergedError:
+            self.directory.tables.add(schema.METRICS, _columns([(schema.DIVERGED, 0, 1.0)]), self._clock())
+            raise
+
+    def _train(self) -> None:
         for note in getattr(self.task, "notes", ()):
             self.log.info("data, %s", note)
         self._resume()
@@ -201,23 +213,14 @@ class Trainer:
             self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, measured=True, resampled=True
         )
         values = [(metric, 0, value) for metric, value in found.items()] + bias_metrics(measurements, K)
-        clock = {
-            "step": self.windows.step,
-            "epoch": self.windows.epoch,
-            "adaptive_epoch": self.windows.adaptive_epoch,
-            "updates": self.updates,
-            "train_seconds": self.train_seconds,
-            "compute_seconds": self.compute_seconds,
-        }
-        tables = self.directory.tables
+        clock, tables = self._clock(), self.directory.tables
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
             self.best = {"metric": self.monitor, "value": math.inf, "epoch": 0.0}
         if found[self.monitor] < self.best["value"]:
             self.best.update(value=found[self.monitor], epoch=self.windows.epoch)
             if predictions := predict(self.model, self.task):
                 tables.add(schema.PREDICTIONS, predictions, clock)
-        columns = zip(("metric", "replicate", "value"), zip(*values, strict=True), strict=True)
-        tables.add(schema.METRICS, dict(columns), clock)
+        tables.add(schema.METRICS, _columns(values), clock)
         probe = self.settings.probe
         tables.add(schema.GRADIENTS, lag_profiles(measurements, probe.average), clock)
         tables.add(schema.POSITIONS, position_profiles(measurements, probe.loss_positions, probe.average), clock)
@@ -225,6 +228,16 @@ class Trainer:
         text = ", ".join(f"{metric} {value:.4g}" for metric, _, value in shown)
         self.log.info("epoch %.3g: %s", self.windows.epoch, text)
         self._beat()
+
+    def _clock(self) -> dict[str, float]:
+        return {
+            "step": self.windows.step,
+            "epoch": self.windows.epoch,
+            "adaptive_epoch": self.windows.adaptive_epoch,
+            "updates": self.updates,
+            "train_seconds": self.train_seconds,
+            "compute_seconds": self.compute_seconds,
+        }
 
     def _training_metrics(self) -> dict[str, float]:
         """Means since the last evaluation; none before the first update."""
@@ -284,3 +297,7 @@ class Trainer:
             self.sums.setdefault(name, math.nan if self.sums["updates"] else 0)
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
         self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)
+
+
+def _columns(values: Sequence[tuple[str, int, float]]) -> dict[str, Any]:
+    return dict(zip(("metric", "replicate", "value"), zip(*values, strict=True), strict=True))

@@ -211,7 +211,9 @@ def test_what_is_not_finite_is_never_stored(
     assert all(bool(value.isfinite().all()) for value in parameters(directory).values())
     assert directory.status()["state"] == "failed"
     assert "DivergedError" in (directory.path / schema.TRACEBACK).read_text()
-    assert metrics(directory)["step"].max() == 0
+    stored = metrics(directory).set_index("metric")
+    assert stored.drop(schema.DIVERGED)["step"].max() == 0
+    assert stored.loc[schema.DIVERGED, "value"] == 1
 
 
 def test_another_monitor_starts_its_own_best(settings: Make) -> None:

@@ -28,6 +28,11 @@ def test_endings(values: list[float], ending: str) -> None:
     assert (row["ending"], row["reached"], row["epochs"], row["counts"]) == (ending, len(values) - 1, 2.0, True)
 
 
+def test_training_that_was_not_finite_has_diverged() -> None:
+    runs = run("a", {"valid_loss": [9, 5], "diverged": [1.0]}, epochs=2.0), run("b", {"valid_loss": [9, 5]}, epochs=2.0)
+    assert endings(sweep(*runs))["ending"].tolist() == ["diverged", "unfinished"]
+
+
 def test_a_budget_is_of_epochs_or_of_seconds_or_unknown() -> None:
     values = {"valid_loss": [9, 5, 4]}  # two epochs, four seconds
     for options, ending in (

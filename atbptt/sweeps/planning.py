@@ -94,20 +94,23 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
 
 
 def _labels(composed: Composed) -> list[str]:
-    """Each job's overrides that are not those of all, and its learning rate where that is not the one typed."""
+    """Each job's overrides that are not those of all, and its learning rate where that is not the one typed.
+
+    One that is typed once for all, and in force in all, is left out with what they have in common.
+    """
     batch = composed.batch
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
-    labels = []
+    labels, rates = [], []
     for overrides, settings in zip(batch, composed.settings, strict=True):
-        label = " ".join(o for o in overrides if o not in common) or "defaults"
+        labels.append(" ".join(o for o in overrides if o not in common) or "defaults")
         policy = composed.policies[_policy_key(settings)]
         K = policy.K if policy.base is None else policy.base
         lr = full_lr(settings.lr, settings.lr_scaling, policy, policy.K)
         typed = any(o.lstrip("+").startswith("lr=") for o in overrides)
-        if typed and lr != settings.lr and K < BEYOND_ANY_STREAM:
-            label += f" (lr in force {lr:.3g} at K={K:g})"
-        labels.append(label)
-    return labels
+        other = typed and lr != settings.lr and K < BEYOND_ANY_STREAM
+        rates.append(f" (lr in force {lr:.3g} at K={K:g})" if other else "")
+    shared = len(set(rates)) == 1 and any(o.startswith("lr=") for o in common)
+    return labels if shared else [label + rate for label, rate in zip(labels, rates, strict=True)]
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:

@@ -64,11 +64,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if index < FAILED:
             text = f"Traceback (most recent call last):\n{'x' * 300}\nValueError: no\n"
             (directory / schema.TRACEBACK).write_text(text)
-        values = {"valid_ppl": [1 + index / 10] * 2, "test_ppl": [2 + index / 10] * 2, "K": [2.0] * 2}
+        values = {"valid_ppl": [99, 1 + index / 10], "test_ppl": [99, 2 + index / 10], "K": [2.0] * 2}
         lr = (1e-05, 2e-05, 0.001, 0.002, 10.0, 20.0)[index // 2 % 6]
         options = {"name": "demo", "dataset": "copy_fixed", "lr": lr, "init": index // 12}
         frame = run(directory.name, values, truncation__K=(2, 10)[index % 2], **options)
-        frame[schema.METRICS_SCHEMA.names].to_parquet(directory / schema.METRICS, schema=schema.METRICS_SCHEMA)
+        rows = frame.reindex(columns=schema.METRICS_SCHEMA.names)
+        rows.to_parquet(directory / schema.METRICS, schema=schema.METRICS_SCHEMA)
         names = [name for name in frame if name not in schema.METRICS_SCHEMA.names or name == "experiment_id"]
         frame[names].head(1).dropna(axis="columns").to_parquet(directory / schema.OPTIONS)
     write_plan(root, "first", runs)

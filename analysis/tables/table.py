@@ -106,9 +106,12 @@ def result_table(group: Group, results: Results) -> Table:
         text = partial(cells.number, places=EXPERIMENTS[group.dataset].decimals)
         columns += [Column(name, [name], text) for name in ("published", "corrected")]
     columns += [*_companions(group, rows), *_columns_at_best(options, rows)]
+    too_few = (rows["runs"] < statistics.LEAST_RUNS).any()
     if rows[["valid_bold", "test_bold"]].to_numpy().any():
         notes.append("bold: cannot be told from the best (Student's t test at equal init, with Holm's correction)")
-    elif len(rows) > 1 and (rows["runs"] < statistics.LEAST_RUNS).any():
+        if too_few:
+            notes[-1] += f"; rows of fewer than {statistics.LEAST_RUNS} runs are not tested"
+    elif len(rows) > 1 and too_few:
         notes.append(f"too few runs to tell policies apart: that takes {statistics.LEAST_RUNS} inits of each")
     if over == "init" and any(column.heading.endswith("interval") for column in columns):
         notes.append("intervals are over init: what another draw of the data or of probes changes is not in them")

@@ -57,8 +57,8 @@ def conditions(options: pd.DataFrame) -> list[str]:
 
 
 def replicates(options: pd.DataFrame) -> str:
-    """What differs between the runs of a setting: `init`, or `init and seed`."""
-    return "init and seed" if _of_init(options) else "init"
+    """What differs between the runs of a setting: `init`, or `init and seed`; `runs` if that is unknown."""
+    return "runs" if "init" not in options else "init and seed" if _of_init(options) else "init"
 
 
 def policies(options: pd.DataFrame) -> pd.Series:

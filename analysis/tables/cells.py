@@ -73,7 +73,7 @@ def with_bold(
     `as_good_as_best`; false where there is no other.
     """
     runs = runs.merge(rows[[*names]].assign(row=rows.index), on=[*names])
-    groups = list(runs.groupby(["metric", *fixed], dropna=False, observed=True)) if "init" in runs else []
+    groups = list(runs.groupby(["metric", *fixed], dropna=False, observed=True))
     for value in values:
         marks = pd.Series(False, index=rows.index)
         for (metric, *_), own in groups:

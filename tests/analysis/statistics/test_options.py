@@ -92,7 +92,7 @@ def test_a_seed_that_changes_with_init_is_a_replicate_and_any_other_is_a_setting
     for seeds in ([0, 1, 1], [0, 0, 1]):
         frame = options(init=[0, 1, 2], seed=seeds, dataset__seed=seeds)
         assert (settings(frame), conditions(frame), replicates(frame)) == (["seed"], ["seed"], "init")
-    assert replicates(options(lr=[1.0])) == "init"
+    assert replicates(options(lr=[1.0])) == "runs"
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def in_percent(text: Callable[..., str]) -> Callable[..., str]:
     """`difference` or `difference_interval` of logarithms, as the change in percent that they mean."""
 
     def changed(mean: float, sd: float, low: float, high: float, *runs: int) -> str:
-        center, *ends = (100 * math.expm1(value) for value in (mean, low, high))
-        return text(center, 100 * sd, *ends, *runs)
+        center, *ends = (100 * math.expm1(min(value, 700)) for value in (mean, low, high))
+        return text(center, (100 + center) * sd, *ends, *runs)  # as wide around the mean as that of the logarithms
 
     return changed
 

@@ -71,7 +71,9 @@ def test_other_numbers_and_words() -> None:
 
 def test_differences_of_logarithms_in_percent() -> None:
     values = math.log(1.05), 0.01, math.log(1.02), math.log(1.08)
-    assert cells.in_percent(difference)(*values) == "+5.0 (1.0)"
+    assert cells.in_percent(difference)(*values) == "+5.0 (1.1)"
+    tenfold = math.log(10), 0.1, math.log(8), 1e3  # beyond the largest float
+    assert cells.in_percent(difference)(*tenfold) == "+900 (100)"
     assert cells.in_percent(difference_interval)(*values, 5) == "[+2.0, +8.0]"
     assert [cells.probability(p) for p in (0.0421, 1e-4, 1.0, NAN)] == ["0.042", "< 0.001", "1.000", ""]
 

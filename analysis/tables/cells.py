@@ -84,6 +84,11 @@ def with_bold(
     return rows
 
 
+def mean_over(replicates: str, sd: pd.Series) -> str:
+    """`, mean (sd) over init` for the title of a table; nothing where every row is one run."""
+    return f", mean (sd) over {replicates}" if sd.notna().any() else ""
+
+
 def moments(name: str) -> list[str]:
     """The columns of the `estimates` of a value: mean, sd, and the ends of the interval."""
     return [f"{name}_{part}" for part in ("mean", "sd", "low", "high")]

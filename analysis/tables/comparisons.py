@@ -131,7 +131,7 @@ def equal_work_table(group: Group) -> Table | None:
     for axis, end in ends.items():
         columns.append(Column(WORK[axis].format(end), cells.moments(axis), cells.mean_sd, bold=f"{axis}_bold"))
         columns += cells.interval_column(rows, axis, "runs", cells.interval)
-    over = statistics.replicates(group.options)
-    title = f"best valid {cells.measure_name(group.metric)} so far after equal work, mean (sd) over {over}"
+    over = cells.mean_over(statistics.replicates(group.options), rows["epoch_sd"])
+    title = f"best valid {cells.measure_name(group.metric)} so far after equal work{over}"
     rows = rows.sort_values("epoch_mean", kind="stable")
     return cells.assembled(group, "_equal_work", title, columns, rows)

@@ -145,6 +145,10 @@ def test_remarks_stand_below(
     ]
     row = next(line for line in lines if line.startswith("fixed K=5"))
     assert row.startswith("fixed K=5 2 of 6 diverged, 2 stale, unfinished 1.300 (0.141)")  # 1.2 and 1.4 alone
+    write_run("fff000000000", {"valid_error": [3.0]}, init=6, folder="error")
+    lines = printed(Results(sweep / "error"), capsys, metric="valid_error")
+    assert not [line for line in lines if "no finite value" in line]
+    assert lines[0].endswith(": best validation")  # of one run: neither mean nor sd
 
 
 def test_comparisons_stand_below_where_policies_share_inits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,9 @@ def test_settings_are_the_options_that_tell_runs_apart() -> None:
         model=["lstm", "lstm", "gru", "gru"],
         model__hidden=[50, 50, 64, 64],  # goes with the model
         model__layers=[1, 2, 1, 1],  # differs between runs of one model
+        dataset__data_dir=["a", "b", "a", "a"],  # of a user's data
     )
-    assert settings(frame) == ["lr", "seed", "epochs", "seconds", "model", "model.layers"]
+    assert settings(frame) == ["lr", "seed", "epochs", "seconds", "model", "model.layers", "dataset.data_dir"]
 
 
 def test_an_option_set_in_some_runs_of_a_policy_counts() -> None:

@@ -136,6 +136,14 @@ def test_after_equal_work() -> None:
     assert [row[3] for row in texts(table)] == ["3 with probes", "1.750 (0.000)", "2.500 (0.707)"]
 
 
+def test_a_clock_that_a_run_lacks_is_none_of_equal_work() -> None:
+    made = policies(K5=[[9, 3, 2]] * 3, K10=[[9, 4, 2.5]] * 3)
+    made.frame.loc[made.frame["truncation.K"] == 5, ["adaptive_epoch", "train_seconds"]] = float("nan")
+    table = equal_work_table(group(made))
+    assert table is not None
+    assert texts(table)[0] == ["policy", "epoch 2", "95% interval"]
+
+
 def test_equal_work_is_what_finished_runs_share_and_holds_the_last_value() -> None:
     """A run that failed at epoch 1 neither ends the comparison nor is in it; nothing lies between two evaluations."""
     budget = {"epochs": 3.0}

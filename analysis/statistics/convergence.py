@@ -32,6 +32,7 @@ def still_improving(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFr
         own = frame[frame[ID].isin(chosen.index[chosen == name])]
         for run, values in cumulative_best(own, name).groupby(ID, observed=True):
             setting, ending = ended.loc[str(run), ["setting", "ending"]]
+            values = values[np.isfinite(values["value"])]
             if ending != COMPLETE or len(values) < 2:
                 continue
             epochs, best = values["epoch"].to_numpy(float), values["value"].to_numpy(float)

@@ -17,15 +17,16 @@ POINTS = 1000  # of a curve at most
 
 
 def clocks_of(frame: pd.DataFrame) -> list[str]:
-    """The clocks that the runs have, with the one of time by which they are best compared.
+    """The clocks that all of the runs have, with the one of time by which they are best compared.
 
     That is the processor's, which other work on the machine does not change much; on the wall for runs of versions that
     did not store it. `adaptive_epoch` is left out if no probe of a policy read anything.
     """
-    same = frame["adaptive_epoch"].isna().all() or frame["adaptive_epoch"].equals(frame["epoch"])
-    computed = "compute_seconds" in frame and frame["compute_seconds"].notna().all()
-    without = {"adaptive_epoch"} if same else set()
-    return [axis for axis in AXES if axis not in without | {"train_seconds" if computed else "compute_seconds"}]
+    known = [axis for axis in AXES if axis in frame and frame[axis].notna().all()]
+    without = {"train_seconds"} if "compute_seconds" in known else set()
+    if "adaptive_epoch" in known and frame["adaptive_epoch"].equals(frame["epoch"]):
+        without.add("adaptive_epoch")
+    return [axis for axis in known if axis not in without]
 
 
 def cumulative_best(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

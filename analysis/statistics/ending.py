@@ -54,4 +54,5 @@ def at_budget(rows: pd.DataFrame, options: pd.DataFrame) -> pd.Series:
     last = rows.groupby(ID, observed=True)[["epoch", "train_seconds"]].max()
     budgets = options.set_index(ID).reindex(index=last.index, columns=BUDGETS)
     epochs, seconds = (budgets[name].astype("Float64").to_numpy(float, na_value=np.nan) for name in BUDGETS)
-    return (last["epoch"] >= epochs) | np.isnan(epochs) | (last["train_seconds"] >= seconds)
+    endless = np.isnan(epochs) & np.isnan(seconds)
+    return (last["epoch"] >= epochs) | (last["train_seconds"] >= seconds) | endless

@@ -19,7 +19,7 @@ KEY_OF_POLICY = {
     "warmup": "K_final",
 }
 GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
-NOT_SETTINGS = {ID, "init", "device", "monitor"}  # replicates, and what changes no result
+NOT_SETTINGS = {ID, "init", "device", "monitor", "output_dir"}  # replicates, and what changes no result
 # What is asked, not what is chosen to answer it best: runs are compared where these are equal.
 CONDITIONS = {"name", "dataset", "model", "scheme", "seed", "epochs", "seconds", "evaluate_every"}
 HASHES = "code_hash", "data_hash"  # of the source of a user's class, of the data at `path`
@@ -36,7 +36,7 @@ def options_of(frame: pd.DataFrame) -> pd.DataFrame:
 def settings(options: pd.DataFrame) -> list[str]:
     """The options, besides the truncation policy, that differ between runs; `options` is as from `load_options`.
 
-    `init` (a replicate), output folders and the device never count, nor a seed that changes exactly as `init` does
+    `init` (a replicate), the output folder and the device never count, nor a seed that changes exactly as `init` does
     (see `replicates`) or as `seed` does. An option of a group (`model.hidden`) counts if it differs between runs with
     the same choice (`model`). An option that only some policies have counts if it differs between the runs that have
     it, or within a policy. Data are told apart by their hash, by their path where each path has one hash and the
@@ -57,8 +57,8 @@ def conditions(options: pd.DataFrame) -> list[str]:
 
 
 def replicates(options: pd.DataFrame) -> str:
-    """What differs between the runs of a setting: `init`, or `init and seed`."""
-    return "init and seed" if _of_init(options) else "init"
+    """What differs between the runs of a setting: `init`, or `init and seed`; `runs` if that is unknown."""
+    return "runs" if "init" not in options else "init and seed" if _of_init(options) else "init"
 
 
 def policies(options: pd.DataFrame) -> pd.Series:
@@ -138,7 +138,7 @@ def choice(options: pd.DataFrame, group: str) -> pd.Series:
 
 def _differs(options: pd.DataFrame, name: str) -> bool:
     values, group = options[name], name.split(".")[0]
-    if name in NOT_SETTINGS or group in {"truncation", "device"} or name.endswith("_dir"):
+    if name in NOT_SETTINGS or group in {"truncation", "device"}:
         return False
     if len(values.unique()) < 2:
         return False

@@ -23,7 +23,8 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: 
     Arguments:
         frame: as from `load`, of one dataset.
         metric: as in `best_validation`.
-        against: the reference, a policy as in `policies` (`fixed K=5`); by default the first by name.
+        against: the reference, a policy as in `policies` (`fixed K=5`); by default, of those that have complete
+            runs, the first by name.
 
     Returns:
         A row per other policy and condition: `policy`, `against`, each option in `settings` (of the policy), `metric`,
@@ -41,11 +42,11 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: 
     names = sorted(policies(options).unique(), key=natural)
     if against is not None and against not in names:
         raise unknown("against", against, names)
-    against = against or names[0]
-    runs = standing(frame, metric)
-    for column in ("valid", "test"):
-        runs[column] = np.log(runs[column]).where(runs["metric"].map(is_perplexity).astype(bool), runs[column])
-    keys: list[Hashable] = [*conditions(options), "metric", *(name for name in ("init",) if name in options)]
+    runs = standing(frame, metric).dropna(subset="init")
+    against = against or min(runs["policy"].unique(), key=natural, default=names[0])
+    log = runs["metric"].map(is_perplexity).astype(bool)
+    runs.loc[log, ["valid", "test"]] = np.log(runs.loc[log, ["valid", "test"]])
+    keys: list[Hashable] = [*conditions(options), "metric", "init"]
     reference = runs.loc[runs["policy"] == against, [*keys, "valid", "test"]]
     pairs = runs[runs["policy"] != against].merge(reference, on=keys, suffixes=("", "_reference"))
     for column in ("valid", "test"):
@@ -59,13 +60,12 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: 
         parts = estimates(pairs[column].to_numpy(float), numbers, len(rows)).drop(columns="n")
         rows = rows.join(parts.add_prefix(f"{column}_"))
     of = "test" if rows["test_mean"].notna().any() else "valid"
-    rows["p"] = holm(t_test(*(rows[name].to_numpy(float) for name in (f"{of}_mean", f"{of}_sd", "pairs"))))
-    own = [pairs.loc[numbers == number, of].to_numpy(float) for number in range(len(rows))]
+    mean, sd = (rows[f"{of}_{name}"].to_numpy(float) for name in ("mean", "sd"))
+    rows["p"] = holm(t_test(mean, sd, groups[of].count().to_numpy()))
+    own = [pairs.loc[numbers == number, of].dropna().to_numpy(float) for number in range(len(rows))]
     rows["p_signs"] = [sign_test(values) if len(values) >= SIGNS_FROM else np.nan for values in own]
-    told = np.where(rows[f"{of}_mean"] < 0, BETTER, WORSE)
-    rows["verdict"] = np.select(
-        [rows["pairs"] < LEAST_RUNS, ~(rows["p"].to_numpy(float) < 1 - LEVEL)], [FEW, EQUAL], told
-    )
+    told = np.where(mean < 0, BETTER, WORSE)
+    rows["verdict"] = np.select([rows["p"].isna(), rows["p"] >= 1 - LEVEL], [FEW, EQUAL], told)
     return rows.sort_values([*conditions(options), f"{of}_mean"], kind="stable", ignore_index=True)
 
 
@@ -88,6 +88,7 @@ def as_good_as_best(values: pd.DataFrame, log: bool) -> pd.Series:
     if values.empty or values[best := values.mean().idxmin()].count() < LEAST_RUNS:
         return pd.Series(False, index=values.columns)
     differences = values.sub(values[best], axis=0).drop(columns=best)
-    p = t_test(*(differences.agg(how).to_numpy(float) for how in ("mean", "std", "count")))
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        p = t_test(*(differences.agg(how).to_numpy(float) for how in ("mean", "std", "count")))
     p = holm(p * len(values.columns) / 2)
     return pd.Series(p >= 1 - LEVEL, index=differences.columns).reindex(values.columns, fill_value=True)

@@ -166,13 +166,13 @@ def standing(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     """The runs by which policies are compared: of each policy the chosen setting, if it is complete; see `summarize`.
 
     Returns:
-        A row per run: the columns of `best_validation`, `policy`, each option in `settings`, `init` where there is one.
+        A row per run: the columns of `best_validation`, `policy`, each option in `settings`, `init` (null if unknown).
     """
     summary = summarize(frame, metric)
     names = [*described(frame).columns.drop(ID), "metric"]
     chosen = summary.loc[summary["chosen"] & (summary["ending"] == COMPLETE), names]
     options = options_of(frame)
-    inits = options[[ID, *(name for name in ("init",) if name in options)]]
+    inits = options.reindex(columns=[ID, "init"])
     ends = endings(frame, metric)
     runs = best_validation(frame, metric).merge(described(frame), on=ID).merge(inits, on=ID)
     return runs[runs[ID].isin(ends.loc[ends["counts"], ID])].merge(chosen, on=names)

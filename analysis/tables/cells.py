@@ -73,7 +73,7 @@ def with_bold(
     `as_good_as_best`; false where there is no other.
     """
     runs = runs.merge(rows[[*names]].assign(row=rows.index), on=[*names])
-    groups = list(runs.groupby(["metric", *fixed], dropna=False, observed=True)) if "init" in runs else []
+    groups = list(runs.groupby(["metric", *fixed], dropna=False, observed=True))
     for value in values:
         marks = pd.Series(False, index=rows.index)
         for (metric, *_), own in groups:
@@ -82,6 +82,11 @@ def with_bold(
                 marks |= as_good_as_best(by_init, is_perplexity(str(metric))).reindex(rows.index, fill_value=False)
         rows = rows.assign(**{f"{value}_bold": marks})
     return rows
+
+
+def mean_over(replicates: str, sd: pd.Series) -> str:
+    """`, mean (sd) over init` for the title of a table; nothing where every row is one run."""
+    return f", mean (sd) over {replicates}" if sd.notna().any() else ""
 
 
 def moments(name: str) -> list[str]:
@@ -120,8 +125,8 @@ def in_percent(text: Callable[..., str]) -> Callable[..., str]:
     """`difference` or `difference_interval` of logarithms, as the change in percent that they mean."""
 
     def changed(mean: float, sd: float, low: float, high: float, *runs: int) -> str:
-        center, *ends = (100 * math.expm1(value) for value in (mean, low, high))
-        return text(center, 100 * sd, *ends, *runs)
+        center, *ends = (100 * math.expm1(min(value, 700)) for value in (mean, low, high))
+        return text(center, (100 + center) * sd, *ends, *runs)  # as wide around the mean as that of the logarithms
 
     return changed
 

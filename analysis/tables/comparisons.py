@@ -26,7 +26,7 @@ def compared_tables(results: Results, groups: Iterable[Group], against: str | No
         results: of all groups.
         groups: as from `comparable`.
         against: the policy that others are compared with, in groups that have it; by default, and in other groups, the
-            one that comes first in the sweep's command.
+            first in the sweep's command that has complete runs.
 
     Raises:
         AnalysisError: no group has the policy `against`.
@@ -43,11 +43,12 @@ def compared_tables(results: Results, groups: Iterable[Group], against: str | No
 
 
 def reference(group: Group, order: Sequence[str], against: str | None = None) -> str | None:
-    """`against` if the group has it, else the policy of its first run in this order; None if none of its runs is."""
+    """`against` if the group has it, else the first policy with complete runs in this order; None if there is none."""
     names = dict(zip(group.options[ID], statistics.policies(group.options), strict=True))
     if against in names.values():
         return against
-    return next((names[run] for run in order if run in names), None)
+    complete = {*group.standing["policy"]}
+    return next((names[run] for run in order if names.get(run) in complete), None)
 
 
 def paired_table(group: Group, against: str | None = None) -> Table | None:
@@ -70,7 +71,8 @@ def paired_table(group: Group, against: str | None = None) -> Table | None:
         *([Column("p of signs", ["p_signs"], cells.probability)] if rows["p_signs"].notna().any() else []),
         Column("verdict", ["verdict"], align="left"),
     ]
-    notes = [f"p: Student's t test of the {of} value, corrected for {len(rows)} rows (Holm)"] if len(rows) > 1 else []
+    tests = int(rows["p"].notna().sum())
+    notes = [f"p: Student's t test of the {of} value, corrected for {tests} rows (Holm)"] if tests > 1 else []
     title = f"difference from {rows['against'].iloc[0]} at equal init, mean (sd)"
     return cells.assembled(group, "_pairs", title, columns, rows, notes)
 
@@ -81,10 +83,10 @@ def target_table(group: Group, target: float | None = None) -> Table | None:
     None if no two policies have two inits in common, or no run reaches the target by training.
     """
     runs = group.standing
-    if "init" not in runs or (runs["init"].value_counts() > 1).sum() < PAIRS:
+    if (runs["init"].value_counts() > 1).sum() < PAIRS:
         return None
     frame = group.runs[group.runs[ID].isin(runs[ID])]
-    target = statistics.default_target(group.runs, group.metric) if target is None else target
+    target = statistics.default_target(frame, group.metric) if target is None else target
     names = group.names
     rows = statistics.summarize_targets(group.runs, group.metric, target)
     rows = rows.merge(runs[names].drop_duplicates(), on=names)
@@ -129,7 +131,7 @@ def equal_work_table(group: Group) -> Table | None:
     for axis, end in ends.items():
         columns.append(Column(WORK[axis].format(end), cells.moments(axis), cells.mean_sd, bold=f"{axis}_bold"))
         columns += cells.interval_column(rows, axis, "runs", cells.interval)
-    over = statistics.replicates(group.options)
-    title = f"best valid {cells.measure_name(group.metric)} so far after equal work, mean (sd) over {over}"
+    over = cells.mean_over(statistics.replicates(group.options), rows["epoch_sd"])
+    title = f"best valid {cells.measure_name(group.metric)} so far after equal work{over}"
     rows = rows.sort_values("epoch_mean", kind="stable")
     return cells.assembled(group, "_equal_work", title, columns, rows)

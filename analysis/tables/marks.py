@@ -12,6 +12,7 @@ from analysis.statistics import COMPLETE, DIVERGED, ID, Group
 from atbptt.runs.schema import FINISHED
 
 SPEED_RATIO = 1.3  # of runs with equal K and model, above which time is no fair clock
+OF_SPEED = ("model", "dataset", "device", "scheme", "optimizer", "probe")  # beside K and the kind of policy
 SHOWN = 3  # values that differ
 
 
@@ -20,20 +21,21 @@ def with_remarks(rows: pd.DataFrame, group: Group, results: Results) -> pd.DataF
 
     `planned` counts all runs of the setting, also those that have no evaluation yet.
     """
-    own, names = group.options, group.names
-    of_policy = [name for name in map(str, own) if name.split(".")[0] == "truncation" and not name.endswith(".seed")]
-    keys = [*names[1:], *of_policy]
-    first = own.assign(policy=statistics.policies(own)).drop_duplicates(names)
-    row_of = rows[names].assign(row=rows.index).merge(first, on=names)
-    rows_by_key = dict(zip(_texts(row_of, keys), row_of["row"], strict=True))
-    planned = results.options[results.options[ID].isin(own[ID]) | _is_of(results.options, group)]
+    names = group.names
+    evaluated = statistics.described(group.runs).merge(rows[names].assign(row=rows.index), on=names)
+    row_of = dict(zip(evaluated[ID], evaluated["row"], strict=True))
+    planned = results.options[results.options[ID].isin(group.options[ID]) | _is_of(results.options, group)]
+    # By what tells all of these apart: an option may have a value of which no run came to an evaluation.
+    setting_of = dict(zip(planned[ID], statistics.labels(planned), strict=True))
+    row_by_setting = {setting_of[run]: row for run, row in row_of.items()}
     endings = group.endings.set_index(ID)["ending"]
     statuses = results.status.set_index(ID)
     found: dict[Any, list[str]] = {row: [] for row in rows.index}
-    for run, key in zip(planned[ID], _texts(planned, keys), strict=True):
-        if key in rows_by_key:
-            status = statuses.loc[run] if run in statuses.index else {}
-            found[rows_by_key[key]].append(_remark(endings.get(run, ""), status))
+    for run, setting in setting_of.items():
+        row = row_of.get(run, row_by_setting.get(setting))
+        if row is not None:
+            status: Mapping[str, Any] = dict(statuses.loc[run]) if run in statuses.index else {}
+            found[row].append(_remark(endings.get(run, ""), status))
     return rows.assign(
         runs=rows["runs"].where(rows["ending"] == COMPLETE, 0),
         planned=[len(found[row]) for row in rows.index],
@@ -68,9 +70,12 @@ def _remark(ending: str, status: Mapping[str, Any]) -> str:
 
 
 def speed_remark(group: Group) -> list[str]:
-    """A line if runs with equal K and model trained at speeds that differ by more than `SPEED_RATIO`."""
+    """A line if runs with equal K and model trained at speeds that differ by more than `SPEED_RATIO`.
+
+    Of one kind of policy, since the time of its probes counts.
+    """
     options = group.options.set_index(ID)
-    same = [n for n in map(str, options) if n.split(".")[0] in ("model", "dataset", "device", "scheme", "optimizer")]
+    same = [n for n in map(str, options) if n == "truncation" or n.split(".")[0] in OF_SPEED]
     rows = group.runs[group.runs["metric"].isin(["mean_K", "steps_per_second"])]
     logged = rows.pivot_table("value", [ID, "step"], "metric", observed=True, aggfunc="last")
     logged = logged.reindex(columns=["mean_K", "steps_per_second"]).dropna()

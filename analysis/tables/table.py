@@ -52,7 +52,7 @@ def print_table(
             for table in [*all_settings(group, results), *own]:
                 _print(table, format, SHOWN_ROWS)
     console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
-    for line in remarks(results):
+    for line in remarks(results, metric):
         console.print(Text(line))
     for pattern in _file_patterns(results.status):
         console.print(Text(f"Parquet: {pattern}"), soft_wrap=True)
@@ -106,15 +106,18 @@ def result_table(group: Group, results: Results) -> Table:
         text = partial(cells.number, places=EXPERIMENTS[group.dataset].decimals)
         columns += [Column(name, [name], text) for name in ("published", "corrected")]
     columns += [*_companions(group, rows), *_columns_at_best(options, rows)]
+    too_few = (rows["runs"] < statistics.LEAST_RUNS).any()
     if rows[["valid_bold", "test_bold"]].to_numpy().any():
         notes.append("bold: cannot be told from the best (Student's t test at equal init, with Holm's correction)")
-    elif len(rows) > 1 and (rows["runs"] < statistics.LEAST_RUNS).any():
+        if too_few:
+            notes[-1] += f"; rows of fewer than {statistics.LEAST_RUNS} runs are not tested"
+    elif len(rows) > 1 and too_few:
         notes.append(f"too few runs to tell policies apart: that takes {statistics.LEAST_RUNS} inits of each")
     if over == "init" and any(column.heading.endswith("interval") for column in columns):
         notes.append("intervals are over init: what another draw of the data or of probes changes is not in them")
     notes += speed_remark(group)
     what = "each policy at the options that validate best" if (rows["tried"] > 1).any() else "best validation"
-    return cells.assembled(group, "", f"{what}, mean (sd) over {over}", columns, rows, notes)
+    return cells.assembled(group, "", what + cells.mean_over(over, rows["valid_sd"]), columns, rows, notes)
 
 
 def settings_table(group: Group, results: Results) -> Table:
@@ -131,7 +134,7 @@ def settings_table(group: Group, results: Results) -> Table:
         *_companions(group, rows),
         *_columns_at_best(options, rows),
     ]
-    title = f"every setting, best validation, mean (sd) over {statistics.replicates(options)}"
+    title = "every setting, best validation" + cells.mean_over(statistics.replicates(options), rows["valid_sd"])
     return cells.assembled(group, "_settings", title, columns, rows)
 
 
@@ -175,18 +178,18 @@ def _columns_at_best(options: pd.DataFrame, rows: pd.DataFrame) -> list[Column]:
     return [*rate, *(Column(name, [f"{name}_mean"], cells.number) for name in ("K", "epoch"))]
 
 
-def remarks(results: Results) -> list[str]:
+def remarks(results: Results, metric: str | None = None) -> list[str]:
     """A line each for runs that failed, are not finished, diverged or lack values, and for versions that differ."""
     frame, status = results.frame, results.status
     evaluated = set(frame[ID].unique())
-    endings = statistics.endings(frame)
-    best = statistics.best_validation(frame)
+    endings = statistics.endings(frame, metric)
+    best = statistics.best_validation(frame, metric)
     cases = {
         "failed": status["state"] == FAILED,
         "are not finished (running or killed)": ~status["state"].isin([FAILED, FINISHED]),
         "diverged": status[ID].isin(endings.loc[endings["ending"] == statistics.DIVERGED, ID]),
         "have no evaluation": ~status[ID].isin(evaluated),
-        "have no finite value of the metric": status[ID].isin(evaluated - set(best[ID])),
+        f"have no finite value of {metric or 'the metric'}": status[ID].isin(evaluated - set(best[ID])),
     }
     ids = {what: list(status.loc[case, ID]) for what, case in cases.items()}
     found = [f"{len(own)} of {len(status)} runs {what}: {_listed(own)}" for what, own in ids.items() if own]

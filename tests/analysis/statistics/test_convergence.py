@@ -33,4 +33,5 @@ def test_one_run_is_judged_by_what_it_gained_in_all_and_an_unfinished_one_is_not
     falling = runs(5 - 0.05 * EPOCHS)
     assert still_improving(falling)["setting"].tolist() == ["fixed K=5"]
     assert still_improving(falling.assign(epochs=30.0)).empty
+    assert len(still_improving(runs(np.where(EPOCHS < 2, np.inf, 5 - 0.05 * EPOCHS)))) == 1
     assert still_improving(runs(np.where(EPOCHS < 3, 5.0, 4.0))).empty

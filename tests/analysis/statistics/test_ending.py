@@ -39,6 +39,7 @@ def test_a_budget_is_of_epochs_or_of_seconds_or_unknown() -> None:
         ({"epochs": 3.0}, "unfinished"),
         ({"epochs": 3.0, "seconds": 4.0}, "complete"),
         ({"epochs": 3.0, "seconds": 5.0}, "unfinished"),
+        ({"seconds": 5.0}, "unfinished"),
         ({}, "complete"),
     ):
         assert endings(sweep(run("a", values, **options)))["ending"].tolist() == [ending]

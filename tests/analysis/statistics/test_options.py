@@ -69,8 +69,9 @@ def test_settings_are_the_options_that_tell_runs_apart() -> None:
         model=["lstm", "lstm", "gru", "gru"],
         model__hidden=[50, 50, 64, 64],  # goes with the model
         model__layers=[1, 2, 1, 1],  # differs between runs of one model
+        dataset__data_dir=["a", "b", "a", "a"],  # of a user's data
     )
-    assert settings(frame) == ["lr", "seed", "epochs", "seconds", "model", "model.layers"]
+    assert settings(frame) == ["lr", "seed", "epochs", "seconds", "model", "model.layers", "dataset.data_dir"]
 
 
 def test_an_option_set_in_some_runs_of_a_policy_counts() -> None:
@@ -92,7 +93,7 @@ def test_a_seed_that_changes_with_init_is_a_replicate_and_any_other_is_a_setting
     for seeds in ([0, 1, 1], [0, 0, 1]):
         frame = options(init=[0, 1, 2], seed=seeds, dataset__seed=seeds)
         assert (settings(frame), conditions(frame), replicates(frame)) == (["seed"], ["seed"], "init")
-    assert replicates(options(lr=[1.0])) == "init"
+    assert replicates(options(lr=[1.0])) == "runs"
 
 
 @pytest.mark.parametrize(

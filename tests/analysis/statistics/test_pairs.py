@@ -72,6 +72,16 @@ def test_verdicts() -> None:
     assert rows[["p", "p_signs"]].loc["fixed K=40"].isna().all()
 
 
+def test_no_verdict_on_what_nobody_measured() -> None:
+    """Runs of unknown init are no pairs; a policy without test values is not compared in test."""
+    arms = [*arm(5, 2, 4, 3), *arm(10, 3, 5, 4)]
+    assert paired_differences(sweep(*arms).drop(columns="init")).empty
+    assert paired_differences(sweep(*arms).assign(init=None)).empty
+    tested = [*arm(5, 2, 4, 3, metric="test_ppl"), *arm(20, 3, 5, 4), *arm(20, 3, 5, 4, metric="test_ppl")]
+    rows = paired_differences(sweep(*arms, *tested), against="fixed K=5").set_index("policy")
+    assert rows["verdict"].to_dict() == {"fixed K=20": "worse", "fixed K=10": "too few runs"}
+
+
 def test_each_policy_stands_at_its_own_learning_rate() -> None:
     """lr=1 is best for K=5, and lr=3 for K=10; pairs have different ones."""
     frame = sweep(

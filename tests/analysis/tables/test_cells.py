@@ -71,7 +71,9 @@ def test_other_numbers_and_words() -> None:
 
 def test_differences_of_logarithms_in_percent() -> None:
     values = math.log(1.05), 0.01, math.log(1.02), math.log(1.08)
-    assert cells.in_percent(difference)(*values) == "+5.0 (1.0)"
+    assert cells.in_percent(difference)(*values) == "+5.0 (1.1)"
+    tenfold = math.log(10), 0.1, math.log(8), 1e3  # beyond the largest float
+    assert cells.in_percent(difference)(*tenfold) == "+900 (100)"
     assert cells.in_percent(difference_interval)(*values, 5) == "[+2.0, +8.0]"
     assert [cells.probability(p) for p in (0.0421, 1e-4, 1.0, NAN)] == ["0.042", "< 0.001", "1.000", ""]
 
@@ -99,6 +101,5 @@ def test_what_cannot_be_told_from_the_best_under_equal_conditions_is_bold() -> N
     ]
     alone = cells.with_bold(rows[:1], runs[runs["policy"] == "a"], ["policy", "seed"], ["seed"], ["valid"])
     assert not alone["valid_bold"].any()
-    assert not cells.with_bold(rows, runs.drop(columns="init"), ["policy", "seed"], ["seed"], ["valid"])[
-        "valid_bold"
-    ].any()
+    unknown = cells.with_bold(rows, runs.assign(init=None), ["policy", "seed"], ["seed"], ["valid"])
+    assert not unknown["valid_bold"].any()

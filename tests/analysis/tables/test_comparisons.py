@@ -76,6 +76,20 @@ def test_the_reference_is_the_first_of_the_command_unless_another_is_named(two_p
         pairs("fixed K=6")
 
 
+def test_a_policy_without_complete_runs_is_no_reference_and_sets_no_target() -> None:
+    runs = [(K, init, [9, 5, value + init]) for K, value in ((5, 3), (10, 2)) for init in (0, 1)]
+    lost = [("7", 0, [9, 5]), ("10", 2, [9, 8])]
+    made = results(
+        *(
+            run(f"{K}-{i}", {"valid_loss": own}, init=i, truncation__K=int(K), epochs=2.0)
+            for K, i, own in [*runs, *lost]
+        )
+    )
+    own = group(made)
+    assert reference(own, ["7-0", "10-0"]) == "fixed K=10"
+    assert "at most 4, " in target_table(own).title  # type: ignore[union-attr]
+
+
 def test_time_to_the_target(two_policies: Results) -> None:
     table = target_table(group(two_policies))
     assert table is not None
@@ -120,6 +134,14 @@ def test_after_equal_work() -> None:
     table = equal_work_table(group(made))
     assert table is not None
     assert [row[3] for row in texts(table)] == ["3 with probes", "1.750 (0.000)", "2.500 (0.707)"]
+
+
+def test_a_clock_that_a_run_lacks_is_none_of_equal_work() -> None:
+    made = policies(K5=[[9, 3, 2]] * 3, K10=[[9, 4, 2.5]] * 3)
+    made.frame.loc[made.frame["truncation.K"] == 5, ["adaptive_epoch", "train_seconds"]] = float("nan")
+    table = equal_work_table(group(made))
+    assert table is not None
+    assert texts(table)[0] == ["policy", "epoch 2", "95% interval"]
 
 
 def test_equal_work_is_what_finished_runs_share_and_holds_the_last_value() -> None:

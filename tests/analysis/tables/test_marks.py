@@ -34,20 +34,38 @@ def test_runs_that_make_no_mean_are_named_in_their_row() -> None:
     ]
 
 
+def test_a_row_counts_the_runs_of_its_own_setting() -> None:
+    """Also where no run of the other setting was evaluated, or only a seed of the policy differs."""
+    runs = [run(f"{lr}-{init}", {"valid_loss": WHOLE}, init=init, lr=lr) for lr in (1.0, 10.0) for init in (0, 1)]
+    drawn = {"truncation": "randomized", "truncation__K": None}
+    runs += [run(f"r{seed}", {"valid_loss": WHOLE}, truncation__seed=seed, **drawn) for seed in (0, 1)]
+    made = results(*runs)
+    (group,) = comparable(made.frame[~made.frame["experiment_id"].str.startswith("10.0")])
+    rows = with_remarks(summarize(group.runs, group.metric), group, made)
+    assert dict(zip(rows["policy"], rows["planned"], strict=True)) == {
+        "fixed K=5": 2,
+        "randomized seed=0": 1,
+        "randomized seed=1": 1,
+    }
+
+
 @pytest.mark.parametrize(
-    ("speeds", "model", "expected"),
+    ("speeds", "other", "expected"),
     [
-        ((1400, 1300, 650), "lstm", "by a factor of 2.2 (K=5: 650 to 1,400 steps a second), "),
-        ((1400, 1300, 1200), "lstm", None),
-        ((1400, 1300, 650), "gru", None),  # another model is another speed
+        ((1400, 1300, 650), {}, "by a factor of 2.2 (K=5: 650 to 1,400 steps a second), "),
+        ((1400, 1300, 1200), {}, None),
+        ((1400, 1300, 650), {"model": "gru"}, None),  # another model is another speed
+        ((1400, 1300, 650), {"truncation": "adaptive"}, None),  # and so is one with probes
     ],
 )
-def test_speeds_that_differ_at_equal_K_and_model(speeds: tuple[float, ...], model: str, expected: str | None) -> None:
+def test_speeds_that_differ_at_equal_K_and_model(
+    speeds: tuple[float, ...], other: dict[str, Any], expected: str | None
+) -> None:
     metrics: list[Mapping[str, Any]] = [
         {"valid_loss": [9, 5], "mean_K": [4.8, 5.2], "steps_per_second": [speed, speed]} for speed in speeds
     ]
-    models = ("lstm", "lstm", model)
-    made = results(*(run(f"{n}", own, init=n, model=models[n]) for n, own in enumerate(metrics)))
+    options = ({}, {}, other)
+    made = results(*(run(f"{n}", own, **{"init": n, "model": "lstm", **options[n]}) for n, own in enumerate(metrics)))
     (group,) = comparable(made.frame)
     lines = speed_remark(group)
     assert len(lines) == (expected is not None)

@@ -56,6 +56,8 @@ def test_from_three_runs_on_there_are_intervals_and_bold() -> None:
         "bold: cannot be told from the best (Student's t test at equal init, with Holm's correction)",
         "intervals are over init: what another draw of the data or of probes changes is not in them",
     ]
+    (table,) = result_tables(results(*runs[:-1]))
+    assert table.notes[0].endswith("; rows of fewer than 3 runs are not tested")
     seeds = [part.assign(seed=int(part["init"].iloc[0])) for part in runs]
     (table,) = result_tables(results(*seeds))
     assert table.title == "dataset copy: best validation, mean (sd) over init and seed"
@@ -143,6 +145,10 @@ def test_remarks_stand_below(
     ]
     row = next(line for line in lines if line.startswith("fixed K=5"))
     assert row.startswith("fixed K=5 2 of 6 diverged, 2 stale, unfinished 1.300 (0.141)")  # 1.2 and 1.4 alone
+    write_run("fff000000000", {"valid_error": [3.0]}, init=6, folder="error")
+    lines = printed(Results(sweep / "error"), capsys, metric="valid_error")
+    assert not [line for line in lines if "no finite value" in line]
+    assert lines[0].endswith(": best validation")  # of one run: neither mean nor sd
 
 
 def test_comparisons_stand_below_where_policies_share_inits(capsys: pytest.CaptureFixture[str]) -> None:

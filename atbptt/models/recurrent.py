@@ -75,13 +75,16 @@ def _given(model: nn.Module, batch: int, state: State) -> State:
     return make(batch) if state is None and callable(make) else state
 
 
-def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None, *, training: bool = True) -> None:
+def check_recurrent(
+    model: nn.Module, inputs: Tensor, state: State = None, *, memory: bool = True, training: bool = True
+) -> None:
     """Run the first `TRIED_STEPS` of inputs (T, B, ...) from the starting state.
 
     Parameters, buffers, modes and the global generators stay what they are.
 
     Arguments:
-        training: check its memory in training mode too, with dropout off, and not only in evaluation mode.
+        memory: check what its outputs depend on, which takes most of the time.
+        training: check that in training mode too, with dropout off, and not only in evaluation mode.
 
     Raises:
         ConfigError: the model does not run; does not return outputs (T, B, ...) and a state; its halves make something
@@ -99,7 +102,8 @@ def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None, *, tr
                 outputs, after = pair_of(model, model(inputs, state))
             check_state(after, batch)
             check_outputs(outputs, inputs)
-            check_memory(model, inputs, state, training)
+            if memory:
+                check_memory(model, inputs, state, training)
             _check_halves(model, inputs, state)
     except ConfigError:
         raise

@@ -21,7 +21,7 @@ MOVE = 0.1  # of a parameter, over the root of its row's length: shows what a ga
 
 AGAIN = (
     "must give the same outputs for the same inputs, state and seed of torch: "
-    "it keeps memory outside its state, or draws from a generator of its own"
+    "it keeps memory outside its state, changes what it is given, or draws from a generator of its own"
 )
 LATER = "must give outputs that do not depend on later inputs: it sees later steps"
 OTHERS = "must give outputs that depend on their own stream only: it depends on other columns of the batch"

@@ -92,7 +92,7 @@ def check_recurrent(
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
     model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for every length that is tried
-    inputs, batch = inputs[:TRIED_STEPS], inputs.shape[1]
+    inputs, batch, begun = inputs[:TRIED_STEPS], inputs.shape[1], state is not None
     state = _given(model, batch, state)
     if state is not None:
         check_state(state, batch)
@@ -105,6 +105,8 @@ def check_recurrent(
             if memory:
                 check_memory(model, inputs, state, training)
             _check_halves(model, inputs, state)
+            if not begun:
+                _check_beginning(model, inputs)
     except ConfigError:
         raise
     except Exception as error:  # of a user's own class
@@ -124,6 +126,22 @@ def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
         by_halves = parts.decode(parts.recur(inputs, state)[0])
     same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "model", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
+
+
+def _check_beginning(model: nn.Module, inputs: Tensor) -> None:
+    """Raise a `ConfigError` if `initial_state` depends on what the model has read before."""
+    begun: list[list[Tensor]] = []
+    with evaluating(model), torch.no_grad():
+        for _ in range(2):
+            seed_global("check")
+            state = _given(model, inputs.shape[1], None)
+            if state is None:  # it has no initial_state
+                return
+            begun.append([part.clone() for part in tensors(state)])
+            model(inputs, state)
+    same = all(torch.equal(*parts) for parts in zip(*begun, strict=True))
+    rule = "must have the same initial_state again after it has run: it keeps memory outside its state"
+    require(same, "model", type(model).__name__, rule)
 
 
 def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:

@@ -88,6 +88,31 @@ class Masked(nn.Module):
         return torch.cat([sums, torch.full_like(sums, -torch.inf)], dim=-1), sums[-1] * (not self.forgets)
 
 
+class Complex(nn.Module):
+    """Rotates its state; its gate, which begins closed, lets later steps in if it `sees` them."""
+
+    def __init__(self, sees: bool) -> None:
+        super().__init__()
+        self.turn, self.gate = nn.Parameter(torch.tensor(0.5j)), nn.Parameter(torch.zeros(V, dtype=torch.cfloat))
+        self.sees = sees
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        assert self.turn.is_complex()
+        now, outputs = torch.complex(state, state) if state is not None else torch.zeros(()), []
+        for step in nn.functional.one_hot(inputs, V):
+            now = self.turn * now.real + step
+            outputs.append(now.real + now.imag)
+        leak = (self.gate * inputs[-1, :, None]).imag
+        return torch.stack(outputs) + leak * self.sees, now.real
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_parameters_stay_complex() -> None:
+    check_recurrent(Complex(sees=False), symbols(20))
+    with pytest.raises(ConfigError, match="it sees later steps"):
+        check_recurrent(Complex(sees=True), symbols(20))
+
+
 class Resumed(nn.GRU):
     """Begins each pass where the last one ended; in place: changes the tensor that it begins with."""
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 
+from atbptt.errors import ConfigError
+
 GROUP = "arm"
 FORMS = "K with a length, as K15, or delta with a relative bias, as delta0.9"
 NUMBER = r"\d+\.?\d*(?:e-?\d+)?|\.\d+"
@@ -26,3 +28,11 @@ def make_arms(overrides: Iterable[str], folders: Iterable[Path]) -> None:
         policy, option = ("fixed", {"K": int(match[2])}) if match[1] else ("adaptive", {"delta": float(match[4])})
         node = {"defaults": [{"override /truncation": policy}], "truncation": option}
         store.store(match[0], node, GROUP, package="_global_")
+
+
+def beside_policy(error: ConfigError, overrides: Iterable[str]) -> ConfigError:
+    """The error of an option of the policy; where an arm sets it beside truncation=, it says so."""
+    chosen = {key: text for text in overrides if (key := text.lstrip("+").partition("=")[0]) in (GROUP, "truncation")}
+    if not error.name.startswith("truncation.") or len(chosen) < 2:
+        return error
+    return ConfigError(error.name, f"{error.rule}; {chosen[GROUP]} and {chosen['truncation']} both choose the policy")

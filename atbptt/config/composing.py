@@ -154,16 +154,21 @@ def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[Di
     In a sweep, options that are not in it are left out: a swept choice may have them.
     """
     unswept = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-    lost: list[str] = []
+    lost: dict[str, ConfigError] = {}
     while True:
         try:
-            return composed(hydra, command.name, unswept), [o for o in command.overrides if o not in lost]
+            config = composed(hydra, command.name, unswept)
+            break
         except ConfigError as error:
             unknown = [o for o in unswept if "." in error.name and o.partition("=")[0] == error.name]
-            if not unknown or not (command.multirun or any(o.is_sweep_override() for o in parsed)):
+            if not unknown:
                 raise
-            lost += unknown
-            unswept = [o for o in unswept if o not in unknown]
+            lost |= dict.fromkeys(unknown, error)
+            unswept = [o for o in unswept if o not in lost]
+    sweeps = command.multirun or config.hydra.mode == RunMode.MULTIRUN or any(o.is_sweep_override() for o in parsed)
+    if lost and not sweeps:
+        raise next(iter(lost.values()))
+    return config, [o for o in command.overrides if o not in lost]
 
 
 def launcher_options(config: DictConfig) -> dict[str, Any]:

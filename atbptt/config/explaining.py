@@ -31,6 +31,12 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
         return ConfigError(group or "--config-name", rule)
     if isinstance(error, OverrideParseException):
         return ConfigError(f"'{error.override}'", "cannot be read: options are given as key=value")
+    if match := re.search(r"Multiple values for ([\w/]+)\.", text):
+        return ConfigError(match[1], f"is chosen already: {match[1]}=... without + chooses another")
+    if "Config group override must be a string or a list. Got NoneType" in text:
+        key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "config")
+        choices = FORMS if key == GROUP else f"one of {listed(hydra.config_loader.get_group_options(key))}"
+        return ConfigError(key, f"(=null) must be {choices}")
     match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)
     if match:
         key = match[1]

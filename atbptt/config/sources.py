@@ -94,6 +94,8 @@ def _changed_ns(source: Source | None) -> int:
 
 def _read(name: str) -> Source | None:
     spec = _spec(name)
+    if spec is None and name == "__main__":  # else an edited class would pass for the one before
+        raise ConfigError("_target_", "is in __main__, which is no file, as in a notebook: move it to a module")
     if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
         return None
     if installed(spec.origin) or _within(os.path.realpath(spec.origin), PACKAGE):

@@ -21,7 +21,7 @@ MOVE = 0.1  # of a parameter, over the root of its row's length: shows what a ga
 
 AGAIN = (
     "must give the same outputs for the same inputs, state and seed of torch: "
-    "it keeps memory outside its state, or draws from a generator of its own"
+    "it keeps memory outside its state, changes what it is given, or draws from a generator of its own"
 )
 LATER = "must give outputs that do not depend on later inputs: it sees later steps"
 OTHERS = "must give outputs that depend on their own stream only: it depends on other columns of the batch"
@@ -49,7 +49,7 @@ def _flaw_of_any(model: nn.Module, inputs: Tensor, state: State, modes: Sequence
     of_few = state if state is None else map_state(lambda part: part[..., :TRIED_STREAMS, :], state)
     for dtype in (torch.float64, None):
         try:
-            tried = _moved(deepcopy(model).to(dtype=dtype))
+            tried = _moved(deepcopy(model) if dtype is None else deepcopy(model).double())  # complex parts stay so
             converted = few.to(dtype) if few.is_floating_point() else few
             started = of_few if of_few is None else map_state(lambda part, to=dtype: part.to(to), of_few)  # type: ignore[misc]
             return _flaw(tried, converted, started, modes, finite=True)
@@ -71,7 +71,8 @@ def _moved(model: nn.Module) -> nn.Module:
     seed_global("check")
     for parameter in model.parameters():
         width = parameter.shape[-1] if parameter.dim() else 1
-        parameter.add_(2 * torch.randint_like(parameter, 2) - 1, alpha=MOVE * width**-0.5)
+        values = torch.view_as_real(parameter) if parameter.is_complex() else parameter
+        values.add_(2 * torch.randint_like(values, 2) - 1, alpha=MOVE * width**-0.5)
     return model
 
 

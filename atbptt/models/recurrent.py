@@ -75,13 +75,16 @@ def _given(model: nn.Module, batch: int, state: State) -> State:
     return make(batch) if state is None and callable(make) else state
 
 
-def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None, *, training: bool = True) -> None:
+def check_recurrent(
+    model: nn.Module, inputs: Tensor, state: State = None, *, memory: bool = True, training: bool = True
+) -> None:
     """Run the first `TRIED_STEPS` of inputs (T, B, ...) from the starting state.
 
     Parameters, buffers, modes and the global generators stay what they are.
 
     Arguments:
-        training: check its memory in training mode too, with dropout off, and not only in evaluation mode.
+        memory: check what its outputs depend on, which takes most of the time.
+        training: check that in training mode too, with dropout off, and not only in evaluation mode.
 
     Raises:
         ConfigError: the model does not run; does not return outputs (T, B, ...) and a state; its halves make something
@@ -89,7 +92,7 @@ def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None, *, tr
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
     model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for every length that is tried
-    inputs, batch = inputs[:TRIED_STEPS], inputs.shape[1]
+    inputs, batch, begun = inputs[:TRIED_STEPS], inputs.shape[1], state is not None
     state = _given(model, batch, state)
     if state is not None:
         check_state(state, batch)
@@ -99,8 +102,11 @@ def check_recurrent(model: nn.Module, inputs: Tensor, state: State = None, *, tr
                 outputs, after = pair_of(model, model(inputs, state))
             check_state(after, batch)
             check_outputs(outputs, inputs)
-            check_memory(model, inputs, state, training)
+            if memory:
+                check_memory(model, inputs, state, training)
             _check_halves(model, inputs, state)
+            if not begun:
+                _check_beginning(model, inputs)
     except ConfigError:
         raise
     except Exception as error:  # of a user's own class
@@ -120,6 +126,22 @@ def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
         by_halves = parts.decode(parts.recur(inputs, state)[0])
     same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
     require(same, "model", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
+
+
+def _check_beginning(model: nn.Module, inputs: Tensor) -> None:
+    """Raise a `ConfigError` if `initial_state` depends on what the model has read before."""
+    begun: list[list[Tensor]] = []
+    with evaluating(model), torch.no_grad():
+        for _ in range(2):
+            seed_global("check")
+            state = _given(model, inputs.shape[1], None)
+            if state is None:  # it has no initial_state
+                return
+            begun.append([part.clone() for part in tensors(state)])
+            model(inputs, state)
+    same = all(torch.equal(*parts) for parts in zip(*begun, strict=True))
+    rule = "must have the same initial_state again after it has run: it keeps memory outside its state"
+    require(same, "model", type(model).__name__, rule)
 
 
 def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:

@@ -68,10 +68,13 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         settings = [config.typed(made.config(each)) for each in batch]
         files = [made.files(each) for each in batch]
     policies: dict[str, Policy] = {}
-    for each in settings:
+    for each, overrides in zip(settings, batch, strict=True):
         key = _policy_key(each)
         if key not in policies:
-            policies[key] = config.build_policy(each)
+            try:
+                policies[key] = config.build_policy(each)
+            except ConfigError as error:
+                raise config.beside_policy(error, overrides) from error
         check_scheme(policies[key], each.scheme)
     return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, shared)
 

@@ -30,14 +30,17 @@ def check_task(task: Task) -> None:
             models.check_streams(stream.inputs, stream.targets)
 
 
-def check_fit(model: nn.Module, task: Task) -> None:
-    """Run the first steps of the data through the model, the loss and the metrics, as in training."""
+def check_fit(model: nn.Module, task: Task, memory: bool = True) -> None:
+    """Run the first steps of the data through the model, the loss and the metrics, as in training.
+
+    `memory` is as for `check_recurrent`.
+    """
     usable = isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None))
     rule = "must make a torch.nn.Module with a method initial_state(batch)"
     require(usable, "model._target_", type(model).__name__, rule)
     inputs, targets = task.train.read(0, models.TRIED_STEPS)
     with _errors_of("model"):
-        models.check_recurrent(model, inputs)
+        models.check_recurrent(model, inputs, memory=memory)
     with models.preserved(model):
         _check_outputs(model, task, inputs, targets)
 

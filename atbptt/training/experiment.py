@@ -26,10 +26,10 @@ def build_task(settings: Settings) -> Task:
     return task
 
 
-def build(settings: Settings, task: Task | None = None) -> Parts:
+def build(settings: Settings, task: Task | None = None, *, memory: bool = True) -> Parts:
     """Build a run's parts, or all but its task, and check that they fit together (ConfigError).
 
-    The initial parameters depend only on the model's settings and `init`.
+    The initial parameters depend only on the model's settings and `init`. `memory` is as for `check_recurrent`.
     """
     policy = build_policy(settings)
     check_scheme(policy, settings.scheme)
@@ -38,7 +38,7 @@ def build(settings: Settings, task: Task | None = None) -> Parts:
         require_choice("monitor", settings.monitor, task.metric_names)
     seed_global("initial parameters", settings.init)
     model: nn.Module = settings.component("model").build(input_size=task.input_size, output_size=task.output_size)
-    check_fit(model, task)
+    check_fit(model, task, memory)
     check_probe(settings.probe, model, task, policy)
     optimizer: torch.optim.Optimizer = settings.component("optimizer").build(model.parameters(), lr=settings.lr)
     return Parts(task, model, policy, optimizer)
@@ -61,14 +61,16 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
     if directory.finished():
         return directory
     with listening() if signals is None else nullcontext(signals) as signals:
+        # The sweep has checked the memory of the same code, which takes seconds for a large model.
+        make = partial(build, settings, memory=origin.experiment_id is None)
         # A new run is built before its directory is made, so that a wrong config leaves no directory.
-        parts = None if directory.path.exists() else build(settings)
+        parts = None if directory.path.exists() else make()
         with directory.lock():
             if directory.finished():  # by the process that held the lock until now
                 return directory
             try:
                 directory.begin(origin)
-                parts = build(settings) if parts is None else parts
+                parts = make() if parts is None else parts
                 listen(signals)  # a user's own class may have changed the handlers
                 wanted = settings.device
                 beat = partial(directory.set_status, schema.RUNNING)

@@ -23,6 +23,8 @@ def users(tmp_path: Path) -> Path:
         "experiment/mine": "# @package _global_\ndefaults:\n  - override /dataset: mine\n  - override /model: gru\n"
         "lr: 0.25\nmodel:\n  hidden: ${seed}\n",
         "experiment/sweeping": "# @package _global_\nhydra: {sweeper: {params: {truncation: 'fixed,adaptive'}}}\n",
+        "experiment/always": "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {truncation: "
+        "'adaptive,fixed', truncation.K: '5,6'}}}\n",
         "truncation/nested": "_target_: mine.Policy\nK: ???\npart: {size: 1}\nother: ${lr}\n",
         "experiment/former": "# @package _global_\nprobe:\n  estimator: quantile\n",
         "flavour/sweet": "sugar: ${lr}\n",

@@ -30,6 +30,19 @@ TABLE = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("+truncation=adaptive", "truncation is chosen already: truncation=... without [+] chooses another"),
+        ("-m model=gru,null", "model [(]=null[)] must be one of gru, lstm, .*"),
+        ("-m arm=K5,null", "arm [(]=null[)] must be K with a length, .*"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_named(opened: Opened, arguments: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        composed(opened, *arguments.split())
+
+
 @pytest.mark.parametrize(("arguments", "message"), TABLE, ids=[arguments for arguments, _ in TABLE])
 def test_an_option_without_its_section_is_answered_with_its_full_name(
     opened: Opened, users: Path, arguments: str, message: str

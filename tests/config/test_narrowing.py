@@ -61,6 +61,18 @@ def test_an_option_counts_for_the_choices_that_have_it(
         shared.config(job.split())  # composes
 
 
+def test_an_experiment_that_sweeps_without_the_flag_is_a_sweep(opened: Opened) -> None:
+    arguments = "--config-dir=USERS/yaml experiment=always truncation.delta=0.3"
+    hydra, command, batch = opened(*arguments.split())
+    jobs, _ = narrowed(Shared(hydra, command), batch)
+    assert [sorted(job)[1:] for job in jobs] == [
+        ["truncation.delta=0.3", "truncation=adaptive"],
+        ["truncation.delta=0.3", "truncation=adaptive"],
+        ["truncation.K=5", "truncation=fixed"],
+        ["truncation.K=6", "truncation=fixed"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

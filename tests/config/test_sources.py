@@ -1,4 +1,5 @@
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,14 @@ def test_code_that_cannot_be_read_is_reported(project: Project) -> None:
     project.write(mine=f"def later():\n    import broken\n{POLICY}", broken="def")
     with pytest.raises(ConfigError, match=r"^truncation._target_ needs .*broken.py, which cannot be read: SyntaxErr"):
         component("truncation", {"_target_": "mine.Mine", "K": 5}).code_digest()
+
+
+def test_a_class_that_is_in_no_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a notebook: edited, it would be taken for the run of the class before, and not run."""
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+    exec(POLICY, vars(sys.modules["__main__"]))
+    with pytest.raises(ConfigError, match=r"^truncation\._target_ is in __main__, which is no file"):
+        settings("__main__.Mine").experiment_id  # noqa: B018
 
 
 def test_built_in_classes_have_no_code_of_the_users(settings: Callable[..., Settings]) -> None:

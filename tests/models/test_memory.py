@@ -88,6 +88,59 @@ class Masked(nn.Module):
         return torch.cat([sums, torch.full_like(sums, -torch.inf)], dim=-1), sums[-1] * (not self.forgets)
 
 
+class Complex(nn.Module):
+    """Rotates its state; its gate, which begins closed, lets later steps in if it `sees` them."""
+
+    def __init__(self, sees: bool) -> None:
+        super().__init__()
+        self.turn, self.gate = nn.Parameter(torch.tensor(0.5j)), nn.Parameter(torch.zeros(V, dtype=torch.cfloat))
+        self.sees = sees
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        assert self.turn.is_complex()
+        now, outputs = torch.complex(state, state) if state is not None else torch.zeros(()), []
+        for step in nn.functional.one_hot(inputs, V):
+            now = self.turn * now.real + step
+            outputs.append(now.real + now.imag)
+        leak = (self.gate * inputs[-1, :, None]).imag
+        return torch.stack(outputs) + leak * self.sees, now.real
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_parameters_stay_complex() -> None:
+    check_recurrent(Complex(sees=False), symbols(20))
+    with pytest.raises(ConfigError, match="it sees later steps"):
+        check_recurrent(Complex(sees=True), symbols(20))
+
+
+class Resumed(nn.GRU):
+    """Begins each pass where the last one ended; in place: changes the tensor that it begins with."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__(V, V)
+        self.begins, self.in_place = torch.zeros(1, 1, V), in_place
+
+    def initial_state(self, batch: int) -> Tensor:
+        return self.begins.expand(1, batch, V) if len(self.begins[0]) == 1 else self.begins
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:  # type: ignore[override]
+        outputs, after = super().forward(nn.functional.one_hot(inputs, V).to(state), state)
+        if self.in_place:
+            return outputs, state.data.copy_(after)
+        self.begins = after.detach()
+        return outputs, after
+
+
+def test_a_zero_state_that_remembers_is_found() -> None:
+    with pytest.raises(ConfigError, match=r"^model \(=Resumed\) must have the same initial_state again"):
+        check_recurrent(Resumed(in_place=False), symbols(20))
+
+
+def test_a_model_that_changes_the_state_it_is_given_is_told_so() -> None:
+    with pytest.raises(ConfigError, match="changes what it is given"):
+        check_recurrent(Resumed(in_place=True), symbols(20), torch.zeros(1, symbols(20).shape[1], V))
+
+
 def test_infinite_outputs_hide_nothing() -> None:
     check_recurrent(Masked(forgets=False), symbols(20))
     with pytest.raises(ConfigError, match=r"^model \(=Masked\) must give the same outputs in two pieces as in one"):

@@ -54,6 +54,11 @@ def test_an_option_of_some_choices_counts_for_those_and_the_plan_says_so(planned
     assert planned("-m", "truncation=fixed,adaptive").remarks == []
 
 
+def test_an_arm_beside_another_policy_is_named_in_the_error(planned: Planned) -> None:
+    with pytest.raises(ConfigError, match=r"^truncation.K .*; arm=K7 and truncation=adaptive both choose the policy$"):
+        planned("-m", "truncation=fixed,adaptive", "arm=K7")
+
+
 def test_all_settings_run_with_one_init_before_the_next(planned: Planned) -> None:
     """A sweep that is cut short has compared all of them."""
     for arguments in ("init=1,0 truncation.K=5,2", "truncation.K=5,2 init=0,1"):

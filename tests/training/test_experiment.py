@@ -3,6 +3,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -80,6 +81,17 @@ def test_a_task_may_have_notes_and_no_predictions(settings: Make, monkeypatch: p
     directory = run(settings("epochs=1"))
     assert (directory.path / schema.LOG).read_text().count("data, three streams\n") == 1
     assert not (directory.path / schema.PREDICTIONS).exists()
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_run_that_a_sweep_has_planned_does_not_check_its_models_memory_again(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, planned: bool
+) -> None:
+    checked = Mock()
+    monkeypatch.setattr("atbptt.models.recurrent.check_memory", checked)
+    plan = settings("epochs=1")
+    run(plan, Origin(experiment_id=plan.experiment_id if planned else None))
+    assert checked.called is not planned
 
 
 def test_an_edit_of_a_users_class_is_another_run_which_begins_anew(settings: Make, project: Project) -> None:

@@ -20,7 +20,11 @@ def leaderboard(outcomes: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]
     measure = measure_name(metrics[0]) if len(metrics) == 1 else "loss"
     own = options.set_index(ID).reindex(outcomes[ID])
     columns: list[tuple[str, str, list[Cell]]] = [
-        ("rank", "by validation, among runs of the same data set and metric", _numbers(outcomes["rank"], "{:.0f}")),
+        (
+            "rank",
+            "by validation, among finished runs of the same data set and metric under the same conditions",
+            _numbers(outcomes["rank"], "{:.0f}"),
+        ),
         ("policy", "truncation policy", _values(outcomes["policy"])),
         *((name, f"option {name}", _values(own[name])) for name in settings(options)),
         ("init", "number of the initial parameters", _values(outcomes["init"])),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.statistics import COMPLETE, ID, best_validation, endings, policies
+from analysis.statistics import COMPLETE, ID, best_validation, conditions, endings, format_value, policies
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Run
 from atbptt.runs import UNKNOWN, RunStatus
@@ -23,8 +23,9 @@ def outcomes(
 
     - `experiment_id`, `dataset`, `policy`, `init`, `label` (of the run in its sweep), `state`, `epochs` (budget);
     - `metric`, `step`, `epoch`, `valid`, `test`, `K` (steps): as from `best_validation`, null without one;
-    - `ending`: as from `endings`, null without an evaluation;
-    - `rank`: among the complete runs of the same data set and metric, 1 is the best; equal ones share the better rank;
+    - `ending`: as from `endings`, null without an evaluation; `conditions`: their values;
+    - `rank`: among the complete runs of the same data set and metric, and under equal conditions (see `conditions`), 1
+      is the best; equal ones share the better rank;
     - `evaluations` (after training began), `last_K` (steps, in use at the end), `reached` (epochs so far),
       `train_seconds` (s).
     """
@@ -47,8 +48,11 @@ def outcomes(
     # A run stores its status more often than it evaluates.
     rows["train_seconds"] = rows.pop("status_seconds").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]
+    asked = [options[name].map(format_value) for name in conditions(options) if name != "dataset"]
+    rows["conditions"] = pd.concat(asked, axis=1).agg(", ".join, axis=1) if asked else ""
     ranked = rows["valid"].where((rows["ending"] == COMPLETE) & (rows["state"] == FINISHED))
-    rows["rank"] = ranked.groupby([rows[key] for key in keys], observed=True).rank(method="min")
+    groups = ranked.groupby([rows[key] for key in (*keys, "conditions")], observed=True)
+    rows["rank"] = groups.rank(method="min")
     return rows.sort_values([*keys, "rank", "valid", "label", ID], kind="stable", ignore_index=True)
 
 

@@ -118,12 +118,13 @@ def _of_code(environment: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def winners(outcomes: pd.DataFrame, options: pd.DataFrame) -> list[dict[str, Any]]:
-    """The best run of each data set and metric; `of` is the number of runs that it is the best of."""
+    """The best run of each data set and metric under the same conditions; `of` is the number of its rivals and it."""
     best = []
     ranked = outcomes[outcomes["rank"].notna()]
-    for (dataset, metric), runs in ranked.groupby(["dataset", "metric"], observed=True):
+    for (dataset, metric, _), runs in ranked.groupby(["dataset", "metric", "conditions"], observed=True):
         first = runs.iloc[0]
-        rivals = options[options[ID].isin(runs[ID])]  # what differs from other data sets is no setting here
+        comparable = ranked[(ranked["dataset"] == dataset) & (ranked["metric"] == metric)]
+        rivals = options[options[ID].isin(comparable[ID])]  # what differs from other data sets is no setting here
         names = dict(zip(rivals[ID], labels(rivals), strict=True))
         best.append(
             {

@@ -110,7 +110,7 @@ def check_replicates(options: pd.DataFrame) -> None:
     for (setting, init), same in options[twice].groupby([keys["setting"], keys["init"]]):
         raise AnalysisError(
             f"{ID} {' and '.join(same[ID])} are two runs of {setting} with init={init}: their options do not say what "
-            "differs (data or code, perhaps), so they are no replicates; name one of them or its folder"
+            "differs (data or code, perhaps), so they are no replicates; move one of them away"
         )
 
 

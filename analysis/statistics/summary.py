@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.ending import BETTER_FIRST, COMPLETE, DIVERGED, endings
+from analysis.statistics.ending import BETTER_FIRST, COMPLETE, endings
 from analysis.statistics.options import (
     GROUPED,
     ID,
@@ -30,13 +30,8 @@ from analysis.statistics.validation import (
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import DIVERGED as DIVERGED_METRIC
 
-SHOWN = (
-    "K",
-    "lr",
-    "mean_K",
-    "steps_per_second",
-    DIVERGED_METRIC,
-)  # metrics that tables show or remark on, beside validation and test
+# Metrics that tables show or remark on, beside validation and test.
+SHOWN = ("K", "lr", "mean_K", "steps_per_second", "steps_per_compute_second", DIVERGED_METRIC)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +115,9 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
         `lr_in_force_mean`.
 
         For each policy, `chosen` marks the setting that did best under the same `conditions`: the lowest validation of
-        those with complete runs, and without diverged ones if there are such. `tried` is the number of settings it was
-        chosen from, `edge` the options that vary among these of which it has the smallest or largest value.
+        those all of whose runs are complete, if there are any, else of those with some: else a lucky survivor would
+        decide. `tried` is the number of settings it was chosen from, `edge` the options that vary among these of which
+        it has the smallest or largest value.
 
     Raises:
         AnalysisError: as `best_validation` and `check_replicates`.
@@ -133,13 +129,13 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     ends = endings(frame, metric)[[ID, "ending", "counts"]]
     ends["place"] = ends["ending"].map(BETTER_FIRST.index)
     every = best_validation(frame, metric).merge(runs, on=ID).merge(ends, on=ID)
-    every["diverged"] = every["ending"] == DIVERGED
+    every["lost"] = ~every["counts"] | (every["ending"] != COMPLETE)
     best = every[every["counts"]]
     summary = grouped(best, keys, ["valid", "test"], [name for name in COMPANIONS if name in best])
     means = best.groupby(keys, **GROUPED)[["K", "epoch", "lr_in_force"]].mean().add_suffix("_mean")
     summary = summary.join(means.reset_index(drop=True))
     summary[["ending", "place"]] = best.groupby(keys, **GROUPED)[["ending", "place"]].first().to_numpy()
-    all_runs = every.groupby(keys, **GROUPED)["diverged"].agg(["size", "any"]).reset_index()
+    all_runs = every.groupby(keys, **GROUPED)["lost"].agg(["size", "any"]).reset_index()
     summary = summary.merge(all_runs.rename(columns={"size": "of", "any": "unstable"}), on=keys)
     names = [name for name in ("name", "dataset") if name in runs]
     summary = summary.sort_values([*names, "metric", "place", "valid_mean"], kind="stable", ignore_index=True)

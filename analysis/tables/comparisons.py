@@ -12,7 +12,7 @@ from atbptt.errors import unknown
 PAIRS = 2  # at least, for a table: one pair has no spread
 WORK = {
     "epoch": "epoch {:.3g}",
-    "adaptive_epoch": "{:.3g} with probes",
+    "adaptive_epoch": "epoch {:.3g} with probes",
     "compute_seconds": "{:.3g} processor s",
     "train_seconds": "{:.3g} s",
 }
@@ -37,8 +37,9 @@ def compared_tables(results: Results, groups: Iterable[Group], against: str | No
         raise unknown("against", against, sorted(names, key=statistics.natural))
     found: list[Table | None] = []
     for group in groups:
-        found += [equal_work_table(group), paired_table(group, reference(group, results.order, against))]
-        found.append(target_table(group))
+        chosen = reference(group, results.order, against)
+        asked = against is not None and chosen == against
+        found += [equal_work_table(group), paired_table(group, chosen, always=asked), target_table(group)]
     return [table for table in found if table is not None]
 
 
@@ -51,10 +52,10 @@ def reference(group: Group, order: Sequence[str], against: str | None = None) ->
     return next((names[run] for run in order if names.get(run) in complete), None)
 
 
-def paired_table(group: Group, against: str | None = None) -> Table | None:
-    """`paired_differences` of each policy; None if none has two pairs."""
+def paired_table(group: Group, against: str | None = None, always: bool = False) -> Table | None:
+    """`paired_differences` of each policy; None if none has two pairs, unless it is asked for `always`."""
     rows = statistics.paired_differences(group.runs, group.metric, against)
-    if not (rows["pairs"] >= PAIRS).any():
+    if not always and not (rows["pairs"] >= PAIRS).any():
         return None
     measure = cells.measure_name(group.metric)
     of = "test" if rows["test_mean"].notna().any() else "valid"
@@ -73,7 +74,8 @@ def paired_table(group: Group, against: str | None = None) -> Table | None:
     ]
     tests = int(rows["p"].notna().sum())
     notes = [f"p: Student's t test of the {of} value, corrected for {tests} rows (Holm)"] if tests > 1 else []
-    title = f"difference from {rows['against'].iloc[0]} at equal init, mean (sd)"
+    notes += ["no finished run of it has the init of one of another policy"] if rows.empty else []
+    title = f"difference from {against or rows['against'].iloc[0]} at equal init, mean (sd)"
     return cells.assembled(group, "_pairs", title, columns, rows, notes)
 
 

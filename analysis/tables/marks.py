@@ -12,7 +12,7 @@ from analysis.statistics import COMPLETE, DIVERGED, ID, Group
 from atbptt.runs.schema import FINISHED
 
 SPEED_RATIO = 1.3  # of runs with equal K and model, above which time is no fair clock
-OF_SPEED = ("model", "dataset", "device", "scheme", "optimizer", "probe")  # beside K and the kind of policy
+OF_SPEED = ("model", "dataset", "device", "scheme", "optimizer")  # groups of options, beside K
 SHOWN = 3  # values that differ
 
 
@@ -72,26 +72,44 @@ def _remark(ending: str, status: Mapping[str, Any]) -> str:
 def speed_remark(group: Group) -> list[str]:
     """A line if runs with equal K and model trained at speeds that differ by more than `SPEED_RATIO`.
 
-    Of one kind of policy, since the time of its probes counts.
+    The speeds compared are of one kind of policy, since the time of its probes counts; those of different kinds where
+    it is told how long the processor was at other work.
     """
-    options = group.options.set_index(ID)
-    same = [n for n in map(str, options) if n == "truncation" or n.split(".")[0] in OF_SPEED]
-    rows = group.runs[group.runs["metric"].isin(["mean_K", "steps_per_second"])]
-    logged = rows.pivot_table("value", [ID, "step"], "metric", observed=True, aggfunc="last")
-    logged = logged.reindex(columns=["mean_K", "steps_per_second"]).dropna()
-    if logged.empty:
-        return []
-    logged["K"] = logged["mean_K"].round()
-    speeds = logged.groupby([ID, "K"])["steps_per_second"].median().reset_index()
-    model = dict(zip(options.index, _texts(options, same), strict=True))
-    extremes = speeds.groupby([speeds[ID].map(model), "K"])["steps_per_second"].agg(["min", "max"]).reset_index()
-    worst = extremes.iloc[int((extremes["max"] / extremes["min"]).argmax())]
-    ratio = worst["max"] / worst["min"]
-    if not ratio > SPEED_RATIO:
-        return []
-    range_text = f"K={worst['K']:.0f}: {worst['min']:,.0f} to {worst['max']:,.0f} steps a second"
+    names = ["mean_K", "steps_per_second", "steps_per_compute_second"]
+    rows = group.runs[group.runs["metric"].isin(names)]
+    logged = rows.pivot_table("value", [ID, "step"], "metric", observed=True, aggfunc="last").reindex(columns=names)
+    logged["waiting"] = logged["steps_per_compute_second"] / logged["steps_per_second"]
+    low, high, K = _extremes(logged, "steps_per_second", group.options, [*OF_SPEED, "truncation", "probe"])
     why = "as when other work ran on the machine: trust processor seconds or epochs"
-    return [f"speeds of runs with equal K and model differ by a factor of {ratio:.2g} ({range_text}), {why}"]
+    if high / low > SPEED_RATIO:
+        what = f"K={K:.0f}: {low:,.0f} to {high:,.0f} steps a second"
+        return [f"speeds of runs with equal K and model differ by a factor of {high / low:.2g} ({what}), {why}"]
+    low, high, K = _extremes(logged, "waiting", group.options, OF_SPEED)
+    if high / low > SPEED_RATIO:
+        what = f"K={K:.0f}: {low:.2g} to {high:.2g} seconds for one of the processor"
+        return [f"runs with equal K and model waited for the processor unequally ({what}), {why}"]
+    return []
+
+
+def _extremes(
+    logged: pd.DataFrame, value: str, options: pd.DataFrame, groups: Sequence[str]
+) -> tuple[float, float, float]:
+    """Least and largest median over a run of a value at one K and equal options of these groups; and that K.
+
+    Of those that differ most; ones where nothing is logged.
+    """
+    options = options.set_index(ID)
+    # Of the policy only its kind: its options decide K.
+    names = [name for name in map(str, options) if name in groups or name.split(".")[0] in {*groups} - {"truncation"}]
+    known = logged[["mean_K", value]].dropna().reset_index()
+    if known.empty:
+        return 1.0, 1.0, 1.0
+    known["K"] = known["mean_K"].round()
+    medians = known.groupby([ID, "K"])[value].median().reset_index()
+    same = dict(zip(options.index, _texts(options, names), strict=True))
+    extremes = medians.groupby([medians[ID].map(same), "K"])[value].agg(["min", "max"]).reset_index()
+    worst = extremes.iloc[int((extremes["max"] / extremes["min"]).argmax())]
+    return float(worst["min"]), float(worst["max"]), float(worst["K"])
 
 
 def versions(environment: Mapping[str, Any]) -> list[str]:

@@ -115,7 +115,7 @@ def result_table(group: Group, results: Results) -> Table:
         notes.append(f"too few runs to tell policies apart: that takes {statistics.LEAST_RUNS} inits of each")
     if over == "init" and any(column.heading.endswith("interval") for column in columns):
         notes.append("intervals are over init: what another draw of the data or of probes changes is not in them")
-    notes += speed_remark(group)
+    notes += speed_remark(group) if len(rows) > 1 else []
     what = "each policy at the options that validate best" if (rows["tried"] > 1).any() else "best validation"
     return cells.assembled(group, "", what + cells.mean_over(over, rows["valid_sd"]), columns, rows, notes)
 

@@ -72,6 +72,10 @@ def test_the_reference_is_the_first_of_the_command_unless_another_is_named(two_p
     two_policies.order[:] = ["10-0", "05-0"]
     assert pairs()[0].title.startswith("dataset copy: difference from fixed K=10 ")
     assert pairs("fixed K=5")[0].title.startswith("dataset copy: difference from fixed K=5 ")
+    two_policies.frame["epochs"] = two_policies.frame["truncation.K"].map({5: 9.0, 10: 2.0})  # K=5 did not finish
+    (empty,) = compared_tables(two_policies, comparable(two_policies.frame), "fixed K=5")
+    assert empty.notes == ["no finished run of it has the init of one of another policy"]
+    assert compared_tables(two_policies, comparable(two_policies.frame)) == []
     with pytest.raises(AnalysisError, match=r"against \(=fixed K=6\) must be one of fixed K=5, fixed K=10"):
         pairs("fixed K=6")
 
@@ -133,7 +137,7 @@ def test_after_equal_work() -> None:
     frame["adaptive_epoch"] += frame["truncation.K"].map({5: 1.0, 10: 0.0})
     table = equal_work_table(group(made))
     assert table is not None
-    assert [row[3] for row in texts(table)] == ["3 with probes", "1.750 (0.000)", "2.500 (0.707)"]
+    assert [row[3] for row in texts(table)] == ["epoch 3 with probes", "1.750 (0.000)", "2.500 (0.707)"]
 
 
 def test_a_clock_that_a_run_lacks_is_none_of_equal_work() -> None:
@@ -159,7 +163,7 @@ def test_equal_work_is_what_finished_runs_share_and_holds_the_last_value() -> No
     assert table is not None
     # After 3 s the last evaluation of b is that of 2.6 s.
     assert texts(table)[1:] == [["fixed K=10", "1.000", "1.000", "5.000"], ["fixed K=5", "3.000", "3.000", "3.000"]]
-    assert texts(table)[0] == ["policy", "epoch 3", "4.5 with probes", "3 s"]
+    assert texts(table)[0] == ["policy", "epoch 3", "epoch 4.5 with probes", "3 s"]
 
 
 @pytest.mark.parametrize("inits", [{"K5": [[2, 1]]}, {"K5": [[2, 1]], "K10": [[2, 1]]}], ids=["one policy", "one init"])

@@ -72,6 +72,16 @@ def test_speeds_that_differ_at_equal_K_and_model(
     assert all(expected in line for line in lines if expected)
 
 
+def test_runs_of_different_policies_that_waited_for_the_processor_unequally() -> None:
+    """At 700 steps a second on the wall and 1400 of the processor, the processor did other work half of the time."""
+    speeds = {"valid_loss": [9, 5], "mean_K": [5, 5], "steps_per_compute_second": [1400, 1400]}
+    busy, quiet = ({**speeds, "steps_per_second": [speed, speed]} for speed in (700, 1350))
+    made = results(run("a", quiet), run("b", busy, truncation="adaptive"))
+    (group,) = comparable(made.frame)
+    (line,) = speed_remark(group)
+    assert "waited for the processor unequally (K=5: 1 to 2 seconds for one of the processor)" in line
+
+
 def test_versions_that_differ_are_named_with_how_many_runs_have_them() -> None:
     def software(commit: str, python: str, runs: int, dirty: bool = False) -> dict[str, Any]:
         return {"code": ((commit, dirty),), "python": python, "packages": (), "runs": runs}

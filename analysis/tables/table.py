@@ -22,6 +22,7 @@ from atbptt.runs.schema import FAILED, FINISHED
 
 SHOWN_ROWS = 10  # of the tables below the main one in a terminal
 SHOWN_IDS = 6  # in a remark; the rest is counted
+RATE = "lr in force"  # heading
 
 
 def print_table(
@@ -107,8 +108,10 @@ def result_table(group: Group, results: Results) -> Table:
         columns += [Column(name, [name], text) for name in ("published", "corrected")]
     columns += [*_companions(group, rows), *_columns_at_best(options, rows)]
     too_few = (rows["runs"] < statistics.LEAST_RUNS).any()
+    if any(column.heading == RATE for column in columns):
+        notes.append(f"{RATE}: after scaling with K and decay, at the best validation")
     if rows[["valid_bold", "test_bold"]].to_numpy().any():
-        notes.append("bold: cannot be told from the best (Student's t test at equal init, with Holm's correction)")
+        notes.append("bold: cannot be told from the best (Student's t test at equal init, corrected for all pairs)")
         if too_few:
             notes[-1] += f"; rows of fewer than {statistics.LEAST_RUNS} runs are not tested"
     elif len(rows) > 1 and too_few:
@@ -174,7 +177,7 @@ def _columns_at_best(options: pd.DataFrame, rows: pd.DataFrame) -> list[Column]:
     """The learning rate in force where it is not the one typed, K and epoch, at the best validation."""
     typed = rows["lr"] if "lr" in rows else options["lr"].iloc[0] if "lr" in options else rows["lr_in_force_mean"]
     other = ((rows["lr_in_force_mean"] - typed).abs() > 1e-6 * rows["lr_in_force_mean"]).any()
-    rate = [Column("lr in force", ["lr_in_force_mean"], "{:.3g}".format)] if other else []
+    rate = [Column(RATE, ["lr_in_force_mean"], "{:.3g}".format)] if other else []
     return [*rate, *(Column(name, [f"{name}_mean"], cells.number) for name in ("K", "epoch"))]
 
 

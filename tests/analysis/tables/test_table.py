@@ -53,7 +53,7 @@ def test_from_three_runs_on_there_are_intervals_and_bold() -> None:
     ]
     assert [[cell.bold for cell in row][2:4] for row in table.rows] == [[True, True], [True, True], [False, False]]
     assert table.notes == [
-        "bold: cannot be told from the best (Student's t test at equal init, with Holm's correction)",
+        "bold: cannot be told from the best (Student's t test at equal init, corrected for all pairs)",
         "intervals are over init: what another draw of the data or of probes changes is not in them",
     ]
     (table,) = result_tables(results(*runs[:-1]))
@@ -96,6 +96,7 @@ def test_the_learning_rate_in_force_is_told_where_it_is_not_the_one_typed() -> N
         ["policy", "runs", "valid loss", "test loss", "lr in force", "K", "epoch"],
         ["fixed K=5", "1", "1.000", "", "2.24", "", "1.0"],
     ]
+    assert table.notes == ["lr in force: after scaling with K and decay, at the best validation"]
 
 
 def test_point_processes_have_event_error_and_rmse_at_the_best_nll() -> None:

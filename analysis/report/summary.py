@@ -87,7 +87,7 @@ def _of_results(outcomes: pd.DataFrame, results: Results) -> Iterator[Remark]:
     evaluated = outcomes[outcomes["evaluations"].fillna(0) > 0]
     diverged = evaluated[evaluated["ending"] == DIVERGED]
     if len(diverged):
-        which = listed(dict.fromkeys(names[identity] for identity in diverged[ID]), 3)
+        which = listed(dict.fromkeys(names[identity] for identity in diverged[ID]), 3, "; ")
         what = "diverged, the last validation is not finite, or no better than before training"
         yield Remark(BAD, f"{len(diverged)} of {number_of_runs(evaluated)} {what}: {which}", "leaderboard")
     if len(evaluated):
@@ -96,8 +96,8 @@ def _of_results(outcomes: pd.DataFrame, results: Results) -> Iterator[Remark]:
             of = evaluated[ID].map(names).nunique()
             several = " beyond the spread over init" if (improving["runs"] > 1).all() else ""
             text = (
-                f"{len(improving)} of {of} settings still improved in the last tenth of training{several}: "
-                f"{listed(improving['setting'], 3)}; the same command with larger epochs extends them"
+                f"{len(improving)} of {of} settings still improved in the last tenth of training{several} "
+                f"({listed(improving['setting'], 3, '; ')}): the same command with larger epochs extends them"
             )
             yield Remark(NOTE, text, "figures")
     for name, end in (("truncation.K_max", "largest"), ("truncation.K_min", "smallest")):
@@ -160,8 +160,8 @@ def number_of_runs(runs: int | Sized) -> str:
     return "1 run" if count == 1 else f"{count} runs"
 
 
-def listed(items: Iterable[str], shown: int = 6) -> str:
+def listed(items: Iterable[str], shown: int = 6, comma: str = ", ") -> str:
     """`a, b, c and 4 more`."""
     items = list(items)
     more = len(items) - shown
-    return ", ".join(items[:shown]) + (f" and {more} more" if more > 0 else "")
+    return comma.join(items[:shown]) + (f" and {more} more" if more > 0 else "")

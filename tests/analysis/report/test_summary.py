@@ -35,7 +35,7 @@ def test_settings_that_still_improve(outputs: Path, write_run: WriteRun) -> None
     assert first == Remark(GOOD, "All 4 runs finished, with something to look at.")
     assert (note.level, note.anchor) == (NOTE, "figures")
     assert note.text == (
-        "1 of 3 settings still improved in the last tenth of training: fixed K=5, lr=3; "
+        "1 of 3 settings still improved in the last tenth of training (fixed K=5, lr=3): "
         "the same command with larger epochs extends them"
     )
 
@@ -57,7 +57,7 @@ def test_runs_that_learned_nothing(outputs: Path, write_run: WriteRun) -> None:
     write_run("c", {"valid_ppl": [1.2, 1.5, float("nan")]}, lr=2.0)  # diverged, which says it
     write_run("late", {"valid_ppl": [1.5, 1.2, 1.4]}, init=2)
     texts = [remark.text for remark in summarized(outputs, steps_before=100)[1:]]  # an evaluation before training
-    assert texts == [f"2 of 4 runs {DIVERGED}: fixed K=5, lr=1, fixed K=5, lr=2"]
+    assert texts == [f"2 of 4 runs {DIVERGED}: fixed K=5, lr=1; fixed K=5, lr=2"]
 
 
 def test_K_at_the_end_of_its_range(outputs: Path, write_run: WriteRun) -> None:

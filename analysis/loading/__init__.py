@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.loading.compacting import compact as compact
+    from analysis.loading.finding import own_id as own_id
     from analysis.loading.frames import (
         RunsWarning as RunsWarning,
         load as load,

@@ -54,7 +54,12 @@ class Run:
     @property
     def key(self) -> tuple[str, Any]:
         """What no two runs have in common: the id that the settings give, and the experiment."""
-        return self.stored_id.partition(OF)[0], self.options.get("name")
+        return own_id(self.stored_id), self.options.get("name")
+
+
+def own_id(shown: str) -> str:
+    """The id that the settings give, of one in a frame: the name of the run's directory."""
+    return shown.partition(OF)[0]
 
 
 def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> list[Run]:
@@ -71,7 +76,7 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> l
     where = dict(where or {})
     asked = values_asked(where[ID]) if ID in where else set()
     if asked:  # run directories are named by the id: others need not be opened
-        names = {str(each).partition(OF)[0] for each in asked}
+        names = {own_id(str(each)) for each in asked}
         by_name = [folder for folder in found if os.path.basename(folder.path) in names]
         found = by_name if {os.path.basename(folder.path) for folder in by_name} == names else found
     before = len(problems)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from analysis.loading import own_id
 from analysis.statistics import COMPLETE, ID, best_validation, conditions, endings, format_value, policies
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Run
@@ -58,7 +59,7 @@ def outcomes(
 
 def _place(status: RunStatus) -> tuple[str, str]:
     """The run's folder, and its id among those of a compacted one."""
-    return os.path.normpath(status.directory), status.experiment_id.partition("@")[0]
+    return os.path.normpath(status.directory), own_id(status.experiment_id)
 
 
 def _evaluations(frame: pd.DataFrame) -> pd.DataFrame:

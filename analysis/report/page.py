@@ -20,7 +20,7 @@ from analysis.report.leaderboard import leaderboard
 from analysis.report.outcomes import outcomes
 from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
 from analysis.statistics import comparable
-from analysis.tables import compared_tables, result_tables
+from analysis.tables import compared_tables, tables_of
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
@@ -35,7 +35,7 @@ def write_report(results: Results, path: Path, against: str | None = None) -> Pa
     """Write one HTML file about some runs, and return its path; it needs no network and no other file.
 
     Some runs may still be running, or have failed. The file is replaced atomically; missing folders are made. Policies
-    are compared with `against`, see `comparisons`.
+    are compared with `against`, see `compared_tables`.
 
     Raises:
         AnalysisError: no run can be read, none has the policy `against`, or two are of one setting and one init.
@@ -55,7 +55,8 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
     options = results.options
     own = outcomes(results.frame, options, results.statuses, report.runs)
     groups = list(comparable(results.frame)) if own["valid"].notna().any() else []
-    tables = [*result_tables(results), *compared_tables(results, groups, against)] if groups else []
+    tables = [table for group in groups for table in tables_of(group, results)]
+    tables += compared_tables(results, groups, against) if groups else []
     figures = list(pictures(draw(results))) if own["valid"].notna().any() else []
     failed, more_failures = failures(report.runs)
     places = environment(run.last.directory for run in report.runs)

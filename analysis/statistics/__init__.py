@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         COMPANIONS as COMPANIONS,
         best_validation as best_validation,
         is_perplexity as is_perplexity,
+        of_test as of_test,
         validation_metrics as validation_metrics,
     )
 else:

@@ -5,9 +5,9 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.options import ID, conditions, described, natural, options_of, policies
-from analysis.statistics.summary import standing
-from analysis.statistics.uncertainty import LEAST_RUNS, LEVEL, SIGNS_FROM, estimates, holm, sign_test, t_test
+from analysis.statistics.options import GROUPED, ID, conditions, described, natural, options_of, policies
+from analysis.statistics.summary import grouped, standing
+from analysis.statistics.uncertainty import LEAST_RUNS, LEVEL, SIGNS_FROM, holm, sign_test, t_test
 from analysis.statistics.validation import is_perplexity
 from atbptt.errors import unknown
 
@@ -51,14 +51,11 @@ def paired_differences(frame: pd.DataFrame, metric: str | None = None, against: 
     pairs = runs[runs["policy"] != against].merge(reference, on=keys, suffixes=("", "_reference"))
     for column in ("valid", "test"):
         pairs[column] -= pairs.pop(f"{column}_reference")
-    by = [*described(frame).columns.drop(ID), "metric"]
-    groups = pairs.groupby(by, dropna=False, sort=False, observed=True)
+    by: list[Hashable] = [*described(frame).columns.drop(ID), "metric"]
+    groups = pairs.groupby(by, **GROUPED)
     numbers = groups.ngroup().to_numpy()
-    rows = groups.size().rename("pairs").reset_index()
+    rows = grouped(pairs, by, [], ["valid", "test"]).rename(columns={"runs": "pairs"})
     rows.insert(1, "against", against)
-    for column in ("valid", "test"):
-        parts = estimates(pairs[column].to_numpy(float), numbers, len(rows)).drop(columns="n")
-        rows = rows.join(parts.add_prefix(f"{column}_"))
     of = "test" if rows["test_mean"].notna().any() else "valid"
     mean, sd = (rows[f"{of}_{name}"].to_numpy(float) for name in ("mean", "sd"))
     rows["p"] = holm(t_test(mean, sd, groups[of].count().to_numpy()))

@@ -7,7 +7,7 @@ from scipy.special import stdtr, stdtrit
 LEVEL = 0.95  # of the intervals, and 1 - LEVEL of the tests
 LEAST_RUNS = 3  # for an interval or a verdict: two values hardly have a spread
 SIGNS_FROM = 6  # pairs: with fewer, no choice of signs is as rare as 1 - LEVEL
-ONE_SIGN = 9999  # choices of signs drawn where there are more
+SIGN_DRAWS = 9999  # choices of signs drawn where there are more
 
 
 def estimates(values: np.ndarray, groups: np.ndarray, count: int, log: bool = False) -> pd.DataFrame:
@@ -65,5 +65,5 @@ def sign_test(differences: np.ndarray) -> float:
     def mean(x: np.ndarray, axis: int) -> np.ndarray:
         return np.mean(x, axis=axis)
 
-    options = {"permutation_type": "samples", "n_resamples": ONE_SIGN, "vectorized": True}
+    options = {"permutation_type": "samples", "n_resamples": SIGN_DRAWS, "vectorized": True}
     return float(permutation_test((differences,), mean, random_state=np.random.default_rng(0), **options).pvalue)

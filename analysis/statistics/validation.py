@@ -71,4 +71,5 @@ def rows_of(frame: pd.DataFrame, names: Collection[str], columns: list[str]) -> 
 
 
 def of_test(metric: str) -> str:
+    """The metric of the test split for that of the validation."""
     return metric.replace("valid_", "test_", 1)

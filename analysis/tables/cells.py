@@ -16,7 +16,7 @@ HEADINGS = {"name": "experiment"}  # of options whose name alone is unclear
 @dataclass(frozen=True)
 class Column:
     heading: str
-    names: Sequence[str]  # of the values that a cell is made of; the first is what is compared
+    names: Sequence[str]  # of the values that a cell is made of
     text: Callable[..., str] = format_value  # of a cell, from these values in this order
     align: Literal["left", "right"] = "right"
     bold: str = ""  # name of the values that tell which cells are marked

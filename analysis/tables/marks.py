@@ -125,16 +125,12 @@ def versions(environment: Mapping[str, Any]) -> list[str]:
         codes[", ".join(names) or "no commit"] += own["runs"]
     if len(codes) > 1:
         lines.append(f"runs come from {len(codes)} versions of the code: {_counted(codes)}")
-    pythons = Counter({own["python"]: 0 for own in software})
-    for own in software:
-        pythons[own["python"]] += own["runs"]
-    packages = [("Python", pythons)]
-    for name, found in environment["packages"]:
+    differ = []
+    for name, found in [("Python", [own["python"] for own in software]), *environment["packages"]]:
         counts: Counter[str] = Counter()
         for version, own in zip(found, software, strict=True):
             counts[version] += own["runs"]
-        packages.append((name, counts))
-    differ = [f"{name} {_counted(counts)}" for name, counts in packages if len(counts) > 1]
+        differ += [f"{name} {_counted(counts)}"] if len(counts) > 1 else []
     if differ:
         more = f" and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
         lines.append(f"runs ran with different packages: {'; '.join(differ[:SHOWN])}{more}")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import KEY_OF_POLICY, Group, format_value, policies
+from analysis.statistics import KEY_OF_POLICY, Group, format_value, of_test, policies
 
 SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 
@@ -94,7 +94,7 @@ def beside(group: Group, summary: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
     """The summary of a group (a row per policy) with columns `published` and `corrected`, if any is, and notes."""
     dataset = group.dataset
     source = EXPERIMENTS.get(dataset)
-    if source is None or source.metric != group.metric.replace("valid_", "test_", 1):
+    if source is None or source.metric != of_test(group.metric):
         return summary, []
     names = group.names
     first = group.options.assign(policy=policies(group.options)).drop_duplicates(names)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis import statistics
-from analysis.loading import Results, environment
+from analysis.loading import Results, environment, own_id
 from analysis.statistics import COMPANIONS, ID, Group, comparable
 from analysis.tables import cells, formats
 from analysis.tables.cells import Column, Table
@@ -48,9 +48,9 @@ def print_table(
     else:
         compared = compared_tables(results, groups, against)
         for group in groups:
-            _print(result_table(group, results), format)
-            own = [table for table in compared if table.keys == group.keys]
-            for table in [*all_settings(group, results), *own]:
+            main, *others = tables_of(group, results)
+            _print(main, format)
+            for table in [*others, *(table for table in compared if table.keys == group.keys)]:
                 _print(table, format, SHOWN_ROWS)
     console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
     for line in remarks(results, metric):
@@ -71,14 +71,13 @@ def result_tables(results: Results, metric: str | None = None) -> list[Table]:
 
     `metric` and errors as in `summarize`.
     """
-    groups = comparable(results.frame, metric)
-    return [table for group in groups for table in (result_table(group, results), *all_settings(group, results))]
+    return [table for group in comparable(results.frame, metric) for table in tables_of(group, results)]
 
 
-def all_settings(group: Group, results: Results) -> list[Table]:
-    """`settings_table` of a group, if a policy has several settings."""
-    table = settings_table(group, results)
-    return [] if table.frame["chosen"].all() else [table]
+def tables_of(group: Group, results: Results) -> list[Table]:
+    """`result_table` of a group, and `settings_table` if a policy has several settings."""
+    every = settings_table(group, results)
+    return [result_table(group, results), *([] if every.frame["chosen"].all() else [every])]
 
 
 def result_table(group: Group, results: Results) -> Table:
@@ -169,7 +168,7 @@ def _interval_of_test(rows: pd.DataFrame) -> list[Column]:
 
 
 def _companions(group: Group, rows: pd.DataFrame) -> list[Column]:
-    names = (n for n in COMPANIONS if f"{n}_mean" in rows and n != group.metric.replace("valid_", "test_", 1))
+    names = (n for n in COMPANIONS if f"{n}_mean" in rows and n != statistics.of_test(group.metric))
     return [Column(cells.measure_name(name), cells.moments(name), cells.mean_sd) for name in names]
 
 
@@ -202,7 +201,7 @@ def remarks(results: Results, metric: str | None = None) -> list[str]:
 def _file_patterns(status: pd.DataFrame) -> list[str]:
     """Where the runs' files are: a pattern for each folder of run directories, and each compacted folder."""
     folders = [Path(directory) for directory in status["directory"]]
-    ids = [str(run).partition("@")[0] for run in status[ID]]
+    ids = [own_id(str(run)) for run in status[ID]]
     of_runs = (folder.name == run for folder, run in zip(folders, ids, strict=True))
     parents = {f.parent / "<experiment_id>" if of_run else f for f, of_run in zip(folders, of_runs, strict=True)}
     return sorted(str(parent / "*.parquet") for parent in parents)

@@ -20,6 +20,7 @@ from PIL import Image
 from analysis.figures import Drawing
 from analysis.loading import Results
 from analysis.report import page, render, write_report
+from analysis.tables import result_tables
 from atbptt.errors import AnalysisError
 from atbptt.runs import schema
 from atbptt.system import StorageError
@@ -86,7 +87,7 @@ def _no_figures_and_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sections_have_anchors_and_nothing_comes_from_elsewhere(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "compared_tables", lambda results, *_: 3 * page.result_tables(results))
+    monkeypatch.setattr(page, "compared_tables", lambda results, *_: 3 * result_tables(results))
     content, later = (render(Results(sweep), made) for made in (MADE, MADE.replace(year=2027)))
     changed = [line for line, other in zip(content.splitlines(), later.splitlines(), strict=True) if line != other]
     assert len(changed) == 1

@@ -126,9 +126,8 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     check_replicates(options)
     runs = described(frame)
     keys: list[Hashable] = [*runs.columns.drop(ID), "metric"]
-    ends = endings(frame, metric)[[ID, "ending", "counts"]]
-    ends["place"] = ends["ending"].map(BETTER_FIRST.index)
-    every = best_validation(frame, metric).merge(runs, on=ID).merge(ends, on=ID)
+    every = _evaluated(frame, metric)
+    every["place"] = every["ending"].map(BETTER_FIRST.index)
     every["lost"] = ~every["counts"] | (every["ending"] != COMPLETE)
     best = every[every["counts"]]
     summary = grouped(best, keys, ["valid", "test"], [name for name in COMPANIONS if name in best])
@@ -167,11 +166,15 @@ def standing(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     summary = summarize(frame, metric)
     names = [*described(frame).columns.drop(ID), "metric"]
     chosen = summary.loc[summary["chosen"] & (summary["ending"] == COMPLETE), names]
-    options = options_of(frame)
-    inits = options.reindex(columns=[ID, "init"])
-    ends = endings(frame, metric)
-    runs = best_validation(frame, metric).merge(described(frame), on=ID).merge(inits, on=ID)
-    return runs[runs[ID].isin(ends.loc[ends["counts"], ID])].merge(chosen, on=names)
+    runs = _evaluated(frame, metric)
+    return runs[runs["counts"]].drop(columns=["ending", "counts"]).merge(chosen, on=names)
+
+
+def _evaluated(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
+    """A row per run: its best evaluation, what tells it apart, its `init` (null if unknown), how it ended."""
+    inits = options_of(frame).reindex(columns=[ID, "init"])
+    ends = endings(frame, metric)[[ID, "ending", "counts"]]
+    return best_validation(frame, metric).merge(described(frame), on=ID).merge(inits, on=ID).merge(ends, on=ID)
 
 
 def grouped(

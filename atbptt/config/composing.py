@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra import version
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -26,6 +27,7 @@ from atbptt.config.explaining import explained
 from atbptt.errors import ConfigError, listed, require
 
 CONFIG_NAME = "config"
+VERSION_BASE = "1.3"  # of Hydra: whose defaults count
 SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")  # flags that run nothing
 PREVIEW = "preview="
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
@@ -102,6 +104,7 @@ def _refuse(message: str) -> NoReturn:
 def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
     """Hydra, ready to compose from `config_dir` and, before it, `extra`."""
     GlobalHydra.instance().clear()
+    version.setbase(VERSION_BASE)
     setup_globals()
     search_path = create_config_search_path(str(config_dir))
     if extra is not None:

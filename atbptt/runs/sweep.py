@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,13 @@ def make_sweep(output_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
+def recorded(
+    sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str, hydra: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[None]:
     """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
 
-    Jobs are found by their number among those `launched` (`planned`). Raises StorageError.
+    Jobs are found by their number among those `launched` (`planned`), with `hydra`, their part of Hydra's config. Raises
+    StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
     plan = {
@@ -68,6 +71,7 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
         "started": time.time(),
         "code": code(),
         "launched": [numbers[id(job)] for job in launched],
+        "hydra": _shared_once(hydra),
         "jobs": [
             {
                 "label": job.label,
@@ -91,6 +95,12 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
         del os.environ[PLAN_VARIABLE]
 
 
+def _shared_once(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What parts of Hydra's config have in common, and the rest of each: a tenth."""
+    shared = {key: value for key, value in (parts[0] if parts else {}).items() if all(p[key] == value for p in parts)}
+    return {"shared": shared, "own": [{k: value for k, value in part.items() if k not in shared} for part in parts]}
+
+
 def read_plan(sweep: Path) -> dict[str, Any]:
     """The plan in a sweep's folder (OSError, ValueError)."""
     return dict(json.loads((sweep / schema.PLAN).read_bytes()))
@@ -99,16 +109,20 @@ def read_plan(sweep: Path) -> dict[str, Any]:
 _read_plan_once = functools.lru_cache(maxsize=1)(read_plan)
 
 
-def planned(number: int) -> tuple[Settings, Origin] | None:
-    """The settings and origin of a launched job by its number; None if the plan cannot be read."""
+def planned(number: int) -> tuple[Settings, Origin, dict[str, Any]] | None:
+    """Settings, origin and Hydra's part of the config of a launched job by its number.
+
+    None if the plan cannot be read.
+    """
     try:
         sweep = Path(os.environ[PLAN_VARIABLE]).parent
         plan = _read_plan_once(sweep)
         entry = plan["jobs"][plan["launched"][number]]
         settings = entry["settings"]
+        part = {**plan["hydra"]["shared"], **plan["hydra"]["own"][number]}
         hashes = entry.get("hashes", {})  # earlier versions had none, nor files
         files = [ConfigFile(**file) for file in entry.get("config_files", [])]
         origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"], hashes, files)
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
-    return validated(settings), origin
+    return validated(settings), origin, part

@@ -110,8 +110,6 @@ class PlainConsole(Console):
 
 def leave(code: int) -> NoReturn:
     """End the process, even if a user's class has started threads or processes."""
-    if "joblib.externals.loky" in sys.modules:  # its workers have no `kill`, and would live on for minutes
-        sys.modules["joblib.externals.loky"].get_reusable_executor(reuse=True).shutdown(kill_workers=True)
     for child in multiprocessing.active_children():
         child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
@@ -139,7 +137,7 @@ def run(planned: Plan, console: Console) -> dict[int, Outcome]:
 
     sweep = runs.make_sweep(planned.jobs[0].settings.output_dir)
     with prepared_launcher(planned.command, sweep) as (launcher, config):
-        with runs.recorded(sweep, planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.name):
+        with runs.recorded(sweep, planned.jobs, planned.ahead, config, planned.hydra), Watch(planned.ahead, console, sweep.name):
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = console.print
             launch(launcher, planned.ahead)

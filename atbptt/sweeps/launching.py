@@ -1,6 +1,5 @@
 """From checked jobs to runs: the chosen launcher, and the function that it calls for each job."""
 
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +13,16 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from atbptt.config import Command, composer, validated
+from atbptt.config import OF_HYDRA, Command, composer, hydra_part, validated
 from atbptt.errors import ConfigError, show_warning
 from atbptt.runs import Job, Origin, RunDirectory, planned
-from atbptt.sweeps import planning  # noqa: F401  (registers a resolver that launchers' options need)
+from atbptt.sweeps.hydra_job import hydra_job
 from atbptt.sweeps.process import RunProcess
 from atbptt.system import StoppedError
 from atbptt.training import run
 
-OF_HYDRA = re.compile(r"[+~]*hydra[./@]")
+PLUG_IN = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
+OURS = "atbptt.sweeps.parallel.JoblibLauncher"
 IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -32,17 +32,20 @@ def job(config: DictConfig) -> None:
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     found = planned(number)
     if found is None:  # the plan is on a disk that this machine does not see
-        found = validated(OmegaConf.to_container(config, resolve=True)), Origin()  # type: ignore[arg-type]
+        settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+        found = settings, Origin(), hydra_part(hydra)
     if hydra.launcher._target_ != IN_PROCESS:
         RunProcess(*found).wait()
         return
     warnings.showwarning = show_warning
+    settings, origin, part = found
     try:
-        run(*found)
+        with hydra_job(settings, part):
+            run(settings, origin)
     except StoppedError as error:
         raise KeyboardInterrupt from error  # ends the jobs to come, too
     except ConfigError as error:  # something has changed since the sweep was checked
-        directory = RunDirectory(found[0], found[1].experiment_id)
+        directory = RunDirectory(settings, origin.experiment_id)
         directory.make()
         directory.fail(error)
     except (Exception, SystemExit):
@@ -51,21 +54,30 @@ def job(config: DictConfig) -> None:
 
 @contextmanager
 def prepared_launcher(command: Command, sweep: Path) -> Iterator[tuple[Launcher, str]]:
-    """Yield the launcher that a command line asks for, and the composed config of the sweep as YAML."""
+    """Yield the launcher that a command line asks for, and the composed config of the sweep as YAML.
+
+    The sweep's callbacks are called before and after. Those of jobs are called in the runs' processes (`hydra_job`), the
+    same for all launchers, so the launcher has none.
+    """
     # An override, since Hydra's launchers compose each job's config again.
     quoted = str(sweep).replace("'", "\\'")
     overrides = [*command.overrides, f"hydra.sweep.dir='{quoted}'"]
     with composer(command.config_dir, command.extra) as hydra:
         config = hydra.compose_config(command.name, overrides, RunMode.MULTIRUN, with_log_configuration=False)
         text = OmegaConf.to_yaml(config)
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+        if config.hydra.launcher._target_ == PLUG_IN:
+            config.hydra.launcher._target_ = OURS
         plugins = Plugins.instance()
         if plugins.is_in_toplevel_plugins_module(config.hydra.launcher._target_):
             launcher = plugins.instantiate_launcher(hydra_context=context, task_function=job, config=config)
         else:  # ours, or a user's
             launcher = instantiate(config.hydra.launcher)
             launcher.setup(hydra_context=context, task_function=job, config=config)
+        callbacks = Callbacks(config)
+        callbacks.on_multirun_start(config=config, config_name=command.name)
         yield launcher, text
+        callbacks.on_multirun_end(config=config, config_name=command.name)
 
 
 def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:

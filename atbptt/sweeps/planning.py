@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from atbptt import config, training  # training loads torch when a name of it is used
 from atbptt.config import Command, ConfigFile, Settings
@@ -17,9 +17,6 @@ from atbptt.runs import Job, RunDirectory
 from atbptt.system import check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
 from atbptt.windows import check_scheme, full_lr
-
-# The default of n_jobs in conf/hydra/launcher/. It asks torch for GPUs, so it is resolved late.
-OmegaConf.register_new_resolver("parallel_jobs", lambda *options: training.parallel_jobs(*options), replace=True)
 
 ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.

@@ -15,16 +15,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from atbptt.config import Settings
 from atbptt.errors import described
 from atbptt.runs import BusyError, Origin, RunDirectory, schema
+from atbptt.sweeps.hydra_job import hydra_job
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 from atbptt.training import run
 
@@ -41,6 +42,7 @@ RESEND_SECONDS = 1.0  # a new process may not listen yet
 OUTPUT_BYTES = 10_000  # of a crashed run's output, stored with its failure
 
 _context = multiprocessing.get_context("forkserver")
+_asking = threading.Lock()  # a process tells its exit code once: two threads at a time must not ask for it
 _prepared = False
 _started: set[RunProcess] = set()
 
@@ -75,7 +77,8 @@ def prepare(modules: Iterable[str] = ()) -> None:
 class RunProcess:
     """A run in a process of its own, started at once (OSError if the system makes no process)."""
 
-    def __init__(self, settings: Settings, origin: Origin) -> None:
+    def __init__(self, settings: Settings, origin: Origin, hydra: Mapping[str, Any] | None = None) -> None:
+        """Start the run; `hydra` is Hydra's part of its config, if it is a job of Hydra's."""
         self.directory = RunDirectory(settings, origin.experiment_id)
         self.origin = origin
         self.outcome: Outcome | None = None
@@ -86,9 +89,10 @@ class RunProcess:
         if not _prepared:
             prepare()
         self._reader, writer = _context.Pipe(duplex=False)
-        self._process = _context.Process(target=_work, args=(settings, origin, writer))
+        self._process = _context.Process(target=_work, args=(settings, origin, hydra, writer))
         try:
-            self._process.start()
+            with _asking:  # it asks for the exit codes of all
+                self._process.start()
         except EOFError as error:  # the server was killed meanwhile; the next start makes a new one
             raise ChildProcessError("the process that runs are forked from was killed") from error
         finally:
@@ -98,7 +102,7 @@ class RunProcess:
     @property
     def handles(self) -> list[Connection | int]:
         """Objects for `multiprocessing.connection.wait`; one is ready when the process may have ended."""
-        if self._process.exitcode == SERVER_LOST:
+        if self._exitcode == SERVER_LOST:
             return [self._reader]
         return [self._reader, self._process.sentinel]
 
@@ -106,7 +110,7 @@ class RunProcess:
         """Whether the process has ended, or has sent its outcome."""
         if self.outcome is not None or not connection.wait(self.handles, timeout=0):
             return self.outcome is not None
-        return self._reader.poll() or self._process.exitcode != SERVER_LOST
+        return self._reader.poll() or self._exitcode != SERVER_LOST
 
     def ended(self) -> Outcome | None:
         """The outcome if the process has ended; then also marks a failure in the run's directory."""
@@ -147,12 +151,18 @@ class RunProcess:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(pid, number)
 
+    @property
+    def _exitcode(self) -> int | None:
+        with _asking:
+            return self._process.exitcode
+
     def _settle(self) -> Outcome:
         try:
             outcome: Outcome | None = Outcome(*self._reader.recv()) if self._reader.poll() else None
         except (EOFError, OSError):
             outcome = None
-        self._process.join(REAP_SECONDS)
+        if self._exitcode is None:
+            connection.wait([self._process.sentinel], REAP_SECONDS)
         self.send(signal.SIGKILL, group=True)  # a process that does not end, and all that the run left behind
         if outcome is None:
             outcome = Outcome(schema.FAILED, self._killed or self._cause())
@@ -162,7 +172,7 @@ class RunProcess:
 
     def _cause(self) -> str:
         """Why the process ended without sending an outcome."""
-        code = self._process.exitcode
+        code = self._exitcode
         if code is None or code == SERVER_LOST:
             return "its process was killed"
         if code >= 0:
@@ -199,7 +209,7 @@ def end_children(timeout_s: float) -> None:
         process.kill(f"killed, since it had not stored a checkpoint within {timeout_s:g} s")
 
 
-def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
+def _work(settings: Settings, origin: Origin, hydra: Mapping[str, Any] | None, writer: Connection) -> None:
     # A group of its own: Ctrl-C in the terminal reaches only the launching process, which ends the runs, and what a
     # run starts can be killed with it.
     os.setpgid(0, 0)
@@ -211,7 +221,8 @@ def _work(settings: Settings, origin: Origin, writer: Connection) -> None:
             directory = RunDirectory(settings, origin.experiment_id)
             directory.make()
             _redirect_output(directory.path / schema.OUTPUT)
-            run(settings, origin, signals)
+            with contextlib.nullcontext() if hydra is None else hydra_job(settings, hydra):
+                run(settings, origin, signals)
             outcome = Outcome(schema.FINISHED, "")
         except BusyError as error:
             outcome = Outcome(BUSY, str(error))

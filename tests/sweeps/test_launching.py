@@ -11,19 +11,19 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.runs.sweep import Job
 from atbptt.sweeps.command import prepare
 from atbptt.sweeps.launching import launch, prepared_launcher
-from atbptt.sweeps.local import LocalLauncher
+from atbptt.sweeps.parallel import JoblibLauncher
 from atbptt.sweeps.planning import Plan
 
 
-@pytest.mark.parametrize("name", ["local", "basic", "joblib", "slurm"])
+@pytest.mark.parametrize("name", ["joblib", "basic", "slurm"])
 def test_the_chosen_launcher_is_made_with_its_options_and_the_sweeps_folder(root: Path, name: str) -> None:
     folder = Path("/tmp/it's a \\ folder=,1")
-    options = ["hydra.launcher.n_jobs=3"] if name in ("local", "joblib") else []
+    options = ["hydra.launcher.n_jobs=3"] if name == "joblib" else []
     command = read_command([f"hydra/launcher={name}", *options, "lr=3"], root / "conf")
     assert command is not None
     with prepared_launcher(command, folder) as (launcher, text):
         assert type(launcher).__name__ == f"{name.title()}Launcher"
-        assert not isinstance(launcher, LocalLauncher) or launcher.n_jobs == 3
+        assert not isinstance(launcher, JoblibLauncher) or launcher.joblib["n_jobs"] == 3
     config = OmegaConf.create(text)
     assert config.hydra.sweep.dir == str(folder)
     assert config.lr == 3

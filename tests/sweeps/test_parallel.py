@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from atbptt.sweeps import local
-from atbptt.sweeps.local import LocalLauncher
+from atbptt.sweeps import parallel
+from atbptt.sweeps.parallel import JoblibLauncher
 from atbptt.sweeps.process import Outcome
 from atbptt.system.signals import ENDING, STORING
 
@@ -26,7 +27,7 @@ class FakeRun:
     def ended(self) -> Outcome | None:
         self.looks += 1
         if self.number == 0 and self.machine.sent:
-            signal.raise_signal(self.machine.sent.pop(0))
+            signal.pthread_kill(threading.main_thread().ident, self.machine.sent.pop(0))
         if self.looks >= 2 and not self.machine.stubborn:
             self.outcome = self.outcome or self.machine.outcomes.get(self.number, FINISHED)
         return self.outcome
@@ -74,16 +75,16 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     made = Machine()
-    monkeypatch.setattr(LocalLauncher, "_start", lambda _, number: made.start(number))
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(local, "available_cores", lambda: 3)
+    monkeypatch.setattr(JoblibLauncher, "_start", lambda _, number: made.start(number))
+    monkeypatch.setattr(parallel, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(parallel, "available_cores", lambda: 3)
     handlers = {number: signal.getsignal(number) for number in (*ENDING, *STORING)}
     yield made
     assert {number: signal.getsignal(number) for number in handlers} == handlers
 
 
-def launch(n_jobs: int, jobs: int, say: Callable[[str], object] = lambda _: None) -> LocalLauncher:
-    launcher = LocalLauncher(n_jobs)
+def launch(n_jobs: int, jobs: int, say: Callable[[str], object] = lambda _: None) -> JoblibLauncher:
+    launcher = JoblibLauncher(n_jobs)
     launcher.say = say
     launcher.launch([[]] * jobs, 0)
     return launcher
@@ -106,7 +107,7 @@ def test_a_process_that_cannot_be_made_is_retried(machine: Machine, refusals: in
     assert launch(1, 2).outcomes == {0: outcome, 1: FINISHED}
 
 
-@pytest.mark.parametrize(("late", "numbers"), [(1, [0, 1, 0]), (99, [0, 1, *[0] * (local.TRIES - 1)])])
+@pytest.mark.parametrize(("late", "numbers"), [(1, [0, 0, 1]), (99, [*[0] * parallel.TRIES, 1])])
 def test_a_run_that_a_left_over_process_held_is_retried(machine: Machine, late: int, numbers: list[int]) -> None:
     machine.late[0] = late
     launch(1, 2)
@@ -134,7 +135,7 @@ def test_a_request_for_checkpoints_is_passed_on_once(machine: Machine) -> None:
 def test_a_run_that_does_not_end_is_killed(
     machine: Machine, signals: int, grace: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "GRACE_SECONDS", grace)
+    monkeypatch.setattr(parallel, "GRACE_SECONDS", grace)
     machine.stubborn = True
     machine.sent = [signal.SIGINT] * signals
     with pytest.raises(KeyboardInterrupt):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
         read_command as read_command,
         split_preview as split_preview,
     )
-    from atbptt.config.files import ConfigFile as ConfigFile
-    from atbptt.config.jobs import Shared as Shared, job_config as job_config
+    from atbptt.config.hydra_part import as_job as as_job, hydra_of as hydra_of
+    from atbptt.config.jobs import ConfigFile as ConfigFile, Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (
         Settings as Settings,

@@ -1,4 +1,4 @@
-"""The configs of a command line's jobs, as Hydra composes them.
+"""The configs of a command line's jobs, as Hydra composes them, and the user's YAML files in each.
 
 Hydra takes a tenth of a second to compose a job, nearly all of it to read and merge the files of its choices of groups.
 Jobs with the same choices share that step here, and each applies its own values to a copy. Where that does not work,
@@ -8,7 +8,8 @@ Hydra composes the whole job.
 import copy
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,13 +17,26 @@ from hydra._internal.defaults_list import Overrides
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from atbptt.config.composing import Command, composed, plain
-from atbptt.config.files import ConfigFile, config_files
+from atbptt.config.hydra_part import hydra_part
 
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A YAML file of the folder of --config-dir; as text, where it is taken from."""
+
+    name: str  # relative to the folder: model/gru.yaml
+    folder: str
+    replaces: bool  # whether there is a shipped file of this name
+
+    def __str__(self) -> str:
+        return f"{self.name} is taken from {self.folder}{', not the shipped one' if self.replaces else ''}"
 
 
 class Shared:
@@ -35,7 +49,8 @@ class Shared:
         self.composed = functools.cache(self._composed)
         self.option = functools.cache(self._option)
         self._bare = functools.cache(self._without_hydra)
-        self._files = functools.cache(functools.partial(config_files, hydra, command))
+        self._part = functools.cache(lambda choices: hydra_part(self.composed(choices), command.multirun))
+        self._files = functools.cache(self._files_of)
         self._parser = OverridesParser.create(config_loader=hydra.config_loader)
         assert isinstance(hydra.config_loader, ConfigLoaderImpl)
         _, self._repository = hydra.config_loader._parse_overrides_and_create_caching_repo(command.name, [])
@@ -83,9 +98,25 @@ class Shared:
         except Exception:  # Hydra composes the job, or reports what is wrong
             return job_config(self.hydra, self.command.name, overrides)
 
+    def part(self, overrides: list[str]) -> dict[str, Any]:
+        """Hydra's part of a job's config, which is that of its choices (`hydra_of`)."""
+        all_choose = any("hydra.searchpath" in text for text in overrides)
+        return self._part(tuple(overrides) if all_choose else self.choices(overrides))
+
     def files(self, overrides: list[str]) -> list[ConfigFile]:
         """The files of --config-dir in a job's config."""
         return self._files(self.choices(overrides)) if self.command.extra is not None else []
+
+    def _files_of(self, choices: Sequence[str]) -> list[ConfigFile]:
+        command = self.command
+        assert command.extra is not None
+        try:
+            defaults = self.hydra.config_loader.compute_defaults_list(command.name, list(choices), RunMode.RUN).defaults
+        except HydraException:  # reported where the config is composed
+            return []
+        names = dict.fromkeys(f"{part.config_path}.yaml" for part in defaults)
+        taken = [name for name in names if (command.extra / name).is_file()]
+        return [ConfigFile(name, str(command.extra), (command.config_dir / name).is_file()) for name in taken]
 
 
 def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -36,6 +37,7 @@ class Composed:
     settings: list[Settings]  # of each job
     files: list[list[ConfigFile]]  # of --config-dir in each job's config
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
+    parts: list[dict[str, Any]]  # Hydra's part of each job's config
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
 
 
@@ -46,6 +48,7 @@ class Plan:
     jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
     ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
+    hydra: list[dict[str, Any]]  # Hydra's part of the config of each job ahead, for `config.as_job`
     local: bool  # whether they run on this machine instead of a cluster
     remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
 
@@ -64,16 +67,18 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         batch, remarks = config.narrowed(made, batch)
         settings = [config.typed(made.config(each)) for each in batch]
         files = [made.files(each) for each in batch]
+        parts = [made.part(each) for each in batch]
     policies: dict[str, Policy] = {}
-    for each, overrides in zip(settings, batch, strict=True):
+    for each, overrides, part in zip(settings, batch, parts, strict=True):
         key = _policy_key(each)
         if key not in policies:
             try:
-                policies[key] = config.build_policy(each)
+                with config.as_job(each.model_dump(), config.hydra_of(part, overrides)):
+                    policies[key] = config.build_policy(each)
             except ConfigError as error:
                 raise config.beside_policy(error, overrides) from error
         check_scheme(policies[key], each.scheme)
-    return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, shared)
+    return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, parts, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
@@ -82,14 +87,19 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     for each in composed.settings:
         config.check_components(each)
     made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
-    jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
+    every = [Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made]
+    parts = {id(job): part for job, part in zip(every, composed.parts, strict=True)}
+    jobs = _distinct(every)
     jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
     replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
     remarks = [*replaced, *composed.remarks]
-    found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
+    hydra = [
+        config.hydra_of(parts[id(job)], job.overrides, number, job.directory.path) for number, job in enumerate(ahead)
+    ]
+    found = Plan(jobs, ahead, composed.command, hydra, launcher["_target_"] != ON_A_CLUSTER, remarks)
     prepare(found)
-    _check(ahead, found.local, composed.policies)
+    _check(found, composed.policies)
     return found
 
 
@@ -126,25 +136,27 @@ def _distinct(jobs: list[Job]) -> list[Job]:
     return list(found.values())
 
 
-def _check(jobs: list[Job], local: bool, policies: dict[str, Policy]) -> None:
-    """Build once what the jobs will build, data first, and check that they can write (ConfigError)."""
-    for device in dict.fromkeys(job.settings.device for job in jobs if local):
+def _check(plan: Plan, policies: dict[str, Policy]) -> None:
+    """Build once what the jobs ahead will build, data first, and check that they can write (ConfigError)."""
+    for device in dict.fromkeys(job.settings.device for job in plan.ahead if plan.local):
         training.check_device(device.type, device.threads)
-    by_data: dict[str, list[Settings]] = {}
-    for job in jobs:
-        by_data.setdefault(_canonical(job.settings.dataset), []).append(job.settings)
+    by_data: dict[str, list[tuple[Settings, dict[str, Any]]]] = {}
+    for job, hydra in zip(plan.ahead, plan.hydra, strict=True):
+        by_data.setdefault(_canonical(job.settings.dataset), []).append((job.settings, hydra))
     for runs in by_data.values():
-        task = training.build_task(runs[0])
+        task = None
         seen: set[tuple[str, str]] = set()
-        for settings in runs:
+        for settings, hydra in runs:
             policy = policies[_policy_key(settings)]
             asks = repr((policy.estimator, policy.confidence))
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
-                training.build(settings, task)
+                with config.as_job(settings.model_dump(), hydra):
+                    task = training.build_task(settings) if task is None else task
+                    training.build(settings, task)
                 seen.add(parts)
     parents: set[Path] = set()
-    for path in (job.directory.path for job in jobs):
+    for path in (job.directory.path for job in plan.ahead):
         if path.parent not in parents or path.exists():
             check_writable("output_dir", path)
         parents.add(path.parent)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atbptt.config.files import ConfigFile
+from atbptt.config.jobs import ConfigFile
 from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory

@@ -158,7 +158,7 @@ def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypat
     further = planned("epochs=1")
     assert further.ahead == further.jobs
     checked: list[Job] = []
-    monkeypatch.setattr(planning, "_check", lambda jobs, *_: checked.extend(jobs))
+    monkeypatch.setattr(planning, "_check", lambda plan, *_: checked.extend(plan.ahead))
     composed: list[Plan] = []
     again = planned("-m", "epochs=0.5", "init=0,1", prepare=composed.append)
     assert [job.settings.init for job in again.jobs] == [0, 1]

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from atbptt.config.files import ConfigFile
+from atbptt.config.jobs import ConfigFile
 from atbptt.config.settings import Settings
 from atbptt.datasets import Copy
 from atbptt.errors import ConfigError

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
         read_command as read_command,
         split_preview as split_preview,
     )
-    from atbptt.config.hydra_part import as_job as as_job, hydra_of as hydra_of
+    from atbptt.config.hydra_part import (
+        OF_HYDRA as OF_HYDRA,
+        as_job as as_job,
+        hydra_of as hydra_of,
+        hydra_part as hydra_part,
+    )
     from atbptt.config.jobs import ConfigFile as ConfigFile, Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -179,7 +180,13 @@ def launcher_options(config: DictConfig) -> dict[str, Any]:
     options = plain(config.hydra.launcher)
     jobs = options.get("n_jobs", 1)
     fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
-    require(fits, "hydra.launcher.n_jobs", jobs, "must be at least 1 job at once, or -1 for one a core")
+    rule = "must be at least 1 job at once, or -1 for as many as GPUs or cores allow"
+    require(fits, "hydra.launcher.n_jobs", jobs, rule)
+    if options["_target_"] == JobLibLauncherConf._target_:
+        for option in fields(JobLibLauncherConf):
+            value = options[option.name]
+            rule = "is about joblib's worker processes, and here each run has a process of its own: only n_jobs counts"
+            require(option.name == "n_jobs" or value == option.default, f"hydra.launcher.{option.name}", value, rule)
     return options
 
 

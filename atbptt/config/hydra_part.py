@@ -51,8 +51,11 @@ def hydra_of(
 
 
 @contextmanager
-def as_job(config: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[None]:
-    """Within, `HydraConfig.get()` and the environment are those of the job with this config and part (`hydra_of`)."""
+def as_job(config: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[DictConfig]:
+    """Within, `HydraConfig.get()` and the environment are those of the job with this config and part (`hydra_of`).
+
+    Yields both as one config, as Hydra's callbacks take it.
+    """
     typed = OmegaConf.structured(HydraConf, flags={"struct": False})  # Hydra, too, has keys that HydraConf lacks
     whole = OmegaConf.create({**config, "hydra": OmegaConf.merge(typed, dict(part))})
     instance = HydraConfig.instance()
@@ -61,6 +64,6 @@ def as_job(config: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[None]
     try:
         variables = OmegaConf.to_container(instance.get().job.env_set, resolve=True)
         with env_override(variables):  # type: ignore[arg-type]
-            yield
+            yield whole
     finally:
         instance.cfg = before

@@ -55,12 +55,12 @@ def make_sweep(output_dir: str) -> Path:
 
 @contextlib.contextmanager
 def recorded(
-    sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str, hydra: Sequence[Mapping[str, Any]] = ()
+    sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str, hydra: Sequence[Mapping[str, Any]]
 ) -> Iterator[None]:
     """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
 
-    Jobs are found by their number among those `launched` (`planned`), with `hydra`, their part of Hydra's config. Raises
-    StorageError.
+    Jobs are found by their number among those `launched`, with Hydra's parts of their configs, `hydra` (`planned`).
+    Raises StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
     plan = {

@@ -136,8 +136,9 @@ def run(planned: Plan, console: Console) -> dict[int, Outcome]:
     from atbptt.sweeps.launching import launch, prepared_launcher
 
     sweep = runs.make_sweep(planned.jobs[0].settings.output_dir)
-    with prepared_launcher(planned.command, sweep) as (launcher, config):
-        with runs.recorded(sweep, planned.jobs, planned.ahead, config, planned.hydra), Watch(planned.ahead, console, sweep.name):
+    with prepared_launcher(planned.command, planned.ahead, sweep) as (launcher, config):
+        recorded = runs.recorded(sweep, planned.jobs, planned.ahead, config, planned.hydra)
+        with recorded, Watch(planned.ahead, console, sweep.name):
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = console.print
             launch(launcher, planned.ahead)

@@ -1,4 +1,4 @@
-"""What a run's process has of Hydra: `HydraConfig`, the variables of `hydra.job.env_set`, and the callbacks of a job."""
+"""What a run's process has of Hydra: `HydraConfig`, the variables of `hydra.job.env_set`, a job's callbacks."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -8,9 +8,11 @@ from pathlib import Path
 from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
+from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import DictConfig, OmegaConf
 
 from atbptt.config import OF_HYDRA, Command, composer, hydra_part, validated
@@ -21,8 +23,7 @@ from atbptt.sweeps.process import RunProcess
 from atbptt.system import StoppedError
 from atbptt.training import run
 
-PLUG_IN = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
-OURS = "atbptt.sweeps.parallel.JoblibLauncher"
+JOBLIB = "atbptt.sweeps.parallel.JoblibLauncher"  # takes the place of the plug-in's
 IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
@@ -33,7 +34,7 @@ def job(config: DictConfig) -> None:
     found = planned(number)
     if found is None:  # the plan is on a disk that this machine does not see
         settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-        found = settings, Origin(), hydra_part(hydra)
+        found = settings, Origin(), hydra_part(HydraConfig.instance().cfg, False)
     if hydra.launcher._target_ != IN_PROCESS:
         RunProcess(*found).wait()
         return
@@ -53,31 +54,41 @@ def job(config: DictConfig) -> None:
 
 
 @contextmanager
-def prepared_launcher(command: Command, sweep: Path) -> Iterator[tuple[Launcher, str]]:
+def prepared_launcher(command: Command, jobs: Sequence[Job], sweep: Path) -> Iterator[tuple[Launcher, str]]:
     """Yield the launcher that a command line asks for, and the composed config of the sweep as YAML.
 
-    The sweep's callbacks are called before and after. Those of jobs are called in the runs' processes (`hydra_job`), the
-    same for all launchers, so the launcher has none.
+    Callbacks of the command are called before and after. Those of a job are called in the run's process (`hydra_job`),
+    by whatever launcher.
     """
     # An override, since Hydra's launchers compose each job's config again.
     quoted = str(sweep).replace("'", "\\'")
     overrides = [*command.overrides, f"hydra.sweep.dir='{quoted}'"]
     with composer(command.config_dir, command.extra) as hydra:
         config = hydra.compose_config(command.name, overrides, RunMode.MULTIRUN, with_log_configuration=False)
+        if config.hydra.mode is None:
+            config.hydra.mode = RunMode.MULTIRUN if command.multirun else RunMode.RUN
         text = OmegaConf.to_yaml(config)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-        if config.hydra.launcher._target_ == PLUG_IN:
-            config.hydra.launcher._target_ = OURS
+        if config.hydra.launcher._target_ == JobLibLauncherConf._target_:
+            config.hydra.launcher._target_ = JOBLIB
         plugins = Plugins.instance()
         if plugins.is_in_toplevel_plugins_module(config.hydra.launcher._target_):
             launcher = plugins.instantiate_launcher(hydra_context=context, task_function=job, config=config)
         else:  # ours, or a user's
             launcher = instantiate(config.hydra.launcher)
             launcher.setup(hydra_context=context, task_function=job, config=config)
-        callbacks = Callbacks(config)
-        callbacks.on_multirun_start(config=config, config_name=command.name)
+        callbacks, told = Callbacks(config), {"config": config, "config_name": command.name}
+        if config.hydra.mode == RunMode.MULTIRUN:
+            callbacks.on_multirun_start(**told)
+            yield launcher, text
+            callbacks.on_multirun_end(**told)
+            return
+        callbacks.on_run_start(**told)
         yield launcher, text
-        callbacks.on_multirun_end(config=config, config_name=command.name)
+        (single,) = jobs
+        done = JobReturn(overrides=single.overrides)
+        done.status = JobStatus.COMPLETED if single.directory.finished() else JobStatus.FAILED
+        callbacks.on_run_end(**told, job_return=done)
 
 
 def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:

@@ -13,12 +13,13 @@ from omegaconf import DictConfig
 
 from atbptt import config, training  # training loads torch when a name of it is used
 from atbptt.config import Command, ConfigFile, Settings
-from atbptt.errors import ConfigError, listed
+from atbptt.errors import ConfigError, listed, require
 from atbptt.runs import Job, RunDirectory
-from atbptt.system import check_writable
+from atbptt.system import available_cores, check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
 from atbptt.windows import check_scheme, full_lr
 
+AT_ONCE = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"  # starts all jobs at once
 ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.
 BESIDES_PARTS = {
@@ -92,6 +93,10 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     jobs = _distinct(every)
     jobs.sort(key=lambda job: job.settings.init)
     ahead = [job for job in jobs if not job.directory.finished()]
+    if launcher["_target_"] == AT_ONCE:
+        cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
+        rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
+        require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
     replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
     remarks = [*replaced, *composed.remarks]
     hydra = [

@@ -27,11 +27,12 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     sweep = make_sweep(str(tmp_path))
     assert sweep.parent == tmp_path / ".sweeps"
     assert sweep.name.endswith(f"_{os.getpid()}")
-    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n"):
+    parts = [{"job": {"num": number}, "mode": "MULTIRUN"} for number in range(2)]
+    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n", parts):
         assert locks.is_held(sweep / schema.LOCK)
         for number, job in enumerate((jobs[1], jobs[2])):
-            settings, origin = planned(number)  # type: ignore[misc]
-            assert settings == job.settings
+            settings, origin, part = planned(number)  # type: ignore[misc]
+            assert (settings, part) == (job.settings, parts[number])
             assert (origin.sweep, origin.code, origin.config_files) == (sweep.name, code(), job.files)
         assert planned(2) is None
     assert planned(0) is None
@@ -40,6 +41,7 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     plan = json.loads((sweep / schema.PLAN).read_text())
     assert [entry["label"] for entry in plan["jobs"]] == ["init=0", "init=1", "init=2"]
     assert (sweep / plan["jobs"][1]["path"]).resolve() == jobs[1].directory.path
+    assert plan["hydra"] == {"shared": {"mode": "MULTIRUN"}, "own": [{"job": {"num": 0}}, {"job": {"num": 1}}]}
     assert (sweep / "multirun.yaml").read_text() == "lr: 1\n"
 
 

@@ -19,9 +19,9 @@ from atbptt.sweeps.planning import Plan
 def test_the_chosen_launcher_is_made_with_its_options_and_the_sweeps_folder(root: Path, name: str) -> None:
     folder = Path("/tmp/it's a \\ folder=,1")
     options = ["hydra.launcher.n_jobs=3"] if name == "joblib" else []
-    command = read_command([f"hydra/launcher={name}", *options, "lr=3"], root / "conf")
+    command = read_command(["-m", f"hydra/launcher={name}", *options, "lr=3"], root / "conf")
     assert command is not None
-    with prepared_launcher(command, folder) as (launcher, text):
+    with prepared_launcher(command, [], folder) as (launcher, text):
         assert type(launcher).__name__ == f"{name.title()}Launcher"
         assert not isinstance(launcher, JoblibLauncher) or launcher.joblib["n_jobs"] == 3
     config = OmegaConf.create(text)
@@ -45,7 +45,7 @@ def test_modules_are_listed_once(
     jobs = [Job("", [], each, RunDirectory(each)) for each in (settings(), settings("truncation=adaptive"))]
     for preview, local in ((True, True), (False, False), (False, True)):
         assert found == []
-        prepare(Plan(jobs, jobs, Command([], True, "config", root / "conf", None, preview), local))
+        prepare(Plan(jobs, jobs, Command([], True, "config", root / "conf", None, preview), [{}, {}], local))
     ours = ("models.networks", "datasets.copy", "truncation.fixed", "truncation.adaptive")
     assert {*(f"atbptt.{name}" for name in ours), "torch.optim.sgd"} <= set(found)
     assert len(found) == len(set(found))

@@ -3,8 +3,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
+from omegaconf import OmegaConf
 
 from atbptt.sweeps import parallel
 from atbptt.sweeps.parallel import JoblibLauncher
@@ -77,7 +79,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     made = Machine()
     monkeypatch.setattr(JoblibLauncher, "_start", lambda _, number: made.start(number))
     monkeypatch.setattr(parallel, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(parallel, "available_cores", lambda: 3)
+    monkeypatch.setattr(parallel, "parallel_jobs", lambda *_: 3)
     handlers = {number: signal.getsignal(number) for number in (*ENDING, *STORING)}
     yield made
     assert {number: signal.getsignal(number) for number in handlers} == handlers
@@ -85,6 +87,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 def launch(n_jobs: int, jobs: int, say: Callable[[str], object] = lambda _: None) -> JoblibLauncher:
     launcher = JoblibLauncher(n_jobs)
+    device = {"type": "cpu", "jobs_per_gpu": 1, "threads": 1}
+    launcher.setup(hydra_context=Mock(), task_function=Mock(), config=OmegaConf.create({"device": device}))
     launcher.say = say
     launcher.launch([[]] * jobs, 0)
     return launcher
@@ -95,7 +99,7 @@ def test_n_jobs_run_at_once_in_order_and_a_failure_is_not_retried(machine: Machi
     failed = machine.outcomes[1] = Outcome("failed", "ValueError: no")
     launcher = launch(n_jobs, 7)
     assert machine.numbers == list(range(7))
-    assert machine.most == (3 if n_jobs == -1 else n_jobs)  # one a core
+    assert machine.most == (3 if n_jobs == -1 else n_jobs)
     assert launcher.outcomes == {**dict.fromkeys(range(7), FINISHED), 1: failed}
 
 
@@ -117,6 +121,7 @@ def test_a_run_that_a_left_over_process_held_is_retried(machine: Machine, late: 
 def test_a_signal_ends_the_runs_and_starts_no_other(machine: Machine) -> None:
     machine.when_ended = Outcome("interrupted", "SIGHUP")
     machine.sent = [signal.SIGHUP]
+    machine.stubborn = True
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         launch(2, 9, lines.append)

@@ -143,7 +143,7 @@ def check_slurm(options: Mapping[str, Any], threads: int) -> None:
     """Check that Slurm is here, and the options, also for the largest `device.threads` of the runs (ConfigError)."""
     missing = [command for command in COMMANDS if shutil.which(command) is None]
     if missing:
-        rule = f"needs Slurm's {listed(missing)}, not on this machine's PATH; choose hydra/launcher=local"
+        rule = f"needs Slurm's {listed(missing)}, not on this machine's PATH; choose hydra/launcher=joblib"
         raise ConfigError("hydra/launcher (=slurm)", rule)
     limit_s = 60 * options["timeout_min"]
     delay_s, cpus = options["signal_delay_s"], options["cpus_per_task"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from atbptt.errors import listed, require_choice
 from atbptt.system import Parser, run_command
 from atbptt.training import check_device, configure_torch
-from benchmarks import launching, loading, probes, sweep, training
+from benchmarks import launchers, launching, loading, probes, sweep, training
 from benchmarks.floor import matrix_speed
 from benchmarks.machine import machine
 from benchmarks.report import WIDTH, Row, one_line, print_table, save
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[torch.device, float], Iterator[Row]]] = {
     "probe": probes.rows,
     "training": training.rows,
     "sweep": sweep.rows,
+    "launchers": launchers.rows,
     "launching": launching.rows,
     "loading": loading.rows,
 }

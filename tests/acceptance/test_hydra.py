@@ -60,7 +60,7 @@ def test_callbacks_config_and_variables(root: Path, tmp_path: Path, tiny: tuple[
         path = tmp_path / "mine" / f"{name}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    given = ("hydra/callbacks=noting", "+hydra.job.env_set.TOLD='by env_set'", "truncation=mine")
+    given = ("hydra/callbacks=noting", "+hydra.job.env_set.TOLD='by env_set'", "truncation=mine", "lr_scaling=none")
 
     def launch(*arguments: str) -> tuple[int, str, list[dict[str, object]]]:
         (tmp_path / "notes.jsonl").unlink(missing_ok=True)

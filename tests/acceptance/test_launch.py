@@ -110,7 +110,7 @@ def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
     assert done.stdout.count("finished     lr=10") == 1
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])  # which compose each job anew
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
 def test_an_option_counts_only_where_it_exists(launch: Launch, folder: Path, launcher: str) -> None:
     swept = ("arm=K4,K7,delta0.45", "truncation.K_init=4")
     done = launch("-m", *swept, f"output_dir=where_{launcher}", f"hydra/launcher={launcher}")

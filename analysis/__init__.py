@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.loading import (
+    from atbptt.errors import AnalysisError as AnalysisError
+
+    from .loading import (
         Results as Results,
         RunsWarning as RunsWarning,
         load as load,
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
         load_predictions as load_predictions,
         load_status as load_status,
     )
-    from analysis.statistics import (
+    from .statistics import (
         best_validation as best_validation,
         compare as compare,
         cumulative_best as cumulative_best,
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
         summarize_targets as summarize_targets,
         time_to_target as time_to_target,
     )
-    from atbptt.errors import AnalysisError as AnalysisError
 else:  # pandas takes longer to import than `python -m analysis status` takes in all
     from atbptt.lazy import exports
 

@@ -14,7 +14,7 @@ from atbptt.errors import AnalysisError
 from atbptt.system import needed_by, run_command
 
 if TYPE_CHECKING:
-    from analysis.loading import Results
+    from .loading import Results
 
 PATHS_HELP = "run directories, or folders with runs below them: an experiment, outputs/"
 FORMATS = ("terminal", "markdown", "latex", "csv")
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["probe"]:  # its parser needs torch
-        from analysis.diagnosis import probe
+        from .diagnosis import probe
 
         probe(arguments[1:])
     else:
@@ -45,7 +45,7 @@ def table(options: argparse.Namespace) -> None:
     For each policy at its best options, beside the published value where there is one; then every setting, the best
     after equal work, differences between policies at equal init, and how long each took to reach a target.
     """
-    from analysis.tables import print_table
+    from .tables import print_table
 
     with _results(options) as results:
         _require_evaluations(results)
@@ -57,7 +57,7 @@ def figures(options: argparse.Namespace) -> None:
 
     For each dataset: validation, K and relative bias over training, lag profiles, options, predictions.
     """
-    from analysis.figures import save_figures
+    from .figures import save_figures
 
     with _results(options) as results:
         _require_evaluations(results)
@@ -69,7 +69,7 @@ def report(options: argparse.Namespace) -> None:
 
     It has a summary, leaderboard, tables, figures, failures, configuration and environment.
     """
-    from analysis.report import write_report
+    from .report import write_report
 
     with _results(options) as results:
         print(write_report(results, options.out or options.path[0] / "report.html", options.against))
@@ -102,7 +102,7 @@ def compact(options: argparse.Namespace) -> None:
     The options, metrics and other tables are joined on experiment_id. All commands but status and failures read the
     folder as they read run directories. Nothing is deleted; a run that is in both is read from its directory.
     """
-    from analysis.loading import compact
+    from .loading import compact
 
     with _results(options) as results:
         print(*compact(results, options.to or options.path[0] / "compact"), sep="\n")
@@ -114,7 +114,7 @@ def export(options: argparse.Namespace) -> None:
     options.csv has a row a run, metrics.csv.gz a row per evaluation and metric; experiment_id joins them. Each run has
     a folder of event files.
     """
-    from analysis.exporting import export
+    from .exporting import export
 
     with _results(options) as results:
         print(*export(results, options.out or options.path[0] / "export"), sep="\n")
@@ -123,7 +123,7 @@ def export(options: argparse.Namespace) -> None:
 @contextmanager
 def _results(options: argparse.Namespace) -> Iterator[Results]:
     """The runs of the command; at the end, a warning for each file that was left out."""
-    from analysis.loading import Results
+    from .loading import Results
 
     results = Results(options.path)
     try:

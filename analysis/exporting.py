@@ -9,10 +9,11 @@ from typing import Any, BinaryIO
 
 import pandas as pd
 
-from analysis.loading import ID, Results
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS_SCHEMA
 from atbptt.system import replacing
+
+from .loading import ID, Results
 
 OPTIONS, METRICS, TENSORBOARD = "options.csv", "metrics.csv.gz", "tensorboard"
 EVENTS = "events.out.tfevents.0.atbptt"  # always the same name: exported again, the file is replaced

@@ -16,7 +16,7 @@ def exports(package: str) -> tuple[list[str], Callable[[str], object], Callable[
     """
     tree = ast.parse(inspect.getsource(sys.modules[package]))
     homes = {
-        alias.name: statement.module
+        alias.name: "." * statement.level + statement.module
         for block in tree.body
         if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
         for statement in block.body
@@ -27,7 +27,7 @@ def exports(package: str) -> tuple[list[str], Callable[[str], object], Callable[
     def load(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(homes[name]), name)
+        return getattr(importlib.import_module(homes[name], package), name)
 
     names = sorted(homes)
     return names, load, lambda: names

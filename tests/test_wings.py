@@ -60,8 +60,11 @@ def imports(file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file} imports relatively"
-            found = [f"{node.module}.{alias.name}" for alias in node.names]
+            above = file.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            origin = ".".join([*above, *filter(None, [node.module])])
+            found = [f"{origin}.{alias.name}" for alias in node.names]
+            own = origin.partition(".")[0] == "analysis"
+            assert own == bool(node.level), f"{file} imports {origin}: analysis/ is imported relatively, all else not"
         yield from (name for name in found if name.partition(".")[0] in ("atbptt", "analysis", "launch"))
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.diagnosis.command import probe as probe
+    from .command import probe as probe
 else:
     from atbptt.lazy import exports
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.diagnosis.measuring import diagnose
-from analysis.diagnosis.report import cautions, report
 from atbptt.errors import require, show_warning
 from atbptt.probes import ProbeSettings, default_tau
 from atbptt.system import Parser, check_writable, rendered
 from atbptt.training import open_stored_model
+
+from .measuring import diagnose
+from .report import cautions, report
 
 DELTAS = (0.9, 0.5, 0.1)
 WIDTH = 80  # columns, at most
@@ -52,7 +53,7 @@ def _run(options: argparse.Namespace) -> None:
     print(rendered(console, report(diagnosis, options.delta)))
     _warn(cautions(diagnosis, options.delta))
     if options.draw:
-        from analysis.diagnosis.figure import draw  # takes seconds to import
+        from .figure import draw  # takes seconds to import
 
         print(f"figure: {draw(diagnosis, options.delta, path)}")
 

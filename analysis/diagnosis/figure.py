@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.diagnosis.measuring import Diagnosis
-from analysis.figures import COLORS, NOTE, REFERENCE, log_axis, panels, save, styled
 from atbptt.probes import RelativeBias
 from atbptt.runs.schema import INTERVAL
+
+from ..figures import COLORS, NOTE, REFERENCE, log_axis, panels, save, styled
+from .measuring import Diagnosis
 
 SHOWN = 1e-12  # of the largest phi: below, it has no effect
 ENDS = 1e-4, 1e2  # of the bias that is shown

@@ -9,11 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.diagnosis.measuring import Diagnosis
 from atbptt.config import Component
 from atbptt.errors import show
 from atbptt.probes import ProbeSettings, RelativeBias
 from atbptt.runs.schema import INTERVAL
+
+from .measuring import Diagnosis
 
 FAR = 0.5  # of the window: a measured K(delta) beyond may be too short, as nothing beyond the window is measured
 SHARES = (0.1, 0.01, 0.001)  # of phi at lag 1

@@ -1,23 +1,23 @@
 """Figures of runs: all that the data allow with `draw` and `save_figures`, or one by one from frames."""
 
-from analysis.figures.convergence import clocks as clocks, convergence as convergence, relative_bias as relative_bias
-from analysis.figures.drawing import (
+from .convergence import clocks as clocks, convergence as convergence, relative_bias as relative_bias
+from .drawing import (
     Drawing as Drawing,
     draw as draw,
     render as render,
     save as save,
     save_figures as save_figures,
 )
-from analysis.figures.lags import (
+from .lags import (
     component_profiles as component_profiles,
     lag_maps as lag_maps,
     lag_profiles as lag_profiles,
     lag_ratios as lag_ratios,
     position_maps as position_maps,
 )
-from analysis.figures.predictions import intervals as intervals, symbols as symbols, values as values
-from analysis.figures.runs import choose_runs as choose_runs
-from analysis.figures.style import (
+from .predictions import intervals as intervals, symbols as symbols, values as values
+from .runs import choose_runs as choose_runs
+from .style import (
     COLORS as COLORS,
     NOTE as NOTE,
     REFERENCE as REFERENCE,
@@ -26,4 +26,4 @@ from analysis.figures.style import (
     panels as panels,
     styled as styled,
 )
-from analysis.figures.sweeps import parallel as parallel, tuning as tuning
+from .sweeps import parallel as parallel, tuning as tuning

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import style
-from analysis.figures.divergence import end_axis, highest, trained
-from analysis.figures.lines import Lines, default_lines, draw_lines, thick_lines
-from analysis.statistics import ID, clocks_of, cumulative_best
+from ..statistics import ID, clocks_of, cumulative_best
+from . import style
+from .divergence import end_axis, highest, trained
+from .lines import Lines, default_lines, draw_lines, thick_lines
 
 CLOCKS = {
     "epoch": "epoch",

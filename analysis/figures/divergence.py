@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.style import NOTE, scale
-from analysis.statistics import ID
+from ..statistics import ID
+from .style import NOTE, scale
 
 CUT_NATS = float(np.log(5))
 

@@ -13,17 +13,18 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.convergence import clocks, convergence, relative_bias
-from analysis.figures.lags import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
-from analysis.figures.lines import default_lines
-from analysis.figures.predictions import intervals, symbols, values
-from analysis.figures.runs import choose_runs
-from analysis.figures.style import STYLE, NoDataError
-from analysis.figures.sweeps import parallel, tuning
-from analysis.loading import Results
-from analysis.statistics import ID, validation_metrics
 from atbptt.errors import AnalysisError
 from atbptt.system import replacing
+
+from ..loading import Results
+from ..statistics import ID, validation_metrics
+from .convergence import clocks, convergence, relative_bias
+from .lags import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
+from .lines import default_lines
+from .predictions import intervals, symbols, values
+from .runs import choose_runs
+from .style import STYLE, NoDataError
+from .sweeps import parallel, tuning
 
 FORMATS = ("png", "pdf")
 DPI = 200

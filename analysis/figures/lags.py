@@ -11,10 +11,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
-from analysis.figures.divergence import trained
-from analysis.figures.runs import Names, by_step, named, option, run_panels
-from analysis.statistics import ID
+from ..statistics import ID
+from . import style
+from .divergence import trained
+from .runs import Names, by_step, named, option, run_panels
 
 SHADES = (0.05, 0.45, 0.75)  # of the colour map: first, middle, last moment
 SHOWN = 1e-12  # of the largest phi: smaller values are not drawn

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from analysis import statistics
-from analysis.figures.style import COLORS, DASHES
+from .. import statistics
+from .style import COLORS, DASHES
 
 MOST_LINES = 10
 MOST_THIN_LINES = 12  # in all: more would hide the means

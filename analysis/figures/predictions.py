@@ -9,9 +9,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
-from analysis.figures.runs import Names, named
-from analysis.statistics import ID
+from ..statistics import ID
+from . import style
+from .runs import Names, named
 
 WIDE, BESIDE = (70, 70), (46, 46)  # letters of a title in a line: across the page, or beside another panel
 MOST_SYMBOLS = 20  # more colours cannot be told apart

@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import NoDataError, more_lines, panels, plain
-from analysis.statistics import (
+from atbptt.errors import AnalysisError
+
+from ..statistics import (
     BETTER_FIRST,
     ID,
     best_validation,
@@ -20,7 +21,7 @@ from analysis.statistics import (
     options_of,
     validation_metrics,
 )
-from atbptt.errors import AnalysisError
+from .style import NoDataError, more_lines, panels, plain
 
 MOST_RUNS = 4
 Names = Mapping[str, str]  # experiment_id -> title of the run's panel

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
-from analysis.tables import measure_name
 from atbptt.errors import AnalysisError
+
+from ..tables import measure_name
 
 P = ParamSpec("P")
 R = TypeVar("R")

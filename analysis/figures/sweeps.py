@@ -9,9 +9,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis import statistics
-from analysis.figures import style
 from atbptt.errors import unknown
+
+from .. import statistics
+from . import style
 
 KINDS = {"K": ("fixed", "truncation K (steps)"), "delta": ("adaptive", "allowed relative bias delta")}
 CELL = 0.72, 0.42  # inches: of a value with four digits

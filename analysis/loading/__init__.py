@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.loading.compacting import compact as compact
-    from analysis.loading.finding import own_id as own_id
-    from analysis.loading.frames import (
+    from atbptt.runs.schema import ID as ID
+
+    from .compacting import compact as compact
+    from .finding import own_id as own_id
+    from .frames import (
         RunsWarning as RunsWarning,
         load as load,
         load_gradients as load_gradients,
@@ -15,9 +17,8 @@ if TYPE_CHECKING:
         load_predictions as load_predictions,
         load_status as load_status,
     )
-    from analysis.loading.provenance import environment as environment
-    from analysis.loading.results import Results as Results
-    from atbptt.runs.schema import ID as ID
+    from .provenance import environment as environment
+    from .results import Results as Results
 else:
     from atbptt.lazy import exports
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.loading.finding import STATUSES
-from analysis.loading.results import Results
 from atbptt.errors import AnalysisError
 from atbptt.runs import STALE, RunStatus
 from atbptt.runs.schema import CONFIG, ID, METRICS, OPTIONS, RUNNING, SCHEMAS, STATUS
 from atbptt.system import replacing
+
+from .finding import STATUSES
+from .results import Results
 
 
 def compact(results: Results, folder: Path) -> list[Path]:

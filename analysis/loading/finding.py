@@ -9,12 +9,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from analysis.loading.options import Row, Where, matching, read_options, values_asked
-from analysis.loading.reading import UNREADABLE, Source, check_columns, open_parquet
 from atbptt.errors import AnalysisError
 from atbptt.monitor import check_folders
 from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
+
+from .options import Row, Where, matching, read_options, values_asked
+from .reading import UNREADABLE, Source, check_columns, open_parquet
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 STATUSES = "status.parquet"  # in a compacted folder: a row per run, the fields of its `RunStatus`

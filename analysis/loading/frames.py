@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
-from analysis.loading.options import Where, by_row, by_run
-from analysis.loading.reading import Names, as_text, coded, read_tables
 from atbptt.runs import UNKNOWN, RunStatus
 from atbptt.runs.schema import GRADIENTS, ID, METRICS, METRICS_SCHEMA, POSITIONS, PREDICTIONS, RUNNING, SCHEMAS
+
+from .finding import Paths, Run, find_runs, sources, statuses
+from .options import Where, by_row, by_run
+from .reading import Names, as_text, coded, read_tables
 
 Asked = str | Iterable[str] | None  # names and patterns, None for all
 # Columns of `load_status` that are fields of `RunStatus`.

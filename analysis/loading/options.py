@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.loading.reading import as_text, check_columns, check_no_nulls, open_parquet
 from atbptt.errors import unknown
 from atbptt.runs.schema import ID, OPTIONS_JSON
+
+from .reading import as_text, check_columns, check_no_nulls, open_parquet
 
 Row = dict[str, Any]  # option -> value, without those that the run does not have
 Where = Mapping[str, object]  # option -> its value, or a collection of values

@@ -8,14 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
-from analysis.loading.frames import joined, status_frame, table
-from analysis.loading.options import by_run
-from analysis.loading.reading import read_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader
 from atbptt.runs import RunStatus
 from atbptt.runs.schema import GRADIENTS, POSITIONS, PREDICTIONS, SCHEMAS
+
+from .finding import Paths, Run, find_runs, sources, statuses
+from .frames import joined, status_frame, table
+from .options import by_run
+from .reading import read_tables
 
 
 class Results:

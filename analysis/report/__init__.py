@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.report.page import render as render, write_report as write_report
+    from .page import render as render, write_report as write_report
 else:
     from atbptt.lazy import exports
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import ID, format_value, natural
+from ..statistics import ID, format_value, natural
 
 SHOWN = 12  # values of an option
 

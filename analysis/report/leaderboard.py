@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import ID, format_value, natural, settings
-from analysis.tables import measure_name
 from atbptt.runs import STATES, duration_text
 from atbptt.runs.schema import FINISHED
+
+from ..statistics import ID, format_value, natural, settings
+from ..tables import measure_name
 
 Cell = tuple[str, float | None]  # the text, and the number to sort by; without one, a cell is sorted by its text
 

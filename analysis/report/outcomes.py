@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.loading import own_id
-from analysis.statistics import COMPLETE, ID, best_validation, conditions, endings, format_value, policies
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Run
 from atbptt.runs import UNKNOWN, RunStatus
 from atbptt.runs.schema import FINISHED
+
+from ..loading import own_id
+from ..statistics import COMPLETE, ID, best_validation, conditions, endings, format_value, policies
 
 BEST = ["metric", "step", "epoch", "valid", "test", "K"]
 

@@ -12,19 +12,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
-from analysis.figures import Drawing, draw, render as render_figure
-from analysis.loading import Results, environment
-from analysis.report.configuration import configuration
-from analysis.report.failures import failures
-from analysis.report.leaderboard import leaderboard
-from analysis.report.outcomes import outcomes
-from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
-from analysis.statistics import comparable
-from analysis.tables import compared_tables, tables_of
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
 from atbptt.system import replacing
+
+from ..figures import Drawing, draw, render as render_figure
+from ..loading import Results, environment
+from ..statistics import comparable
+from ..tables import compared_tables, tables_of
+from .configuration import configuration
+from .failures import failures
+from .leaderboard import leaderboard
+from .outcomes import outcomes
+from .summary import listed, number_of_runs, remarks, states, verdict, winners
 
 TIME = "%Y-%m-%d %H:%M:%S %Z"
 COLORS = 256  # of a figure: a third of the bytes of true colour, without a visible difference
@@ -140,7 +141,7 @@ def _title(results: Results) -> str:
 
 def _template() -> Template:
     made = Environment(
-        loader=PackageLoader("analysis.report", "."),
+        loader=PackageLoader(__package__, "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

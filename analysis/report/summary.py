@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.loading import Results
-from analysis.report.leaderboard import significant
-from analysis.statistics import DIVERGED, ID, format_value, labels, still_improving
-from analysis.tables import measure_name, versions
 from atbptt.monitor import Report, Run, seconds_left
 from atbptt.runs import STALE, STATES, UNKNOWN, WAITING, duration_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
+
+from ..loading import Results
+from ..statistics import DIVERGED, ID, format_value, labels, still_improving
+from ..tables import measure_name, versions
+from .leaderboard import significant
 
 GOOD, NOTE, BAD = "good", "note", "bad"
 WRONG = {

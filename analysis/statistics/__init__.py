@@ -3,22 +3,22 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.statistics.convergence import still_improving as still_improving
-    from analysis.statistics.curves import (
+    from .convergence import still_improving as still_improving
+    from .curves import (
         AXES as AXES,
         clocks_of as clocks_of,
         compare as compare,
         cumulative_best as cumulative_best,
         mean_curve as mean_curve,
     )
-    from analysis.statistics.ending import (
+    from .ending import (
         BETTER_FIRST as BETTER_FIRST,
         COMPLETE as COMPLETE,
         DIVERGED as DIVERGED,
         UNFINISHED as UNFINISHED,
         endings as endings,
     )
-    from analysis.statistics.options import (
+    from .options import (
         GROUPED as GROUPED,
         ID as ID,
         KEY_OF_POLICY as KEY_OF_POLICY,
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
         replicates as replicates,
         settings as settings,
     )
-    from analysis.statistics.pairs import as_good_as_best as as_good_as_best, paired_differences as paired_differences
-    from analysis.statistics.summary import (
+    from .pairs import as_good_as_best as as_good_as_best, paired_differences as paired_differences
+    from .summary import (
         Group as Group,
         comparable as comparable,
         grouped as grouped,
         standing as standing,
         summarize as summarize,
     )
-    from analysis.statistics.targets import (
+    from .targets import (
         default_target as default_target,
         summarize_targets as summarize_targets,
         time_to_target as time_to_target,
     )
-    from analysis.statistics.uncertainty import LEAST_RUNS as LEAST_RUNS, LEVEL as LEVEL
-    from analysis.statistics.validation import (
+    from .uncertainty import LEAST_RUNS as LEAST_RUNS, LEVEL as LEVEL
+    from .validation import (
         COMPANIONS as COMPANIONS,
         best_validation as best_validation,
         is_perplexity as is_perplexity,

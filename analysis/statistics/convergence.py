@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.curves import cumulative_best
-from analysis.statistics.ending import COMPLETE, endings
-from analysis.statistics.options import ID
-from analysis.statistics.validation import is_perplexity, validation_metrics
+from .curves import cumulative_best
+from .ending import COMPLETE, endings
+from .options import ID
+from .validation import is_perplexity, validation_metrics
 
 LAST = 0.1  # share of training that is looked at
 LEAST_OF_ALL = 1e-3  # of what all of training gained: less is nothing, however small the spread

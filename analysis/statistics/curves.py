@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.ending import at_budget
-from analysis.statistics.options import ID, labels, natural, options_of
-from analysis.statistics.uncertainty import estimates
-from analysis.statistics.validation import is_perplexity
 from atbptt.errors import unknown
+
+from .ending import at_budget
+from .options import ID, labels, natural, options_of
+from .uncertainty import estimates
+from .validation import is_perplexity
 
 # Clocks: passes over the training stream, the same with the steps read by the policy's probes, optimizer steps,
 # seconds of training: of the processor (on a GPU, the device), and on the wall.

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.options import ID, labels, options_of
-from analysis.statistics.validation import rows_of, validation_metrics
 from atbptt.runs import schema
+
+from .options import ID, labels, options_of
+from .validation import rows_of, validation_metrics
 
 COMPLETE, UNFINISHED, DIVERGED = "complete", "unfinished", "diverged"
 BETTER_FIRST = (COMPLETE, UNFINISHED, DIVERGED)

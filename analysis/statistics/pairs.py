@@ -5,11 +5,12 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.options import GROUPED, ID, conditions, described, natural, options_of, policies
-from analysis.statistics.summary import grouped, standing
-from analysis.statistics.uncertainty import LEAST_RUNS, LEVEL, SIGNS_FROM, holm, sign_test, t_test
-from analysis.statistics.validation import is_perplexity
 from atbptt.errors import unknown
+
+from .options import GROUPED, ID, conditions, described, natural, options_of, policies
+from .summary import grouped, standing
+from .uncertainty import LEAST_RUNS, LEVEL, SIGNS_FROM, holm, sign_test, t_test
+from .validation import is_perplexity
 
 BETTER, WORSE, EQUAL, FEW = "better", "worse", "no difference to tell", "too few runs"
 

@@ -7,8 +7,11 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.ending import BETTER_FIRST, COMPLETE, endings
-from analysis.statistics.options import (
+from atbptt.errors import AnalysisError
+from atbptt.runs.schema import DIVERGED as DIVERGED_METRIC
+
+from .ending import BETTER_FIRST, COMPLETE, endings
+from .options import (
     GROUPED,
     ID,
     check_replicates,
@@ -18,8 +21,8 @@ from analysis.statistics.options import (
     options_of,
     settings,
 )
-from analysis.statistics.uncertainty import estimates
-from analysis.statistics.validation import (
+from .uncertainty import estimates
+from .validation import (
     COMPANIONS,
     best_validation,
     is_perplexity,
@@ -27,8 +30,6 @@ from analysis.statistics.validation import (
     rows_of,
     validation_metrics,
 )
-from atbptt.errors import AnalysisError
-from atbptt.runs.schema import DIVERGED as DIVERGED_METRIC
 
 # Metrics that tables show or remark on, beside validation and test.
 SHOWN = ("K", "lr", "mean_K", "steps_per_second", "steps_per_compute_second", DIVERGED_METRIC)

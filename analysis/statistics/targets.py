@@ -6,9 +6,9 @@ from decimal import ROUND_CEILING, Context
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.curves import AXES
-from analysis.statistics.ending import endings
-from analysis.statistics.options import GROUPED, ID, described
+from .curves import AXES
+from .ending import endings
+from .options import GROUPED, ID, described
 
 DIGITS = Context(prec=4, rounding=ROUND_CEILING)  # of the default target
 

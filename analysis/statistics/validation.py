@@ -5,8 +5,9 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.options import ID
 from atbptt.errors import AnalysisError, unknown
+
+from .options import ID
 
 COMPANIONS = ("test_event_error", "test_time_rmse")  # shown beside the test value
 

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from analysis.tables.cells import measure_name as measure_name
-    from analysis.tables.comparisons import compared_tables as compared_tables
-    from analysis.tables.marks import versions as versions
-    from analysis.tables.table import print_table as print_table, result_tables as result_tables, tables_of as tables_of
+    from .cells import measure_name as measure_name
+    from .comparisons import compared_tables as compared_tables
+    from .marks import versions as versions
+    from .table import print_table as print_table, result_tables as result_tables, tables_of as tables_of
 else:
     from atbptt.lazy import exports
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from analysis.statistics import LEAST_RUNS, LEVEL, Group, as_good_as_best, format_value, is_perplexity
+from ..statistics import LEAST_RUNS, LEVEL, Group, as_good_as_best, format_value, is_perplexity
 
 MOST_PLACES = 6  # behind the point: beyond, digits are noise of single precision
 HEADINGS = {"name": "experiment"}  # of options whose name alone is unclear

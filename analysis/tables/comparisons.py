@@ -2,12 +2,13 @@
 
 from collections.abc import Hashable, Iterable, Sequence
 
-from analysis import statistics
-from analysis.loading import Results
-from analysis.statistics import ID, LEVEL, Group
-from analysis.tables import cells
-from analysis.tables.cells import Column, Table
 from atbptt.errors import unknown
+
+from .. import statistics
+from ..loading import Results
+from ..statistics import ID, LEVEL, Group
+from . import cells
+from .cells import Column, Table
 
 PAIRS = 2  # at least, for a table: one pair has no spread
 WORK = {

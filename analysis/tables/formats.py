@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from analysis.tables.cells import Table
+from .cells import Table
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
 WIDE = 10_000  # columns of the console: fitted to the terminal or to a pipe's 80 columns, cells would be cut

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import statistics
-from analysis.loading import Results
-from analysis.statistics import COMPLETE, DIVERGED, ID, Group
 from atbptt.runs.schema import FINISHED
+
+from .. import statistics
+from ..loading import Results
+from ..statistics import COMPLETE, DIVERGED, ID, Group
 
 SPEED_RATIO = 1.3  # of runs with equal K and model, above which time is no fair clock
 OF_SPEED = ("model", "dataset", "device", "scheme", "optimizer")  # groups of options, beside K

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics import KEY_OF_POLICY, Group, format_value, of_test, policies
+from ..statistics import KEY_OF_POLICY, Group, format_value, of_test, policies
 
 SHOWN_DIFFERENCES = 4  # from the published settings; the rest is counted
 

@@ -9,16 +9,17 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from analysis import statistics
-from analysis.loading import Results, environment, own_id
-from analysis.statistics import COMPANIONS, ID, Group, comparable
-from analysis.tables import cells, formats
-from analysis.tables.cells import Column, Table
-from analysis.tables.comparisons import compared_tables
-from analysis.tables.marks import speed_remark, versions, with_remarks
-from analysis.tables.published import EXPERIMENTS, beside
 from atbptt.errors import unknown
 from atbptt.runs.schema import FAILED, FINISHED
+
+from .. import statistics
+from ..loading import Results, environment, own_id
+from ..statistics import COMPANIONS, ID, Group, comparable
+from . import cells, formats
+from .cells import Column, Table
+from .comparisons import compared_tables
+from .marks import speed_remark, versions, with_remarks
+from .published import EXPERIMENTS, beside
 
 SHOWN_ROWS = 10  # of the tables below the main one in a terminal
 SHOWN_IDS = 6  # in a remark; the rest is counted

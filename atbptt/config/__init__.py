@@ -8,13 +8,24 @@ if TYPE_CHECKING:
     from atbptt.config.composing import (
         CONFIG_NAME as CONFIG_NAME,
         Command as Command,
+        command_of as command_of,
+        composed as composed,
         composer as composer,
         expanded as expanded,
         launcher_options as launcher_options,
         read_command as read_command,
+        read_flags as read_flags,
         split_preview as split_preview,
     )
-    from atbptt.config.hydra_part import as_job as as_job, hydra_of as hydra_of
+    from atbptt.config.hydra_options import (
+        as_job as as_job,
+        check_hydra as check_hydra,
+        check_plugin as check_plugin,
+        check_same as check_same,
+        environment as environment,
+        hydra_of as hydra_of,
+        hydra_part as hydra_part,
+    )
     from atbptt.config.jobs import ConfigFile as ConfigFile, Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (

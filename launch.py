@@ -31,10 +31,7 @@ CONF = Path(__file__).resolve().parent / "conf"
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def show(config: DictConfig) -> None:
-    """Have Hydra answer --help, --cfg and --info."""
-    from atbptt.sweeps import job  # loads torch, which they do not need
-
-    job(config)
+    """Have Hydra answer --help, --info and --shell-completion."""
 
 
 if __name__ == "__main__":

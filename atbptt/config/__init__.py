@@ -8,15 +8,22 @@ if TYPE_CHECKING:
     from atbptt.config.composing import (
         CONFIG_NAME as CONFIG_NAME,
         Command as Command,
+        command_of as command_of,
+        composed as composed,
         composer as composer,
         expanded as expanded,
         launcher_options as launcher_options,
         read_command as read_command,
+        read_flags as read_flags,
         split_preview as split_preview,
     )
-    from atbptt.config.hydra_part import (
+    from atbptt.config.hydra_options import (
         OF_HYDRA as OF_HYDRA,
         as_job as as_job,
+        check_hydra as check_hydra,
+        check_plugin as check_plugin,
+        check_same as check_same,
+        environment as environment,
         hydra_of as hydra_of,
         hydra_part as hydra_part,
     )

@@ -1,6 +1,8 @@
 """From a command line to the overrides of its jobs, as Hydra reads them."""
 
 import re
+import warnings
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -29,7 +31,8 @@ from atbptt.errors import ConfigError, listed, require
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"  # of Hydra: whose defaults count
-SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")  # flags that run nothing
+SHOWING = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # flags that run nothing
+SHELL = re.compile(r"(install|uninstall|query)=(bash|fish|zsh)")
 PREVIEW = "preview="
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
 USERS = "command-line"  # Hydra's name for the folder of --config-dir
@@ -67,19 +70,42 @@ class Command:
 
 def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
     """Parse a command line (ConfigError); None if it runs nothing (`--help`, `--cfg`, ...)."""
-    arguments, preview = split_preview(arguments)
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    parsed = parser.parse_args(arguments)
-    base = config_dir.parent / parsed.config_path if parsed.config_path else config_dir
-    extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
-    name = parsed.config_name or CONFIG_NAME
-    command = Command(parsed.overrides, parsed.multirun, name, base, extra, preview)
-    make_arms(command.overrides, command.folders)
-    if any(getattr(parsed, flag) for flag in SHOWING):
+    flags = read_flags(arguments)
+    if any(getattr(flags, flag) for flag in SHOWING):
         return None
+    return command_of(flags, config_dir)
+
+
+def read_flags(arguments: Sequence[str]) -> Namespace:
+    """The flags of a command line, with `overrides` and `preview` (ConfigError)."""
+    arguments, preview = split_preview(arguments)
+    parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.add_argument("--version", action="store_true")  # Hydra's prints its own
+    parser.set_defaults(preview=preview)
+    flags = parser.parse_args(arguments)
+    if flags.experimental_rerun:
+        rule = "is not supported: the same command again continues its runs, and a run's config.yaml has its options"
+        raise ConfigError("--experimental-rerun", rule)
+    asked = [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, name)]
+    if len(asked) > 1 and asked != ["--multirun", "--cfg"]:
+        raise ConfigError(" and ".join(asked).replace("_", "-"), "exclude each other")
+    for name in ("resolve", "package"):
+        if getattr(flags, name) and not (flags.cfg or (name == "resolve" and flags.help)):
+            raise ConfigError(f"--{name}", "needs --cfg job, hydra or all")
+    if flags.shell_completion and not SHELL.fullmatch(" ".join(flags.overrides)):
+        raise ConfigError("--shell-completion", "needs install=SHELL or uninstall=SHELL, with bash, fish or zsh")
+    return flags
+
+
+def command_of(flags: Namespace, config_dir: Path) -> Command:
+    """The command with these flags; Hydra then knows the arms that it names (ConfigError)."""
+    base = config_dir.parent / flags.config_path if flags.config_path else config_dir
+    extra = Path(flags.config_dir).absolute() if flags.config_dir else None
     if extra is not None and not extra.is_dir():
-        raise ConfigError("--config-dir", f"(={parsed.config_dir}) is no folder")
+        raise ConfigError("--config-dir", f"(={flags.config_dir}) is no folder")
+    command = Command(flags.overrides, flags.multirun, flags.config_name or CONFIG_NAME, base, extra, flags.preview)
+    make_arms(command.overrides, command.folders)
     return command
 
 
@@ -111,7 +137,9 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
     if extra is not None:
         search_path.prepend(USERS, f"file://{extra}")
     try:
-        yield Hydra.create_main_hydra2(task_name="launch", config_search_path=search_path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=hydra.searchpath")
+            yield Hydra.create_main_hydra2(task_name="launch", config_search_path=search_path)
     finally:
         GlobalHydra.instance().clear()
 
@@ -177,7 +205,9 @@ def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[Di
 
 def launcher_options(config: DictConfig) -> dict[str, Any]:
     """The launcher's options, with `_target_` (ConfigError)."""
-    options = plain(config.hydra.launcher)
+    node = config.hydra.launcher
+    require(isinstance(node, DictConfig), "hydra.launcher", node, "must have a _target_ that names a class")
+    options = plain(node)
     jobs = options.get("n_jobs", 1)
     fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
     rule = "must be at least 1 job at once, or -1 for as many as GPUs or cores allow"

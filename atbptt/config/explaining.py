@@ -16,6 +16,8 @@ from atbptt.config.arms import ARM, FORMS, GROUP
 from atbptt.config.components import SUPPLIED
 from atbptt.errors import ConfigError, did_you_mean, listed
 
+OPEN = ("hydra.job.env_set", "hydra.callbacks", "hydra.launcher.")  # sections of any names
+
 
 def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
     """The error of a primary config that could not be composed with these overrides."""
@@ -37,9 +39,23 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
         key = next((o.partition("=")[0] for o in overrides if o.endswith("=null")), "config")
         choices = FORMS if key == GROUP else f"one of {listed(hydra.config_loader.get_group_options(key))}"
         return ConfigError(key, f"(=null) must be {choices}")
+    if match := re.search(r"Error merging override [+~]*([^=\n]+)=?([^\n]*)", text):
+        reason = str(error.__cause__).splitlines()[0] if error.__cause__ else "it does not fit"
+        return ConfigError(match[1], f"(={match[2]}) cannot be set: {reason}")
+    if match := re.search(r"In '([^']+)': \w+ raised while composing config:\s*([^\n]*)(?:\n *full_key: (\S+))?", text):
+        return ConfigError(match[3] or "config", f"cannot be set as in {match[1]}.yaml: {match[2]}")
+    if match := re.search(r"provider=hydra.searchpath in [\w-]+, path=(.*) is not available", text):
+        return ConfigError("hydra.searchpath", f"(={match[1]}) is no folder")
+    if isinstance(error, KeyError):  # Hydra reads nothing else by a name of the user's
+        return ConfigError("hydra.job.env_copy", f"(={error.args[0]}) is no variable of the environment")
     match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)
     if match:
         key = match[1]
+        if "/" in key:
+            return ConfigError(key, "is no group: no folder of YAML files has this name")
+        if key.startswith(OPEN):
+            name = next(o for o in overrides if o.startswith(key))
+            return ConfigError(key, f"takes new names with + only: +{name}")
         parent, _, leaf = key.rpartition(".")
         meant: list[str] = []
         try:

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from atbptt.config.composing import Command, composed, plain
-from atbptt.config.hydra_part import hydra_part
+from atbptt.config.hydra_options import REFERENCE, as_job, check_references, hydra_of, hydra_part
 
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
 
@@ -96,7 +96,7 @@ class Shared:
             ConfigLoaderImpl._apply_overrides_to_config(values, config)
             return plain(config)
         except Exception:  # Hydra composes the job, or reports what is wrong
-            return job_config(self.hydra, self.command.name, overrides)
+            return job_config(self.hydra, self.command.name, overrides, self.command.multirun)
 
     def part(self, overrides: list[str]) -> dict[str, Any]:
         """Hydra's part of a job's config, which is that of its choices (`hydra_of`)."""
@@ -119,9 +119,17 @@ class Shared:
         return [ConfigFile(name, str(command.extra), (command.config_dir / name).is_file()) for name in taken]
 
 
-def job_config(hydra: Hydra, name: str, overrides: list[str]) -> dict[str, Any]:
+def job_config(hydra: Hydra, name: str, overrides: list[str], multirun: bool = False) -> dict[str, Any]:
     """A job's config without Hydra's part, as plain containers, interpolations resolved (ConfigError)."""
-    return plain(without_hydra(composed(hydra, name, overrides)))
+    config = composed(hydra, name, overrides)
+    part = hydra_of(hydra_part(config, multirun), overrides)
+    config = without_hydra(config)
+    if not REFERENCE.search(OmegaConf.to_yaml(config)):
+        return plain(config)
+    unresolved: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    with as_job(unresolved, part):
+        check_references(unresolved)
+        return plain(config)
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

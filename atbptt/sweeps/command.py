@@ -23,11 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from atbptt import runs
-from atbptt.config import SUPPLIED, split_preview
+from atbptt.config import SUPPLIED
 from atbptt.errors import ConfigError, described, show_warning
 from atbptt.monitor import STYLES, Watch
 from atbptt.runs import schema
 from atbptt.sweeps.planning import Plan, compose, plan
+from atbptt.sweeps.showing import shown
 from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     try:
         composed = compose(arguments, config_dir)
         if composed is None:
-            sys.argv[1:], _ = split_preview(arguments)  # read by Hydra
-            return shown(show)
+            return shown(arguments, config_dir, show)
         importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
         planned = plan(composed, prepare)
@@ -84,17 +84,6 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         known = isinstance(error, ConfigError | StorageError)
         errors.print(f"error: {error if known else f'{described(error)} ({TRACEBACK_HINT})'}")
         return 1
-
-
-def shown(show: Callable[[], object]) -> int:
-    try:
-        show()
-        sys.stdout.flush()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BrokenPipeError:  # as behind `| head`
-        return 1
-    return 0
 
 
 class PlainConsole(Console):

@@ -64,11 +64,16 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         return None
     with config.composer(command.config_dir, command.extra) as hydra:
         batch, shared, kept = config.expanded(hydra, command)
+        part = config.hydra_part(shared, command.multirun)
+        config.check_hydra(part, command.overrides)
         made = config.Shared(hydra, command)
         batch, remarks = config.narrowed(made, batch)
-        settings = [config.typed(made.config(each)) for each in batch]
+        with config.environment(shared):
+            settings = [config.typed(made.config(each)) for each in batch]
         files = [made.files(each) for each in batch]
         parts = [made.part(each) for each in batch]
+    for its, label in zip(parts, differences(batch), strict=True):
+        config.check_same(part, its, label)
     policies: dict[str, Policy] = {}
     for each, overrides, part in zip(settings, batch, parts, strict=True):
         key = _policy_key(each)
@@ -84,28 +89,31 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
     """Check the jobs of a command line by building their parts (ConfigError); `prepare` is called before that."""
-    launcher = config.launcher_options(composed.shared)
-    for each in composed.settings:
-        config.check_components(each)
-    made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
-    every = [Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made]
-    parts = {id(job): part for job, part in zip(every, composed.parts, strict=True)}
-    jobs = _distinct(every)
-    jobs.sort(key=lambda job: job.settings.init)
-    ahead = [job for job in jobs if not job.directory.finished()]
-    if launcher["_target_"] == AT_ONCE:
-        cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
-        rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
-        require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
-    replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
-    remarks = [*replaced, *composed.remarks]
-    hydra = [
-        config.hydra_of(parts[id(job)], job.overrides, number, job.directory.path) for number, job in enumerate(ahead)
-    ]
-    found = Plan(jobs, ahead, composed.command, hydra, launcher["_target_"] != ON_A_CLUSTER, remarks)
-    prepare(found)
-    _check(found, composed.policies)
-    return found
+    with config.environment(composed.shared):
+        launcher = config.launcher_options(composed.shared)
+        config.check_plugin("hydra.launcher", launcher)
+        for each in composed.settings:
+            config.check_components(each)
+        made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
+        every = [Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made]
+        parts = {id(job): part for job, part in zip(every, composed.parts, strict=True)}
+        jobs = _distinct(every)
+        jobs.sort(key=lambda job: job.settings.init)
+        ahead = [job for job in jobs if not job.directory.finished()]
+        if launcher["_target_"] == AT_ONCE:
+            cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
+            rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
+            require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
+        replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
+        remarks = [*replaced, *composed.remarks]
+        hydra = [
+            config.hydra_of(parts[id(job)], job.overrides, number, job.directory.path)
+            for number, job in enumerate(ahead)
+        ]
+        found = Plan(jobs, ahead, composed.command, hydra, launcher["_target_"] != ON_A_CLUSTER, remarks)
+        prepare(found)
+        _check(found, composed.policies)
+        return found
 
 
 def _labels(composed: Composed) -> list[str]:
@@ -114,10 +122,10 @@ def _labels(composed: Composed) -> list[str]:
     One that is typed once for all, and in force in all, is left out with what they have in common.
     """
     batch = composed.batch
-    common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
-    labels, rates = [], []
+    common = _common(batch)
+    labels = differences(batch)
+    rates = []
     for overrides, settings in zip(batch, composed.settings, strict=True):
-        labels.append(" ".join(o for o in overrides if o not in common) or "defaults")
         policy = composed.policies[_policy_key(settings)]
         K = policy.K if policy.base is None else policy.base
         lr = full_lr(settings.lr, settings.lr_scaling, policy, policy.K)
@@ -126,6 +134,17 @@ def _labels(composed: Composed) -> list[str]:
         rates.append(f" (lr in force {lr:.3g} at K={K:g})" if other else "")
     shared = len(set(rates)) == 1 and any(o.startswith("lr=") for o in common)
     return labels if shared else [label + rate for label, rate in zip(labels, rates, strict=True)]
+
+
+def _common(batch: list[list[str]]) -> set[str]:
+    """The overrides of all jobs, where there are several."""
+    return set.intersection(*map(set, batch)) if len(batch) > 1 else set()
+
+
+def differences(batch: list[list[str]]) -> list[str]:
+    """What tells each job from the others."""
+    common = _common(batch)
+    return [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:

@@ -44,9 +44,9 @@ def test_a_users_class_that_ends_the_process_while_it_is_checked_is_reported(
 def test_hydras_exit_code_stands(
     root: Path, end: SystemExit | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["launch.py", "--cfg", "job", "preview=true"])
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--help", "preview=true"])
     assert main(sys.argv[1:], root / "conf", Mock(side_effect=end)) == code
-    assert sys.argv == ["launch.py", "--cfg", "job"]
+    assert sys.argv == ["launch.py", "--help"]
 
 
 def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: Path) -> None:

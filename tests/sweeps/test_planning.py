@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from atbptt import config, training
 from atbptt.config.settings import Settings
@@ -18,6 +20,7 @@ from atbptt.training.checks import check_probe
 from atbptt.training.experiment import build_task, run
 from atbptt.truncation import Fixed
 from tests.helpers.flawed import FLAWED, Added
+from tests.helpers.projects import Project
 
 Planned = Callable[..., Plan]
 
@@ -137,6 +140,51 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path,
     with pytest.raises(ConfigError, match=message):
         planned(*arguments.split(), **size)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_hydras_options_are_chosen_for_a_whole_sweep(planned: Planned, tmp_path: Path) -> None:
+    """Not by a swept experiment, whose launcher would be ignored."""
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    for name, launcher in {"near": "local", "far": "basic"}.items():
+        text = f"# @package _global_\ndefaults: [{{override /hydra/launcher: {launcher}}}]\n"
+        (tmp_path / "mine" / "experiment" / f"{name}.yaml").write_text(text)
+    users = f"--config-dir={tmp_path}/mine"
+    assert [part["launcher"].keys() for part in planned(users, "experiment=far").hydra] == [{"_target_"}]
+    expected = r"^hydra/launcher \(=basic\) is chosen by 'experiment=far', which is swept: set it for all jobs"
+    with pytest.raises(ConfigError, match=expected):
+        planned("-m", users, "experiment=near,far")
+
+
+READING = """
+import os
+
+from hydra.core.hydra_config import HydraConfig
+
+VARIABLE = os.environ["OF_JOB"]
+
+
+class Mine:
+    def __init__(self, K: int):
+        job = HydraConfig.get()
+        assert (job.mode.name, job.runtime.choices.model, VARIABLE) == ("MULTIRUN", "lstm", "set")
+        assert job.job.override_dirname.startswith("dataset.batch_size=4,")
+        assert "truncation.K=" + str(K) in job.overrides.task
+        self.K = K
+
+    def update(self, progress, probe):
+        pass
+"""
+
+
+def test_a_users_class_finds_hydras_config_and_the_jobs_environment(planned: Planned, project: Project) -> None:
+    project.write(reading=READING)
+    given = ("-m", "truncation._target_=reading.Mine", "truncation.K=3,4", "lr_scaling=none")
+    before = HydraConfig.instance().cfg
+    plan = planned(*given, "+hydra.job.env_set.OF_JOB=set", "hydra.job.config.override_dirname.kv_sep='='")
+    assert [part["job"]["num"] for part in plan.hydra] == [0, 1]
+    assert [part["runtime"]["output_dir"] for part in plan.hydra] == [str(job.directory.path) for job in plan.ahead]
+    assert "OF_JOB" not in os.environ
+    assert HydraConfig.instance().cfg is before
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")

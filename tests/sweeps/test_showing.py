@@ -1,0 +1,67 @@
+"""Command lines that show something and run nothing."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from atbptt.errors import ConfigError
+from atbptt.sweeps.showing import shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--cfg job lr=1,2", r"^lr=1,2 names several values, a sweep: add -m"),
+        ("--cfg job lrr=1", r"^lrr is no option; did you mean lr\?"),
+        ("--info config lrr=1", r"^lrr is no option; did you mean lr\?"),
+        ("--cfg job --config-dir=/nowhere", r"^--config-dir \(=/nowhere\) is no folder$"),
+        ("--resolve lr=1", r"^--resolve needs --cfg job, hydra or all$"),
+        ("-p model", r"^--package needs --cfg job, hydra or all$"),
+        ("-m --info", r"^--multirun and --info exclude each other$"),
+        ("--run -m", r"^--run and --multirun exclude each other$"),
+        ("-sc", r"^--shell-completion needs install=SHELL or uninstall=SHELL, with bash, fish or zsh$"),
+        ("-sc install=tcsh", r"^--shell-completion needs install=SHELL"),
+        (
+            "--experimental-rerun=x",
+            r"^--experimental-rerun is not supported: the same command again continues its runs",
+        ),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(root: Path, arguments: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shown(arguments.split(), root / "conf", lambda: None)
+
+
+def test_the_version_is_of_this_project(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(["--version"], root / "conf", lambda: None) == 0
+    assert capsys.readouterr().out == f"atbptt {importlib.metadata.version('atbptt')}\n"
+
+
+def test_a_config_is_shown_as_hydra_shows_it(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import launch
+
+    for arguments in ("--cfg=job lr=3", "--cfg=all model=gru -p model --resolve", "--cfg=hydra"):
+        assert shown(arguments.split(), root / "conf", lambda: None) == 0
+        ours = capsys.readouterr().out
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments.split()])
+        launch.show()
+        assert ours == capsys.readouterr().out
+    assert shown(["--cfg=job", "--package=nosuch"], root / "conf", lambda: None) == 1
+
+
+def test_of_a_sweep_each_config_is_shown_with_what_tells_it_from_the_others(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["-m", "--cfg=job", "truncation=fixed,adaptive", "truncation.K=3,4", "lr=2"]  # K counts for fixed only
+    assert shown(given, root / "conf", lambda: None) == 0
+    printed = capsys.readouterr().out
+    labels = ["truncation=fixed truncation.K=3", "truncation=fixed truncation.K=4", "truncation=adaptive"]
+    assert [line for line in printed.splitlines() if line.startswith("#")] == [f"# {label}" for label in labels]
+    configs = list(yaml.safe_load_all(printed))
+    assert [config["truncation"].get("K") for config in configs] == [3, 4, None]
+    assert {config["lr"] for config in configs} == {2}

@@ -21,6 +21,9 @@ def main() -> NoReturn:
     """Run the command of `sys.argv` and end the process with its exit code."""
     sys.argv[0] = PROGRAM  # however it was started: in messages, and in what a sweep records
     command, *arguments = sys.argv[1:] or ["--help"]
+    if command == "-sc":  # asked by Hydra's shell completion, of which `atbptt launch -sc install=bash` is the script
+        command, arguments = "launch", [command, *arguments]
+        os.environ["COMP_LINE"] = os.environ.get("COMP_LINE", "").replace(" launch ", " ", 1)
     if command == "launch":
         from atbptt.launch import launch
 

@@ -45,8 +45,8 @@ ALIASES = ("atbptt", "atbptt.streams", "atbptt.schedules", "atbptt.probe")
 TRAINING = {
     f"atbptt.{wing}" for wing in ("sweeps", "training", "datasets", "windows", "truncation", "probes", "models")
 }
-# Modules that other wings import as a whole: names of files and columns, and locks.hold.
-SHARED = {"atbptt.runs.schema", "atbptt.system.locks"}
+# Modules that other wings import as a whole: names of files and columns, and locks.hold; commands; `__version__`.
+SHARED = {"atbptt.runs.schema", "atbptt.system.locks", "analysis.__main__", "atbptt.datasets.__main__", "atbptt"}
 # These have one file per data set or figure, however many.
 LISTS = ("atbptt.datasets", "analysis.figures")
 

@@ -150,7 +150,7 @@ def test_a_sweep_and_its_report_from_an_empty_folder(atbptt: Path, tmp_path: Pat
         done = ran(*command[:1], tmp_path, *command[1:], "outputs")
         assert (done.returncode, done.stdout) == (0, "outputs/report.html\n"), done.stderr
     done = ran(atbptt, tmp_path, "status", "outputs")
-    assert done.stdout.startswith(f"atbptt launch -m {' '.join(own)} lr=1,10 ")
+    assert f"atbptt launch -m {' '.join(own)} lr=1,10 " in done.stdout
     frame = "from atbptt import analysis; print(len(analysis.load_options('outputs')))"
     assert ran(python, tmp_path, "-c", frame).stdout == "4\n"
 

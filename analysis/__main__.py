@@ -1,17 +1,18 @@
-"""`python -m analysis COMMAND PATH...`: table, figures, report, status, failures, compact, export, probe."""
+"""The commands that read runs: table, figures, report, status, failures, compact, export, probe."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atbptt import __version__
 from atbptt.errors import AnalysisError
-from atbptt.system import needed_by, run_command
+from atbptt.system import PROGRAM, needed_by, program, run_command
 
 if TYPE_CHECKING:
     from .loading import Results
@@ -20,18 +21,21 @@ PATHS_HELP = "run directories, or folders with runs below them: an experiment, o
 FORMATS = ("terminal", "markdown", "latex", "csv")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; exit codes as in `run_command`, and 2 for bad usage of all commands but `probe`."""
-    return run_command(lambda: _run(sys.argv[1:] if arguments is None else list(arguments)))
+def main(arguments: Sequence[str], others: Mapping[str, str] | None = None) -> int:
+    """Run one command; exit codes as in `run_command`, and 2 for bad usage of all commands but `probe`.
+
+    `others` are the commands that somebody else runs, and what the help says of them.
+    """
+    return run_command(lambda: _run(arguments, others or {}))
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str], others: Mapping[str, str]) -> None:
     if arguments[:1] == ["probe"]:  # its parser needs torch
         from .diagnosis import probe
 
         probe(arguments[1:])
     else:
-        options = _parser().parse_args(arguments)
+        options = _parser(others).parse_args(arguments)
         options.run(options)
 
 
@@ -149,9 +153,12 @@ def _warn(problems: Sequence[str]) -> None:
         print(f"{len(problems)} warnings", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m analysis", description="What runs are doing, and what they found.")
+def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program(), description="What runs are doing, and what they found.")
+    parser.add_argument("--version", action="version", version=f"atbptt {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in others.items():
+        commands.add_parser(name, help=text)
 
     def command(run: Callable[[argparse.Namespace], None], out: str = "") -> argparse.ArgumentParser:
         text = inspect.getdoc(run) or ""
@@ -199,5 +206,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    with needed_by("python -m analysis"):
-        sys.exit(main())
+    if __package__ != "analysis":  # a wheel has it as atbptt.analysis
+        sys.argv[0] = PROGRAM
+    with needed_by(program()):
+        sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,8 @@ These names are the library: they import torch and numpy, and nothing that runs 
 
 from typing import TYPE_CHECKING
 
+__version__ = "0.2.0"
+
 if TYPE_CHECKING:
     from atbptt.errors import ConfigError as ConfigError
     from atbptt.models import cross_entropy as cross_entropy

@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 # Each may import those that come after it.
 ORDER = (
     "launch",
+    "atbptt.__main__",  # the command, which alone knows both
     "analysis",
     "analysis.report",
     "analysis.diagnosis",
@@ -22,6 +23,7 @@ ORDER = (
     "analysis.tables",
     "analysis.statistics",
     "analysis.loading",
+    "atbptt.launch",
     "atbptt.sweeps",
     "atbptt.monitor",
     "atbptt.training",
@@ -36,14 +38,15 @@ ORDER = (
     "atbptt.randomness",
     "atbptt.errors",
     "atbptt.lazy",
+    "atbptt.__version__",
 )
 # Names of earlier versions, and the package itself, which re-exports names of wings.
 ALIASES = ("atbptt", "atbptt.streams", "atbptt.schedules", "atbptt.probe")
 TRAINING = {
     f"atbptt.{wing}" for wing in ("sweeps", "training", "datasets", "windows", "truncation", "probes", "models")
 }
-# Modules that other wings import as a whole: names of files and columns, and locks.hold.
-SHARED = {"atbptt.runs.schema", "atbptt.system.locks"}
+# Modules that other wings import as a whole: names of files and columns, and locks.hold; commands; `__version__`.
+SHARED = {"atbptt.runs.schema", "atbptt.system.locks", "analysis.__main__", "atbptt.datasets.__main__", "atbptt"}
 # These have one file per data set or figure, however many.
 LISTS = ("atbptt.datasets", "analysis.figures")
 
@@ -65,6 +68,7 @@ def imports(file: Path) -> Iterator[str]:
             found = [f"{origin}.{alias.name}" for alias in node.names]
             own = origin.partition(".")[0] == "analysis"
             assert own == bool(node.level), f"{file} imports {origin}: analysis/ is imported relatively, all else not"
+        found = [re.sub(r"^atbptt\.analysis\b", "analysis", name) for name in found]  # a link
         yield from (name for name in found if name.partition(".")[0] in ("atbptt", "analysis", "launch"))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from atbptt.errors import require, show_warning
 from atbptt.probes import ProbeSettings, default_tau
-from atbptt.system import Parser, check_writable, rendered
+from atbptt.system import Parser, check_writable, program, rendered
 from atbptt.training import open_stored_model
 
 from .measuring import diagnose
@@ -79,7 +79,7 @@ def _probe_settings(of_run: ProbeSettings, options: argparse.Namespace) -> Probe
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m analysis probe",
+        prog=program("probe"),
         description="How far back must the network of a run backpropagate? Measures its gradients at every lag, at its "
         "checkpoint, on the CPU, and changes nothing of the run. Open only checkpoints that you trust.",
         epilog="Options that are left out are those of the run's own probes (see its config.yaml).",

@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from atbptt.config.arms import FORMS, GROUP, make_arms
 from atbptt.config.explaining import explained
 from atbptt.errors import ConfigError, listed, require
+from atbptt.system import program
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"  # of Hydra: whose defaults count
@@ -124,7 +125,7 @@ def with_former_names(arguments: Iterable[str]) -> list[str]:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise ConfigError("command line:", f"{message}; flags such as -m come first, see python launch.py --help")
+    raise ConfigError("command line:", f"{message}; flags such as -m come first, see {program('launch')} --help")
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
         swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if swept:
-            raise ConfigError(swept[0], "names several values, a sweep: add -m, as in python launch.py -m ...")
+            raise ConfigError(swept[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
         return [overrides], config, kept
     sweeper = config.hydra.sweeper._target_
     if not sweeper.endswith("BasicSweeper"):

@@ -1,4 +1,4 @@
-"""`python -m atbptt.datasets fetch NAME`: fetch the published data sets."""
+"""`atbptt fetch NAME`, or `python -m atbptt.datasets fetch NAME`: fetch the published data sets."""
 
 import signal
 import sys
@@ -6,27 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atbptt.errors import listed
-from atbptt.system import Parser, needed_by, run_command
+from atbptt.system import Parser, handled, needed_by, program, run_command
 
-with needed_by("python -m atbptt.datasets"):
+with needed_by(program("fetch")):
     from atbptt.datasets.fetching import ALL, FetchError, fetch
     from atbptt.datasets.sources import SOURCES
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run the command; exit codes as in `run_command`."""
 
     def command() -> None:
         options = _parser().parse_args(arguments)
         fetch(options.name, options.to, options.local)
 
-    return run_command(command, FetchError)
+    # The end of a session or of a cluster's job is a Ctrl-C: temporary files are removed.
+    with handled(dict.fromkeys((signal.SIGTERM, signal.SIGHUP), signal.default_int_handler)):
+        return run_command(command, FetchError)
 
 
 def _parser() -> Parser:
     folders = listed(f"{source.folder}/" for source in SOURCES.values())
     addresses = listed("github.com/" + "/".join(source.address.split("/")[3:5]) for source in SOURCES.values())
-    parser = Parser(prog="python -m atbptt.datasets", description="Fetch the published data sets.")
+    parser = Parser(prog=program("fetch").removesuffix(" fetch"), description="Fetch the published data sets.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     fetching = commands.add_parser(
         "fetch",
@@ -50,7 +52,4 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    # The end of a session or of a cluster's job is a Ctrl-C: temporary files are removed.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

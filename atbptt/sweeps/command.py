@@ -1,4 +1,4 @@
-"""The command line of launch.py: plan, list or run the jobs, and report how each ended."""
+"""The command line of a sweep: plan, list or run the jobs, and report how each ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from atbptt.monitor import STYLES, Watch
 from atbptt.runs import schema
 from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.sweeps.showing import shown
-from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle
+from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle, program
 
 if TYPE_CHECKING:
     from atbptt.sweeps.process import Outcome
@@ -182,9 +182,9 @@ def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console:
             errors.print(f"{state:11}  {job.label}: {reason} ({job.directory.path})")
     folders = folders_of(planned)
     for folder in folders:
-        console.print(f"runs in {folder}/, see: python -m analysis table {shlex.quote(folder)}")
+        console.print(f"runs in {folder}/, see: {program('table')} {shlex.quote(folder)}")
     if counts[schema.FAILED]:
-        console.print(f"tracebacks: python -m analysis failures {shlex.join(folders)}")
+        console.print(f"tracebacks: {program('failures')} {shlex.join(folders)}")
     order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
     sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
     console.print(f"{len(planned.jobs)} runs in {runs.duration_text(seconds)}: {sums}")

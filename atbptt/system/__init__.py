@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.system.command_line import (
+        PROGRAM as PROGRAM,
         Parser as Parser,
         UsageError as UsageError,
         needed_by as needed_by,
+        program as program,
         rendered as rendered,
         run_command as run_command,
     )

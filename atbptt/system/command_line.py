@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 OURS = ("atbptt", "analysis")
+PROGRAM = "atbptt"
+IN_A_CLONE = {"launch": "python launch.py", "fetch": "python -m atbptt.datasets fetch"}
 
 
 class UsageError(ValueError):
@@ -56,6 +58,13 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
     return 0
 
 
+def program(command: str = "") -> str:
+    """A command as the user of this process types it: `atbptt table`, or `python -m analysis table` in a clone."""
+    if sys.argv[0] == PROGRAM:
+        return f"{PROGRAM} {command}".rstrip()
+    return IN_A_CLONE.get(command, f"python -m analysis {command}".rstrip())
+
+
 def rendered(console: Console, renderable: RenderableType) -> str:
     """What the console would print, without the blanks that fill a table's lines."""
     with console.capture() as capture:
@@ -71,5 +80,5 @@ def needed_by(command: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OURS:
             raise
-        needs = 'needs the packages of experiments: pip install "atbptt[experiments]"'
+        needs = "needs the packages of experiments: pip install '.[experiments]' in the clone"
         sys.exit(f"error: {command} {needs} ({error.name} is missing)")

@@ -254,10 +254,13 @@ def test_what_needs_no_torch_is_answered_without_it(root: Path) -> None:
     # The last is not for the default scheme.
     wrong = [[option] for option in ("lr=-1", "lrr=1", "truncation.K=0", "probe.tau=99", "truncation=randomized")]
     code = (
-        f"import sys\nimport launch\nfor arguments in {[*shown, *wrong]}:\n"
+        "import pathlib, sys\nfrom atbptt.launch import launch\n"
+        f"for arguments in {[*shown, *wrong]}:\n"
         "    sys.argv = ['launch.py', *arguments]\n"
-        "    code = launch.main(arguments, launch.CONF, launch.show)\n"
-        "    print('answered', code, 'torch' in sys.modules, file=sys.stderr)"
+        "    try:\n"
+        "        launch(arguments, pathlib.Path('conf').resolve())\n"
+        "    except SystemExit as end:\n"
+        "        print('answered', end.code, 'torch' in sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     answers = [line for line in done.stderr.splitlines() if line.startswith("answered")]

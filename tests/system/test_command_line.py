@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from atbptt.errors import AnalysisError, ConfigError
-from atbptt.system import Parser, StorageError, UsageError, needed_by, rendered, run_command
+from atbptt.system import Parser, StorageError, UsageError, needed_by, program, rendered, run_command
 from tests.conftest import ROOT
 
 
@@ -54,6 +54,21 @@ def test_bad_usage_is_raised() -> None:
         parser.parse_args([])
 
 
+@pytest.mark.parametrize(
+    ("started", "named"),
+    [
+        ("launch.py", ["python launch.py", "python -m atbptt.datasets fetch", "python -m analysis table"]),
+        ("atbptt", ["atbptt launch", "atbptt fetch", "atbptt table"]),
+    ],
+)
+def test_commands_are_named_as_the_user_types_them(
+    started: str, named: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [started, "-m"])
+    assert [program(command) for command in ("launch", "fetch", "table")] == named
+    assert program() == named[2].removesuffix(" table")
+
+
 def test_trailing_blanks_are_left_out() -> None:
     table = Table.grid("")
     for text in ("a", "long"):
@@ -66,7 +81,7 @@ def test_a_missing_package_is_reported_with_what_to_install() -> None:
         raise ModuleNotFoundError("No module named 'hydra.utils'", name="hydra.utils")
     assert ended.value.code == (
         "error: python -m atbptt.probe needs the packages of experiments: "
-        'pip install "atbptt[experiments]" (hydra.utils is missing)'
+        "pip install '.[experiments]' in the clone (hydra.utils is missing)"
     )
 
 

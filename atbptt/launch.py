@@ -1,0 +1,47 @@
+"""The start of `python launch.py` and `atbptt launch`: what must be in order before the imports that take seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from atbptt.system import needed_by, program
+
+
+def launch(arguments: Sequence[str], conf: Path) -> NoReturn:
+    """Compose runs from the YAML files in `conf`, check all of them, run them, and end the process with the exit code.
+
+    Arguments:
+        arguments: what the user typed: `-m truncation=adaptive lr=1,10`.
+        conf: the folder of the shipped files; that of `--config-dir` comes before it.
+    """
+    _open_standard_streams()
+    # Importing takes seconds, in which Ctrl-C ends this at once; an exception would wait for torch's native code.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with needed_by(program("launch")):
+        import hydra
+        from omegaconf import DictConfig, OmegaConf
+
+        from atbptt.sweeps import leave, main
+    OmegaConf.register_new_resolver("program", program, replace=True)  # for the help's examples
+
+    @hydra.main(version_base="1.3", config_path=str(conf), config_name="config")
+    def show(config: DictConfig) -> None:
+        """Have Hydra answer --help, --info and --shell-completion."""
+
+    leave(main(arguments, conf, show))
+
+
+def _open_standard_streams() -> None:
+    """Open those that are closed: else the next file would get the number of one, and what is printed."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
         composer as composer,
         expanded as expanded,
         launcher_options as launcher_options,
+        plain as plain,
         read_command as read_command,
         split_preview as split_preview,
+        with_params as with_params,
     )
+    from atbptt.config.explaining import explained as explained
     from atbptt.config.files import ConfigFile as ConfigFile
     from atbptt.config.jobs import Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed

@@ -63,6 +63,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
             return shown(show)
         importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
+        if composed.space is not None:
+            return importlib.import_module("atbptt.sweeps.searching").search(composed, console, errors)
         planned = plan(composed, prepare)
         for remark in planned.remarks:
             console.print(remark)

@@ -14,6 +14,7 @@ from atbptt import config, training  # training loads torch when a name of it is
 from atbptt.config import Command, ConfigFile, Settings
 from atbptt.errors import ConfigError, listed
 from atbptt.runs import Job, RunDirectory
+from atbptt.sweeps.space import Space, read_space
 from atbptt.system import check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
 from atbptt.windows import check_scheme, full_lr
@@ -40,6 +41,7 @@ class Composed:
     files: list[list[ConfigFile]]  # of --config-dir in each job's config
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
+    space: Space | None = None  # of a search, whose jobs here are the corners of its space
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,20 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         return None
     with config.composer(command.config_dir, command.extra) as hydra:
         batch, shared, kept = config.expanded(hydra, command)
-        made = config.Shared(hydra, command)
-        batch, remarks = config.narrowed(made, batch)
-        settings = [config.typed(made.config(each)) for each in batch]
-        files = [made.files(each) for each in batch]
+        space = None if batch else read_space(hydra, command, shared)
+        batch = batch if space is None else space.corners()
+        found = compose_jobs(config.Shared(hydra, command), batch, shared)
+        return replace(found, command=replace(command, overrides=kept), space=space)
+
+
+def compose_jobs(
+    made: config.Shared, batch: list[list[str]], shared: DictConfig, others: Sequence[list[str]] = ()
+) -> Composed:
+    """Compose the jobs with these overrides; `others` only tell which options there are (ConfigError)."""
+    narrowed, remarks = config.narrowed(made, [*batch, *others])
+    batch = narrowed[: len(batch)]
+    settings = [config.typed(made.config(each)) for each in batch]
+    files = [made.files(each) for each in batch]
     policies: dict[str, Policy] = {}
     for each, overrides in zip(settings, batch, strict=True):
         key = _policy_key(each)
@@ -76,17 +88,13 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
             except ConfigError as error:
                 raise config.beside_policy(error, overrides) from error
         check_scheme(policies[key], each.scheme)
-    return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, shared)
+    return Composed(made.command, batch, remarks, settings, files, policies, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
     """Check the jobs of a command line by building their parts (ConfigError); `prepare` is called before that."""
     launcher = config.launcher_options(composed.shared)
-    for each in composed.settings:
-        config.check_components(each)
-    made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
-    jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
-    jobs.sort(key=lambda job: job.settings.init)
+    jobs = jobs_of(composed)
     ahead = [job for job in jobs if not job.directory.finished()]
     replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
     remarks = [*replaced, *composed.remarks]
@@ -94,6 +102,15 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     prepare(found)
     _check(ahead, found.local, composed.policies)
     return found
+
+
+def jobs_of(composed: Composed) -> list[Job]:
+    """The jobs, each once, by init (ConfigError)."""
+    for each in composed.settings:
+        config.check_components(each)
+    made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
+    jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
+    return sorted(jobs, key=lambda job: job.settings.init)
 
 
 def _labels(composed: Composed) -> list[str]:

@@ -59,6 +59,8 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
         study.show(console)
         return 0
     with study.locked():
+        if study.trials:
+            console.print(study.progress())
         while batch := study.next_batch():
             runs.write_search(study.folder, study.record)
             planned = study.plan(batch)
@@ -162,8 +164,9 @@ class Study:
         try:
             study = optuna.create_study(sampler=make(seed=seed, **arguments))
             for each in self.trials:
-                known = {"state": STATES[each.state], "params": each.params, "value": each.value}
-                study.add_trial(optuna.trial.create_trial(distributions=ranges, **known))
+                state, params = STATES[each.state], each.params
+                told = optuna.trial.create_trial(state=state, params=params, distributions=ranges, value=each.value)
+                study.add_trial(told)
             chosen = study.ask(ranges).params
         except (TypeError, ValueError) as error:
             raise ConfigError("hydra.sweeper.sampler", f"is refused by Optuna: {described(error)}") from error
@@ -249,8 +252,7 @@ class Study:
             preview(self.plan(batch), console)
 
     def report(self, console: Console) -> int:
-        """Print the result, the command that repeats the best trial, and where the runs are; the exit code."""
-        console.print(self.progress())
+        """Print the command that repeats the best trial, and where the runs are; the exit code."""
         best, command = self.record.best, self.composed.command
         if best is not None:
             given = [o for o in self.space.fixed if not OF_HYDRA.match(o)]
@@ -259,11 +261,9 @@ class Study:
             flags = ["-m"] * bool(inits) + [f"--config-dir={command.extra}"] * (command.extra is not None)
             flags += [f"--config-name={command.name}"] * (command.name != config.CONFIG_NAME)
             console.print(f"once more: {shlex.join(['python', sys.argv[0], *flags, *given, *chosen, *inits])}")
-        for folder in sorted(
-            {str((self.folder / run).resolve().parent) for trial in self.trials for run in trial.runs}
-        ):
-            place = shlex.quote(os.path.relpath(folder))
-            console.print(f"runs in {place}/, see: python -m analysis report {place}")
+        settings = self.composed.settings[0]
+        place = shlex.quote(str(Path(settings.output_dir) / settings.name))
+        console.print(f"runs in {place}/, see: python -m analysis report {place}")
         return 0 if best is not None else 1
 
 

@@ -27,3 +27,4 @@ from analysis.figures.style import (
     styled as styled,
 )
 from analysis.figures.sweeps import parallel as parallel, tuning as tuning
+from analysis.figures.trials import trials as trials

@@ -20,6 +20,7 @@ from analysis.figures.predictions import intervals, symbols, values
 from analysis.figures.runs import choose_runs
 from analysis.figures.style import STYLE, NoDataError
 from analysis.figures.sweeps import parallel, tuning
+from analysis.figures.trials import trials
 from analysis.loading import Results
 from analysis.statistics import ID, validation_metrics
 from atbptt.errors import AnalysisError
@@ -28,6 +29,10 @@ from atbptt.system import replacing
 FORMATS = ("png", "pdf")
 DPI = 200
 PREDICTED_RUNS = 2  # whose predictions are drawn: the best of fixed and of adaptive policies, if there are both
+SEARCHED = (
+    "Best validation of each trial, mean over init, in order with the best so far, and against each searched option. "
+    "Later trials are brighter, the best one is framed; crosses above: failed trials."
+)
 Plan = tuple[str, str, str, Callable[[], Figure]]  # name, title, caption; draws the figure or raises NoDataError
 
 
@@ -42,7 +47,7 @@ class Drawing:
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """Every figure that the data allow, dataset by dataset in a fixed order; none before the first evaluation.
+    """Every figure that the data allow, dataset by dataset in a fixed order, then searches; none before an evaluation.
 
     Raises:
         AnalysisError: the runs cannot be read, see `Results`.
@@ -60,6 +65,9 @@ def draw(results: Results) -> Iterator[Drawing]:
                 yield Drawing(f"{name}_{stem}", title, caption.strip(), drawn())
             except NoDataError:
                 continue
+    for search in results.searches:
+        if search.record.best is not None:
+            yield Drawing(f"trials_{search.name}", "Trials of a search", SEARCHED, trials(search, search.name))
 
 
 def save_figures(results: Results, folder: Path) -> list[Path]:

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
         load_positions as load_positions,
         load_predictions as load_predictions,
         load_status as load_status,
+        load_trials as load_trials,
     )
     from analysis.loading.provenance import environment as environment
     from analysis.loading.results import Results as Results
+    from analysis.loading.searches import Search as Search
     from atbptt.runs.schema import ID as ID
 else:
     from atbptt.lazy import exports

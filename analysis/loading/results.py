@@ -12,6 +12,7 @@ from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
 from analysis.loading.frames import joined, status_frame, table
 from analysis.loading.options import by_run
 from analysis.loading.reading import read_tables
+from analysis.loading.searches import Search, find_searches
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader
 from atbptt.runs import RunStatus
@@ -71,6 +72,11 @@ class Results:
         ids = {os.path.normpath(status.directory): status.experiment_id for status in self.statuses}
         found = (ids.get(os.path.normpath(run.last.directory)) for sweep in sweeps for run in sweep.runs)
         return list(dict.fromkeys(filter(None, found)))
+
+    @cached_property
+    def searches(self) -> list[Search]:
+        """The searches that the runs belong to, see `load_trials`."""
+        return find_searches(self._runs, self._problems)
 
     @property
     def compacted(self) -> list[RunStatus]:

@@ -18,8 +18,9 @@ from analysis.report.configuration import configuration
 from analysis.report.failures import failures
 from analysis.report.leaderboard import leaderboard
 from analysis.report.outcomes import outcomes
+from analysis.report.searches import searches
 from analysis.report.summary import listed, number_of_runs, remarks, states, verdict, winners
-from analysis.statistics import comparable
+from analysis.statistics import ID, comparable
 from analysis.tables import compared_tables, tables_of
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader, Report, Run
@@ -59,12 +60,14 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
     tables += compared_tables(results, groups, against) if groups else []
     figures = list(pictures(draw(results))) if own["valid"].notna().any() else []
     failed, more_failures = failures(report.runs)
+    searched = searches(results.searches)
     places = environment(run.last.directory for run in report.runs)
     # Last, since every part that is read can add to them.
     problems = list(dict.fromkeys([*report.problems, *results.problems, *places["problems"]]))
     counts = {
         "summary": None,
         "leaderboard": len(own),
+        **({"search": sum(len(each["rows"]) for each in searched)} if searched else {}),
         "tables": len(tables),
         "figures": len(figures),
         "failures": sum(len(failure["runs"]) for failure in failed),
@@ -93,6 +96,8 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
         train_time=duration_text(seconds.sum()) if seconds.notna().any() else "",
         winners=winners(own, options),
         leaderboard=leaderboard(own, options),
+        searches=searched,
+        listed_runs=set(own[ID]),
         tables=tables,
         pictures=figures,
         failures=failed,

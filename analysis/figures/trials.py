@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import style
 from analysis.loading import Search
 from analysis.statistics import natural
 
 SIZE = 22  # of a point, in points squared
+MARGIN = 0.04  # of an axis, beyond the searched range
 JUST_ABOVE = 1.03  # of the axes' height, where failed trials are marked
 
 
@@ -32,17 +34,22 @@ def trials(search: Search, title: str) -> Figure:
     each[0].step(rows["trial"], rows["value"].cummin().ffill(), where="post", color=style.REFERENCE["color"], lw=1.5)
     each[0].set_xlabel("trial")
     _points(each[0], rows, rows["trial"])
-    style.whole_numbers(each[0].xaxis, np.array([0, len(rows)]))
+    each[0].set_xlim(-0.5, len(rows) - 0.5)
+    each[0].xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     for axes, (name, dimension) in zip(each[1:], record.space.items(), strict=True):
         axes.set_xlabel(style.plain(name))
         if dimension["choices"]:
             levels = sorted(rows[name].unique(), key=natural)
             _points(axes, rows, rows[name].map(levels.index))
             style.ticks(axes.xaxis, [style.plain(level) for level in levels])
+            axes.set_xlim(-0.5, len(levels) - 0.5)
             continue
         _points(axes, rows, rows[name])
+        low, high = dimension["low"], dimension["high"]
         if dimension["log"]:
-            style.log_axis(axes.xaxis, dimension["low"], dimension["high"])
+            style.log_axis(axes.xaxis, low, high)
+        room = (high / low) ** MARGIN if dimension["log"] else MARGIN * (high - low)
+        axes.set_xlim((low / room, high * room) if dimension["log"] else (low - room, high + room))
     style.scale(each[0].yaxis, rows["value"])
     return figure
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         load_positions as load_positions,
         load_predictions as load_predictions,
         load_status as load_status,
+        load_trials as load_trials,
     )
     from .statistics import (
         best_validation as best_validation,

@@ -27,3 +27,4 @@ from .style import (
     styled as styled,
 )
 from .sweeps import parallel as parallel, tuning as tuning
+from .trials import trials as trials

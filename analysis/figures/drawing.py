@@ -25,10 +25,15 @@ from .predictions import intervals, symbols, values
 from .runs import choose_runs
 from .style import STYLE, NoDataError
 from .sweeps import parallel, tuning
+from .trials import trials
 
 FORMATS = ("png", "pdf")
 DPI = 200
 PREDICTED_RUNS = 2  # whose predictions are drawn: the best of fixed and of adaptive policies, if there are both
+SEARCHED = (
+    "Best validation of each trial, mean over init, in order with the best so far, and against each searched option. "
+    "Later trials are brighter, the best one is framed; crosses above: failed trials."
+)
 Plan = tuple[str, str, str, Callable[[], Figure]]  # name, title, caption; draws the figure or raises NoDataError
 
 
@@ -43,7 +48,7 @@ class Drawing:
 
 
 def draw(results: Results) -> Iterator[Drawing]:
-    """Every figure that the data allow, dataset by dataset in a fixed order; none before the first evaluation.
+    """Every figure that the data allow, dataset by dataset in a fixed order, then searches; none before an evaluation.
 
     Raises:
         AnalysisError: the runs cannot be read, see `Results`.
@@ -61,6 +66,9 @@ def draw(results: Results) -> Iterator[Drawing]:
                 yield Drawing(f"{name}_{stem}", title, caption.strip(), drawn())
             except NoDataError:
                 continue
+    for search in results.searches:
+        if search.record.best is not None:
+            yield Drawing(f"trials_{search.name}", "Trials of a search", SEARCHED, trials(search, search.name))
 
 
 def save_figures(results: Results, folder: Path) -> list[Path]:

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
         load_positions as load_positions,
         load_predictions as load_predictions,
         load_status as load_status,
+        load_trials as load_trials,
     )
     from .provenance import environment as environment
     from .results import Results as Results
+    from .searches import Search as Search
 else:
     from atbptt.lazy import exports
 

@@ -15,6 +15,7 @@ from atbptt.runs.schema import GRADIENTS, ID, METRICS, METRICS_SCHEMA, POSITIONS
 from .finding import Paths, Run, find_runs, sources, statuses
 from .options import Where, by_row, by_run
 from .reading import Names, as_text, coded, read_tables
+from .searches import find_searches, trials_frame
 
 Asked = str | Iterable[str] | None  # names and patterns, None for all
 # Columns of `load_status` that are fields of `RunStatus`.
@@ -147,6 +148,18 @@ def load_status(path: Paths) -> pd.DataFrame:
     """
     with _warning() as problems:
         return status_frame(statuses(find_runs(path, problems), problems))
+
+
+def load_trials(path: Paths) -> pd.DataFrame:
+    """The trials of the searches that the runs belong to: a row per trial and run; a trial without runs has one too.
+
+    Columns: `search` (its name), `trial` (number), `state` (finished, failed, or waiting for its result), `value` (of
+    a finished trial: its best validation, mean over its runs), `reason` (why it failed), `experiment_id` (null for a
+    run that is not at or below the path), then the searched options with the values chosen. Path, warnings and errors
+    as in `load`.
+    """
+    with _warning() as problems:
+        return trials_frame(find_searches(find_runs(path, problems), problems))
 
 
 def status_frame(found: Sequence[RunStatus]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from .finding import Paths, Run, find_runs, sources, statuses
 from .frames import joined, status_frame, table
 from .options import by_run
 from .reading import read_tables
+from .searches import Search, find_searches
 
 
 class Results:
@@ -72,6 +73,11 @@ class Results:
         ids = {os.path.normpath(status.directory): status.experiment_id for status in self.statuses}
         found = (ids.get(os.path.normpath(run.last.directory)) for sweep in sweeps for run in sweep.runs)
         return list(dict.fromkeys(filter(None, found)))
+
+    @cached_property
+    def searches(self) -> list[Search]:
+        """The searches that the runs belong to, see `load_trials`."""
+        return find_searches(self._runs, self._problems)
 
     @property
     def compacted(self) -> list[RunStatus]:

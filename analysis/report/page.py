@@ -19,12 +19,13 @@ from atbptt.system import replacing
 
 from ..figures import Drawing, draw, render as render_figure
 from ..loading import Results, environment
-from ..statistics import comparable
+from ..statistics import ID, comparable
 from ..tables import compared_tables, tables_of
 from .configuration import configuration
 from .failures import failures
 from .leaderboard import leaderboard
 from .outcomes import outcomes
+from .searches import searches
 from .summary import listed, number_of_runs, remarks, states, verdict, winners
 
 TIME = "%Y-%m-%d %H:%M:%S %Z"
@@ -60,12 +61,14 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
     tables += compared_tables(results, groups, against) if groups else []
     figures = list(pictures(draw(results))) if own["valid"].notna().any() else []
     failed, more_failures = failures(report.runs)
+    searched = searches(results.searches)
     places = environment(run.last.directory for run in report.runs)
     # Last, since every part that is read can add to them.
     problems = list(dict.fromkeys([*report.problems, *results.problems, *places["problems"]]))
     counts = {
         "summary": None,
         "leaderboard": len(own),
+        **({"search": sum(len(each["rows"]) for each in searched)} if searched else {}),
         "tables": len(tables),
         "figures": len(figures),
         "failures": sum(len(failure["runs"]) for failure in failed),
@@ -94,6 +97,8 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
         train_time=duration_text(seconds.sum()) if seconds.notna().any() else "",
         winners=winners(own, options),
         leaderboard=leaderboard(own, options),
+        searches=searched,
+        listed_runs=set(own[ID]),
         tables=tables,
         pictures=figures,
         failures=failed,

@@ -92,6 +92,16 @@
     });
   }
 
+  // A link to a run shows its row, whatever is filtered.
+  window.addEventListener("hashchange", () => {
+    const row = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (row?.tagName !== "TR") return;
+    form.reset();
+    shownAll = true;
+    show();
+    row.scrollIntoView();
+  });
+
   headers[0].setAttribute("aria-sort", "ascending");
   form.hidden = false;
   show();

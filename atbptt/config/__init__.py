@@ -13,10 +13,13 @@ if TYPE_CHECKING:
         composer as composer,
         expanded as expanded,
         launcher_options as launcher_options,
+        plain as plain,
         read_command as read_command,
         read_flags as read_flags,
         split_preview as split_preview,
+        with_params as with_params,
     )
+    from atbptt.config.explaining import explained as explained
     from atbptt.config.hydra_options import (
         OF_HYDRA as OF_HYDRA,
         as_job as as_job,

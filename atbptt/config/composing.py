@@ -3,7 +3,7 @@
 import re
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,6 +36,7 @@ SHOWING = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  
 SHELL = re.compile(r"(install|uninstall|query)=(bash|fish|zsh)")
 PREVIEW = "preview="
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
+SEARCH = "atbptt.sweeps.space.SearchOptions"  # the sweeper of hydra/sweeper=optuna
 USERS = "command-line"  # Hydra's name for the folder of --config-dir
 
 # Hydra copies its store for each of a hundred look-ups in a folder, half of the time of `--help`. No look-up
@@ -146,7 +147,10 @@ def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
 
 
 def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig, list[str]]:
-    """The overrides of each job; the config without swept overrides, and the overrides for it (ConfigError)."""
+    """The overrides of each job; the config without swept overrides, and the overrides for it (ConfigError).
+
+    A search has no jobs yet (see `atbptt.sweeps.space`).
+    """
     name, overrides = command.name, command.overrides
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     try:
@@ -166,19 +170,27 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
             raise ConfigError(swept[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
         return [overrides], config, kept
     sweeper = config.hydra.sweeper._target_
+    if sweeper == SEARCH:
+        return [], config, kept
     if not sweeper.endswith("BasicSweeper"):
-        rule = f"(={sweeper}) must be basic: only its jobs are known, and checked, before the first one runs"
+        rule = f"(={sweeper}) must be basic or optuna: only their jobs are checked before the first one runs"
         raise ConfigError("hydra/sweeper", rule)
-    params = with_former_names(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items())
-    make_arms([*params, *overrides], command.folders)
     try:
-        batches = BasicSweeper.split_arguments(parser.parse_overrides([*params, *overrides]), None)
+        texts = with_params(command, config.hydra.sweeper.params or {})
+        batches = BasicSweeper.split_arguments(parser.parse_overrides(texts), None)
     except HydraException as error:
         raise explained(error, hydra, name, overrides) from error
     if not batches[0]:
         empty = [str(o.input_line) for o in parsed if o.is_sweep_override() and not list(o.sweep_string_iterator())]
         raise ConfigError(" ".join(empty), "names no value: there is nothing to run")
     return batches[0], config, kept
+
+
+def with_params(command: Command, params: Mapping[str, Any]) -> list[str]:
+    """The overrides of `hydra.sweeper.params`, then those of the command line; Hydra knows the arms of both."""
+    texts = [*with_former_names(f"{key}={value}" for key, value in params.items()), *command.overrides]
+    make_arms(texts, command.folders)
+    return texts
 
 
 def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[DictConfig, list[str]]:

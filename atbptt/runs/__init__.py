@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     )
     from atbptt.runs.directory import BusyError as BusyError, RunDirectory as RunDirectory
     from atbptt.runs.provenance import Origin as Origin
+    from atbptt.runs.search import (
+        SearchRecord as SearchRecord,
+        Trial as Trial,
+        best_value as best_value,
+        make_folder as make_folder,
+        read_search as read_search,
+        write_search as write_search,
+    )
     from atbptt.runs.status import (
         STALE as STALE,
         STATES as STATES,

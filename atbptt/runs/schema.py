@@ -28,6 +28,7 @@ OPTIONS_JSON = b"options"
 # In the output folder: one folder per sweep, with its plan and the composed config.
 SWEEPS = ".sweeps"
 PLAN = "plan.json"
+TRIALS = "trials.json"  # in the folder of a search
 
 # The first columns of every table: the run, and when it was evaluated.
 _EVALUATION = [

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atbptt.config import ConfigFile, Settings, validated
+from atbptt.config import ConfigFile, Settings, hydra_of, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code
@@ -35,6 +35,11 @@ class Job:
     settings: Settings
     directory: RunDirectory
     files: list[ConfigFile] = field(default_factory=list)  # of --config-dir
+    hydra: dict[str, Any] = field(default_factory=dict)  # Hydra's part of the config of jobs with its choices
+
+    def hydra_part(self, number: int) -> dict[str, Any]:
+        """Hydra's part of its config, if its number among those launched is this."""
+        return hydra_of(self.hydra, self.overrides, number, self.directory.path)
 
 
 def make_sweep(output_dir: str) -> Path:
@@ -54,13 +59,10 @@ def make_sweep(output_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def recorded(
-    sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str, hydra: Sequence[Mapping[str, Any]]
-) -> Iterator[None]:
+def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
     """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
 
-    Jobs are found by their number among those `launched`, with Hydra's parts of their configs, `hydra` (`planned`).
-    Raises StorageError.
+    Jobs are found by their number among those `launched` (`planned`). Raises StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
     plan = {
@@ -71,7 +73,7 @@ def recorded(
         "started": time.time(),
         "code": code(),
         "launched": [numbers[id(job)] for job in launched],
-        "hydra": _shared_once(hydra),
+        "hydra": _shared_once([job.hydra_part(number) for number, job in enumerate(launched)]),
         "jobs": [
             {
                 "label": job.label,

@@ -63,6 +63,8 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
             return shown(arguments, config_dir, show)
         importlib.import_module("atbptt.sweeps.launching")  # torch: takes seconds, in which Ctrl-C ends this at once
         handle(dict.fromkeys(ENDING, signal.default_int_handler))
+        if composed.space is not None:
+            return importlib.import_module("atbptt.sweeps.searching").search(composed, console, errors)
         planned = plan(composed, prepare)
         for remark in planned.remarks:
             console.print(remark)
@@ -126,8 +128,7 @@ def run(planned: Plan, console: Console) -> dict[int, Outcome]:
 
     sweep = runs.make_sweep(planned.jobs[0].settings.output_dir)
     with prepared_launcher(planned.command, planned.ahead, sweep) as (launcher, config):
-        recorded = runs.recorded(sweep, planned.jobs, planned.ahead, config, planned.hydra)
-        with recorded, Watch(planned.ahead, console, sweep.name):
+        with runs.recorded(sweep, planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.name):
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = console.print
             launch(launcher, planned.ahead)

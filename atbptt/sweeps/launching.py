@@ -18,8 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from atbptt.config import OF_HYDRA, Command, composer, hydra_part, validated
 from atbptt.errors import ConfigError, show_warning
 from atbptt.runs import Job, Origin, RunDirectory, planned
-from atbptt.sweeps.hydra_job import hydra_job
-from atbptt.sweeps.process import RunProcess
+from atbptt.sweeps.process import RunProcess, hydra_job
 from atbptt.system import StoppedError
 from atbptt.training import run
 

@@ -15,6 +15,7 @@ from atbptt import config, training  # training loads torch when a name of it is
 from atbptt.config import Command, ConfigFile, Settings
 from atbptt.errors import ConfigError, listed, require
 from atbptt.runs import Job, RunDirectory
+from atbptt.sweeps.space import Space, read_space
 from atbptt.system import available_cores, check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
 from atbptt.windows import check_scheme, full_lr
@@ -40,6 +41,7 @@ class Composed:
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
     parts: list[dict[str, Any]]  # Hydra's part of each job's config
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
+    space: Space | None = None  # of a search, whose jobs here are the corners of its space
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,6 @@ class Plan:
     jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
     ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
-    hydra: list[dict[str, Any]]  # Hydra's part of the config of each job ahead, for `config.as_job`
     local: bool  # whether they run on this machine instead of a cluster
     remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
 
@@ -66,14 +67,24 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
         batch, shared, kept = config.expanded(hydra, command)
         part = config.hydra_part(shared, command.multirun)
         config.check_hydra(part, command.overrides)
-        made = config.Shared(hydra, command)
-        batch, remarks = config.narrowed(made, batch)
-        with config.environment(shared):
-            settings = [config.typed(made.config(each)) for each in batch]
-        files = [made.files(each) for each in batch]
-        parts = [made.part(each) for each in batch]
-    for its, label in zip(parts, differences(batch), strict=True):
+        space = None if batch else read_space(hydra, command, shared)
+        batch = batch if space is None else space.corners()
+        found = compose_jobs(config.Shared(hydra, command), batch, shared)
+    for its, label in zip(found.parts, differences(found.batch), strict=True):
         config.check_same(part, its, label)
+    return replace(found, command=replace(command, overrides=kept), space=space)
+
+
+def compose_jobs(
+    made: config.Shared, batch: list[list[str]], shared: DictConfig, others: Sequence[list[str]] = ()
+) -> Composed:
+    """Compose the jobs with these overrides; `others` only tell which options there are (ConfigError)."""
+    narrowed, remarks = config.narrowed(made, [*batch, *others])
+    batch = narrowed[: len(batch)]
+    with config.environment(shared):
+        settings = [config.typed(made.config(each)) for each in batch]
+    files = [made.files(each) for each in batch]
+    parts = [made.part(each) for each in batch]
     policies: dict[str, Policy] = {}
     for each, overrides, part in zip(settings, batch, parts, strict=True):
         key = _policy_key(each)
@@ -84,7 +95,7 @@ def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
             except ConfigError as error:
                 raise config.beside_policy(error, overrides) from error
         check_scheme(policies[key], each.scheme)
-    return Composed(replace(command, overrides=kept), batch, remarks, settings, files, policies, parts, shared)
+    return Composed(made.command, batch, remarks, settings, files, policies, parts, shared)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
@@ -92,13 +103,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     with config.environment(composed.shared):
         launcher = config.launcher_options(composed.shared)
         config.check_plugin("hydra.launcher", launcher)
-        for each in composed.settings:
-            config.check_components(each)
-        made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
-        every = [Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made]
-        parts = {id(job): part for job, part in zip(every, composed.parts, strict=True)}
-        jobs = _distinct(every)
-        jobs.sort(key=lambda job: job.settings.init)
+        jobs = jobs_of(composed)
         ahead = [job for job in jobs if not job.directory.finished()]
         if launcher["_target_"] == AT_ONCE:
             cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
@@ -106,14 +111,20 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
             require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
         replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
         remarks = [*replaced, *composed.remarks]
-        hydra = [
-            config.hydra_of(parts[id(job)], job.overrides, number, job.directory.path)
-            for number, job in enumerate(ahead)
-        ]
-        found = Plan(jobs, ahead, composed.command, hydra, launcher["_target_"] != ON_A_CLUSTER, remarks)
+        found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
         prepare(found)
         _check(found, composed.policies)
         return found
+
+
+def jobs_of(composed: Composed) -> list[Job]:
+    """The jobs, each once, by init (ConfigError)."""
+    for each in composed.settings:
+        config.check_components(each)
+    directories = map(RunDirectory, composed.settings)
+    parts = (composed.batch, composed.settings, directories, composed.files, composed.parts)
+    jobs = _distinct([Job(*made) for made in zip(_labels(composed), *parts, strict=True)])
+    return sorted(jobs, key=lambda job: job.settings.init)
 
 
 def _labels(composed: Composed) -> list[str]:
@@ -164,18 +175,19 @@ def _check(plan: Plan, policies: dict[str, Policy]) -> None:
     """Build once what the jobs ahead will build, data first, and check that they can write (ConfigError)."""
     for device in dict.fromkeys(job.settings.device for job in plan.ahead if plan.local):
         training.check_device(device.type, device.threads)
-    by_data: dict[str, list[tuple[Settings, dict[str, Any]]]] = {}
-    for job, hydra in zip(plan.ahead, plan.hydra, strict=True):
-        by_data.setdefault(_canonical(job.settings.dataset), []).append((job.settings, hydra))
-    for runs in by_data.values():
+    by_data: dict[str, dict[int, Job]] = {}
+    for number, job in enumerate(plan.ahead):
+        by_data.setdefault(_canonical(job.settings.dataset), {})[number] = job
+    for numbered in by_data.values():
         task = None
         seen: set[tuple[str, str]] = set()
-        for settings, hydra in runs:
+        for number, job in numbered.items():
+            settings = job.settings
             policy = policies[_policy_key(settings)]
             asks = repr((policy.estimator, policy.confidence))
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
-                with config.as_job(settings.model_dump(), hydra):
+                with config.as_job(settings.model_dump(), job.hydra_part(number)):
                     task = training.build_task(settings) if task is None else task
                     training.build(settings, task)
                 seen.add(parts)

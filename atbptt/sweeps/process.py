@@ -15,17 +15,20 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from atbptt.config import Settings
+from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from atbptt.config import Settings, as_job
 from atbptt.errors import described
 from atbptt.runs import BusyError, Origin, RunDirectory, schema
-from atbptt.sweeps.hydra_job import hydra_job
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening
 from atbptt.training import run
 
@@ -207,6 +210,33 @@ def end_children(timeout_s: float) -> None:
         connection.wait([handle for process in left for handle in process.handles], timeout=RESEND_SECONDS)
     for process in left:
         process.kill(f"killed, since it had not stored a checkpoint within {timeout_s:g} s")
+
+
+@contextlib.contextmanager
+def hydra_job(settings: Settings, part: Mapping[str, Any]) -> Iterator[None]:
+    """Within, this process is a job of Hydra's, with `HydraConfig` and the variables of `hydra.job.env_set`.
+
+    `part` is Hydra's part of its config. `on_job_start` and `on_job_end` are called before and after, of callbacks made
+    here; Hydra warns if one fails.
+    """
+    with as_job(settings.model_dump(), part) as config:
+        job = JobReturn(
+            overrides=list(part["overrides"]["task"]),
+            cfg=OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+            hydra_cfg=OmegaConf.masked_copy(config, ["hydra"]),
+            working_dir=os.getcwd(),
+            task_name=part["job"]["name"],
+        )
+        callbacks = Callbacks(config)
+        callbacks.on_job_start(config=config, task_function=run)
+        try:
+            yield
+            job.status = JobStatus.COMPLETED
+        except BaseException as error:
+            job.return_value, job.status = error, JobStatus.FAILED
+            raise
+        finally:
+            callbacks.on_job_end(config=config, job_return=job)
 
 
 def _work(settings: Settings, origin: Origin, hydra: Mapping[str, Any] | None, writer: Connection) -> None:

@@ -62,7 +62,8 @@ def results(
         return lambda ids: table[table["experiment_id"].isin([*ids])]
 
     stored = {name: rows_of(name) for name in ("gradients", "positions", "predictions")}
-    made = SimpleNamespace(frame=frame, status=status, options=options, order=[*options["experiment_id"]], **stored)
+    order = [*options["experiment_id"]]
+    made = SimpleNamespace(frame=frame, status=status, options=options, order=order, searches=[], **stored)
     return cast(Results, made)
 
 

@@ -20,19 +20,22 @@ from atbptt.system.files import StorageError
 def jobs(settings: Callable[..., Settings]) -> list[Job]:
     made = [settings(f"init={i}") for i in range(3)]
     files = [ConfigFile("model/gru.yaml", "/mine", True)]
-    return [Job(f"init={i}", [f"init={i}"], each, RunDirectory(each), files[: i % 2]) for i, each in enumerate(made)]
+    names = {"exclude_keys": [], "item_sep": ",", "kv_sep": "="}
+    hydra = {"launcher": {}, "job": {"config": {"override_dirname": names}}, "overrides": {}, "runtime": {}}
+    return [
+        Job(f"init={i}", [f"init={i}"], each, RunDirectory(each), files[: i % 2], hydra) for i, each in enumerate(made)
+    ]
 
 
 def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job], tmp_path: Path) -> None:
     sweep = make_sweep(str(tmp_path))
     assert sweep.parent == tmp_path / ".sweeps"
     assert sweep.name.endswith(f"_{os.getpid()}")
-    parts = [{"job": {"num": number}, "mode": "MULTIRUN"} for number in range(2)]
-    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n", parts):
+    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n"):
         assert locks.is_held(sweep / schema.LOCK)
         for number, job in enumerate((jobs[1], jobs[2])):
             settings, origin, part = planned(number)  # type: ignore[misc]
-            assert (settings, part) == (job.settings, parts[number])
+            assert (settings, part) == (job.settings, job.hydra_part(number))
             assert (origin.sweep, origin.code, origin.config_files) == (sweep.name, code(), job.files)
         assert planned(2) is None
     assert planned(0) is None
@@ -41,7 +44,8 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     plan = json.loads((sweep / schema.PLAN).read_text())
     assert [entry["label"] for entry in plan["jobs"]] == ["init=0", "init=1", "init=2"]
     assert (sweep / plan["jobs"][1]["path"]).resolve() == jobs[1].directory.path
-    assert plan["hydra"] == {"shared": {"mode": "MULTIRUN"}, "own": [{"job": {"num": 0}}, {"job": {"num": 1}}]}
+    assert "launcher" in plan["hydra"]["shared"]
+    assert [part["job"]["num"] for part in plan["hydra"]["own"]] == [0, 1]
     assert (sweep / "multirun.yaml").read_text() == "lr: 1\n"
 
 

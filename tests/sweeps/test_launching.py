@@ -45,7 +45,7 @@ def test_modules_are_listed_once(
     jobs = [Job("", [], each, RunDirectory(each)) for each in (settings(), settings("truncation=adaptive"))]
     for preview, local in ((True, True), (False, False), (False, True)):
         assert found == []
-        prepare(Plan(jobs, jobs, Command([], True, "config", root / "conf", None, preview), [{}, {}], local))
+        prepare(Plan(jobs, jobs, Command([], True, "config", root / "conf", None, preview), local))
     ours = ("models.networks", "datasets.copy", "truncation.fixed", "truncation.adaptive")
     assert {*(f"atbptt.{name}" for name in ours), "torch.optim.sgd"} <= set(found)
     assert len(found) == len(set(found))

@@ -149,7 +149,7 @@ def test_hydras_options_are_chosen_for_a_whole_sweep(planned: Planned, tmp_path:
         text = f"# @package _global_\ndefaults: [{{override /hydra/launcher: {launcher}}}]\n"
         (tmp_path / "mine" / "experiment" / f"{name}.yaml").write_text(text)
     users = f"--config-dir={tmp_path}/mine"
-    assert [part["launcher"].keys() for part in planned(users, "experiment=far").hydra] == [{"_target_"}]
+    assert [job.hydra["launcher"].keys() for job in planned(users, "experiment=far").ahead] == [{"_target_"}]
     expected = r"^hydra/launcher \(=basic\) is chosen by 'experiment=far', which is swept: set it for all jobs"
     with pytest.raises(ConfigError, match=expected):
         planned("-m", users, "experiment=near,far")
@@ -181,8 +181,9 @@ def test_a_users_class_finds_hydras_config_and_the_jobs_environment(planned: Pla
     given = ("-m", "truncation._target_=reading.Mine", "truncation.K=3,4", "lr_scaling=none")
     before = HydraConfig.instance().cfg
     plan = planned(*given, "+hydra.job.env_set.OF_JOB=set", "hydra.job.config.override_dirname.kv_sep='='")
-    assert [part["job"]["num"] for part in plan.hydra] == [0, 1]
-    assert [part["runtime"]["output_dir"] for part in plan.hydra] == [str(job.directory.path) for job in plan.ahead]
+    parts = [job.hydra_part(number) for number, job in enumerate(plan.ahead)]
+    assert [part["job"]["num"] for part in parts] == [0, 1]
+    assert [part["runtime"]["output_dir"] for part in parts] == [str(job.directory.path) for job in plan.ahead]
     assert "OF_JOB" not in os.environ
     assert HydraConfig.instance().cfg is before
 

@@ -1,0 +1,72 @@
+"""The record of a search, `<output_dir>/.sweeps/<name>/trials.json`: all that continuing and reporting it need."""
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from atbptt.runs import schema
+from atbptt.runs.status import WAITING
+from atbptt.system import StorageError, write_text
+
+
+@dataclass
+class Trial:
+    """One choice of values, and what came of it."""
+
+    number: int  # from 0
+    params: dict[str, Any]  # the value of each searched option
+    state: str = WAITING  # or finished or failed
+    value: float | None = None  # of a finished trial: its best validation, mean over its runs; lower is better
+    reason: str | None = None  # why it failed, in one line
+    runs: list[str] = field(default_factory=list)  # directories of its runs, relative to the search's folder
+
+
+@dataclass
+class SearchRecord:
+    """A search and its trials so far."""
+
+    definition: str  # hash of what is searched and how
+    metric: str  # `valid_ppl`: whose best values are compared
+    command: list[str]  # that began it
+    n_trials: int  # asked for
+    space: dict[str, dict[str, Any]]  # the fields of `Dimension` of each searched option
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def best(self) -> Trial | None:
+        """The finished trial with the lowest value, the earliest of equal ones."""
+        finished = [trial for trial in self.trials if trial.value is not None]
+        return min(finished, key=lambda trial: float(trial.value or 0.0), default=None)
+
+
+def read_search(folder: Path) -> SearchRecord:
+    """The record in a search's folder (OSError, ValueError, TypeError, KeyError)."""
+    content = json.loads((folder / schema.TRIALS).read_bytes())
+    return SearchRecord(**{**content, "trials": [Trial(**trial) for trial in content["trials"]]})
+
+
+def write_search(folder: Path, record: SearchRecord) -> None:
+    """Replace the record in a search's folder, which is made if it is missing (StorageError)."""
+    make_folder(folder)
+    write_text(folder / schema.TRIALS, json.dumps(asdict(record), indent=1))
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def best_value(directory: Path, metric: str) -> float | None:
+    """The lowest finite value of a metric in a run's directory; None without one.
+
+    A run's status has it too, but for the metric that was monitored when the run was made.
+    """
+    rows = pq.read_table(os.path.join(directory, schema.METRICS), columns=["value"], filters=[("metric", "=", metric)])
+    return min(filter(math.isfinite, rows["value"].to_pylist()), default=None)

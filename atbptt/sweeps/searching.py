@@ -1,0 +1,279 @@
+"""A search: trials whose values Optuna chooses by the results of those before, run batch by batch.
+
+Optuna keeps nothing between trials: each is asked of a study made anew from the record, with a seed of its own. What is
+chosen depends on the trial's number and the results so far alone, so a search that is killed and continued is that of
+an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pkgutil
+import shlex
+import statistics
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from atbptt import config, runs, training
+from atbptt.errors import ConfigError, described, require
+from atbptt.runs import Job, SearchRecord, Trial, schema
+from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run
+from atbptt.sweeps.planning import ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
+from atbptt.sweeps.process import Outcome
+from atbptt.sweeps.space import Dimension, Space, Value
+from atbptt.system import LockedError, available_cores, hold
+
+try:
+    import optuna
+except ModuleNotFoundError as missing:
+    needs = f'(=optuna) needs the packages of search: pip install "atbptt[search]" ({missing.name} is missing)'
+    raise ConfigError("hydra/sweeper", needs) from missing
+
+# Settings that change no result, and the seed: trials that differ in them cannot be compared.
+NOT_SEARCHED = ("name", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
+DIVERGED = "DivergedError: "  # how the reason begins why a diverged run failed
+OPEN = (schema.RUNNING, schema.INTERRUPTED)  # states of a run whose trial is not over
+STATES = {
+    schema.FINISHED: optuna.trial.TrialState.COMPLETE,
+    schema.FAILED: optuna.trial.TrialState.FAIL,
+    runs.WAITING: optuna.trial.TrialState.RUNNING,
+}
+
+
+def search(composed: Composed, console: Console, errors: Console) -> int:
+    """Continue the search of a command line, or show with `preview=true` how it stands; the exit code."""
+    assert composed.space is not None
+    study = Study(composed, composed.space)
+    for remark in composed.remarks:
+        console.print(remark)
+    if composed.command.preview:
+        study.show(console)
+        return 0
+    with study.locked():
+        if study.trials:
+            console.print(study.progress())
+        while batch := study.next_batch():
+            runs.write_search(study.folder, study.record)
+            planned = study.plan(batch)
+            runs.write_search(study.folder, study.record)  # with the runs of each trial
+            print_skipped(planned, console)
+            # With the runs of earlier trials, so that the status of this launch is that of the search.
+            outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else {}
+            by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
+            results = [study.result(trial, by_path) for trial in batch]
+            for trial in results:
+                if trial.reason is not None:
+                    errors.print(f"{trial.state:11}  {label(trial)}: {trial.reason}")
+            if why := study.stopped_by(results):
+                errors.print(f"error: {why}")
+                return 1
+            study.trials[batch[0].number : batch[-1].number + 1] = results
+            runs.write_search(study.folder, study.record)
+            console.print(study.progress())
+    return study.report(console)
+
+
+class Study:
+    """The search of a command line, with its record, which is read if there is one (ConfigError)."""
+
+    def __init__(self, composed: Composed, space: Space) -> None:
+        self.composed = composed
+        self.space = space
+        self.options = space.options
+        self.jobs: dict[Path, Job] = {}  # of all trials, by the run's directory
+        self.paths: dict[int, list[Path]] = {}  # of the runs of each trial, by its number
+        settings = composed.settings
+        for name in NOT_SEARCHED:
+            if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
+                raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
+        metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
+        identity = {
+            **space.definition(),
+            "corners": [each.experiment_id for each in settings],
+            "budget": [settings[0].epochs, settings[0].seconds],
+            "metric": metric,
+        }
+        definition = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self.name = self.options.study_name or f"search_{definition[:8]}"
+        self.folder = Path(settings[0].output_dir).absolute() / schema.SWEEPS / self.name
+        ranges = {key: asdict(each) for key, each in space.dimensions.items()}
+        self.record = SearchRecord(definition, f"valid_{metric}", sys.argv, self.options.n_trials, ranges)
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            record = runs.read_search(self.folder)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            rule = f"cannot be read ({runs.reason(error)}): delete it, and the search finds its finished runs again"
+            raise ConfigError(str(self.folder / schema.TRIALS), rule) from error
+        rule = "is another search, of other options, values, budget or code: choose another name"
+        require(record.definition == self.record.definition, "hydra.sweeper.study_name", self.name, rule)
+        self.record = replace(record, n_trials=self.options.n_trials)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the search's lock, and read its record again (ConfigError if another process holds it)."""
+        runs.make_folder(self.folder)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(hold(self.folder / schema.LOCK))
+            except LockedError as error:
+                rule = f"(={self.name}) is being run by another process: wait for it, or choose another name"
+                raise ConfigError("hydra.sweeper.study_name", rule) from error
+            self._read()
+            yield
+
+    @property
+    def trials(self) -> list[Trial]:
+        return self.record.trials
+
+    def next_batch(self) -> list[Trial]:
+        """The trials of a batch that was not finished, else new ones; none if there are enough."""
+        waiting = [trial for trial in self.trials if trial.state == runs.WAITING]
+        if waiting:
+            return waiting
+        first = len(self.trials)
+        for number in range(first, min(first + self._batch_size(), self.options.n_trials)):
+            self.trials.append(Trial(number, self._ask(number)))
+        return self.trials[first:]
+
+    def _batch_size(self) -> int:
+        launcher = config.launcher_options(self.composed.shared)
+        at_once = launcher.get("n_jobs", launcher.get("array_parallelism", 1))
+        at_once = available_cores() if at_once == -1 else at_once
+        return self.options.n_jobs or max(1, at_once // max(1, len(self.space.inits)))
+
+    def _ask(self, number: int) -> dict[str, Value]:
+        """The values of the trial of this number (ConfigError if Optuna refuses an option of the sampler)."""
+        arguments = {**self.options.sampler}
+        make = pkgutil.resolve_name(arguments.pop("_target_"))
+        seed = int(np.random.SeedSequence([arguments.pop("seed"), number]).generate_state(1)[0])
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        ranges = {key: _distribution(each) for key, each in self.space.dimensions.items()}
+        try:
+            study = optuna.create_study(sampler=make(seed=seed, **arguments))
+            for each in self.trials:
+                state, params = STATES[each.state], each.params
+                told = optuna.trial.create_trial(state=state, params=params, distributions=ranges, value=each.value)
+                study.add_trial(told)
+            chosen = study.ask(ranges).params
+        except (TypeError, ValueError) as error:
+            raise ConfigError("hydra.sweeper.sampler", f"is refused by Optuna: {described(error)}") from error
+        return {key: each.rounded(chosen[key]) for key, each in self.space.dimensions.items()}
+
+    def plan(self, batch: list[Trial]) -> Plan:
+        """Compose and check the runs of a batch.
+
+        Bad values are an error of the command in the first batch (ConfigError), and later fail their trial.
+        """
+        command = self.composed.command
+        with config.composer(command.config_dir, command.extra) as hydra:
+            made = config.Shared(hydra, command)
+            for trial in self.trials:
+                if trial.number not in self.paths:
+                    self._compose(trial, made, first=trial is batch[0])
+        own = {path: self.jobs[path] for trial in batch for path in self.paths[trial.number]}
+        ahead = [job for job in own.values() if not job.directory.finished()]
+        local = config.launcher_options(self.composed.shared)["_target_"] != ON_A_CLUSTER
+        return Plan([*own.values()], ahead, command, local)
+
+    def _compose(self, trial: Trial, made: config.Shared, first: bool) -> None:
+        waiting = trial.state == runs.WAITING
+        self.paths[trial.number] = []
+        try:
+            found = compose_jobs(made, self.space.jobs(trial.params), self.composed.shared, self.space.corners())
+            jobs = plan(found, prepare if first else lambda _: None).jobs if waiting else jobs_of(found)
+        except ConfigError as error:
+            if all(each.state == runs.WAITING for each in self.trials):
+                raise
+            if waiting:
+                trial.state, trial.reason = schema.FAILED, " ".join(str(error).split())
+            return
+        for job in jobs:
+            name = label(trial) + (f" init={job.settings.init}" if self.space.inits else "")
+            self.jobs.setdefault(job.directory.path, replace(job, label=name))
+            self.paths[trial.number].append(job.directory.path)
+        trial.runs = [os.path.relpath(path.absolute(), self.folder) for path in self.paths[trial.number]]
+
+    def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None]) -> Trial:
+        """The trial with what came of its runs; `running` or `interrupted` if one of them is not over."""
+        if trial.state != runs.WAITING:
+            return trial
+        values = []
+        for path in self.paths[trial.number]:
+            status = runs.read_run(path)
+            if not self.jobs[path].directory.finished():
+                state, reason = ended(status, outcomes.get(path))
+                if status.state == schema.RUNNING:
+                    state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
+                return replace(trial, state=state, reason=f"{reason} ({path})")
+            value = runs.best_value(path, self.record.metric)
+            if value is None:
+                return replace(trial, state=schema.FAILED, reason=f"{self.record.metric} is never finite ({path})")
+            values.append(value)
+        return replace(trial, state=schema.FINISHED, value=statistics.fmean(values))
+
+    def stopped_by(self, results: list[Trial]) -> str | None:
+        """Why the search stops at these results of a batch, which the same command then does again."""
+        if any(trial.state in OPEN for trial in results):
+            return f"{self.name} stops, since a trial is not over: the same command continues it"
+        failed = [t for t in (*self.trials, *results) if t.reason and not t.reason.startswith(DIVERGED)]
+        done = results[-1].number + 1
+        if len(failed) <= self.options.max_failure_rate * done:
+            return None
+        rule = "the same command retries the last ones; hydra.sweeper.max_failure_rate allows more"
+        return f"{self.name} stops, since {len(failed)} of {done} trials failed: {rule}"
+
+    def progress(self) -> str:
+        """`8 of 20 trials, 1 failed; best valid_ppl 1.02: trial 5: lr=3.1`."""
+        failed = sum(trial.state == schema.FAILED for trial in self.trials)
+        over = failed + sum(trial.state == schema.FINISHED for trial in self.trials)
+        text = f"{self.name}: {over} of {max(over, self.options.n_trials)} trials" + f", {failed} failed" * bool(failed)
+        best = self.record.best
+        return text if best is None else f"{text}; best {self.record.metric} {best.value:.4g}: {label(best)}"
+
+    def show(self, console: Console) -> None:
+        """Print the progress, the space and the runs of the next batch."""
+        console.print(self.progress())
+        for key, each in self.space.dimensions.items():
+            console.print(f"  {key}: {each}")
+        if batch := self.next_batch():
+            preview(self.plan(batch), console)
+
+    def report(self, console: Console) -> int:
+        """Print the command that repeats the best trial, and where the runs are; the exit code."""
+        best, command = self.record.best, self.composed.command
+        if best is not None:
+            given = [o for o in self.space.fixed if not config.OF_HYDRA.match(o)]
+            chosen = [f"{key}={value}" for key, value in best.params.items()]
+            inits = [f"init={','.join(o.partition('=')[2] for o in self.space.inits)}"] if self.space.inits else []
+            flags = ["-m"] * bool(inits) + [f"--config-dir={command.extra}"] * (command.extra is not None)
+            flags += [f"--config-name={command.name}"] * (command.name != config.CONFIG_NAME)
+            console.print(f"once more: {shlex.join(['python', sys.argv[0], *flags, *given, *chosen, *inits])}")
+        settings = self.composed.settings[0]
+        place = shlex.quote(str(Path(settings.output_dir) / settings.name))
+        console.print(f"runs in {place}/, see: python -m analysis report {place}")
+        return 0 if best is not None else 1
+
+
+def label(trial: Trial) -> str:
+    """`trial 5: lr=3.1 truncation.delta=0.2`."""
+    return f"trial {trial.number}: {' '.join(f'{key}={value}' for key, value in trial.params.items())}"
+
+
+def _distribution(each: Dimension) -> optuna.distributions.BaseDistribution:
+    if each.choices:
+        return optuna.distributions.CategoricalDistribution(each.choices)
+    if isinstance(each.low, int):
+        return optuna.distributions.IntDistribution(each.low, int(each.high), each.log, int(each.step or 1))
+    return optuna.distributions.FloatDistribution(each.low, each.high, each.log, each.step)

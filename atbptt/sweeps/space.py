@@ -1,0 +1,170 @@
+"""What a search chooses from: the options that a command line gives a range or choices, and the rules of a search."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from atbptt import config
+from atbptt.config import Command
+from atbptt.errors import ConfigError, listed, require, require_choice, require_whole
+
+SAMPLERS = ("optuna.samplers.TPESampler", "optuna.samplers.RandomSampler")
+DIGITS = 6  # of a number that is chosen
+
+Value = float | int | str
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The options of `hydra.sweeper`, named as in hydra-optuna-sweeper; see conf/hydra/sweeper/optuna.yaml.
+
+    Raises:
+        ConfigError: a value that breaks a rule.
+    """
+
+    sampler: dict[str, Any]
+    n_trials: int
+    n_jobs: int | None
+    direction: str
+    study_name: str | None
+    max_failure_rate: float
+    params: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        require_whole("hydra.sweeper.n_trials", self.n_trials, 1)
+        if self.n_jobs is not None:
+            require_whole("hydra.sweeper.n_jobs", self.n_jobs, 1)
+        rule = "must be minimize: of every validation metric, lower is better"
+        require(self.direction == "minimize", "hydra.sweeper.direction", self.direction, rule)
+        rate = self.max_failure_rate
+        fits = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
+        require(fits, "hydra.sweeper.max_failure_rate", rate, "must be between 0 and 1")
+        name = self.study_name
+        fits = name is None or (isinstance(name, str) and name.strip(".") != "" and not set(name) & set("/\\\0"))
+        require(fits, "hydra.sweeper.study_name", name, "must be the name of a folder, without / or \\")
+        # Others keep what they know in the study, which a search makes anew for each trial.
+        require_choice("hydra.sweeper.sampler._target_", self.sampler.get("_target_"), SAMPLERS)
+        require_whole("hydra.sweeper.sampler.seed", self.sampler.get("seed"), 0)
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values of an option: one of `choices`, as they are typed, or else a number from `low` to `high`."""
+
+    choices: tuple[str, ...] = ()
+    low: float = 0.0  # both are whole numbers if the value is one
+    high: float = 0.0
+    step: float | None = None  # between values; None for any
+    log: bool = False  # whether all orders of magnitude are as likely
+
+    def __str__(self) -> str:
+        if self.choices:
+            return listed(self.choices)
+        how = "" if self.step in (None, 1) else f" in steps of {self.step:g}"
+        return f"{self.low:g} to {self.high:g}{how}{', log' * self.log}"
+
+    def corner(self, number: int) -> Value:
+        """The lowest or the highest value; the choices in turn."""
+        return self.choices[number % len(self.choices)] if self.choices else (self.low, self.high)[number % 2]
+
+    def rounded(self, value: Value) -> Value:
+        """A chosen number with `DIGITS` digits, so that it can be read and typed."""
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high) if isinstance(value, float) else value
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search: its options, and what its trials choose."""
+
+    options: SearchOptions
+    dimensions: dict[str, Dimension] = field(default_factory=dict)  # by the option, as typed
+    fixed: list[str] = field(default_factory=list)  # overrides of all trials
+    inits: list[str] = field(default_factory=list)  # `init=...` of the runs of each trial, if it is swept
+
+    def jobs(self, params: Mapping[str, Value]) -> list[list[str]]:
+        """The overrides of the runs of a trial."""
+        chosen = [f"{key}={value}" for key, value in params.items()]
+        return [[*self.fixed, *chosen, init] for init in self.inits] or [[*self.fixed, *chosen]]
+
+    def corners(self) -> list[list[str]]:
+        """Overrides of runs that have every choice and both ends of every range."""
+        count = max(2, *(len(each.choices) for each in self.dimensions.values()))
+        found = [self.jobs({key: each.corner(n) for key, each in self.dimensions.items()}) for n in range(count)]
+        return [jobs[0] for jobs in found]
+
+    def definition(self) -> dict[str, Any]:
+        """What distinguishes this search from others of the same runs."""
+        return {
+            "space": {key: asdict(each) for key, each in self.dimensions.items()},
+            "sampler": self.options.sampler,
+            "inits": self.inits,
+        }
+
+
+def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
+    """The search that a command line asks for (ConfigError); `shared` is composed without swept overrides."""
+    given = config.plain(shared.hydra.sweeper)
+    known = SearchOptions.__annotations__
+    for name in given.keys() - {"_target_", *known}:
+        raise ConfigError(f"hydra.sweeper.{name}", f"is no option; the options are {listed(known)}")
+    options = SearchOptions(**{name: given.get(name) for name in known})  # type: ignore[arg-type]
+    texts = config.with_params(command, options.params)
+    try:
+        parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(texts)
+    except HydraException as error:
+        raise config.explained(error, hydra, command.name, texts) from error
+    last = {override.get_key_element(): override for override in parsed}  # one in `params` is replaced by one typed
+    found = Space(options)
+    for key, override in sorted(last.items()):
+        if not override.is_sweep_override():
+            continue
+        if override.is_hydra_override():
+            raise ConfigError(key, "cannot be searched: it changes no result")
+        if key == "init":
+            found.inits.extend(f"init={value}" for value in _dimension_of_choices(key, override).choices)
+        else:
+            found.dimensions[key] = _dimension(key, override)
+    found.fixed.extend(
+        str(o.input_line) for o in parsed if o is last[o.get_key_element()] and not o.is_sweep_override()
+    )
+    if not found.dimensions:
+        rule = "(=optuna) has nothing to choose: give an option a range, as in lr='tag(log,interval(0.1,30))'"
+        raise ConfigError("hydra/sweeper", rule)
+    return found
+
+
+def _dimension(key: str, override: Override) -> Dimension:
+    value = override.value()
+    tags = set(value.tags) if isinstance(value, Sweep) else set()
+    known = {"log"} if isinstance(value, IntervalSweep) else set()
+    for tag in sorted(tags - known):
+        raise ConfigError(key, f"has the tag {tag}: a search knows only log, of an interval")
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        shown = f"{value.start:g} to {value.end:g}"
+        require(value.start < value.end, key, shown, "must be an interval from a lower to a higher number")
+        require(value.start > 0 or not tags, key, shown, "must be above 0 for the tag log")
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        return Dimension(low=value.start, high=value.end, step=1 if whole and not tags else None, log=bool(tags))
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        numbers = sorted(value.range())
+        if len(numbers) > 1:
+            return Dimension(low=numbers[0], high=numbers[-1], step=abs(value.step))
+    return _dimension_of_choices(key, override)
+
+
+def _dimension_of_choices(key: str, override: Override) -> Dimension:
+    try:
+        choices = tuple(dict.fromkeys(map(str, override.sweep_string_iterator())))
+    except HydraException as error:  # an interval
+        raise ConfigError(key, "must be a list of values or a range to be averaged over") from error
+    if not choices:
+        raise ConfigError(str(override.input_line), "names no value: there is nothing to run")
+    return Dimension(choices)

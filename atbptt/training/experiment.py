@@ -13,6 +13,7 @@ from atbptt.randomness import seed_global
 from atbptt.runs import Origin, RunDirectory, schema
 from atbptt.system import Signals, StoppedError, listen, listening
 from atbptt.training.checks import check_fit, check_probe, check_task
+from atbptt.training.costs import Costs
 from atbptt.training.devices import configure_torch, leased_device
 from atbptt.training.trainer import Parts, Trainer
 from atbptt.windows import check_scheme
@@ -57,6 +58,7 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
         Exception: any other error; its traceback is stored first, and the status is failed.
     """
     origin = Origin() if origin is None else origin
+    costs = Costs()
     directory = RunDirectory(settings, origin.experiment_id)
     if directory.finished():
         return directory
@@ -78,7 +80,7 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
                 with directory.logging() as log, lease as device:
                     directory.note_environment(origin, log)
                     configure_torch(wanted.threads)
-                    Trainer(settings, parts, directory, device, log, signals).train()
+                    Trainer(settings, parts, directory, device, log, signals, costs).train()
             except StoppedError as stopped:
                 directory.stop(str(stopped))
                 raise

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
         expanded as expanded,
         launcher_options as launcher_options,
         read_command as read_command,
-        split_preview as split_preview,
+        split_flags as split_flags,
     )
     from atbptt.config.files import ConfigFile as ConfigFile
     from atbptt.config.jobs import Shared as Shared, job_config as job_config

@@ -27,7 +27,8 @@ from atbptt.errors import ConfigError, listed, require
 
 CONFIG_NAME = "config"
 SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion", "experimental_rerun")  # flags that run nothing
-PREVIEW = "preview="
+FLAGS = ("preview", "rerun")  # true or false, of the command line alone
+NOTES = "notes="  # text as typed, which Hydra would read as a list or reject
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
 USERS = "command-line"  # Hydra's name for the folder of --config-dir
 
@@ -50,12 +51,13 @@ ConfigSearchPathImpl.prepend = _users_first  # type: ignore[method-assign]
 class Command:
     """A parsed command line."""
 
-    overrides: list[str]  # as typed, without `preview`
+    overrides: list[str]  # as typed, without `FLAGS`
     multirun: bool  # whether -m is given
     name: str  # of the primary config
     config_dir: Path
     extra: Path | None  # the folder of --config-dir, searched first
     preview: bool  # whether the jobs are only shown
+    rerun: bool = False  # whether runs begin anew that have begun before
 
     @property
     def folders(self) -> list[Path]:
@@ -64,14 +66,14 @@ class Command:
 
 def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
     """Parse a command line (ConfigError); None if it runs nothing (`--help`, `--cfg`, ...)."""
-    arguments, preview = split_preview(arguments)
+    arguments, flags = split_flags(arguments)
     parser = get_args_parser()
     parser.error = _refuse  # type: ignore[method-assign]
     parsed = parser.parse_args(arguments)
     base = config_dir.parent / parsed.config_path if parsed.config_path else config_dir
     extra = Path(parsed.config_dir).absolute() if parsed.config_dir else None
     name = parsed.config_name or CONFIG_NAME
-    command = Command(parsed.overrides, parsed.multirun, name, base, extra, preview)
+    command = Command(parsed.overrides, parsed.multirun, name, base, extra, **flags)
     make_arms(command.overrides, command.folders)
     if any(getattr(parsed, flag) for flag in SHOWING):
         return None
@@ -80,13 +82,26 @@ def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
     return command
 
 
-def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The arguments for Hydra, without `preview=...`, and whether `preview=true` is the last of these."""
-    values = [argument.removeprefix(PREVIEW) for argument in arguments if argument.startswith(PREVIEW)]
-    for value in values:
-        require(value.lower() in ("true", "false"), "preview", value, "must be true or false")
-    rest = [argument for argument in arguments if not argument.startswith(PREVIEW)]
-    return with_former_names(rest), bool(values) and values[-1].lower() == "true"
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, bool]]:
+    """The arguments for Hydra, without `preview=...` and `rerun=...`, and the last value of these (ConfigError)."""
+    flags, rest = dict.fromkeys(FLAGS, False), []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in FLAGS and "=" in argument:
+            require(value.lower() in ("true", "false"), name, value, "must be true or false")
+            flags[name] = value.lower() == "true"
+        else:
+            rest.append(quoted_notes(argument))
+    return with_former_names(rest), flags
+
+
+def quoted_notes(argument: str) -> str:
+    """`notes='a, b'` of an argument `notes=a, b`: the shell has taken its quotes."""
+    text = argument.removeprefix(NOTES)
+    if text in (argument, "", "null") or (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+        return argument
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
+    return f"{NOTES}'{escaped}'"
 
 
 def with_former_names(arguments: Iterable[str]) -> list[str]:
@@ -121,6 +136,9 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     except HydraException as error:
         raise explained(error, hydra, name, overrides) from error
     for override in parsed:
+        if override.is_sweep_override() and override.key_or_group in ("notes", "tags"):
+            rule = "names several values, but other notes and tags make no other run; several tags are tags=[a,b]"
+            raise ConfigError(str(override.input_line), rule)
         options = hydra.config_loader.get_group_options(override.key_or_group)
         chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
         chooses = not options or isinstance(chosen, str | list | dict)

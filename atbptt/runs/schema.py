@@ -27,6 +27,7 @@ OPTIONS_JSON = b"options"
 
 # In the output folder: one folder per sweep, with its plan and the composed config.
 SWEEPS = ".sweeps"
+OLD = ".old"  # beside the runs: those that rerun=true has set aside
 PLAN = "plan.json"
 
 # The first columns of every table: the run, and when it was evaluated.

@@ -4,6 +4,7 @@ Hydra would compose each job when it starts, and stop halfway through a sweep at
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +26,9 @@ ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.
 BESIDES_PARTS = {
     *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),
-    *("output_dir", "name", "device", "truncation"),
+    *("output_dir", "name", "notes", "tags", "device", "truncation"),
 }
+NOTES = re.compile(r"\+*(notes|tags)=")  # overrides that tell no run from another
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Plan:
     """The checked jobs of a command line."""
 
     jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
-    ahead: list[Job]  # those that had not reached their budget when they were planned
+    ahead: list[Job]  # those that had not reached their budget when they were planned; with rerun=true, all
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
     remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
@@ -87,7 +89,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
     made = zip(_labels(composed), composed.batch, composed.settings, composed.files, strict=True)
     jobs = _distinct([Job(label, overrides, each, RunDirectory(each), files) for label, overrides, each, files in made])
     jobs.sort(key=lambda job: job.settings.init)
-    ahead = [job for job in jobs if not job.directory.finished()]
+    ahead = [job for job in jobs if composed.command.rerun or not job.directory.finished()]
     replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
     remarks = [*replaced, *composed.remarks]
     found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
@@ -105,7 +107,7 @@ def _labels(composed: Composed) -> list[str]:
     common = set.intersection(*(set(overrides) for overrides in batch)) if len(batch) > 1 else set()
     labels, rates = [], []
     for overrides, settings in zip(batch, composed.settings, strict=True):
-        labels.append(" ".join(o for o in overrides if o not in common) or "defaults")
+        labels.append(" ".join(o for o in overrides if o not in common and not NOTES.match(o)) or "defaults")
         policy = composed.policies[_policy_key(settings)]
         K = policy.K if policy.base is None else policy.base
         lr = full_lr(settings.lr, settings.lr_scaling, policy, policy.K)

@@ -43,7 +43,7 @@ class Costs:
         except OSError:  # not Linux
             return
         found = (int(line.split()[1]) * 1024 / MB for line in lines if line.startswith(self._field))
-        self._peak = max(self._peak, *found)
+        self._peak = max([self._peak, *found])
 
     def measured(self, device: torch.device) -> dict[str, float]:
         """The metrics so far; without a memory that the system does not tell."""

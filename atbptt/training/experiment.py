@@ -48,6 +48,8 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True) 
 def run(settings: Settings, origin: Origin | None = None, signals: Signals | None = None) -> RunDirectory:
     """Run an experiment to its budget, from its checkpoint if there is one; a finished run returns at once.
 
+    If its origin says `rerun`, it begins anew once, and what is stored of it is set aside.
+
     Arguments:
         origin: what started it; None is this process.
         signals: the signals received by the process; None handles them during the run, if in the main thread.
@@ -60,13 +62,16 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
     origin = Origin() if origin is None else origin
     costs = Costs()
     directory = RunDirectory(settings, origin.experiment_id)
-    if directory.finished():
+    anew = origin.rerun and not directory.begun_anew(origin.sweep)
+    if directory.finished() and not anew:
         return directory
     with listening() if signals is None else nullcontext(signals) as signals:
         # The sweep has checked the memory of the same code, which takes seconds for a large model.
         make = partial(build, settings, memory=origin.experiment_id is None)
         # A new run is built before its directory is made, so that a wrong config leaves no directory.
-        parts = None if directory.path.exists() else make()
+        parts = make() if anew or not directory.path.exists() else None
+        if anew:
+            directory.set_aside(origin.sweep)
         with directory.lock():
             if directory.finished():  # by the process that held the lock until now
                 return directory

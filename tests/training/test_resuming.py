@@ -71,7 +71,7 @@ def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path
 def test_a_checkpoint_of_an_earlier_version_continues(
     settings: Make, tmp_path: Path, monkeypatch: Patch, updates: int, mean_K: list[float]
 ) -> None:
-    """It lacks the sum of K, the computing time and the costs, and has the state that ended the pass before where one begins."""
+    """It lacks the sum of K, computing time and costs; and where a pass begins, the state before it."""
     uninterrupted, broken = run(settings()), settings(f"output_dir={tmp_path}/broken")
     save = RunDirectory.save_checkpoint
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         load_predictions as load_predictions,
         load_status as load_status,
     )
+    from analysis.loading.options import asked_on_command_line as asked_on_command_line
     from analysis.loading.provenance import environment as environment
     from analysis.loading.results import Results as Results
     from atbptt.runs.schema import ID as ID

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from analysis.loading.finding import Paths, Run, find_runs, sources, statuses
 from analysis.loading.frames import joined, status_frame, table
-from analysis.loading.options import by_run
+from analysis.loading.options import Where, by_run
 from analysis.loading.reading import read_tables
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Reader
@@ -23,18 +23,20 @@ class Results:
 
     Arguments:
         paths: run directories, compacted folders, or folders with some below them.
+        where: only runs with these options, see `load`; by default all.
 
     Attributes:
-        paths: as given.
+        paths, where: as given.
         problems: a line for each file or run left out of what was read so far, each once.
 
     Raises (when a part is read):
-        AnalysisError: a path that does not exist, or no run that can be read.
+        AnalysisError: a path that does not exist, no run that can be read, or none with these options.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, where: Where | None = None) -> None:
         one = isinstance(paths, str | os.PathLike)
         self.paths = [Path(paths)] if one else [Path(path) for path in paths]  # type: ignore[union-attr, arg-type]
+        self.where = where
         self._problems: list[str] = []
 
     @property
@@ -100,4 +102,7 @@ class Results:
 
     @cached_property
     def _runs(self) -> list[Run]:
-        return find_runs(self.paths, self._problems)
+        found = find_runs(self.paths, self._problems, self.where)
+        if not found:
+            raise AnalysisError(f"{', '.join(map(str, self.paths))}: no run has the options asked for")
+        return found

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis.loading import own_id
-from analysis.statistics import COMPLETE, ID, best_validation, conditions, endings, format_value, policies
+from analysis.statistics import COMPLETE, ID, best_validation, conditions, costs, endings, format_value, policies
 from atbptt.errors import AnalysisError
 from atbptt.monitor import Run
 from atbptt.runs import UNKNOWN, RunStatus
@@ -28,7 +28,7 @@ def outcomes(
     - `rank`: among the complete runs of the same data set and metric, and under equal conditions (see `conditions`), 1
       is the best; equal ones share the better rank;
     - `evaluations` (after training began), `last_K` (steps, in use at the end), `reached` (epochs so far),
-      `train_seconds` (s).
+      `train_seconds` (s), and of `COSTS` those that are logged.
     """
     known = {_place(run.last): run for run in runs}
     own = [known.get(_place(status)) for status in statuses]
@@ -45,7 +45,7 @@ def outcomes(
             "status_seconds": [run.last.train_seconds if run else None for run in own],
         }
     ).astype({"epochs": float, "status_seconds": float})
-    rows = rows.merge(_evaluations(frame), on=ID, how="left")
+    rows = rows.merge(_evaluations(frame), on=ID, how="left").merge(costs(frame), on=ID, how="left")
     # A run stores its status more often than it evaluates.
     rows["train_seconds"] = rows.pop("status_seconds").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]

@@ -49,7 +49,7 @@ def test_what_runs_cost_and_are_called_is_shown_where_any_tells(capsys: pytest.C
         run("c", {"valid_loss": [9, 4]}, truncation__K=7, tags=None, notes=None),
     ]
     (table,) = result_tables(results(*runs))
-    words = "first; " + " ".join(["word"] * 9) + " ..."
+    words = "first; " + " ".join(["word"] * 10) + " ..."
     assert [row[-4:] for row in texts(table)] == [
         ["processor s in all", "peak MB", "tags", "notes"],
         ["1200", "360", "night, long", words],

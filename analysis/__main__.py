@@ -127,9 +127,9 @@ def export(options: argparse.Namespace) -> None:
 @contextmanager
 def _results(options: argparse.Namespace) -> Iterator[Results]:
     """The runs of the command; at the end, a warning for each file that was left out."""
-    from .loading import Results
+    from .loading import Results, asked_on_command_line
 
-    results = Results(options.path)
+    results = Results(options.path, asked_on_command_line(options.where))
     try:
         yield results
     finally:
@@ -184,8 +184,8 @@ def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
         default="terminal",
         help="how to write it (default: terminal); latex needs the package booktabs, csv has all digits",
     )
-    command(figures, "figures/")
-    for compares in (of_table, command(report, "report.html")):
+    of_figures, of_report = command(figures, "figures/"), command(report, "report.html")
+    for compares in (of_table, of_report):
         compares.add_argument(
             "--against",
             metavar="POLICY",
@@ -200,7 +200,16 @@ def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
     of_compact.add_argument(
         "--to", type=Path, metavar="DIR", help="folder to write to (default: compact/ in the first PATH)"
     )
-    command(export, "export/")
+    of_export = command(export, "export/")
+    for reads in (of_table, of_figures, of_report, of_compact, of_export):
+        reads.add_argument(
+            "--where",
+            action="append",
+            default=[],
+            metavar="OPTION=VALUE",
+            help="only runs with this option: one of several values (lr=1,10), a tag (tags=night), a part of the notes "
+            "(notes=clip); null for runs without the option; given several times, all must hold",
+        )
     commands.add_parser("probe", help="Measure how far back the network of a run must backpropagate, and draw it")
     return parser
 

@@ -7,7 +7,7 @@ import torch
 from atbptt.config import CONFIG_NAME, Settings, composer, job_config, validated
 from atbptt.runs import RunDirectory
 from atbptt.system import Signals
-from atbptt.training import Parts, Trainer
+from atbptt.training import Costs, Parts, Trainer
 from benchmarks.machine import ROOT
 
 
@@ -19,4 +19,4 @@ def settings_of(*overrides: str) -> Settings:
 
 def trainer_of(settings: Settings, parts: Parts, device: torch.device) -> Trainer:
     """The project's training loop before its first window. It writes no files."""
-    return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__), Signals())
+    return Trainer(settings, parts, RunDirectory(settings), device, logging.getLogger(__name__), Signals(), Costs())

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import style
-from analysis.loading import Search
-from analysis.statistics import natural
+from ..loading import Search
+from ..statistics import natural
+from . import style
 
 SIZE = 22  # of a point, in points squared
 MARGIN = 0.04  # of an axis, beyond the searched range

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         load_status as load_status,
         load_trials as load_trials,
     )
+    from .options import asked_on_command_line as asked_on_command_line
     from .provenance import environment as environment
     from .results import Results as Results
     from .searches import Search as Search

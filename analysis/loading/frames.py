@@ -48,7 +48,8 @@ def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.D
             `outputs/`), or several paths. Directories whose name starts with a dot are skipped.
         metrics: only these, by name or pattern: `"valid_ppl"`, `["K", "valid_*"]`; by default all.
         where: only runs with these options: `{"truncation": "adaptive", "lr": [1, 10]}`; by default all. None asks
-            for runs without the option. Of other runs only the options are read.
+            for runs without the option. `tags` are found by any of them, `notes` by a part of them, in upper or lower
+            case. Of other runs only the options are read.
 
     Returns:
         A row per evaluation, metric and replicate, the rows of a run together. First the columns of `metrics.parquet`:
@@ -84,7 +85,8 @@ def load_options(path: Paths, where: Where | None = None) -> pd.DataFrame:
 
     Nested options have dots in their name (`truncation.K`, steps; `optimizer.weight_decay`), and the groups
     `model`, `dataset`, `truncation`, `optimizer` a column with the chosen name. `name` is the experiment.
-    Integers are `Int64` and booleans `boolean`, whether or not one is null; a list is its JSON. An option
+    Integers are `Int64` and booleans `boolean`, whether or not one is null; a list is its JSON, but `tags` are
+    `night, long`. An option
     that is a number in one run and a string in another is a string; one that is null in all runs has no column.
     Arguments, warnings and errors as in `load`.
     """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atbptt.errors import unknown
+from atbptt.errors import AnalysisError, unknown
 from atbptt.runs.schema import ID, OPTIONS_JSON
 
 from .reading import as_text, check_columns, check_no_nulls, open_parquet
@@ -17,6 +17,7 @@ Where = Mapping[str, object]  # option -> its value, or a collection of values
 PLAIN = (str, int, float, bool)
 INT64 = range(-(2**63), 2**63)
 MAGIC = b"PAR1"  # ends a Parquet file
+NOTES, TAGS = "notes", "tags"  # a remark in words; short names, separated by commas
 KEY = b"\x18" + bytes([len(OPTIONS_JSON)]) + OPTIONS_JSON  # as Parquet stores it, a string with its length
 
 
@@ -43,14 +44,45 @@ def matching(rows: Sequence[Row], where: Where) -> list[int]:
     chosen: Iterable[int] = range(len(rows))
     for name, asked in where.items():
         values = [row.get(name) for row in rows]
+        choices = values_asked(asked)
+        if name in (NOTES, TAGS):  # of which there need not be any
+            texts = {_text(choice).lower() for choice in choices - {None}}
+            chosen = [place for place in chosen if _noted(name, values[place], texts) or values[place] in choices]
+            continue
         if values.count(None) == len(values):
             raise unknown("where", name, option_names(rows))
-        choices = values_asked(asked)
         if kind_of(values) == "text":  # a number among texts is found as either
             choices |= {_text(value) for value in choices if value is not None}
         found = {value for value in {*values} if value in choices or (value is not None and _text(value) in choices)}
         chosen = [place for place in chosen if values[place] in found]
     return list(chosen)
+
+
+def _noted(name: str, value: Any, texts: set[str]) -> bool:
+    """Whether notes contain one of the texts, or one of them is a tag; in lower case."""
+    if value is None:
+        return False
+    own = _text(value).lower()
+    return not texts.isdisjoint(own.split(", ")) if name == TAGS else any(text in own for text in texts)
+
+
+def asked_on_command_line(conditions: Sequence[str]) -> dict[str, set[object]]:
+    """The `Where` of conditions like `truncation=adaptive`, `lr=1,10`, `clip_norm=null` (AnalysisError)."""
+    where: dict[str, set[object]] = {}
+    for condition in conditions:
+        name, equals, text = condition.partition("=")
+        if not (name and equals):
+            raise AnalysisError(f"--where (={condition}) must be OPTION=VALUE, as lr=1,10 or tags=night")
+        for part in {text, *([] if name == NOTES else text.split(","))}:
+            where.setdefault(name, set()).update({part, _number(part)} if part != "null" else {None})
+    return where
+
+
+def _number(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def values_asked(asked: object) -> set[object]:

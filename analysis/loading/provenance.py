@@ -52,7 +52,9 @@ def environment(directories: Iterable[Path]) -> dict[str, Any]:
 
 def _row(code: dict[str, Any], machine: dict[str, Any]) -> tuple[Any, ...]:
     """The columns of an attempt, in values that can be grouped by."""
-    commits = tuple((str(part["commit"]), bool(part["dirty"])) for part in code["repositories"])
+    parts = code["repositories"]
+    # Earlier versions stored no diff.
+    commits = tuple((str(part["commit"]), bool(part["dirty"]), str(part.get("diff") or "")) for part in parts)
     packages = tuple((str(name), str(version)) for name, version in code["packages"].items())
     facts = []
     for name in FACTS:

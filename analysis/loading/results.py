@@ -15,7 +15,7 @@ from atbptt.runs.schema import GRADIENTS, POSITIONS, PREDICTIONS, SCHEMAS
 
 from .finding import Paths, Run, find_runs, sources, statuses
 from .frames import joined, status_frame, table
-from .options import by_run
+from .options import Where, by_run
 from .reading import read_tables
 from .searches import Search, find_searches
 
@@ -25,18 +25,20 @@ class Results:
 
     Arguments:
         paths: run directories, compacted folders, or folders with some below them.
+        where: only runs with these options, see `load`; by default all.
 
     Attributes:
-        paths: as given.
+        paths, where: as given.
         problems: a line for each file or run left out of what was read so far, each once.
 
     Raises (when a part is read):
-        AnalysisError: a path that does not exist, or no run that can be read.
+        AnalysisError: a path that does not exist, no run that can be read, or none with these options.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, where: Where | None = None) -> None:
         one = isinstance(paths, str | os.PathLike)
         self.paths = [Path(paths)] if one else [Path(path) for path in paths]  # type: ignore[union-attr, arg-type]
+        self.where = where
         self._problems: list[str] = []
 
     @property
@@ -107,4 +109,7 @@ class Results:
 
     @cached_property
     def _runs(self) -> list[Run]:
-        return find_runs(self.paths, self._problems)
+        found = find_runs(self.paths, self._problems, self.where)
+        if not found:
+            raise AnalysisError(f"{', '.join(map(str, self.paths))}: no run has the options asked for")
+        return found

@@ -12,6 +12,7 @@ from atbptt.runs.schema import FINISHED
 from ..statistics import ID, format_value, natural, settings
 from ..tables import measure_name
 
+NOTED = {"tags": "names given to the run", "notes": "a remark on the run"}  # options, if any run has them
 Cell = tuple[str, float | None]  # the text, and the number to sort by; without one, a cell is sorted by its text
 
 
@@ -38,8 +39,10 @@ def leaderboard(outcomes: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]
         ("K", "truncation length at the best validation, steps", _numbers(outcomes["K"])),
         ("best epoch", "epoch of the best validation", _numbers(outcomes["epoch"])),
         ("time", "of training and probes, without evaluation", _numbers(outcomes["train_seconds"], duration_text)),
+        *_costs(outcomes),
         ("state", "of the run; unless it has finished, with its progress", _states(outcomes)),
         ("id", "experiment_id: the name of the run's directory", _values(outcomes[ID])),
+        *((name, meaning, _values(own[name].fillna(""))) for name, meaning in NOTED.items() if name in own),
     ]
     cells = zip(*(own for _, _, own in columns), strict=True)
     states = set(outcomes["state"])
@@ -52,6 +55,15 @@ def leaderboard(outcomes: pd.DataFrame, options: pd.DataFrame) -> dict[str, Any]
         "policies": sorted(set(outcomes["policy"]), key=natural),
         "states": [state for state in STATES if state in states],
     }
+
+
+def _costs(outcomes: pd.DataFrame) -> list[tuple[str, str, list[Cell]]]:
+    known = (
+        ("processor time", "of the whole run, with evaluations", "processor_seconds", duration_text),
+        ("memory", "the largest of the run's process, MB", "peak_memory_mb", "{:.0f}"),
+        ("GPU memory", "the largest on the GPU, MB", "peak_gpu_memory_mb", "{:.0f}"),
+    )
+    return [(name, what, _numbers(outcomes[cost], text)) for name, what, cost, text in known if cost in outcomes]
 
 
 def significant(value: float, digits: int = 5) -> str:

@@ -11,7 +11,7 @@ from atbptt.runs import UNKNOWN, RunStatus
 from atbptt.runs.schema import FINISHED
 
 from ..loading import own_id
-from ..statistics import COMPLETE, ID, best_validation, conditions, endings, format_value, policies
+from ..statistics import COMPLETE, ID, best_validation, conditions, costs, endings, format_value, policies
 
 BEST = ["metric", "step", "epoch", "valid", "test", "K"]
 
@@ -29,7 +29,7 @@ def outcomes(
     - `rank`: among the complete runs of the same data set and metric, and under equal conditions (see `conditions`), 1
       is the best; equal ones share the better rank;
     - `evaluations` (after training began), `last_K` (steps, in use at the end), `reached` (epochs so far),
-      `train_seconds` (s).
+      `train_seconds` (s), and of `COSTS` those that are logged.
     """
     known = {_place(run.last): run for run in runs}
     own = [known.get(_place(status)) for status in statuses]
@@ -46,7 +46,7 @@ def outcomes(
             "status_seconds": [run.last.train_seconds if run else None for run in own],
         }
     ).astype({"epochs": float, "status_seconds": float})
-    rows = rows.merge(_evaluations(frame), on=ID, how="left")
+    rows = rows.merge(_evaluations(frame), on=ID, how="left").merge(costs(frame), on=ID, how="left")
     # A run stores its status more often than it evaluates.
     rows["train_seconds"] = rows.pop("status_seconds").fillna(rows["train_seconds"])
     keys = ["dataset", "metric"]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -135,7 +136,16 @@ def _observed(results: Results) -> Report:
         if not stored:
             raise
         report = Report((), (), ())
-    return replace(report, unplanned=report.unplanned + stored)
+    report = replace(report, unplanned=report.unplanned + stored)
+    if not results.where:
+        return report
+    chosen = {os.path.normpath(status.directory) for status in results.statuses}
+
+    def kept(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        return tuple(run for run in runs if os.path.normpath(run.last.directory) in chosen)
+
+    sweeps = (replace(sweep, runs=kept(sweep.runs)) for sweep in report.sweeps)
+    return replace(report, sweeps=tuple(each for each in sweeps if each.runs), unplanned=kept(report.unplanned))
 
 
 def _title(results: Results) -> str:

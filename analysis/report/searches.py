@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.loading import Search
-from analysis.statistics import format_value
-from analysis.tables import measure_name
 from atbptt.runs.schema import FAILED
 
+from ..loading import Search
+from ..statistics import format_value
+from ..tables import measure_name
 from .leaderboard import significant
 
 

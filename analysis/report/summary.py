@@ -112,7 +112,7 @@ def _of_results(outcomes: pd.DataFrame, results: Results) -> Iterator[Remark]:
 
 def _of_code(environment: Mapping[str, Any]) -> Iterator[Remark]:
     yield from (Remark(NOTE, line, "environment") for line in versions(environment))
-    dirty = sum(own["runs"] for own in environment["software"] if any(changed for _, changed in own["code"]))
+    dirty = sum(own["runs"] for own in environment["software"] if any(changed for _, changed, _ in own["code"]))
     if dirty:
         text = f"{number_of_runs(dirty)} ran code with uncommitted changes: no commit has exactly that"
         yield Remark(NOTE, text, "environment")

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     )
     from .pairs import as_good_as_best as as_good_as_best, paired_differences as paired_differences
     from .summary import (
+        COSTS as COSTS,
         Group as Group,
         comparable as comparable,
+        costs as costs,
         grouped as grouped,
         standing as standing,
         summarize as summarize,

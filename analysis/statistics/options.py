@@ -19,7 +19,15 @@ KEY_OF_POLICY = {
     "warmup": "K_final",
 }
 GROUPED: dict[str, Any] = {"dropna": False, "sort": False, "observed": True}
-NOT_SETTINGS = {ID, "init", "device", "monitor", "output_dir"}  # replicates, and what changes no result
+NOT_SETTINGS = {
+    ID,
+    "init",
+    "device",
+    "monitor",
+    "output_dir",
+    "notes",
+    "tags",
+}  # replicates, and what changes no result
 # What is asked, not what is chosen to answer it best: runs are compared where these are equal.
 CONDITIONS = {"name", "dataset", "model", "scheme", "seed", "epochs", "seconds", "evaluate_every"}
 HASHES = "code_hash", "data_hash"  # of the source of a user's class, of the data at `path`
@@ -36,11 +44,11 @@ def options_of(frame: pd.DataFrame) -> pd.DataFrame:
 def settings(options: pd.DataFrame) -> list[str]:
     """The options, besides the truncation policy, that differ between runs; `options` is as from `load_options`.
 
-    `init` (a replicate), the output folder and the device never count, nor a seed that changes exactly as `init` does
-    (see `replicates`) or as `seed` does. An option of a group (`model.hidden`) counts if it differs between runs with
-    the same choice (`model`). An option that only some policies have counts if it differs between the runs that have
-    it, or within a policy. Data are told apart by their hash, by their path where each path has one hash and the
-    reverse.
+    `init` (a replicate), notes, tags, the output folder and the device never count, nor a seed that changes exactly as
+    `init` does (see `replicates`) or as `seed` does. An option of a group (`model.hidden`) counts if it differs between
+    runs with the same choice (`model`). An option that only some policies have counts if it differs between the runs
+    that have it, or within a policy. Data are told apart by their hash, by their path where each path has one hash and
+    the reverse.
     """
     found = [name for name in options.columns if _differs(options, name)]
     redundant = {*_of_init(options), *_as_seed(options, found), *_as_path(options, found)}

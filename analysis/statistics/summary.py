@@ -31,8 +31,9 @@ from .validation import (
     validation_metrics,
 )
 
+COSTS = ("processor_seconds", "peak_memory_mb", "peak_gpu_memory_mb")  # metrics of what a run has cost so far
 # Metrics that tables show or remark on, beside validation and test.
-SHOWN = ("K", "lr", "mean_K", "steps_per_second", "steps_per_compute_second", DIVERGED_METRIC)
+SHOWN = ("K", "lr", "mean_K", "steps_per_second", "steps_per_compute_second", DIVERGED_METRIC, *COSTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,8 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
         `policy`, each option in `settings`, `metric`, `runs` (that count), `of` (all that were evaluated), `ending` (of
         those that count), `valid_mean`, `valid_sd`, `valid_low`, `valid_high` (see `estimates`), the same of `test`
         and, where logged, of `test_event_error` and `test_time_rmse`; `K_mean` (steps), `epoch_mean`,
-        `lr_in_force_mean`.
+        `lr_in_force_mean`; where logged `processor_seconds_mean`, `peak_memory_mb_mean`, `peak_gpu_memory_mb_mean`, at
+        the last evaluation.
 
         For each policy, `chosen` marks the setting that did best under the same `conditions`: the lowest validation of
         those all of whose runs are complete, if there are any, else of those with some: else a lucky survivor would
@@ -132,7 +134,8 @@ def summarize(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
     every["lost"] = ~every["counts"] | (every["ending"] != COMPLETE)
     best = every[every["counts"]]
     summary = grouped(best, keys, ["valid", "test"], [name for name in COMPANIONS if name in best])
-    means = best.groupby(keys, **GROUPED)[["K", "epoch", "lr_in_force"]].mean().add_suffix("_mean")
+    costs = [name for name in COSTS if name in best]
+    means = best.groupby(keys, **GROUPED)[["K", "epoch", "lr_in_force", *costs]].mean().add_suffix("_mean")
     summary = summary.join(means.reset_index(drop=True))
     summary[["ending", "place"]] = best.groupby(keys, **GROUPED)[["ending", "place"]].first().to_numpy()
     all_runs = every.groupby(keys, **GROUPED)["lost"].agg(["size", "any"]).reset_index()
@@ -175,7 +178,15 @@ def _evaluated(frame: pd.DataFrame, metric: str | None) -> pd.DataFrame:
     """A row per run: its best evaluation, what tells it apart, its `init` (null if unknown), how it ended."""
     inits = options_of(frame).reindex(columns=[ID, "init"])
     ends = endings(frame, metric)[[ID, "ending", "counts"]]
-    return best_validation(frame, metric).merge(described(frame), on=ID).merge(inits, on=ID).merge(ends, on=ID)
+    runs = best_validation(frame, metric).merge(described(frame), on=ID).merge(inits, on=ID).merge(ends, on=ID)
+    return runs.merge(costs(frame), on=ID, how="left")
+
+
+def costs(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row per run that logs any of `COSTS`: `experiment_id`, and the value of each at its last evaluation."""
+    rows = rows_of(frame, COSTS, [ID, "metric", "step", "value"]).astype({"metric": str})
+    last = rows.sort_values("step", kind="stable").drop_duplicates([ID, "metric"], keep="last")
+    return last.pivot_table("value", ID, "metric").rename_axis(columns=None).reset_index()
 
 
 def grouped(

@@ -44,6 +44,21 @@ def with_remarks(rows: pd.DataFrame, group: Group, results: Results) -> pd.DataF
     )
 
 
+def with_notes(rows: pd.DataFrame, group: Group) -> pd.DataFrame:
+    """Rows of `summarize` with `tags` and `notes`, if any run has them: each that a run of the setting has, once."""
+    names = group.names
+    evaluated = statistics.described(group.runs).merge(rows[names].assign(row=rows.index), on=names)
+    row_of = dict(zip(evaluated[ID], evaluated["row"], strict=True))
+    for name, comma in (("tags", ", "), ("notes", "; ")):
+        if name in group.options and group.options[name].notna().any():
+            found: dict[Any, dict[str, None]] = {row: {} for row in rows.index}
+            for run, text in group.options.set_index(ID)[name].dropna().items():
+                if run in row_of:
+                    found[row_of[run]] |= dict.fromkeys(text.split(comma) if name == "tags" else [text])
+            rows = rows.assign(**{name: [comma.join(each) for each in found.values()]})
+    return rows
+
+
 def _counted_remarks(remarks: Iterable[str]) -> str:
     return ", ".join(what if n == 1 else f"{n} {what}" for what, n in Counter(remarks).items())
 
@@ -122,7 +137,9 @@ def versions(environment: Mapping[str, Any]) -> list[str]:
     lines = []
     codes: Counter[str] = Counter()
     for own in software:
-        names = [commit[:10] + (" with changes" if dirty else "") for commit, dirty in own["code"]]
+        names = [
+            commit[:10] + (f" with changes {diff}".rstrip() if dirty else "") for commit, dirty, diff in own["code"]
+        ]
         codes[", ".join(names) or "no commit"] += own["runs"]
     if len(codes) > 1:
         lines.append(f"runs come from {len(codes)} versions of the code: {_counted(codes)}")

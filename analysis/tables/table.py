@@ -1,6 +1,8 @@
 """The table of results: each policy at its best options, validation and test at the best validation."""
 
+import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,12 +20,14 @@ from ..statistics import COMPANIONS, ID, Group, comparable
 from . import cells, formats
 from .cells import Column, Table
 from .comparisons import compared_tables
-from .marks import speed_remark, versions, with_remarks
+from .marks import speed_remark, versions, with_notes, with_remarks
 from .published import EXPERIMENTS, beside
 
 SHOWN_ROWS = 10  # of the tables below the main one in a terminal
 SHOWN_IDS = 6  # in a remark; the rest is counted
 RATE = "lr in force"  # heading
+COST_HEADINGS = dict(zip(statistics.COSTS, ("processor s in all", "peak MB", "peak GPU MB"), strict=True))
+NOTES_CHARACTERS = 60  # of notes and tags in a cell
 
 
 def print_table(
@@ -92,7 +96,7 @@ def result_table(group: Group, results: Results) -> Table:
     options = group.options
     rows = cells.with_bold(rows, group.standing, group.names, statistics.conditions(options), ("valid", "test"))
     rows, notes = beside(group, rows)
-    rows = with_remarks(rows, group, results)
+    rows = with_notes(with_remarks(rows, group, results), group)
     over = statistics.replicates(options)
     measure = cells.measure_name(group.metric)
     columns = [
@@ -107,6 +111,9 @@ def result_table(group: Group, results: Results) -> Table:
         text = partial(cells.number, places=EXPERIMENTS[group.dataset].decimals)
         columns += [Column(name, [name], text) for name in ("published", "corrected")]
     columns += [*_companions(group, rows), *_columns_at_best(options, rows)]
+    if not (rows["tried"] > 1).any():  # else those of every setting are in `settings_table`
+        columns += _columns_of_costs(rows)
+    columns += _columns_of_notes(rows)
     too_few = (rows["runs"] < statistics.LEAST_RUNS).any()
     if any(column.heading == RATE for column in columns):
         notes.append(f"{RATE}: after scaling with K and decay, at the best validation")
@@ -125,7 +132,7 @@ def result_table(group: Group, results: Results) -> Table:
 
 def settings_table(group: Group, results: Results) -> Table:
     """The best validation of every setting; the test value of those chosen for a policy."""
-    rows = with_remarks(_rows(group), group, results)
+    rows = with_notes(with_remarks(_rows(group), group, results), group)
     options = group.options
     measure = cells.measure_name(group.metric)
     columns = [
@@ -136,6 +143,8 @@ def settings_table(group: Group, results: Results) -> Table:
         *_interval_of_test(rows),
         *_companions(group, rows),
         *_columns_at_best(options, rows),
+        *_columns_of_costs(rows),
+        *_columns_of_notes(rows),
     ]
     title = "every setting, best validation" + cells.mean_over(statistics.replicates(options), rows["valid_sd"])
     return cells.assembled(group, "_settings", title, columns, rows)
@@ -179,6 +188,20 @@ def _columns_at_best(options: pd.DataFrame, rows: pd.DataFrame) -> list[Column]:
     other = ((rows["lr_in_force_mean"] - typed).abs() > 1e-6 * rows["lr_in_force_mean"]).any()
     rate = [Column(RATE, ["lr_in_force_mean"], "{:.3g}".format)] if other else []
     return [*rate, *(Column(name, [f"{name}_mean"], cells.number) for name in ("K", "epoch"))]
+
+
+def _columns_of_costs(rows: pd.DataFrame) -> list[Column]:
+    """Processor time with evaluations and probes, and the peak of memory, at the last evaluation."""
+    known = ((name, heading) for name, heading in COST_HEADINGS.items() if f"{name}_mean" in rows)
+    return [Column(heading, [f"{name}_mean"], partial(cells.amount, sd=math.nan)) for name, heading in known]
+
+
+def _columns_of_notes(rows: pd.DataFrame) -> list[Column]:
+    return [Column(name, [name], _shortened, "left") for name in ("tags", "notes") if name in rows]
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, NOTES_CHARACTERS, placeholder=" ...")
 
 
 def remarks(results: Results, metric: str | None = None) -> list[str]:

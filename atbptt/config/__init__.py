@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         plain as plain,
         read_command as read_command,
         read_flags as read_flags,
-        split_preview as split_preview,
+        split_flags as split_flags,
         with_params as with_params,
     )
     from atbptt.config.explaining import explained as explained

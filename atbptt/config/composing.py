@@ -34,7 +34,8 @@ CONFIG_NAME = "config"
 VERSION_BASE = "1.3"  # of Hydra: whose defaults count
 SHOWING = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")  # flags that run nothing
 SHELL = re.compile(r"(install|uninstall|query)=(bash|fish|zsh)")
-PREVIEW = "preview="
+FLAGS = ("preview", "rerun")  # true or false, of the command line alone
+NOTES = "notes="  # text as typed, which Hydra would read as a list or reject
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
 SEARCH = "atbptt.sweeps.space.SearchOptions"  # the sweeper of hydra/sweeper=optuna
 USERS = "command-line"  # Hydra's name for the folder of --config-dir
@@ -58,12 +59,13 @@ ConfigSearchPathImpl.prepend = _users_first  # type: ignore[method-assign]
 class Command:
     """A parsed command line."""
 
-    overrides: list[str]  # as typed, without `preview`
+    overrides: list[str]  # as typed, without `FLAGS`
     multirun: bool  # whether -m is given
     name: str  # of the primary config
     config_dir: Path
     extra: Path | None  # the folder of --config-dir, searched first
     preview: bool  # whether the jobs are only shown
+    rerun: bool = False  # whether runs begin anew that have begun before
 
     @property
     def folders(self) -> list[Path]:
@@ -79,12 +81,12 @@ def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
 
 
 def read_flags(arguments: Sequence[str]) -> Namespace:
-    """The flags of a command line, with `overrides` and `preview` (ConfigError)."""
-    arguments, preview = split_preview(arguments)
+    """The flags of a command line, with `overrides`, `preview` and `rerun` (ConfigError)."""
+    arguments, own = split_flags(arguments)
     parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.error = _refuse  # type: ignore[method-assign]
     parser.add_argument("--version", action="store_true")  # Hydra's prints its own
-    parser.set_defaults(preview=preview)
+    parser.set_defaults(**own)
     flags = parser.parse_args(arguments)
     if flags.experimental_rerun:
         rule = "is not supported: the same command again continues its runs, and a run's config.yaml has its options"
@@ -106,18 +108,32 @@ def command_of(flags: Namespace, config_dir: Path) -> Command:
     extra = Path(flags.config_dir).absolute() if flags.config_dir else None
     if extra is not None and not extra.is_dir():
         raise ConfigError("--config-dir", f"(={flags.config_dir}) is no folder")
-    command = Command(flags.overrides, flags.multirun, flags.config_name or CONFIG_NAME, base, extra, flags.preview)
+    name = flags.config_name or CONFIG_NAME
+    command = Command(flags.overrides, flags.multirun, name, base, extra, flags.preview, flags.rerun)
     make_arms(command.overrides, command.folders)
     return command
 
 
-def split_preview(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """The arguments for Hydra, without `preview=...`, and whether `preview=true` is the last of these."""
-    values = [argument.removeprefix(PREVIEW) for argument in arguments if argument.startswith(PREVIEW)]
-    for value in values:
-        require(value.lower() in ("true", "false"), "preview", value, "must be true or false")
-    rest = [argument for argument in arguments if not argument.startswith(PREVIEW)]
-    return with_former_names(rest), bool(values) and values[-1].lower() == "true"
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], dict[str, bool]]:
+    """The arguments for Hydra, without `preview=...` and `rerun=...`, and the last value of these (ConfigError)."""
+    flags, rest = dict.fromkeys(FLAGS, False), []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in FLAGS and "=" in argument:
+            require(value.lower() in ("true", "false"), name, value, "must be true or false")
+            flags[name] = value.lower() == "true"
+        else:
+            rest.append(quoted_notes(argument))
+    return with_former_names(rest), flags
+
+
+def quoted_notes(argument: str) -> str:
+    """`notes='a, b'` of an argument `notes=a, b`: the shell has taken its quotes."""
+    text = argument.removeprefix(NOTES)
+    if text in (argument, "", "null") or (len(text) > 1 and text[0] == text[-1] and text[0] in "'\""):
+        return argument
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (found[2] and "\\'"), text)
+    return f"{NOTES}'{escaped}'"
 
 
 def with_former_names(arguments: Iterable[str]) -> list[str]:
@@ -158,6 +174,9 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     except HydraException as error:
         raise explained(error, hydra, name, overrides) from error
     for override in parsed:
+        if override.is_sweep_override() and override.key_or_group in ("notes", "tags"):
+            rule = "names several values, but other notes and tags make no other run; several tags are tags=[a,b]"
+            raise ConfigError(str(override.input_line), rule)
         options = hydra.config_loader.get_group_options(override.key_or_group)
         chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
         chooses = not options or isinstance(chosen, str | list | dict)

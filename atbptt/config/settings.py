@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +19,7 @@ from atbptt.windows import LR_SCALINGS, SCHEMES
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
 HASH_DIGITS = 8  # of 64: enough to tell versions apart
+NOTES_LENGTH, TAG_LENGTH, TAGS = 1000, 50, 20  # at most: characters, characters of one, number
 
 
 class Section(BaseModel):
@@ -39,6 +41,8 @@ class Settings(Section):
 
     name: str
     output_dir: str
+    notes: str | None = None  # None is what the run's directory has, which a new one has not
+    tags: list[str] | None = None  # likewise
     lr: float = Field(gt=0)
     lr_scaling: str
     lr_decay: str
@@ -65,6 +69,14 @@ class Settings(Section):
     def _probe_by_present_names(cls, value: Any) -> Any:
         return renamed(value) if isinstance(value, Mapping) else value
 
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _one_tag_or_several(cls, value: Any) -> Any:
+        tags = value if isinstance(value, list | tuple) or value is None else [value]
+        if tags and all(type(tag) in (str, int) for tag in tags):
+            return list(dict.fromkeys(str(tag).strip() for tag in tags))
+        return tags
+
     @field_serializer("probe")
     def _probe_by_stored_names(self, probe: ProbeSettings) -> dict[str, Any]:
         stored = {name: former for former, name in FORMER_NAMES.items()}
@@ -74,10 +86,11 @@ class Settings(Section):
     def experiment_id(self) -> str:
         """12 hex characters of a hash of all settings that decide the result.
 
-        The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name and
-        monitor. An argument named `path` counts by the content of its files, a user's class by its code.
+        The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name, notes,
+        tags and monitor. An argument named `path` counts by the content of its files, a user's class by its code.
         """
-        decisive = self.model_dump(exclude={"name", "output_dir", "epochs", "seconds", "monitor", "device"})
+        where_and_how_long = {"name", "output_dir", "notes", "tags", "epochs", "seconds", "monitor", "device"}
+        decisive = self.model_dump(exclude=where_and_how_long)
         for group in SUPPLIED:
             part = self.component(group)
             decisive[group] = {"_target_": part.target, **part.arguments}
@@ -116,6 +129,11 @@ class Settings(Section):
                 found[f"{group}.{leaf}"] = f"(={getattr(self, group).get(leaf)}) {rule}"
         return found
 
+    def noted(self) -> dict[str, str]:
+        """Notes and tags as options, if there are any; tags are one text: `night, long`."""
+        texts = {"notes": self.notes, "tags": ", ".join(self.tags or ())}
+        return {name: text for name, text in texts.items() if text}
+
     def options(self) -> dict[str, Any]:
         """Every option by its dotted name, without nulls; a group's own name is that of its choice.
 
@@ -127,6 +145,7 @@ class Settings(Section):
             part = self.component(group)
             flat[group] = part.name
             tree[group] = {"_target_": part.target, **part.arguments}
+        tree |= {"notes": None, "tags": None, **self.noted()}
         flat.update((key, value) for key, value in flattened(tree) if value is not None)
         return flat
 
@@ -160,11 +179,27 @@ def typed(config: Mapping[str, Any]) -> Settings:
     folder = settings.name not in ("", ".", "..") and not set(settings.name) & set("/\\\0")
     require(folder, "name", settings.name, "must be the name of a folder, without / or \\")
     require(settings.output_dir != "", "output_dir", settings.output_dir, "must be a folder; . is where you are")
+    _check_notes(settings.notes or "", settings.tags or [])
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
     require_choice("device.type", settings.device.type, DEVICES)
     return settings
+
+
+def _check_notes(notes: str, tags: list[str]) -> None:
+    rule = f"must have at most {NOTES_LENGTH} characters, no control characters but new lines"
+    require(len(notes) <= NOTES_LENGTH and _is_text(notes.replace("\n", "")), "notes", repr(notes[:40]), rule)
+    require(len(tags) <= TAGS, "tags", f"{len(tags)} tags", f"must be at most {TAGS}")
+    rule = f"must each have 1 to {TAG_LENGTH} characters, no comma, no control characters"
+    for tag in tags:
+        fits = 1 <= len(tag) <= TAG_LENGTH and "," not in tag and _is_text(tag)
+        require(fits, "tags", repr(tag[: TAG_LENGTH + 1]), rule)
+
+
+def _is_text(value: str) -> bool:
+    """Whether there are no control characters, nor bytes that are no UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
 
 
 def build_policy(settings: Settings) -> Policy:

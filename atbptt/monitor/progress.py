@@ -23,10 +23,11 @@ class Watch:
     In a terminal, as tables that are refreshed; elsewhere a line when a run starts or ends and every `LINE_SECONDS`.
     """
 
-    def __init__(self, jobs: list[Job], console: Console, sweep: str) -> None:
+    def __init__(self, jobs: list[Job], console: Console, sweep: str, rerun: bool = False) -> None:
         self.jobs = jobs
         self.console = console
         self.sweep = sweep
+        self.rerun = rerun
         self.started = time.time()
         self.known: list[RunStatus | None] = [None] * len(jobs)
         self.printed = [WAITING] * len(jobs)  # the state of each run
@@ -57,7 +58,9 @@ class Watch:
         for i, job in enumerate(self.jobs):
             last = self.known[i] = read_run(job.directory.path, self.known[i])
             budget = job.settings.epochs, job.settings.seconds
-            runs.append(Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, *budget)))
+            runs.append(
+                Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, self.rerun, *budget))
+            )
         if self.live:
             parts = [counts(runs, self.console), *best(runs), *tables(runs, self.console, (*WRONG, FINISHED), ROWS)]
             self.live.update(Group(*parts), refresh=True)

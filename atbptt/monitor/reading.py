@@ -66,24 +66,32 @@ class Report:
 
 
 def status_in_sweep(
-    last: RunStatus, sweep: str, started: float, launching: bool, epochs: float | None, seconds: float | None
+    last: RunStatus,
+    sweep: str,
+    started: float,
+    launching: bool,
+    rerun: bool,
+    epochs: float | None,
+    seconds: float | None,
 ) -> RunStatus:
     """The status of a run in a sweep: that of its `last` attempt, or waiting for another one.
 
-    A finished run waits if its budget in the sweep is larger, and one that an earlier sweep left unfinished while this
-    sweep, begun at the unix time `started`, is `launching`.
+    A finished run waits if its budget in the sweep is larger. While this sweep, begun at the unix time `started`, is
+    `launching`, so does one that an earlier sweep left unfinished, or any of an earlier sweep if this is a `rerun`.
     """
+    before = launching and last.sweep != sweep and (last.heartbeat or 0.0) < started
     if last.state == FINISHED:
-        ahead = not last.reached(epochs, seconds)
+        ahead = not last.reached(epochs, seconds) or (rerun and before)
     elif last.state in (RUNNING, WAITING):
         ahead = False
     else:
-        ahead = launching and last.sweep != sweep and (last.heartbeat or 0.0) < started
+        ahead = before
     return replace(last, state=WAITING, why=None) if ahead else last
 
 
 class _Plan(NamedTuple):
     sweep: Sweep  # without its runs
+    rerun: bool  # whether its runs begin anew
     # Label and budgets of those at or below the paths, by the run's directory, resolved.
     jobs: dict[str, tuple[str, float | None, float | None]]
 
@@ -125,8 +133,8 @@ class Reader:
         launching = {folder: _launching(folder) for folder in self._plans}
         sweeps = []
         for folder in _not_superseded(self._plans, launching):
-            sweep, jobs = self._plans[folder]
-            known = sweep.name, sweep.started, bool(launching[folder])
+            sweep, rerun, jobs = self._plans[folder]
+            known = sweep.name, sweep.started, bool(launching[folder]), rerun
             runs = []
             for key, (label, *budgets) in jobs.items():
                 runs.append(Run(label, statuses[key], status_in_sweep(statuses[key], *known, *budgets)))
@@ -166,7 +174,8 @@ class Reader:
                 jobs[key] = str(job["label"]), epochs, seconds
         command = tuple(map(str, content["command"]))
         launched = str(content["host"]), int(content["pid"]), float(content["started"])
-        return _Plan(Sweep(os.path.basename(folder), command, *launched, None, ()), jobs)
+        sweep = Sweep(os.path.basename(folder), command, *launched, None, ())
+        return _Plan(sweep, bool(content.get("rerun")), jobs)
 
     def _status(self, key: str) -> RunStatus:
         known = self._known.get(key)

@@ -6,6 +6,7 @@ tables are restored from it.
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -25,9 +26,12 @@ from atbptt.config import Settings
 from atbptt.errors import ConfigError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
 from atbptt.runs.status import ENDED, read_status
-from atbptt.system import StorageError, locks, replacing, write_text
+from atbptt.system import StorageError, locks, move_folder, replacing, write_text
 
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
+
+
+NOTED = ("notes", "tags")  # settings that describe a run, and may change when it has finished
 
 
 class BusyError(RuntimeError):
@@ -47,6 +51,11 @@ class RunDirectory:
         self.tables = tables.Tables(self.path, self.experiment_id)
         self._status: dict[str, Any] = {}
         self._began = time.monotonic()
+
+    @property
+    def old(self) -> Path:
+        """The folder of runs that were set aside."""
+        return self.path.parent / schema.OLD
 
     def make(self) -> None:
         try:
@@ -80,6 +89,29 @@ class RunDirectory:
         spent = status.get("state") == schema.FINISHED and self.settings.budget_spent(epoch, seconds)
         return spent and status.get("files") == self._digests()
 
+    def begun(self) -> bool:
+        """Whether an attempt has stored anything."""
+        return self.path.exists() and bool({path.name for path in self.path.iterdir()} - {schema.LOCK, schema.OUTPUT})
+
+    def begun_anew(self, sweep: str | None) -> bool:
+        """Whether this sweep with rerun=true, or a later one, has begun the run anew."""
+        return sweep is not None and str(self.status().get("rerun") or "") >= sweep
+
+    def set_aside(self, sweep: str | None) -> None:
+        """Move a run to `.old/<id>.<now>` beside it, unless `begun_anew`; what this process prints stays with the run.
+
+        Raises BusyError if another process works on the run, StorageError.
+        """
+        with self.lock():
+            if self.begun_anew(sweep) or not self.begun():
+                return
+            stamp = f"{self.experiment_id}.{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+            names = itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2)))
+            target = next(old for name in names if not (old := self.old / name).exists())
+            move_folder(self.path, target)
+        self.make()
+        _follow_output(target / schema.OUTPUT, self.path / schema.OUTPUT)
+
     def _digests(self) -> dict[str, int | None]:
         return {name: tables.digest(self.path / name) for name in RESULTS}
 
@@ -97,14 +129,38 @@ class RunDirectory:
             attempt=int(self._status.get("attempt", 0)) + 1,
             started=time.time(),
             first_epoch=self._status.get("epoch", 0.0),
+            **({"rerun": origin.sweep} if origin.rerun and not self.begun_anew(origin.sweep) else {}),
         )
         for leftover in (*self.path.glob(".*.tmp"), self.path / schema.TRACEBACK):
             leftover.unlink(missing_ok=True)
         self._check_unchanged(origin.hashes)
-        write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(self.settings.model_dump())))
-        options = {**self.settings.options(), schema.ID: self.experiment_id}
+        noted = _noted(self.settings, tables.read_options(self.path / schema.OPTIONS))
+        write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(noted.model_dump())))
+        options = {**noted.options(), schema.ID: self.experiment_id}
         tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
         self._write_sources()
+
+    def note(self) -> bool:
+        """Store the notes and tags that the settings name with a run that has finished; whether it had others.
+
+        Raises BusyError if another process works on the run, StorageError.
+        """
+        given = {name: value for name in NOTED if (value := getattr(self.settings, name)) is not None}
+        if not given:
+            return False
+        with self.lock():
+            stored = tables.read_options(self.path / schema.OPTIONS)
+            options = {name: value for name, value in stored.items() if name not in NOTED}
+            options |= _noted(self.settings, stored).noted()
+            if options == stored or not self.finished():  # another process may have extended it meanwhile
+                return False
+            config = OmegaConf.merge(OmegaConf.load(self.path / schema.CONFIG), given)
+            write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(config))
+            tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
+            status = json.loads((self.path / schema.STATUS).read_bytes())
+            # A kill before this leaves a run that is not skipped: its process finds nothing to train.
+            write_text(self.path / schema.STATUS, json.dumps({**status, "files": self._digests()}, indent=1))
+        return True
 
     def _check_unchanged(self, planned: Mapping[str, str]) -> None:
         now = self.settings.experiment_id
@@ -141,6 +197,7 @@ class RunDirectory:
         for file in origin.config_files:
             log.info("%s", file)
         files = [asdict(file) for file in origin.config_files]
+        provenance.store_diffs(origin.code, self.path, origin.diffs)
         whence = {"sweep": origin.sweep, "command": origin.command, "code": origin.code, "config_files": files}
         attempts.append({"started": self._status.get("started"), **whence, "machine": provenance.machine()})
         write_text(path, json.dumps({"attempts": attempts}, indent=1))
@@ -210,6 +267,24 @@ class RunDirectory:
             logger.removeHandler(handler)
             with contextlib.suppress(OSError):
                 handler.close()
+
+
+def _follow_output(old: Path, new: Path) -> None:
+    """Have what this process prints to one file go to another from now on."""
+    with contextlib.suppress(OSError):  # there is no such file
+        own = [stream for stream in (1, 2) if os.path.samestat(os.fstat(stream), old.stat())]
+        if own:
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            for stream in own:
+                os.dup2(descriptor, stream)
+            os.close(descriptor)
+
+
+def _noted(settings: Settings, stored: Mapping[str, Any]) -> Settings:
+    """The settings, with the notes and tags of stored options where they name none."""
+    notes, tags = stored.get("notes"), stored.get("tags")
+    before = {"notes": notes, "tags": tags.split(", ") if tags else None}
+    return settings.model_copy(update={n: old for n, old in before.items() if getattr(settings, n) is None})
 
 
 class _LogFile(logging.FileHandler):

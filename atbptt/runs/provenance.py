@@ -1,28 +1,37 @@
 """Where a result comes from: the sweep, the code's version, the packages, the machine."""
 
+import contextlib
 import functools
+import hashlib
 import os
 import platform
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from atbptt.config import ConfigFile, installed
-from atbptt.system import available_cores
+from atbptt.system import available_cores, write_atomically
 
 PACKAGE = Path(__file__).parents[1]
 UNTRACKED = 20  # files that are listed
 GIT_SECONDS = 10.0  # a repository on a slow disk must not hold up a run
+DIFF_BYTES = 1_000_000  # that are stored
+# What a user's config of git may not change, so that `git apply` reads it.
+DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD")
+
+_diffs: dict[str, bytes] = {}  # what this process has found, by the name of its file
 
 
 def code() -> dict[str, Any]:
     """Python, packages and the git commits of the package and the current folder.
 
-    `dirty` if tracked files differ, or if this process has imported files that git does not track: `untracked`.
+    `dirty` if tracked files differ, or if this process has imported files that git does not track: `untracked`. Of
+    tracked files `diff` names a file that has the differences, see `store_diffs`; None if there are none.
     """
     files = (getattr(module, "__file__", None) for module in [*sys.modules.values()])
     own = {file for file in files if isinstance(file, str) and os.path.isabs(file) and not installed(file)}
@@ -71,12 +80,40 @@ class Origin:
     experiment_id: str | None = None  # as the sweep planned it; None takes that of data and code as they are now
     hashes: dict[str, str] = field(default_factory=dict)  # of data and code when it was planned, see `Settings`
     config_files: list[ConfigFile] = field(default_factory=list)  # of --config-dir
+    diffs: Path | None = None  # folder with the files that `code` names; None if this process has found them
+    rerun: bool = False  # whether the run begins anew if it has begun before the sweep
 
 
 def commits(found: dict[str, Any]) -> str:
-    """The commits of a `code()` in a line: `a1b2c3d (dirty)`; `none` outside git."""
-    hashes = [part["commit"][:10] + (" (dirty)" if part["dirty"] else "") for part in found.get("repositories", ())]
-    return ", ".join(hashes) or "none"
+    """The commits of a `code()` in a line: `a1b2c3d (dirty, code-0f1e2d3c.diff)`; `none` outside git."""
+    parts = []
+    for part in found.get("repositories", ()):
+        names = ", ".join(filter(None, ("dirty", part.get("diff"))))  # earlier versions stored no diff
+        parts.append(part["commit"][:10] + (f" ({names})" if part["dirty"] else ""))
+    return ", ".join(parts) or "none"
+
+
+def store_diffs(found: dict[str, Any], folder: Path, source: Path | None = None) -> None:
+    """Store the files that a `code()` names as `diff` (StorageError).
+
+    Those of another process are in the folder `source`: they become links, so that 1,000 runs have one file.
+    """
+    for name in filter(None, (part.get("diff") for part in found.get("repositories", ()))):
+        path, content = folder / name, _diffs.get(name)
+        if path.exists():  # the name tells the content
+            continue
+        if source is not None:
+            with contextlib.suppress(OSError):
+                os.link(source / name, path)
+                continue
+            with contextlib.suppress(OSError):  # no links on this file system; or the sweep's folder is gone
+                content = (source / name).read_bytes()
+        if content is not None:
+            write_atomically(path, functools.partial(_write, content))
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
 
 
 def _repository(folder: Path, imported: frozenset[str]) -> dict[str, Any] | None:
@@ -90,7 +127,31 @@ def _repository(folder: Path, imported: frozenset[str]) -> dict[str, Any] | None
     tracked = _git(Path(top), "--literal-pathspecs", "ls-files", "-z", "--recurse-submodules", "--", *names)
     untracked = [] if tracked is None else sorted({*names} - {*tracked.split("\0")})
     dirty = differing != "" or bool(untracked)
-    return {"path": top, "commit": commit, "dirty": dirty, "untracked": untracked[:UNTRACKED]}
+    diff = _diff(top) if differing else b""
+    name = f"code-{hashlib.sha256(diff).hexdigest()[:8]}.diff" if diff else None
+    if name is not None:
+        _diffs[name] = diff
+    return {"path": top, "commit": commit, "dirty": dirty, "untracked": untracked[:UNTRACKED], "diff": name}
+
+
+def _diff(top: str) -> bytes:
+    """What tracked files differ in from the commit, at most the first `DIFF_BYTES`; empty if git does not tell."""
+    command = ["git", "--no-optional-locks", "-C", top, *DIFF]
+    none = subprocess.DEVNULL
+    try:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=none, stderr=none) as process:
+            assert process.stdout is not None
+            slow = threading.Timer(GIT_SECONDS, process.kill)
+            slow.start()
+            content = process.stdout.read(DIFF_BYTES + 1)
+            slow.cancel()
+            if len(content) > DIFF_BYTES:
+                process.kill()
+                whole = content[: content.rindex(b"\n", 0, DIFF_BYTES) + 1]
+                return whole + f"# cut off here: git diff gives more than {DIFF_BYTES:,} bytes\n".encode()
+    except OSError:
+        return b""
+    return content if process.returncode == 0 else b""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

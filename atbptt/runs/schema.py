@@ -27,6 +27,7 @@ OPTIONS_JSON = b"options"
 
 # In the output folder: one folder per sweep, with its plan and the composed config.
 SWEEPS = ".sweeps"
+OLD = ".old"  # beside the runs: those that rerun=true has set aside
 PLAN = "plan.json"
 TRIALS = "trials.json"  # in the folder of a search
 

@@ -20,7 +20,7 @@ from typing import Any
 from atbptt.config import ConfigFile, Settings, hydra_of, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
-from atbptt.runs.provenance import Origin, code
+from atbptt.runs.provenance import Origin, code, store_diffs
 from atbptt.system import StorageError, locks, write_text
 
 PLAN_VARIABLE = "ATBPTT_PLAN"  # environment variable of a sweep's jobs: path of its plan
@@ -59,10 +59,12 @@ def make_sweep(output_dir: str) -> Path:
 
 
 @contextlib.contextmanager
-def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str) -> Iterator[None]:
+def recorded(
+    sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str, rerun: bool = False
+) -> Iterator[None]:
     """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
 
-    Jobs are found by their number among those `launched` (`planned`). Raises StorageError.
+    Jobs are found by their number among those `launched` (`planned`), which begin anew if `rerun`. Raises StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
     plan = {
@@ -71,7 +73,8 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": time.time(),
-        "code": code(),
+        "code": (whence := code()),
+        "rerun": rerun,
         "launched": [numbers[id(job)] for job in launched],
         "hydra": _shared_once([job.hydra_part(number) for number, job in enumerate(launched)]),
         "jobs": [
@@ -89,6 +92,7 @@ def recorded(sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: 
     }
     write_text(sweep / schema.PLAN, json.dumps(plan, indent=1))
     write_text(sweep / "multirun.yaml", config)  # with Hydra's part
+    store_diffs(whence, sweep)
     os.environ[PLAN_VARIABLE] = str(sweep / schema.PLAN)
     try:
         with locks.hold(sweep / schema.LOCK):
@@ -124,7 +128,8 @@ def planned(number: int) -> tuple[Settings, Origin, dict[str, Any]] | None:
         part = {**plan["hydra"]["shared"], **plan["hydra"]["own"][number]}
         hashes = entry.get("hashes", {})  # earlier versions had none, nor files
         files = [ConfigFile(**file) for file in entry.get("config_files", [])]
-        origin = Origin(sweep.name, plan["code"], plan["command"], entry["experiment_id"], hashes, files)
+        whence = plan["code"], plan["command"], entry["experiment_id"], hashes, files
+        origin = Origin(sweep.name, *whence, sweep, plan.get("rerun", False))
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
     return validated(settings), origin, part

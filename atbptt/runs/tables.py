@@ -98,6 +98,16 @@ def serialised_options(options: Mapping[str, Any]) -> bytes:
     return serialised(pa.Table.from_pylist([dict(options)]), {schema.OPTIONS_JSON: as_json})
 
 
+def read_options(path: Path) -> dict[str, Any]:
+    """The row of an options.parquet, without nulls; empty if the file cannot be read."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            (row,) = file.read().to_pylist()
+    except (OSError, ValueError, pa.ArrowException):
+        return {}
+    return {name: value for name, value in row.items() if value is not None}
+
+
 def write(path: Path, content: bytes) -> None:
     """Replace a file by this content (StorageError)."""
     write_atomically(path, lambda file: file.write(content))

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -48,6 +49,7 @@ TO_COME = {
     schema.INTERRUPTED: "interrupted, to be continued",
     schema.FINISHED: "finished, to be extended",
 }
+ANEW = "to be run anew"  # the same, with rerun=true
 
 
 def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
         signal.signal(number, lambda *_: None)
     warnings.showwarning = show_warning
     console, errors = PlainConsole(), PlainConsole(stderr=True, style="red")
-    began = time.monotonic()
+    began, again = time.monotonic(), "the same command"
     try:
         composed = compose(arguments, config_dir)
         if composed is None:
@@ -72,10 +74,15 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
             preview(planned, console)
             return 0
         print_skipped(planned, console)
-        outcomes = run(planned, console) if planned.ahead else {}
-        return report(planned, outcomes, time.monotonic() - began, console, errors)
+        store_notes(planned, console, errors)
+        if planned.command.rerun:
+            again += " without rerun=true"
+            print_anew(planned, console)
+        sweep, outcomes = run(planned, console) if planned.ahead else ("", {})
+        store_notes(planned, console, errors)  # a job of another sweep may have finished a run
+        return report(planned, sweep, outcomes, time.monotonic() - began, console, errors)
     except KeyboardInterrupt:
-        errors.print("interrupted: the same command continues from the last checkpoints")
+        errors.print(f"interrupted: {again} continues from the last checkpoints")
         return 130
     except LeftRunningError as left:
         console.print(str(left))
@@ -122,17 +129,18 @@ def prepare(planned: Plan) -> None:
         process.prepare(["atbptt.sweeps.launching", *dict.fromkeys(modules)])
 
 
-def run(planned: Plan, console: Console) -> dict[int, Outcome]:
-    """Launch the unfinished jobs; the outcomes that the launcher knows, by their numbers."""
+def run(planned: Plan, console: Console) -> tuple[str, dict[int, Outcome]]:
+    """Launch the jobs ahead; the sweep's name, and the outcomes that the launcher knows, by their numbers."""
     from atbptt.sweeps.launching import launch, prepared_launcher
 
-    sweep = runs.make_sweep(planned.jobs[0].settings.output_dir)
+    sweep, rerun = runs.make_sweep(planned.jobs[0].settings.output_dir), planned.command.rerun
     with prepared_launcher(planned.command, planned.ahead, sweep) as (launcher, config):
-        with runs.recorded(sweep, planned.jobs, planned.ahead, config), Watch(planned.ahead, console, sweep.name):
+        recorded = runs.recorded(sweep, planned.jobs, planned.ahead, config, rerun)
+        with recorded, Watch(planned.ahead, console, sweep.name, rerun):
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = console.print
             launch(launcher, planned.ahead)
-        return dict(getattr(launcher, "outcomes", {}))
+        return sweep.name, dict(getattr(launcher, "outcomes", {}))
 
 
 def preview(planned: Plan, console: Console) -> None:
@@ -144,6 +152,8 @@ def preview(planned: Plan, console: Console) -> None:
     for job in planned.jobs:
         status = runs.read_run(job.directory.path)
         state = TO_COME[status.state] if id(job) in ahead else "finished, to be skipped"
+        if planned.command.rerun and status.state != schema.RUNNING and job.directory.begun():
+            state = ANEW
         counts[state] += 1
         at = "" if status.epoch is None else f"{status.epoch:.3g} of {job.settings.epochs:g}"
         table.add_row(job.directory.experiment_id, Text(state, style=STYLES.get(status.state, "")), at, Text(job.label))
@@ -166,19 +176,45 @@ def print_skipped(planned: Plan, console: Console) -> None:
         console.print(f"skipped      {job.label}  finished before: {found} ({job.directory.path})")
 
 
-def report(planned: Plan, outcomes: dict[int, Outcome], seconds: float, console: Console, errors: Console) -> int:
+def print_anew(planned: Plan, console: Console) -> None:
+    """Print how many runs begin anew, and where the stored ones are kept."""
+    begun = [job for job in planned.ahead if job.directory.begun() and not job.directory.busy()]
+    if begun:
+        folders = ", ".join(dict.fromkeys(str(job.directory.old) for job in begun))
+        count = f"{len(begun)} of {len(planned.ahead)} runs"
+        console.print(f"anew         {count}; what is stored of them is kept in {folders}/")
+
+
+def store_notes(planned: Plan, console: Console, errors: Console) -> None:
+    """Store notes and tags with the finished runs; the others do it when they begin."""
+    changed = 0
+    for job in planned.jobs:
+        settings = job.settings
+        if (settings.notes, settings.tags) != (None, None) and job.directory.finished():
+            try:
+                changed += job.directory.note()
+            except runs.BusyError as error:
+                errors.print(f"{job.label}: notes and tags are not stored: {error}")
+    if changed:
+        console.print(f"noted        {changed} of {len(planned.jobs)} runs: new notes or tags")
+
+
+def report(
+    planned: Plan, sweep: str, outcomes: dict[int, Outcome], seconds: float, console: Console, errors: Console
+) -> int:
     """Print why runs are not finished, where the results are, and the sums; the exit code."""
     counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
     for number, job in enumerate(planned.ahead):
         status = runs.read_run(job.directory.path)
-        if job.directory.finished():
+        before = planned.command.rerun and not job.directory.begun_anew(sweep)
+        if job.directory.finished() and not before:
             counts[schema.FINISHED] += 1
         elif status.state == schema.RUNNING or job.directory.busy():
             counts[ELSEWHERE] += 1
             where = f"by process {status.pid} on {status.host} ({job.directory.path})"
             console.print(f"running      {job.label}: {where}")
         else:
-            state, reason = ended(status, outcomes.get(number))
+            state, reason = ended(replace(status, state=runs.WAITING) if before else status, outcomes.get(number))
             counts[state] += 1
             errors.print(f"{state:11}  {job.label}: {reason} ({job.directory.path})")
     folders = folders_of(planned)

@@ -4,6 +4,7 @@ Hydra would compose each job when it starts, and stop halfway through a sweep at
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,8 +26,9 @@ ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.
 BESIDES_PARTS = {
     *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),
-    *("output_dir", "name", "device", "truncation"),
+    *("output_dir", "name", "notes", "tags", "device", "truncation"),
 }
+NOTES = re.compile(r"\+*(notes|tags)=")  # overrides that tell no run from another
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Plan:
     """The checked jobs of a command line."""
 
     jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
-    ahead: list[Job]  # those that had not reached their budget when they were planned
+    ahead: list[Job]  # those that had not reached their budget when they were planned; with rerun=true, all
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
     remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
@@ -104,7 +106,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
         launcher = config.launcher_options(composed.shared)
         config.check_plugin("hydra.launcher", launcher)
         jobs = jobs_of(composed)
-        ahead = [job for job in jobs if not job.directory.finished()]
+        ahead = [job for job in jobs if composed.command.rerun or not job.directory.finished()]
         if launcher["_target_"] == AT_ONCE:
             cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
             rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
@@ -155,7 +157,9 @@ def _common(batch: list[list[str]]) -> set[str]:
 def differences(batch: list[list[str]]) -> list[str]:
     """What tells each job from the others."""
     common = _common(batch)
-    return [" ".join(o for o in overrides if o not in common) or "defaults" for overrides in batch]
+    return [
+        " ".join(o for o in overrides if o not in common and not NOTES.match(o)) or "defaults" for overrides in batch
+    ]
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:

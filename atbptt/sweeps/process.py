@@ -87,7 +87,8 @@ class RunProcess:
         self.outcome: Outcome | None = None
         self._killed: str | None = None
         output = self.directory.path / schema.OUTPUT
-        self._printed = output.stat().st_size if output.exists() else 0  # by earlier attempts
+        anew = origin.rerun or not output.exists()
+        self._printed = 0 if anew else output.stat().st_size  # by earlier attempts
         self._kills = _out_of_memory_kills()
         if not _prepared:
             prepare()

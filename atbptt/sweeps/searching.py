@@ -66,7 +66,7 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             runs.write_search(study.folder, study.record)  # with the runs of each trial
             print_skipped(planned, console)
             # With the runs of earlier trials, so that the status of this launch is that of the search.
-            outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else {}
+            _, outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else {}
             by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
             results = [study.result(trial, by_path) for trial in batch]
             for trial in results:

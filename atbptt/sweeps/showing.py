@@ -24,7 +24,7 @@ def shown(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]
             if flags.info:
                 with config.composer(command.config_dir, command.extra) as hydra:
                     config.composed(hydra, command.name, command.overrides)  # says in one line what is wrong
-            sys.argv[1:], _ = config.split_preview(arguments)
+            sys.argv[1:], _ = config.split_flags(arguments)
             show()
         sys.stdout.flush()
     except SystemExit as end:

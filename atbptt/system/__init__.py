@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         check_writable as check_writable,
         content_digest as content_digest,
         file_digest as file_digest,
+        move_folder as move_folder,
         replacing as replacing,
         write_atomically as write_atomically,
         write_text as write_text,

@@ -72,6 +72,17 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def move_folder(folder: Path, target: Path) -> None:
+    """Rename a folder to `target`, which does not exist, within one file system (StorageError); parents are made."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, target)
+        _flush_folder(target.parent)
+        _flush_folder(folder.parent)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be moved to {target}: {error.strerror}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file in an existing folder (StorageError)."""
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -45,6 +45,8 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
             except OSError as error:
                 rule = "its file system must support flock, as local disks and NFS do"
                 raise OSError(error.errno, f"cannot be locked: {error.strerror}; {rule}", str(path)) from error
+        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise LockedError(f"{path} has been moved by another process")  # its holder until now
         yield
     finally:
         _held.discard(descriptor)

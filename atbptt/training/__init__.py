@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from atbptt.training.costs import Costs as Costs
     from atbptt.training.devices import (
         check_device as check_device,
         configure_torch as configure_torch,

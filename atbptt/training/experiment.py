@@ -13,6 +13,7 @@ from atbptt.randomness import seed_global
 from atbptt.runs import Origin, RunDirectory, schema
 from atbptt.system import Signals, StoppedError, listen, listening
 from atbptt.training.checks import check_fit, check_probe, check_task
+from atbptt.training.costs import Costs
 from atbptt.training.devices import configure_torch, leased_device
 from atbptt.training.trainer import Parts, Trainer
 from atbptt.windows import check_scheme
@@ -47,6 +48,8 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True) 
 def run(settings: Settings, origin: Origin | None = None, signals: Signals | None = None) -> RunDirectory:
     """Run an experiment to its budget, from its checkpoint if there is one; a finished run returns at once.
 
+    If its origin says `rerun`, it begins anew once, and what is stored of it is set aside.
+
     Arguments:
         origin: what started it; None is this process.
         signals: the signals received by the process; None handles them during the run, if in the main thread.
@@ -57,14 +60,18 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
         Exception: any other error; its traceback is stored first, and the status is failed.
     """
     origin = Origin() if origin is None else origin
+    costs = Costs()
     directory = RunDirectory(settings, origin.experiment_id)
-    if directory.finished():
+    anew = origin.rerun and not directory.begun_anew(origin.sweep)
+    if directory.finished() and not anew:
         return directory
     with listening() if signals is None else nullcontext(signals) as signals:
         # The sweep has checked the memory of the same code, which takes seconds for a large model.
         make = partial(build, settings, memory=origin.experiment_id is None)
         # A new run is built before its directory is made, so that a wrong config leaves no directory.
-        parts = None if directory.path.exists() else make()
+        parts = make() if anew or not directory.path.exists() else None
+        if anew:
+            directory.set_aside(origin.sweep)
         with directory.lock():
             if directory.finished():  # by the process that held the lock until now
                 return directory
@@ -78,7 +85,7 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
                 with directory.logging() as log, lease as device:
                     directory.note_environment(origin, log)
                     configure_torch(wanted.threads)
-                    Trainer(settings, parts, directory, device, log, signals).train()
+                    Trainer(settings, parts, directory, device, log, signals, costs).train()
             except StoppedError as stopped:
                 directory.stop(str(stopped))
                 raise

@@ -17,6 +17,7 @@ from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, schema
 from atbptt.system import Signals, StoppedError
 from atbptt.training.clock import ComputeClock
+from atbptt.training.costs import Costs
 from atbptt.training.evaluation import bias_metrics, evaluate, lag_profiles, position_profiles, predict
 from atbptt.truncation import Policy, next_due
 from atbptt.windows import Prober, Windows, full_lr, step, window_lr
@@ -57,6 +58,7 @@ class Trainer:
         device: torch.device,
         log: logging.Logger,
         signals: Signals,
+        costs: Costs,
     ) -> None:
         self.settings = settings
         self.task, self.model, self.policy, self.optimizer = parts
@@ -65,7 +67,7 @@ class Trainer:
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to the parameters' device
         for split in SPLITS:
             setattr(self.task, split, getattr(self.task, split).to(device))
-        self.directory, self.device, self.log, self.signals = directory, device, log, signals
+        self.directory, self.device, self.log, self.signals, self.costs = directory, device, log, signals, costs
         self.last_beat = self.last_checkpoint = time.monotonic()
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
         self.prober = Prober(settings.probe, settings.seed, log)
@@ -212,6 +214,7 @@ class Trainer:
         measurements = self.prober.measure(
             self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, measured=True, resampled=True
         )
+        found |= self.costs.measured(self.device)
         values = [(metric, 0, value) for metric, value in found.items()] + bias_metrics(measurements, K)
         clock, tables = self._clock(), self.directory.tables
         if self.best.get("metric") != self.monitor:  # none yet, or the run continues with another
@@ -255,6 +258,7 @@ class Trainer:
         return found
 
     def _beat(self) -> None:
+        self.costs.look()
         self.directory.set_status(schema.RUNNING, **self._progress())
         self.last_beat = time.monotonic()
 
@@ -279,6 +283,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 **self.windows.saved(),
                 **{name: getattr(self, name) for name in RESUMED},
+                "costs": self.costs.measured(self.device),
             }
         )
         self.last_checkpoint = time.monotonic()
@@ -295,6 +300,7 @@ class Trainer:
             setattr(self, name, saved[name])
         for name in ("K", "compute_seconds"):
             self.sums.setdefault(name, math.nan if self.sums["updates"] else 0)
+        self.costs.go_on(saved.get("costs"))
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
         self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import analysis
 from atbptt.runs import schema
-from tests.helpers.comparing import TABLES, differences, runs
+from tests.helpers.comparing import TABLES, differences, differences_of_a_run, runs
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 ODD = "br[red]x :smile: [bold]"  # a folder's name that rich would take for markup
@@ -52,7 +53,8 @@ def test_a_sweep_runs_every_job_and_says_so(first: subprocess.CompletedProcess[s
     assert f"runs in {ODD}/copy_fixed/, see: python -m analysis table '{ODD}/copy_fixed'" in first.stdout
     texts = {schema.STATUS, schema.CONFIG, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK}
     checkpoints = {schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT}
-    files = [{file.name for file in path.iterdir()} for path in runs(folder / ODD).values()]
+    found = ((file.name for file in path.iterdir()) for path in runs(folder / ODD).values())
+    files = [{name for name in names if not name.startswith("code-")} for names in found]  # of a tree with changes
     assert files == [{*TABLES, *texts, *checkpoints}] * 2
 
 
@@ -108,6 +110,23 @@ def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
     assert done.stdout.count("skipped      lr=") == 2
     assert done.stdout.count("finished before: epoch 2 of 2, K ") == 2
     assert done.stdout.count("finished     lr=10") == 1
+
+
+def test_a_rerun_begins_anew_and_keeps_the_runs_where_nothing_counts_them(launch: Launch, folder: Path) -> None:
+    command = ("-m", "lr=1", "output_dir=anew", "notes=first, try")
+    launch(*command)
+    done = launch(*command, "rerun=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "anew         1 of 1 runs; what is stored of them is kept in anew/copy_fixed/.old/\n" in done.stdout
+    assert done.stdout.endswith(": 1 finished\n")
+    (path,) = runs(folder / "anew").values()
+    (old,) = (path.parent / schema.OLD).iterdir()
+    assert list(differences_of_a_run(path, old)) == []
+    starts = [json.loads((each / schema.STATUS).read_text())["started"] for each in (path, old)]
+    assert starts[0] > starts[1]
+    for place, found in ((folder / "anew", path), (path.parent / schema.OLD, old), (old, old)):
+        (row,) = analysis.load_status(place).to_dict("records")
+        assert (Path(row["directory"]), row["state"]) == (found, schema.FINISHED)
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])

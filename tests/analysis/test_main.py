@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,39 @@ def test_bad_input_is_one_line_and_exit_code_1(
         write_run("c", {"valid_ppl": [1.0]})
         unknown = "error: metric (=ppl) must be one of valid_ppl; did you mean valid_ppl?\n"
         assert message(outputs, "--metric", "ppl") == unknown
+
+
+def test_runs_are_chosen_by_options_tags_and_words_of_their_notes(
+    outputs: Path, write_run: WriteRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in several commands; of what the report says, the runs that it leaves out are no part."""
+    noted = {"tags": "night, long", "notes": "First try, with clipping"}
+    write_run("a", {"valid_ppl": [1.0]}, **noted)
+    write_run("b", {"valid_ppl": [2.0]}, lr=10.0, tags="nightly")
+    write_run("c", {"valid_ppl": [3.0]}, lr=100.0)
+    waiting = write_status(outputs / "demo" / "d", schema.RUNNING)  # without options yet
+    cases = {
+        "tags=night": "a", "tags=Long,day": "a", "tags=null": "c", "tags=nightly,night": "ab",
+        "notes=first try, w": "a", "notes=null": "bc", "lr=1,1e2": "ac", "lr=10 tags=nightly": "b",
+    }  # fmt: skip
+    for conditions, expected in cases.items():
+        where = [part for each in re.split(r" (?=\w+=)", conditions) for part in ("--where", each)]
+        assert main(["export", str(outputs), *where]) == 0
+        rows = (outputs / "export" / "options.csv").read_text().splitlines()[1:]
+        assert "".join(row[0] for row in rows) == expected
+    assert main(["report", str(outputs), "--where", "tags=night"]) == 0
+    page = (outputs / "report.html").read_text()
+    assert "The one run finished" in page
+    shutil.rmtree(waiting)
+    capsys.readouterr()
+    for condition, message in {
+        "tags=day": f"{outputs}: no run has the options asked for",
+        "tag": "--where (=tag) must be OPTION=VALUE, as lr=1,10 or tags=night",
+        "lrr=1": "where (=lrr) must be one of experiment_id, ",
+    }.items():
+        assert main(["table", str(outputs), "--where", condition]) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n"), err.startswith(f"error: {message}")) == ("", 1, True)
 
 
 def test_status(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from atbptt.config.composing import Command, read_command, split_preview
+from atbptt.config.composing import Command, read_command, split_flags
 from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 from tests.config.conftest import Opened, composed
@@ -54,6 +54,11 @@ def test_an_option_is_set_by_its_former_name_too(opened: Opened, arguments: str,
             r"^truncation=adaptive,full names several values, a sweep: add",
         ),
         *((f"preview={v}", rf"^preview \(={v}\) must be true or false$") for v in ("maybe", "", "true,false")),
+        ("rerun=1", r"^rerun \(=1\) must be true or false$"),
+        *(
+            (f"{m}tags=a,b", r"^tags=a,b names several values, but .*; several tags are tags=\[a,b\]$")
+            for m in ("", "-m ")
+        ),
     ],
 )
 def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, message: str) -> None:
@@ -64,21 +69,39 @@ def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, mes
 def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
     flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=elsewhere"]
     command = read_command([*flags, "lr=1,2", "preview=true", "seed=3"], root / "conf")
-    assert command == Command(["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True)
+    assert command == Command(["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True, False)
     assert read_command([], root / "conf") == Command([], False, "config", root / "conf", None, False)
     for flag in ("--help", "--cfg=job", "--info=config", "--hydra-help"):  # only show something
         assert read_command([flag, "lr=1"], root / "conf") is None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "preview"),
+    ("arguments", "preview", "rerun"),
     [
-        ("-m lr=1,2", False),
-        ("preview=true -m lr=1,2", True),
-        ("-m preview=True lr=1,2", True),
-        ("-m lr=1,2 preview=false", False),
-        ("preview=false -m lr=1,2 preview=true", True),
+        ("-m lr=1,2", False, False),
+        ("preview=true -m lr=1,2", True, False),
+        ("-m preview=True lr=1,2 rerun=true", True, True),
+        ("-m lr=1,2 preview=false", False, False),
+        ("preview=false -m rerun=true lr=1,2 preview=true rerun=false", True, False),
     ],
 )
-def test_a_preview_is_asked_for_anywhere_and_hidden_from_hydra(arguments: str, preview: bool) -> None:
-    assert split_preview(arguments.split()) == (["-m", "lr=1,2"], preview)
+def test_flags_are_set_anywhere_and_hidden_from_hydra(arguments: str, preview: bool, rerun: bool) -> None:
+    assert split_flags(arguments.split()) == (["-m", "lr=1,2"], {"preview": preview, "rerun": rerun})
+
+
+@pytest.mark.parametrize(
+    ("typed", "notes"),
+    [
+        *(
+            (text, text)
+            for text in ("first, try", "it's", "ends in \\", r"\'", "two\nlines", "lr (x) = {1}: [#", "2024")
+        ),
+        ("'first, try'", "first, try"),
+        ("null", None),
+        ("", ""),
+    ],
+)
+def test_notes_are_what_is_typed(opened: Opened, typed: str, notes: str | None) -> None:
+    """The shell takes the quotes, and Hydra would read a list or nothing."""
+    (config,) = composed(opened, f"notes={typed}")
+    assert validated(config).notes == notes

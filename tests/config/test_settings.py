@@ -12,7 +12,8 @@ from atbptt.config.settings import Settings, flattened, validated
 from atbptt.errors import ConfigError
 
 BASE: dict[str, Any] = yaml.safe_load("""
-{name: mine, output_dir: outputs, scheme: tf, lr: 1.0, lr_scaling: sqrt, lr_decay: none, clip_norm: 1.0,
+{name: mine, output_dir: outputs, notes: null, tags: null,
+ scheme: tf, lr: 1.0, lr_scaling: sqrt, lr_decay: none, clip_norm: 1.0,
  seed: 0, init: 0, epochs: 2.0, seconds: null, evaluate_every: 1.0, monitor: null,
  probe: {window: 12, tau: 8, burn_in: 4, positions: 2, probes: 1, resamples: 100,
    average: mean, decay_fit: ols, fit_from: null, kept_norm: of_mean},
@@ -27,7 +28,7 @@ BASE: dict[str, Any] = yaml.safe_load("""
 SPLITS = ("train", "valid", "test")
 # Another value of every leaf: of those that the id ignores, and of those that decide it.
 IGNORED: dict[str, Any] = yaml.safe_load("""
-{name: yours, output_dir: elsewhere, epochs: 3.0, seconds: 10.0, monitor: loss,
+{name: yours, output_dir: elsewhere, notes: a remark, tags: [night], epochs: 3.0, seconds: 10.0, monitor: loss,
  device.type: auto, device.threads: 2, device.jobs_per_gpu: 2,
  model.name: my lstm, dataset.name: my data, truncation.name: my policy, optimizer.name: my adam}
 """)
@@ -122,6 +123,7 @@ def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
     leaves = dict(flattened(BASE))
     groups = {"model": "lstm", "dataset": "linear", "truncation": "fixed", "optimizer": "adam"}
     left_out = {*(f"{group}.name" for group in groups), "seconds", "monitor", "probe.fit_from", "probe.decay_fit"}
+    left_out |= {"notes", "tags"}
     assert set(options) == set(leaves) - left_out | {*groups, "experiment_id", "probe.estimator"}
     assert options["experiment_id"] == settings.experiment_id
     assert {group: options[group] for group in groups} == groups
@@ -129,18 +131,36 @@ def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
     assert json.loads(options["optimizer.betas"]) == [0.5, 0.999]
 
 
+@pytest.mark.parametrize(
+    ("given", "tags", "option"),
+    [
+        ("night", ["night"], "night"),
+        (["night", " long run", 7, "night"], ["night", "long run", "7"], "night, long run, 7"),
+        ([], [], None),
+        (None, None, None),
+    ],
+)
+def test_a_tag_or_several_are_one_option(given: Any, tags: list[str] | None, option: str | None) -> None:
+    settings = validated(changed(tags=given, notes=""))
+    assert (settings.tags, settings.options().get("tags")) == (tags, option)
+    assert "notes" not in settings.options()
+    before = {name: value for name, value in BASE.items() if name not in ("notes", "tags")}
+    assert validated(before) == validated(BASE)  # as earlier versions stored it
+
+
 def test_flattened_names_leaves_with_dots() -> None:
     tree = {"a": 1, "b": {"c": {"d": None}, "e": (1, 2)}, "f": {}}
     assert list(flattened(tree)) == [("a", 1), ("b.c.d", None), ("b.e", "[1, 2]")]
 
 
+BAD_TAGS = (" ", "a,b", "two\nlines", "x" * 51)
 NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
 
 
 @pytest.mark.parametrize(
     ("leaf", "value", "message"),
     [
-        ("lr_scalling", 1, NOT_AN_OPTION.format("lr_scalling", "lr_scaling") + "name, output_dir, lr, "),
+        ("lr_scalling", 1, NOT_AN_OPTION.format("lr_scalling", "lr_scaling") + "name, output_dir, notes, tags, lr, "),
         ("probe.windw", 1, NOT_AN_OPTION.format("probe.windw", "window") + "window, tau, burn_in, "),
         ("device.thread", 1, NOT_AN_OPTION.format("device.thread", "threads") + "type, threads, jobs_per_gpu$"),
         ("model.hiden", 1, r"^model.hiden \(=1\) is no option of .*RecurrentNetwork; did you mean hidden\?; "),
@@ -158,6 +178,21 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("init", -1, r"^init \(=-1\) must be greater than or equal to 0$"),
         *(("name", name, rf"^name \(={name}\) must be the name of a folder") for name in ("", "a/b", ".", "..")),
         ("output_dir", "", r"^output_dir \(=\) must be a folder"),
+        ("notes", 5, r"^notes \(=5\) must be a valid string$"),
+        (
+            "notes",
+            "a\tb",
+            r"^notes \(='a\\tb'\) must have at most 1000 characters, no control characters but new",
+        ),
+        ("notes", "x" * 1001, r"^notes \(='x{40}'\) must have at most 1000 characters"),
+        ("notes", "\udcff", r"^notes \(='\\udcff'\) must have at most"),
+        ("tags", [0.5], r"^tags.0 \(=0.5\) must be a valid string$"),
+        ("tags", {"a": 1}, r"^tags.0 \(=\{'a': 1\}\) must be a valid string$"),
+        *(
+            ("tags", tag, r"^tags \(='.*'\) must each have 1 to 50 characters, no comma, no control")
+            for tag in BAD_TAGS
+        ),
+        ("tags", [f"{n}" for n in range(21)], r"^tags \(=21 tags\) must be at most 20$"),
         ("scheme", "tff", r"^scheme \(=tff\) must be one of .*double-tf.*; did you mean tf\?$"),
         ("lr_scaling", "sqr", r"^lr_scaling \(=sqr\) must be one of none, sqrt, linear; did you mean sqrt\?$"),
         ("lr_decay", "step", r"^lr_decay \(=step\) must be one of none, inverse_sqrt$"),

@@ -145,7 +145,8 @@ def furnish(folder: Path) -> None:
     shutil.copytree(ROOT / "conf", folder / "conf")
     _write_data(folder)
     checkout = Checkout(folder)
-    for command in ("truncation=adaptive", "truncation=adaptive lr=10", "experiment=copy_fixed arm=delta0.9"):
+    noted = "truncation=adaptive tags=night notes='first try'"
+    for command in (noted, "truncation=adaptive lr=10", "experiment=copy_fixed arm=delta0.9"):
         checkout.run_command(f"python launch.py {command}")
     first = min((folder / "outputs" / "copy_fixed").iterdir())
     (folder / "PATH").symlink_to("outputs/copy_fixed")

@@ -12,7 +12,8 @@ from atbptt.runs import schema
 
 TABLES = (schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS, schema.OPTIONS)
 TIMES = ("train_seconds", "compute_seconds")  # columns that may differ, and ...
-TIMED_METRICS = ("steps_per_second", "steps_per_compute_second")  # ... metrics whose values may differ
+# ... metrics whose values may differ
+TIMED_METRICS = ("steps_per_second", "steps_per_compute_second", "processor_seconds", "peak_memory_mb")
 
 
 def runs(output: Path) -> dict[str, Path]:

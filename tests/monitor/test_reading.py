@@ -42,6 +42,18 @@ def test_a_sweep_is_its_plan_and_the_state_of_its_runs(outputs: Path, runs: dict
     assert read(outputs).sweeps[0].launching is True
 
 
+def test_runs_that_are_to_begin_anew_wait_while_their_sweep_is_launching(
+    outputs: Path, runs: dict[str, Path], hold: Hold
+) -> None:
+    """And are what they were before if it ends without having begun them."""
+    folder = write_plan(outputs, "second", runs, started=2000.0, rerun=True)
+    assert states(read(outputs).sweeps[0])["lr=1"] == "finished"
+    hold(folder)
+    assert states(read(outputs).sweeps[0]) == dict.fromkeys(runs, "waiting")
+    write_status(runs["lr=1"], schema.FINISHED, sweep="second", heartbeat=2500.0)
+    assert states(read(outputs).sweeps[0])["lr=1"] == "finished"
+
+
 def test_only_runs_below_the_path_count(outputs: Path, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     write_plan(outputs, "first", runs)
     other = {"lr=2": write_status(outputs / "demo2" / "d4", schema.FINISHED)}

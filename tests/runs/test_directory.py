@@ -1,10 +1,13 @@
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from atbptt.config.settings import Settings
 from atbptt.runs import schema
@@ -46,6 +49,110 @@ def test_begin_stores_config_and_one_row_of_options(directory: RunDirectory) -> 
     stored = json.loads(pq.read_metadata(directory.path / schema.OPTIONS).metadata[schema.OPTIONS_JSON])
     assert stored == row
     assert "init: 3" in (directory.path / schema.CONFIG).read_text()
+
+
+def finished(directory: RunDirectory) -> RunDirectory:
+    directory.make()
+    directory.begin(ORIGIN)
+    for name in schema.SCHEMAS:
+        (directory.path / name).touch()
+    directory.finish(epoch=30.0, train_seconds=1.0)
+    assert directory.finished()
+    return directory
+
+
+def noted(directory: RunDirectory) -> tuple[object, ...]:
+    """Notes and tags as stored: as options, and in the config."""
+    (row,) = pq.read_table(directory.path / schema.OPTIONS).to_pylist()
+    config = yaml.safe_load((directory.path / schema.CONFIG).read_text())
+    return row.get("notes"), row.get("tags"), config["notes"], config["tags"]
+
+
+def test_notes_and_tags_of_a_finished_run_change_alone(make: Make) -> None:
+    directory = make(tags=["night"])
+    config, status = ((finished(directory).path / name).read_text() for name in (schema.CONFIG, schema.STATUS))
+    row = pq.read_table(directory.path / schema.OPTIONS).to_pylist()
+    assert not make().note()  # nothing is asked for
+    for settings, expected in (
+        ({"notes": "first, try", "epochs": 7.0}, ("first, try", "night", "first, try", ["night"])),
+        ({"notes": "", "tags": ["a", "b c"]}, (None, "a, b c", "", ["a", "b c"])),
+        ({"notes": None, "tags": []}, (None, None, "", [])),
+        ({"tags": ["night"]}, (None, "night", "", ["night"])),
+    ):
+        other = make(**settings)
+        assert (other.note(), other.note()) == (True, False)
+        assert directory.finished()
+        assert noted(directory) == expected
+    assert pq.read_table(directory.path / schema.OPTIONS).to_pylist() == row
+    assert (directory.path / schema.CONFIG).read_text() == config.replace("notes: null", "notes: ''")
+    changed = json.loads((directory.path / schema.STATUS).read_text())
+    assert changed == {**json.loads(status), "files": changed["files"]}
+    with directory.lock(), pytest.raises(BusyError):
+        make(tags=["b"]).note()
+
+
+def test_a_run_that_continues_keeps_what_it_is_not_given(make: Make) -> None:
+    make(notes="mine", tags=["a", "b"]).make()
+    for settings, expected in (
+        ({"notes": "mine", "tags": ["a", "b"]}, ("mine", "a, b", "mine", ["a", "b"])),
+        ({}, ("mine", "a, b", "mine", ["a", "b"])),
+        ({"tags": []}, ("mine", None, "mine", [])),
+        ({"notes": "other"}, ("other", None, "other", None)),
+    ):
+        directory = make(**settings)
+        directory.begin(ORIGIN)
+        assert noted(directory) == expected
+
+
+def test_a_run_is_set_aside_whole_once_a_sweep_and_never_under_another_process(make: Make) -> None:
+    """Moves of the same second have names of their own."""
+    for number, sweep in enumerate(("2026-01-01_1", "2026-01-02_2", None, None)):
+        directory = finished(make())
+        anew = replace(ORIGIN, sweep=sweep, rerun=True)
+        with directory.lock(), pytest.raises(BusyError):
+            make().set_aside(sweep)
+        directory.set_aside(sweep)
+        assert [path.name for path in directory.path.iterdir()] == []
+        assert not directory.begun()
+        assert len([*directory.old.iterdir()]) == number + 1
+        directory.begin(anew)
+        assert directory.begun()
+        assert directory.begun_anew(sweep) is (sweep is not None)
+    assert all((path / schema.STATUS).exists() for path in directory.old.iterdir())
+    assert all(path.name.startswith(f"{directory.experiment_id}.20") for path in directory.old.iterdir())
+
+
+def test_a_job_that_is_requeued_goes_on_with_what_its_sweep_or_a_later_one_began_anew(make: Make) -> None:
+    directory = make()
+    directory.make()
+    directory.begin(replace(ORIGIN, sweep="2026-01-02_2", rerun=True))
+    for sweep in ("2026-01-02_2", "2026-01-01_1"):
+        directory.set_aside(sweep)
+        directory.begin(replace(ORIGIN, sweep=sweep, rerun=True))
+        assert directory.begun_anew("2026-01-02_2")
+    assert not directory.begun_anew("2026-01-03_3")
+    directory.begin(replace(ORIGIN, sweep="2026-01-04"))  # the same command without rerun=true
+    assert directory.begun_anew("2026-01-02_2")
+    assert not directory.old.exists()
+
+
+def test_what_the_process_prints_goes_to_the_new_run(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its output was the old run's file before."""
+    directory = finished(make())
+    output = directory.path / schema.OUTPUT
+    output.write_text("old\n")
+    with capfd.disabled():
+        stream = os.dup(1)
+        try:
+            with open(output, "a") as file:
+                os.dup2(file.fileno(), 1)
+            directory.set_aside(None)
+            os.write(1, b"new\n")
+        finally:
+            os.dup2(stream, 1)
+            os.close(stream)
+    (old,) = directory.old.iterdir()
+    assert (output.read_text(), (old / schema.OUTPUT).read_text()) == ("new\n", "old\n")
 
 
 def test_the_code_of_the_users_is_stored_with_the_run(project: Project, tmp_path: Path) -> None:

@@ -31,12 +31,13 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     sweep = make_sweep(str(tmp_path))
     assert sweep.parent == tmp_path / ".sweeps"
     assert sweep.name.endswith(f"_{os.getpid()}")
-    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n"):
+    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n", rerun=True):
         assert locks.is_held(sweep / schema.LOCK)
         for number, job in enumerate((jobs[1], jobs[2])):
             settings, origin, part = planned(number)  # type: ignore[misc]
             assert (settings, part) == (job.settings, job.hydra_part(number))
             assert (origin.sweep, origin.code, origin.config_files) == (sweep.name, code(), job.files)
+            assert (origin.diffs, origin.rerun) == (sweep, True)
         assert planned(2) is None
     assert planned(0) is None
     assert PLAN_VARIABLE not in os.environ

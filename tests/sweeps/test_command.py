@@ -1,21 +1,25 @@
 import os
+import re
 import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 from atbptt import training
-from atbptt.runs import schema
+from atbptt.config import Command, Settings
+from atbptt.runs import Job, Origin, RunDirectory, schema
 from atbptt.runs.status import STALE, WAITING, RunStatus
-from atbptt.sweeps.command import ended, main
+from atbptt.sweeps.command import PlainConsole, ended, main, preview, print_anew, report, store_notes
+from atbptt.sweeps.planning import Plan
 from atbptt.sweeps.process import Outcome
 from atbptt.system.signals import ENDING, STORING
-from tests.conftest import TINY
+from tests.conftest import TINY, Hold
 
 
 @pytest.fixture
@@ -70,6 +74,72 @@ def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: P
 def test_why_a_run_is_not_finished(state: str, why: str | None, outcome: str | None, expected: str) -> None:
     known = Outcome(schema.FAILED, outcome) if outcome else None
     assert ": ".join(ended(RunStatus(Path(), state, "id", why), known)) == expected
+
+
+@pytest.fixture
+def jobs(settings: Callable[..., Settings]) -> list[Job]:
+    """Two runs that have finished in an earlier sweep, one that failed in it, and a new one."""
+    made = [settings(f"init={i}", "tags=night") for i in range(4)]
+    found = [Job(f"init={i}", [], each, RunDirectory(each)) for i, each in enumerate(made)]
+    for job in found[:3]:
+        end(job, "2026-01-01_1")
+    found[2].directory.set_status(schema.FAILED, error="ValueError: old")
+    return found
+
+
+def end(job: Job, sweep: str, rerun: bool = False) -> None:
+    job.directory.make()
+    job.directory.begin(Origin(sweep, {"repositories": []}, rerun=rerun))
+    job.directory.finish(epoch=2.0, train_seconds=1.0)
+
+
+def rerun(jobs: list[Job], root: Path) -> Plan:
+    return Plan(jobs, jobs, Command([], True, "config", root / "conf", None, False, True), True)
+
+
+def test_a_preview_of_a_rerun_says_what_begins_anew(
+    jobs: list[Job], root: Path, hold: Hold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs[1].directory.set_status(schema.RUNNING)
+    hold(jobs[1].directory.path)
+    preview(rerun(jobs, root), PlainConsole(width=200))
+    *rows, counts = capsys.readouterr().out.splitlines()[1:]
+    states = ["to be run anew", "running elsewhere", "to be run anew", "new"]
+    assert [re.split(" {2,}", row)[1] for row in rows] == states
+    assert counts.endswith("copy_fixed: 2 to be run anew; 1 running elsewhere; 1 new")
+    print_anew(rerun(jobs, root), PlainConsole())
+    folder = jobs[0].directory.path.parent
+    assert capsys.readouterr().out == f"anew         2 of 4 runs; what is stored of them is kept in {folder}/.old/\n"
+
+
+def test_a_run_that_has_not_begun_anew_is_not_reported_as_what_it_was(
+    jobs: list[Job], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end(jobs[0], sweep := "2026-01-02_2", rerun=True)
+    outcomes = {1: Outcome(schema.FAILED, "could not be started: no memory")}
+    assert report(rerun(jobs, root), sweep, outcomes, 1.0, PlainConsole(), PlainConsole(stderr=True)) == 1
+    out, err = capsys.readouterr()
+    reasons = [line.partition(" (")[0] for line in err.splitlines()]
+    assert reasons == [
+        "failed       init=1: could not be started: no memory",
+        "failed       init=2: never started",
+        "failed       init=3: never started",
+    ]
+    assert out.splitlines()[-1] == "4 runs in 1 s: 1 finished, 3 failed"
+
+
+def test_notes_are_stored_with_finished_runs_that_nobody_works_on(
+    jobs: list[Job], root: Path, hold: Hold, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [replace(job, settings=job.settings.model_copy(update={"tags": ["day"]})) for job in jobs]
+    for job in others:
+        job.directory.settings = job.settings
+    hold(others[1].directory.path)
+    store_notes(rerun(others, root), PlainConsole(), PlainConsole(stderr=True))
+    out, err = capsys.readouterr()
+    assert out == "noted        1 of 4 runs: new notes or tags\n"
+    assert err.startswith("init=1: notes and tags are not stored: ")
+    assert "tags:\n- day\n" in (others[0].directory.path / schema.CONFIG).read_text()
 
 
 def test_ctrl_c_while_torch_is_imported_ends_it_at_once(root: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_all_settings_run_with_one_init_before_the_next(planned: Planned) -> Non
         ("-m lr=1,10", ["lr=1 (lr in force 3.16 at K=10)", "lr=10 (lr in force 31.6 at K=10)"]),
         ("-m lr=2 init=0,1", ["init=0", "init=1"]),  # the same in all, as the lr that is typed
         ("-m lr=2 truncation.K=1,9", ["truncation.K=1", "truncation.K=9 (lr in force 6 at K=9)"]),
-        ("-m truncation.K=4,9", ["truncation.K=4", "truncation.K=9"]),  # no rate is typed
+        ("-m truncation.K=4,9 notes=first,try tags=[a,b]", ["truncation.K=4", "truncation.K=9"]),  # no rate is typed
         ("-m lr=0.1 optimizer=adam,momentum", ["optimizer=adam", "optimizer=momentum (lr in force 0.316 at K=10)"]),
         (
             "-m lr=1 truncation=warmup,variable lr_scaling=linear",

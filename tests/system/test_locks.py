@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,24 @@ def _hold(path: Path, fork: bool, held: Connection) -> None:
         if child != 0:
             held.send(child)
         time.sleep(60)
+
+
+def test_a_lock_that_was_moved_away_is_not_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder moves a folder, and others that wait for the lock must not take the folder that comes instead."""
+    path = tmp_path / "run" / "lock"
+    path.parent.mkdir()
+    lock = fcntl.flock
+
+    def moving(descriptor: int, kind: int) -> None:
+        path.parent.rename(tmp_path / "old")
+        path.parent.mkdir()
+        lock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", moving)
+    with pytest.raises(LockedError, match="has been moved by another process"), hold(path):
+        pass
 
 
 @pytest.mark.parametrize("fork", [False, True])

@@ -12,10 +12,11 @@ from atbptt.config.jobs import ConfigFile
 from atbptt.config.settings import Settings
 from atbptt.datasets import Copy
 from atbptt.errors import ConfigError
-from atbptt.runs import RunDirectory, schema
+from atbptt.runs import BusyError, RunDirectory, schema
 from atbptt.runs.provenance import Origin, code
 from atbptt.training.experiment import build, run
 from atbptt.windows.schemes import SCHEMES
+from tests.helpers.comparing import differences_of_a_run
 from tests.helpers.projects import POLICY, Project
 from tests.helpers.training import metrics, series
 
@@ -92,6 +93,25 @@ def test_a_run_that_a_sweep_has_planned_does_not_check_its_models_memory_again(
     plan = settings("epochs=1")
     run(plan, Origin(experiment_id=plan.experiment_id if planned else None))
     assert checked.called is not planned
+
+
+def test_a_rerun_begins_anew_once_and_keeps_the_run(settings: Make) -> None:
+    """Even where a kill came between the move and the first checkpoint; the results are the same."""
+    first = run(settings(), Origin("2026-01-01"))
+    anew = Origin("2026-01-02", rerun=True)
+    first.set_aside(anew.sweep)  # then it is killed
+    second = run(settings(), anew)
+    (old,) = second.old.iterdir()
+    assert not list(differences_of_a_run(second.path, old))
+    status = second.status()
+    assert (status["state"], status["attempt"], status["sweep"]) == ("finished", 1, "2026-01-02")
+    assert run(settings(), anew).status() == status  # the same job again, as when Slurm requeues it
+    assert run(settings()).status() == status
+    with pytest.raises(ConfigError, match="burn_in"):
+        run(settings("probe.burn_in=55"), anew)
+    with second.lock(), pytest.raises(BusyError):
+        run(settings(), Origin("2026-01-03", rerun=True))
+    assert [*second.old.iterdir()] == [old]
 
 
 def test_an_edit_of_a_users_class_is_another_run_which_begins_anew(settings: Make, project: Project) -> None:

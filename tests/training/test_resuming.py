@@ -71,12 +71,12 @@ def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path
 def test_a_checkpoint_of_an_earlier_version_continues(
     settings: Make, tmp_path: Path, monkeypatch: Patch, updates: int, mean_K: list[float]
 ) -> None:
-    """It lacks the sum of K and the computing time, and has the state that ended the pass before where one begins."""
+    """It lacks the sum of K, computing time and costs; and where a pass begins, the state before it."""
     uninterrupted, broken = run(settings()), settings(f"output_dir={tmp_path}/broken")
     save = RunDirectory.save_checkpoint
 
     def as_earlier(self: RunDirectory, saved: dict[str, Any]) -> None:
-        saved = {name: value for name, value in saved.items() if name != "compute_seconds"}
+        saved = {name: value for name, value in saved.items() if name not in ("compute_seconds", "costs")}
         sums = {name: value for name, value in saved["sums"].items() if name not in ("K", "compute_seconds")}
         rows = pq.read_table(io.BytesIO(self.tables.content[schema.METRICS]))
         kept = [name for name in rows.schema.names if name != "compute_seconds"]
@@ -92,6 +92,8 @@ def test_a_checkpoint_of_an_earlier_version_continues(
     np.testing.assert_equal(series(continued, "mean_K"), mean_K)
     frame = pq.read_table(continued.path / schema.METRICS).to_pandas()
     assert frame["compute_seconds"].isna().all()
+    spent = frame.loc[(frame["metric"] == "processor_seconds") & (frame["step"] > 60), "value"]
+    assert spent.isna().tolist() == [True]
     speeds = frame.loc[frame["metric"] == "steps_per_compute_second", "value"]
     np.testing.assert_equal(speeds.isna().tolist(), np.isnan([0, *mean_K[1:]]).tolist())
 
@@ -103,6 +105,8 @@ def test_the_computing_time_goes_on_where_it_was(settings: Make) -> None:
     assert 0 < saved["sums"]["compute_seconds"] < saved["compute_seconds"]
     frame = pq.read_table(run(broken).path / schema.METRICS).to_pandas()
     assert frame["compute_seconds"].iloc[-1] > saved["compute_seconds"]
+    spent = frame.loc[frame["metric"] == "processor_seconds", "value"].iloc[-1]
+    assert spent > saved["costs"]["processor_seconds"] > saved["compute_seconds"]
 
 
 @pytest.mark.parametrize("name", [schema.PREDICTIONS, schema.POSITIONS])

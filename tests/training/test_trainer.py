@@ -81,6 +81,9 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(finished: RunDir
     for speed, clock in (("steps_per_second", "train_seconds"), ("steps_per_compute_second", "compute_seconds")):
         times = [rows.loc[rows["step"] == step, clock].iloc[0] for step in (0, 60, 120)]
         assert rows.loc[rows["metric"] == speed, "value"].tolist() == pytest.approx(list(60 / np.diff(times)))
+    costs = rows.pivot_table("value", "step", "metric")[["processor_seconds", "peak_memory_mb"]]
+    assert (costs.diff().dropna() >= 0).all(axis=None)
+    assert (costs["processor_seconds"] > rows.groupby("step")["compute_seconds"].max()).all()
     status = finished.status()
     assert (status["state"], status["epoch"], status["step"], status["monitor"]) == ("finished", 2, 120, "valid_ppl")
     assert status["K"] == series(finished, "K")[-1]

@@ -75,8 +75,12 @@ def still_queued(
                 planned = {run["experiment_id"]: run["settings"] for run in read_plan(folder)["jobs"]}
             except (OSError, ValueError, KeyError, TypeError):
                 continue
-            same = {i: job for i, job in found.items() if planned.get(i) == settings[i]}
+            same = {i: job for i, job in found.items() if _decisive(planned.get(i, {})) == _decisive(settings[i])}
             jobs.update(same)
             if locks.is_held(folder / schema.LOCK):
                 foreign.update(job.number for job in same.values())
     return jobs, foreign
+
+
+def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in ("notes", "tags")}

@@ -68,7 +68,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         queue.check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
         try:
             size = queue.largest_array()
-            self._jobs, self._foreign = still_queued(self._sweep, settings, queue.queued_jobs())
+            asked = {} if plan.get("rerun") else settings  # an earlier sweep's job would not begin the run anew
+            self._jobs, self._foreign = still_queued(self._sweep, asked, queue.queued_jobs())
         except SlurmError as error:
             raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
         if self._jobs:

@@ -231,14 +231,32 @@ def test_options_by_whether_they_differ(outputs: Path, write_run: WriteRun) -> N
     assert "model.hidden 4" in read.text("configuration")
 
 
+def test_costs_notes_and_tags_are_columns_if_any_run_has_them(outputs: Path, write_run: WriteRun) -> None:
+    """And words to filter by; they make no settings."""
+    cost = {"processor_seconds": [50.0, 90.0], "peak_memory_mb": [350.0, 360.4]}
+    write_run("a", {"valid_ppl": [2.0, 1.5], **cost}, tags="night, long", notes=EVIL, epochs=2.0)
+    write_run("b", {"valid_ppl": [2.0, 1.6]}, init=1, epochs=2.0)
+    heading, first, second = Document.of(outputs).cells["leaderboard"]
+    assert [*zip(heading[-6:], first[-6:], second[-6:], strict=True)] == [
+        ("processor time", "2 min", ""),
+        ("memory", "360", ""),
+        ("state", "finished", "finished"),
+        ("id", "a", "b"),
+        ("tags", "night, long", ""),
+        ("notes", EVIL, ""),
+    ]
+    assert heading[:3] == ["rank", "policy", "init"]
+
+
 def test_environments_are_counted_and_their_differences_shown(sweep: Path, write_run: WriteRun) -> None:
     first, second, third = sorted((sweep / "demo").iterdir())
     _environment(first, commit="aaa", host="node2", numpy="2.0")
     _environment(second, {"host": "node1"}, commit="aaa", host="node2", numpy="2.0")  # two attempts
-    _environment(third, commit="bbb", host="node1", numpy="2.1", dirty=True, gpus=["A", "B"])
+    _environment(third, commit="bbb", host="node1", numpy="2.1", dirty=True, diff="code-1.diff", gpus=["A", "B"])
     write_run("without")
     read = Document.of(sweep)
     code = "2 runs with Python 3.11.7, code at aaa 1 run with Python 3.11.7, code at bbb with uncommitted changes"
+    code += " (code-1.diff in the runs' directories)"
     assert f"{code} 1 run stored no environment." in read.text("environment")
     assert "2 packages of the first numpy 2.0 torch 2.13.0" in read.text("environment")
     assert read.cells["environment"] == [
@@ -248,10 +266,8 @@ def test_environments_are_counted_and_their_differences_shown(sweep: Path, write
         ["2", "node1, node2", "Linux", "EPYC", "2", "23.5", "none", "none"],
         ["1", "node1", "Linux", "EPYC", "2", "23.5", "A, B", "none"],
     ]
-    assert (
-        "runs come from 2 versions of the code: aaa (2 runs), bbb with changes (1 run) (environment) runs ran with"
-        in read.text("summary")
-    )
+    changed = "bbb with changes code-1.diff (1 run) (environment)"
+    assert f"runs come from 2 versions of the code: aaa (2 runs), {changed} runs ran with" in read.text("summary")
     _environment(third, commit="aaa", host="node1", numpy="2.1")
     assert "different packages: numpy 2.0 (2 runs), 2.1 (1 run) (environment)" in Document.of(sweep).text("summary")
 
@@ -307,8 +323,9 @@ def test_figures_are_images_within_the_page(sweep: Path, monkeypatch: pytest.Mon
 
 def _environment(directory: Path, *machines: dict[str, object], **changed: Any) -> None:
     """Store the environment of an attempt, and of a further one on each of the `machines`, by what differs there."""
+    known = {name: changed.pop(name) for name in ("commit", "dirty", "diff") if name in changed}
     code = {
-        "repositories": [{"path": "/home/me", "commit": changed.pop("commit"), "dirty": changed.pop("dirty", False)}],
+        "repositories": [{"path": "/home/me", "dirty": False, **known}],
         "python": "3.11.7",
         "packages": {"numpy": changed.pop("numpy"), "torch": "2.13.0"},
     }

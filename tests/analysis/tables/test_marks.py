@@ -84,12 +84,13 @@ def test_runs_of_different_policies_that_waited_for_the_processor_unequally() ->
 
 def test_versions_that_differ_are_named_with_how_many_runs_have_them() -> None:
     def software(commit: str, python: str, runs: int, dirty: bool = False) -> dict[str, Any]:
-        return {"code": ((commit, dirty),), "python": python, "packages": (), "runs": runs}
+        code = (commit, dirty, "code-1.diff" if dirty else "")
+        return {"code": (code,), "python": python, "packages": (), "runs": runs}
 
     same = {"software": [software("a" * 40, "3.11", 5)], "packages": []}
     assert versions(same) == versions({"software": [], "packages": []}) == []
     other = [software("a" * 40, "3.11", 5), software("b" * 40, "3.12", 1, dirty=True)]
     assert versions({"software": other, "packages": [("torch", ["2.13.0", "2.12.0"])]}) == [
-        "runs come from 2 versions of the code: aaaaaaaaaa (5 runs), bbbbbbbbbb with changes (1 run)",
+        "runs come from 2 versions of the code: aaaaaaaaaa (5 runs), bbbbbbbbbb with changes code-1.diff (1 run)",
         "runs ran with different packages: Python 3.11 (5 runs), 3.12 (1 run); torch 2.13.0 (5 runs), 2.12.0 (1 run)",
     ]

@@ -39,6 +39,31 @@ def test_values_by_hand(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not any(cell.bold for row in table.rows for cell in row)  # of so few runs nothing can be told
 
 
+def test_what_runs_cost_and_are_called_is_shown_where_any_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    """Notes and tags make no settings: of the runs of a row each is shown once, and shortened but in CSV."""
+    cost = {"processor_seconds": [20, 1200.0], "peak_memory_mb": [350.0, 360.5]}
+    long = " ".join(["word"] * 20)
+    runs = [
+        run("a", {"valid_loss": [9, 2], **cost}, tags="night, long", notes="first"),
+        run("b", {"valid_loss": [9, 3], **cost}, init=1, tags="night", notes=long),
+        run("c", {"valid_loss": [9, 4]}, truncation__K=7, tags=None, notes=None),
+    ]
+    (table,) = result_tables(results(*runs))
+    words = "first; " + " ".join(["word"] * 10) + " ..."
+    assert [row[-4:] for row in texts(table)] == [
+        ["processor s in all", "peak MB", "tags", "notes"],
+        ["1200", "360", "night, long", words],
+        ["", "", "", ""],
+    ]
+    print_table(results(*runs), format="csv")
+    assert f'1200.0,360.5,"night, long",first; {long}' in capsys.readouterr().out
+    main, every = result_tables(results(*runs, run("d", {"valid_loss": [9, 5], **cost}, lr=3.0)))
+    assert [texts(each)[0][-4:] for each in (main, every)] == [
+        ["K", "epoch", "tags", "notes"],  # those of a policy's best setting are below
+        ["processor s in all", "peak MB", "tags", "notes"],
+    ]
+
+
 def test_from_three_runs_on_there_are_intervals_and_bold() -> None:
     values = {5: (1.0, 2, 3), 10: (1.1, 2.0, 3), 20: (5.0, 6, 7.1)}
     runs = [

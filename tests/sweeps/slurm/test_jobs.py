@@ -65,7 +65,7 @@ def test_the_same_run_is_found_in_the_queue_of_an_earlier_sweep(tmp_path: Path) 
     asking = sweep(tmp_path / "3", {"abc": "14_0"}, epochs=3)
     (tmp_path / "4").mkdir()
     (tmp_path / "4" / NAME).write_text("damaged")
-    runs = {name: {"epochs": 3} for name in ("abc", "def", "jkl", "mno")}
+    runs = {name: {"epochs": 3, "notes": "new", "tags": ["new"]} for name in ("abc", "def", "jkl", "mno")}
     states = {"12_0": "PENDING", "12_1": "CANCELLED", "12_2": "RUNNING", "13": "RUNNING", "14_0": "RUNNING"}
     queue = {number: QueuedJob(state) for number, state in states.items()}
     assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, set())

@@ -19,7 +19,7 @@ from atbptt.runs import schema
 from atbptt.runs.sweep import PLAN_VARIABLE
 from atbptt.sweeps.launching import job
 from atbptt.sweeps.slurm import launcher as module
-from atbptt.sweeps.slurm.jobs import read_jobs
+from atbptt.sweeps.slurm.jobs import SlurmJob, read_jobs, write_jobs
 from atbptt.sweeps.slurm.launcher import SlurmLauncher, counted
 from atbptt.system import locks
 from atbptt.system.signals import LeftRunningError
@@ -95,6 +95,18 @@ def test_runs_are_sent_in_arrays_that_slurm_takes(make: Make, made_up: MadeUpSlu
     assert (sweep / ".submitit" / "12_submitted.pkl").exists()
     assert made.outcomes == {}
     assert sum(call.startswith("squeue") for call in made_up.calls) == 4
+
+
+def test_a_rerun_does_not_wait_for_an_earlier_sweeps_job(make: Make, made_up: MadeUpSlurm, tmp_path: Path) -> None:
+    """That would find a finished run, and end."""
+    before, now = make(1, name="before"), make(1)
+    for name in ("before", "now"):
+        path = tmp_path / "sweeps" / name / schema.PLAN
+        path.write_text(json.dumps({**json.loads(path.read_text()), "rerun": True}))
+    write_jobs(tmp_path / "sweeps" / "before", {"run0": SlurmJob("7", Path("out"), Path("err"))})
+    made_up.answers(listing("PENDING", "7"), listing("COMPLETED", "10"), listing("COMPLETED", "10"))
+    assert launch(now, 1) == ["submitted to Slurm: 1 job (10)"]
+    assert before.outcomes == {}
 
 
 def test_a_job_has_the_options_and_finds_the_plan_and_a_users_modules(

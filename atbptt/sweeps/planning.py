@@ -51,9 +51,9 @@ class Plan:
     jobs: list[Job]  # by init, else in the order of the sweep: half a sweep then has all settings, with half the inits
     ahead: list[Job]  # those that had not reached their budget when they were planned
     command: Command
-    hydra: list[dict[str, Any]]  # Hydra's part of the config of each job ahead, for `config.as_job`
     local: bool  # whether they run on this machine instead of a cluster
     remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
+    hydra: list[dict[str, Any]] = field(default_factory=list)  # Hydra's part of each job ahead, for `config.as_job`
 
 
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:
@@ -108,7 +108,7 @@ def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None)
             config.hydra_of(parts[id(job)], job.overrides, number, job.directory.path)
             for number, job in enumerate(ahead)
         ]
-        found = Plan(jobs, ahead, composed.command, hydra, launcher["_target_"] != ON_A_CLUSTER, remarks)
+        found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks, hydra)
         prepare(found)
         _check(found, composed.policies)
         return found

@@ -7,19 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-from hydra import version
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra._internal.hydra import Hydra as Hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import setup_globals
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import DictConfig, OmegaConf
@@ -44,15 +46,18 @@ USERS = "command-line"  # Hydra's name for the folder of --config-dir
 # changes the store, and `load` returns copies of its contents.
 ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
-_prepend = ConfigSearchPathImpl.prepend
+
+class UsersFirst(SearchPathPlugin):
+    """Hydra searches the folder of --config-dir last: a user's copy of a shipped file would be ignored."""
+
+    folder: ClassVar[Path | None] = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.prepend(USERS, f"file://{self.folder}")
 
 
-def _users_first(self: ConfigSearchPathImpl, provider: str, path: str, anchor: Any = None) -> None:
-    _prepend(self, provider, path, None if provider == USERS else anchor)
-
-
-# Hydra searches the folder of --config-dir last: a user's copy of a shipped file would be ignored.
-ConfigSearchPathImpl.prepend = _users_first  # type: ignore[method-assign]
+Plugins.instance().register(UsersFirst)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def read_flags(arguments: Sequence[str]) -> Namespace:
 
 
 def command_of(flags: Namespace, config_dir: Path) -> Command:
-    """The command with these flags; Hydra then knows the arms that it names (ConfigError)."""
+    """The command with these flags; Hydra then knows its arms and its folder (ConfigError)."""
     base = config_dir.parent / flags.config_path if flags.config_path else config_dir
     extra = Path(flags.config_dir).absolute() if flags.config_dir else None
     if extra is not None and not extra.is_dir():
@@ -111,6 +116,7 @@ def command_of(flags: Namespace, config_dir: Path) -> Command:
     name = flags.config_name or CONFIG_NAME
     command = Command(flags.overrides, flags.multirun, name, base, extra, flags.preview, flags.rerun)
     make_arms(command.overrides, command.folders)
+    UsersFirst.folder = extra
     return command
 
 
@@ -148,18 +154,18 @@ def _refuse(message: str) -> NoReturn:
 @contextmanager
 def composer(config_dir: Path, extra: Path | None = None) -> Iterator[Hydra]:
     """Hydra, ready to compose from `config_dir` and, before it, `extra`."""
-    GlobalHydra.instance().clear()
-    version.setbase(VERSION_BASE)
-    setup_globals()
-    search_path = create_config_search_path(str(config_dir))
-    if extra is not None:
-        search_path.prepend(USERS, f"file://{extra}")
+    instance = GlobalHydra.instance()
+    before = instance.hydra  # as in a notebook that composes, too
+    instance.clear()
+    UsersFirst.folder = extra
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="provider=hydra.searchpath")
-            yield Hydra.create_main_hydra2(task_name="launch", config_search_path=search_path)
+            initialize_config_dir(str(config_dir.absolute()), "launch", version_base=VERSION_BASE)
+            assert instance.hydra is not None
+            yield instance.hydra
     finally:
-        GlobalHydra.instance().clear()
+        instance.hydra = before
 
 
 def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfig, list[str]]:

@@ -52,7 +52,9 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
     if match:
         key = match[1]
         if "/" in key:
-            return ConfigError(key, "is no group: no folder of YAML files has this name")
+            return ConfigError(
+                key, "is chosen nowhere: there is no such group, or `# @package _global_` is not a file's first line"
+            )
         if key.startswith(OPEN):
             name = next(o for o in overrides if o.startswith(key))
             return ConfigError(key, f"takes new names with + only: +{name}")

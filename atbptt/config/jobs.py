@@ -12,16 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.defaults_list import Overrides
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from atbptt.config.composing import Command, composed, plain
+from atbptt.config.composing import Command, ConfigLoaderImpl, Hydra, composed, plain
 from atbptt.config.hydra_options import REFERENCE, as_job, check_references, hydra_of, hydra_part
 
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
@@ -52,14 +49,16 @@ class Shared:
         self._part = functools.cache(lambda choices: hydra_part(self.composed(choices), command.multirun))
         self._files = functools.cache(self._files_of)
         self._parser = OverridesParser.create(config_loader=hydra.config_loader)
-        assert isinstance(hydra.config_loader, ConfigLoaderImpl)
-        _, self._repository = hydra.config_loader._parse_overrides_and_create_caching_repo(command.name, [])
+        self._is_group = functools.cache(self._has_options)
 
     def _value(self, text: str) -> Override | None:
         """The override of a value; None for the choice of a group and for Hydra's own options."""
         (override,) = self._parser.parse_overrides([text])
-        value = not override.is_hydra_override() and Overrides(self._repository, [override]).config_overrides
-        return override if value else None
+        value = not self._is_group(override.key_or_group) or isinstance(override.value(), dict)
+        return override if value and not override.is_hydra_override() else None
+
+    def _has_options(self, name: str) -> bool:
+        return bool(self.hydra.config_loader.get_group_options(name, None, self.command.name))
 
     def _option(self, text: str) -> str | None:
         """The option that an override sets, if it is one of a group's choice: `truncation.K`."""
@@ -67,7 +66,7 @@ class Shared:
         if override is None or override.type is not OverrideType.CHANGE:
             return None
         key = override.get_key_element()
-        return key if "." in key and self._repository.group_exists(key.partition(".")[0]) else None
+        return key if "." in key and self._is_group(key.partition(".")[0]) else None
 
     def choices(self, overrides: Iterable[str]) -> tuple[str, ...]:
         """The overrides that choose what is composed."""

@@ -39,6 +39,7 @@ def show_configs(command: Command, flags: Namespace) -> None:
     with config.composer(command.config_dir, command.extra) as hydra:
         batch, _, _ = config.expanded(hydra, command)
         batch, _ = config.narrowed(config.Shared(hydra, command), batch)
+        batch = [list(each) for each in dict.fromkeys(map(tuple, batch))]
         for number, (overrides, label) in enumerate(zip(batch, differences(batch), strict=True)):
             if len(batch) > 1:
                 print("---\n" * (number > 0) + f"# {label}")

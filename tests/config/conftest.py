@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.hydra import Hydra
 
-from atbptt.config.composing import Command, composer, expanded, read_command
+from atbptt.config.composing import Command, Hydra, composer, expanded, read_command
 from atbptt.config.jobs import Shared
 
 Opened = Callable[..., tuple[Hydra, Command, list[list[str]]]]

@@ -177,22 +177,19 @@ class Study:
 
         Bad values are an error of the command in the first batch (ConfigError), and later fail their trial.
         """
-        command = self.composed.command
-        with config.composer(command.config_dir, command.extra) as hydra:
-            made = config.Shared(hydra, command)
-            for trial in self.trials:
-                if trial.number not in self.paths:
-                    self._compose(trial, made, first=trial is batch[0])
+        for trial in self.trials:
+            if trial.number not in self.paths:
+                self._compose(trial, first=trial is batch[0])
         own = {path: self.jobs[path] for trial in batch for path in self.paths[trial.number]}
         ahead = [job for job in own.values() if not job.directory.finished()]
         local = config.launcher_options(self.composed.shared)["_target_"] != ON_A_CLUSTER
-        return Plan([*own.values()], ahead, command, local)
+        return Plan([*own.values()], ahead, self.composed.command, local)
 
-    def _compose(self, trial: Trial, made: config.Shared, first: bool) -> None:
-        waiting = trial.state == runs.WAITING
+    def _compose(self, trial: Trial, first: bool) -> None:
+        known, waiting = self.composed, trial.state == runs.WAITING
         self.paths[trial.number] = []
         try:
-            found = compose_jobs(made, self.space.jobs(trial.params), self.composed.shared, self.space.corners())
+            found = compose_jobs(known.made, self.space.jobs(trial.params), known.shared, self.space.corners())
             jobs = plan(found, prepare if first else lambda _: None).jobs if waiting else jobs_of(found)
         except ConfigError as error:
             if all(each.state == runs.WAITING for each in self.trials):

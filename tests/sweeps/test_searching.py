@@ -88,10 +88,9 @@ def test_a_search_finds_the_best_and_is_told_as_it_goes(search: Searching) -> No
     assert done.record.best is not None
     assert done.record.best.params == {"lr": best.lr, "truncation.delta": best.truncation["delta"]}
     lines = done.shown.splitlines()
-    assert [line.partition(";")[0][-len("0 of 8 trials") :] for line in lines[:3]] == [
-        f"{count} of 8 trials" for count in (3, 6, 8)
-    ]
-    once_more, where = lines[3:]
+    told = [line.partition(";")[0].partition(": ")[2] for line in lines[:4]]
+    assert told == [f"{count} of 8 trials" for count in (0, 3, 6, 8)]
+    once_more, where = lines[4:]
     assert once_more.startswith("once more: python ")
     assert once_more.endswith(f" lr={best.lr} truncation.delta={best.truncation['delta']}")
     assert where.endswith("/out/copy_fixed")
@@ -168,7 +167,7 @@ def test_bad_values_end_a_first_batch_and_later_fail_their_trial(search: Searchi
     tau = "probe.tau=shuffle(range(5,12))"
     with pytest.raises(ConfigError, match=r"^probe.tau \(=11\) must be smaller than"):
         search("lr=interval(1,2)", tau, "probe.window=11", *EIGHT)
-    assert search.ran == []
+    assert list(search.output.iterdir()) == []
     later = ("probe.window=9,10,11,12", "probe.tau=8,9", *EIGHT, "hydra.sweeper.n_trials=20")
     done = search(*later, "hydra.sweeper.sampler.seed=1", "hydra.sweeper.max_failure_rate=1")
     assert done.record is not None

@@ -110,10 +110,15 @@ class PlainConsole(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
+def end_workers() -> None:
+    """End joblib's workers, which would live on for minutes and know the plan of one sweep."""
+    if "joblib.externals.loky" in sys.modules:
+        sys.modules["joblib.externals.loky"].get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+
+
 def leave(code: int) -> NoReturn:
     """End the process, even if a user's class has started threads or processes."""
-    if "joblib.externals.loky" in sys.modules:  # its workers have no `kill`, and would live on for minutes
-        sys.modules["joblib.externals.loky"].get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+    end_workers()
     for child in multiprocessing.active_children():
         child.kill()
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]

@@ -25,7 +25,7 @@ from rich.console import Console
 from atbptt import config, runs, training
 from atbptt.errors import ConfigError, described, require
 from atbptt.runs import Job, SearchRecord, Trial, schema
-from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run
+from atbptt.sweeps.command import end_workers, ended, prepare, preview, print_skipped, run
 from atbptt.sweeps.launching import OF_HYDRA
 from atbptt.sweeps.planning import ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
 from atbptt.sweeps.process import Outcome
@@ -41,7 +41,7 @@ except ModuleNotFoundError as missing:
 # Settings that change no result, and the seed: trials that differ in them cannot be compared.
 NOT_SEARCHED = ("name", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
 DIVERGED = "DivergedError: "  # how the reason begins why a diverged run failed
-OPEN = (schema.RUNNING, schema.INTERRUPTED)  # states of a run whose trial is not over
+OPEN = (schema.RUNNING, schema.INTERRUPTED, runs.WAITING)  # states of a run whose trial is not over
 STATES = {
     schema.FINISHED: optuna.trial.TrialState.COMPLETE,
     schema.FAILED: optuna.trial.TrialState.FAIL,
@@ -69,6 +69,7 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             print_skipped(planned, console)
             # With the runs of earlier trials, so that the status of this launch is that of the search.
             outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else {}
+            end_workers()
             by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
             results = [study.result(trial, by_path) for trial in batch]
             for trial in results:
@@ -206,7 +207,7 @@ class Study:
         trial.runs = [os.path.relpath(path.absolute(), self.folder) for path in self.paths[trial.number]]
 
     def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None]) -> Trial:
-        """The trial with what came of its runs; `running` or `interrupted` if one of them is not over."""
+        """The trial with what came of its runs; a state of `OPEN` if one of them is not over."""
         if trial.number in self.refused:
             return replace(trial, state=schema.FAILED, reason=self.refused[trial.number])
         values = []
@@ -215,7 +216,9 @@ class Study:
             if not self.jobs[path].directory.finished():
                 state, reason = ended(status, outcomes.get(path))
                 if status.state == schema.RUNNING:
-                    state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
+                    state, reason = status.state, f"by process {status.pid} on {status.host}"
+                elif status.state == runs.WAITING and outcomes.get(path) is None:
+                    state = status.state
                 return replace(trial, state=state, reason=f"{reason} ({path})")
             value = runs.best_value(path, self.record.metric)
             if value is None:

@@ -17,7 +17,9 @@ SIZE = ("hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=2", "epochs=8", "hydra
 
 @pytest.fixture
 def sweeps(tmp_path: Path, tiny: tuple[str, ...]) -> Iterator[tuple[Sweep, Sweep]]:
-    made = Sweep(tmp_path / "undisturbed", *tiny, *SPACE, *SIZE), Sweep(tmp_path / "killed", *tiny, *SPACE, *SIZE)
+    """Of two launchers: which one runs the trials changes nothing."""
+    command = (*tiny, *SPACE, *SIZE)
+    made = Sweep(tmp_path / "undisturbed", *command, "hydra/launcher=joblib"), Sweep(tmp_path / "killed", *command)
     yield made
     for sweep in made:
         sweep.clear()

@@ -147,20 +147,29 @@ def test_failed_trials_are_told_and_too_many_stop_the_search(search: Searching) 
     class DivergedError(RuntimeError):
         """As of a run whose loss is no longer finite."""
 
-    def value(settings: Settings) -> float:
-        raise (OSError if settings.lr > 10 else DivergedError)("no more")
+    def failing(error: type[Exception], above: float) -> Value:
+        def value(settings: Settings) -> float:
+            if settings.lr > above:
+                raise error("no more")
+            return settings.lr
 
-    search.value = value
-    done = search(*SPACE, *EIGHT, "hydra.sweeper.max_failure_rate=0.4")
+        return value
+
+    strict = (*SPACE, *EIGHT, "hydra.sweeper.max_failure_rate=0.4")
+    search.value = failing(OSError, 0)
+    done = search(*strict)
     assert done.code == 1
+    assert " stops, since 3 of 3 trials failed: the same command retries the last ones; " in done.shown
     assert done.record is not None
-    told = [trial.reason for trial in done.record.trials if trial.state == schema.FAILED]
-    assert [str(reason).partition(" (")[0] for reason in told] == ["DivergedError: no more"] * len(told)
-    assert [trial.state for trial in done.record.trials[len(told) :]] == [runs.WAITING] * 3
-    ended = search(*SPACE, *EIGHT, "hydra.sweeper.max_failure_rate=1")
-    assert ended.record is not None
-    assert (ended.code, {trial.state for trial in ended.record.trials}) == (1, {schema.FAILED})
-    assert ended.shown.splitlines()[-2].endswith("8 of 8 trials, 8 failed")
+    assert [trial.state for trial in done.record.trials] == [runs.WAITING] * 3
+    search.value = failing(OSError, 10)  # one of three
+    done = search(*strict)
+    assert done.record is not None
+    assert [trial.state for trial in done.record.trials[:3]] == [schema.FINISHED, schema.FAILED, schema.FINISHED]
+    assert str(done.record.trials[1].reason).startswith("OSError: no more (")
+    search.value = failing(DivergedError, 0)
+    done = search(*strict, "seed=1")
+    assert (done.code, done.shown.splitlines()[-2].partition(": ")[2]) == (1, "8 of 8 trials, 8 failed")
 
 
 def test_bad_values_end_a_first_batch_and_later_fail_their_trial(search: Searching) -> None:
@@ -168,11 +177,17 @@ def test_bad_values_end_a_first_batch_and_later_fail_their_trial(search: Searchi
     with pytest.raises(ConfigError, match=r"^probe.tau \(=11\) must be smaller than"):
         search("lr=interval(1,2)", tau, "probe.window=11", *EIGHT)
     assert list(search.output.iterdir()) == []
-    later = ("probe.window=9,10,11,12", "probe.tau=8,9", *EIGHT, "hydra.sweeper.n_trials=20")
-    done = search(*later, "hydra.sweeper.sampler.seed=1", "hydra.sweeper.max_failure_rate=1")
+    later = ("probe.window=9,12", "probe.tau=7,10", "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_trials=4")
+    search.value = lambda settings: settings.probe.tau
+    done = search(*later, "hydra.sweeper.sampler.seed=1")
     assert done.record is not None
-    failed = [trial for trial in done.record.trials if trial.state == schema.FAILED]
-    assert {(str(trial.reason).partition(",")[0], len(trial.runs)) for trial in failed} == {("", 0)}
+    bad = {"probe.window": "9", "probe.tau": "10"}
+    assert [(trial.params == bad, trial.runs == []) for trial in done.record.trials[:2]] == [(False, False)] * 2
+    failed = [trial for trial in done.record.trials if trial.params == bad]
+    assert failed != []
+    for trial in failed:
+        assert (trial.state, trial.runs) == (schema.FAILED, [])
+        assert str(trial.reason).startswith("probe.tau (=10) must leave the decay's fit 2 rows")
 
 
 def test_the_value_of_a_trial_is_the_mean_over_init(search: Searching) -> None:

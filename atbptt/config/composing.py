@@ -190,9 +190,9 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         require(chooses, override.key_or_group, chosen, rule)
     config, kept = _unswept(hydra, command, parsed)
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
-        swept = [str(o.input_line) for o in parsed if o.is_sweep_override()]
-        if swept:
-            raise ConfigError(swept[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
+        typed = [str(o.input_line) for o in parsed if o.is_sweep_override()]
+        if typed:
+            raise ConfigError(typed[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
         return [overrides], config, kept
     sweeper = config.hydra.sweeper._target_
     if sweeper == SEARCH:
@@ -201,8 +201,11 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         rule = f"(={sweeper}) must be basic or optuna: only their jobs are checked before the first one runs"
         raise ConfigError("hydra/sweeper", rule)
     try:
-        texts = with_params(command, config.hydra.sweeper.params or {})
-        batches = BasicSweeper.split_arguments(parser.parse_overrides(texts), None)
+        swept = parser.parse_overrides(with_params(command, config.hydra.sweeper.params or {}))
+        for override in swept:
+            if override.is_interval_sweep():
+                raise ConfigError(str(override.input_line), "is a range to search: add hydra/sweeper=optuna")
+        batches = BasicSweeper.split_arguments(swept, None)
     except HydraException as error:
         raise explained(error, hydra, name, overrides) from error
     if not batches[0]:

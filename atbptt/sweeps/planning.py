@@ -43,6 +43,7 @@ class Composed:
     policies: dict[str, Policy]  # of all jobs, by `_policy_key`
     parts: list[dict[str, Any]]  # Hydra's part of each job's config
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
+    made: config.Shared  # composes further jobs, of a search
     space: Space | None = None  # of a search, whose jobs here are the corners of its space
 
 
@@ -98,7 +99,7 @@ def compose_jobs(
             except ConfigError as error:
                 raise config.beside_policy(error, overrides) from error
         check_scheme(policies[key], each.scheme)
-    return Composed(made.command, batch, remarks, settings, files, policies, parts, shared)
+    return Composed(made.command, batch, remarks, settings, files, policies, parts, shared, made)
 
 
 def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:

@@ -40,7 +40,7 @@ except ModuleNotFoundError as missing:
 # Settings that change no result, and the seed: trials that differ in them cannot be compared.
 NOT_SEARCHED = ("name", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
 DIVERGED = "DivergedError: "  # how the reason begins why a diverged run failed
-OPEN = (schema.RUNNING, schema.INTERRUPTED)  # states of a run whose trial is not over
+OPEN = (schema.RUNNING, schema.INTERRUPTED, runs.WAITING)  # states of a run whose trial is not over
 STATES = {
     schema.FINISHED: optuna.trial.TrialState.COMPLETE,
     schema.FAILED: optuna.trial.TrialState.FAIL,
@@ -52,18 +52,19 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
     """Continue the search of a command line, or show with `preview=true` how it stands; the exit code."""
     assert composed.space is not None
     study = Study(composed, composed.space)
-    for remark in composed.remarks:
+    replaced = (str(file) for files in composed.files for file in files if file.replaces)
+    for remark in dict.fromkeys([*replaced, *composed.remarks]):
         console.print(remark)
     if composed.command.preview:
         study.show(console)
         return 0
+    if not study.trials:
+        study.plan(study.next_batch())  # bad input leaves nothing
     with study.locked():
-        if study.trials:
-            console.print(study.progress())
+        console.print(study.progress())
         while batch := study.next_batch():
-            runs.write_search(study.folder, study.record)
             planned = study.plan(batch)
-            runs.write_search(study.folder, study.record)  # with the runs of each trial
+            runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
             # With the runs of earlier trials, so that the status of this launch is that of the search.
             _, outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else {}
@@ -90,6 +91,7 @@ class Study:
         self.options = space.options
         self.jobs: dict[Path, Job] = {}  # of all trials, by the run's directory
         self.paths: dict[int, list[Path]] = {}  # of the runs of each trial, by its number
+        self.refused: dict[int, str] = {}  # why a trial's values are bad, by its number
         settings = composed.settings
         for name in NOT_SEARCHED:
             if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
@@ -119,6 +121,7 @@ class Study:
         rule = "is another search, of other options, values, budget or code: choose another name"
         require(record.definition == self.record.definition, "hydra.sweeper.study_name", self.name, rule)
         self.record = replace(record, n_trials=self.options.n_trials)
+        self.jobs, self.paths, self.refused = {}, {}, {}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -176,28 +179,24 @@ class Study:
 
         Bad values are an error of the command in the first batch (ConfigError), and later fail their trial.
         """
-        command = self.composed.command
-        with config.composer(command.config_dir, command.extra) as hydra:
-            made = config.Shared(hydra, command)
-            for trial in self.trials:
-                if trial.number not in self.paths:
-                    self._compose(trial, made, first=trial is batch[0])
+        for trial in self.trials:
+            if trial.number not in self.paths and (trial.runs or trial in batch):
+                self._compose(trial, first=trial is batch[0])
         own = {path: self.jobs[path] for trial in batch for path in self.paths[trial.number]}
         ahead = [job for job in own.values() if not job.directory.finished()]
         local = config.launcher_options(self.composed.shared)["_target_"] != ON_A_CLUSTER
-        return Plan([*own.values()], ahead, command, local)
+        return Plan([*own.values()], ahead, self.composed.command, local)
 
-    def _compose(self, trial: Trial, made: config.Shared, first: bool) -> None:
-        waiting = trial.state == runs.WAITING
+    def _compose(self, trial: Trial, first: bool) -> None:
+        known, waiting = self.composed, trial.state == runs.WAITING
         self.paths[trial.number] = []
         try:
-            found = compose_jobs(made, self.space.jobs(trial.params), self.composed.shared, self.space.corners())
+            found = compose_jobs(known.made, self.space.jobs(trial.params), known.shared, self.space.corners())
             jobs = plan(found, prepare if first else lambda _: None).jobs if waiting else jobs_of(found)
         except ConfigError as error:
             if all(each.state == runs.WAITING for each in self.trials):
                 raise
-            if waiting:
-                trial.state, trial.reason = schema.FAILED, " ".join(str(error).split())
+            self.refused[trial.number] = " ".join(str(error).split())
             return
         for job in jobs:
             name = label(trial) + (f" init={job.settings.init}" if self.space.inits else "")
@@ -206,16 +205,18 @@ class Study:
         trial.runs = [os.path.relpath(path.absolute(), self.folder) for path in self.paths[trial.number]]
 
     def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None]) -> Trial:
-        """The trial with what came of its runs; `running` or `interrupted` if one of them is not over."""
-        if trial.state != runs.WAITING:
-            return trial
+        """The trial with what came of its runs; a state of `OPEN` if one of them is not over."""
+        if trial.number in self.refused:
+            return replace(trial, state=schema.FAILED, reason=self.refused[trial.number])
         values = []
         for path in self.paths[trial.number]:
             status = runs.read_run(path)
             if not self.jobs[path].directory.finished():
                 state, reason = ended(status, outcomes.get(path))
                 if status.state == schema.RUNNING:
-                    state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
+                    state, reason = status.state, f"by process {status.pid} on {status.host}"
+                elif status.state == runs.WAITING and outcomes.get(path) is None:
+                    state = status.state
                 return replace(trial, state=state, reason=f"{reason} ({path})")
             value = runs.best_value(path, self.record.metric)
             if value is None:
@@ -227,12 +228,12 @@ class Study:
         """Why the search stops at these results of a batch, which the same command then does again."""
         if any(trial.state in OPEN for trial in results):
             return f"{self.name} stops, since a trial is not over: the same command continues it"
-        failed = [t for t in (*self.trials, *results) if t.reason and not t.reason.startswith(DIVERGED)]
-        done = results[-1].number + 1
-        if len(failed) <= self.options.max_failure_rate * done:
+        so_far = (*self.trials[: results[0].number], *results)
+        failed = [t for t in so_far if t.reason and not t.reason.startswith(DIVERGED)]
+        if len(failed) <= self.options.max_failure_rate * len(so_far):
             return None
         rule = "the same command retries the last ones; hydra.sweeper.max_failure_rate allows more"
-        return f"{self.name} stops, since {len(failed)} of {done} trials failed: {rule}"
+        return f"{self.name} stops, since {len(failed)} of {len(so_far)} trials failed: {rule}"
 
     def progress(self) -> str:
         """`8 of 20 trials, 1 failed; best valid_ppl 1.02: trial 5: lr=3.1`."""

@@ -153,7 +153,7 @@ def _dimension(key: str, override: Override) -> Dimension:
         require(value.start > 0 or not tags, key, shown, "must be above 0 for the tag log")
         whole = isinstance(value.start, int) and isinstance(value.end, int)
         return Dimension(low=value.start, high=value.end, step=1 if whole and not tags else None, log=bool(tags))
-    if isinstance(value, RangeSweep) and not value.shuffle:
+    if isinstance(value, RangeSweep):
         numbers = sorted(value.range())
         if len(numbers) > 1:
             return Dimension(low=numbers[0], high=numbers[-1], step=abs(value.step))
@@ -162,9 +162,10 @@ def _dimension(key: str, override: Override) -> Dimension:
 
 def _dimension_of_choices(key: str, override: Override) -> Dimension:
     try:
-        choices = tuple(dict.fromkeys(map(str, override.sweep_string_iterator())))
+        choices = list(dict.fromkeys(map(str, override.sweep_string_iterator())))
     except HydraException as error:  # an interval
         raise ConfigError(key, "must be a list of values or a range to be averaged over") from error
     if not choices:
         raise ConfigError(str(override.input_line), "names no value: there is nothing to run")
-    return Dimension(choices)
+    shuffled = getattr(override.value(), "shuffle", False)  # into another order in each command
+    return Dimension(tuple(sorted(choices) if shuffled else choices))

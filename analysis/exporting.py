@@ -2,16 +2,14 @@
 
 import gzip
 import io
-from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 import pandas as pd
 
-from analysis.following import EVENTS, TensorBoard, labels_of, snapshots
+from analysis.following import installed
 from analysis.loading import Results
 from atbptt.errors import AnalysisError
-from atbptt.monitor import Reader
 from atbptt.runs.schema import METRICS_SCHEMA
 from atbptt.system import replacing
 
@@ -37,11 +35,13 @@ def export(results: Results, folder: Path) -> list[Path]:
         The two files and the folder.
 
     Raises:
-        AnalysisError: no runs that can be read.
+        AnalysisError: no runs that can be read; TensorBoard is not installed.
         StorageError: a folder that cannot be written.
     """
     if folder.exists() and not folder.is_dir():
         raise AnalysisError(f"{folder}: is a file; give a folder to write to")
+    with installed("tensorboard"):
+        from analysis.following import write_events
     options, frame = results.options, results.frame
     with replacing(folder / OPTIONS) as path, open(path, "wb") as file:
         _write_csv(options, file)
@@ -51,7 +51,7 @@ def export(results: Results, folder: Path) -> list[Path]:
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed,
     ):
         _write_csv(frame[METRICS_SCHEMA.names], packed)
-    _write_events(results, folder / TENSORBOARD)
+    write_events(results, folder / TENSORBOARD)
     return [folder / OPTIONS, folder / METRICS, folder / TENSORBOARD]
 
 
@@ -59,20 +59,3 @@ def _write_csv(frame: pd.DataFrame, file: BinaryIO | gzip.GzipFile) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     frame.to_csv(text, index=False, lineterminator="\n")
     text.detach()
-
-
-def _write_events(results: Results, folder: Path) -> None:
-    """An event file for each run; those of runs that are no longer there are deleted."""
-    try:
-        labels = labels_of(Reader(results.paths).read())
-    except AnalysisError:  # there are only compacted folders
-        labels = {}
-    with closing(TensorBoard(folder)) as tensorboard:
-        written = set()
-        for run in snapshots(results, labels):
-            tensorboard.record(run)
-            written.add(tensorboard.path(run))
-    for path in {*folder.rglob(EVENTS)} - written:
-        path.unlink()
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()

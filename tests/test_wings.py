@@ -20,6 +20,7 @@ ORDER = (
     "analysis.diagnosis",
     "analysis.figures",
     "analysis.tables",
+    "analysis.following",
     "analysis.statistics",
     "analysis.loading",
     "atbptt.sweeps",

@@ -1,5 +1,11 @@
 """Runs shown in trackers while they go on: TensorBoard, MLflow, Weights & Biases."""
 
-from analysis.following.loop import TRACKERS as TRACKERS, connect as connect, follow as follow
-from analysis.following.runs import labels_of as labels_of, snapshots as snapshots
-from analysis.following.tensorboard import EVENTS as EVENTS, TensorBoard as TensorBoard
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.following.loop import connect as connect, follow as follow, installed as installed
+    from analysis.following.tensorboard import write_events as write_events
+else:  # each tracker is a package that may be missing
+    from atbptt.lazy import exports
+
+    __all__, __getattr__, __dir__ = exports(__name__)

@@ -3,11 +3,11 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from analysis.following.runs import Run, Tracker, labels_of, snapshots
-from analysis.following.tensorboard import TensorBoard
 from analysis.loading import Results
 from atbptt.errors import AnalysisError, described, require, require_choice
 from atbptt.monitor import Reader
@@ -34,7 +34,7 @@ def connect(to: str, into: str | None, folder: Path) -> Tracker:
         StorageError: a folder that cannot be written.
     """
     require_choice("to", to, TRACKERS)
-    try:
+    with installed(to):
         if to == "mlflow":
             from analysis.following.mlflow import MLflow
 
@@ -43,11 +43,19 @@ def connect(to: str, into: str | None, folder: Path) -> Tracker:
             from analysis.following.wandb import WandB
 
             return WandB(Path(into or os.environ.get("WANDB_DIR", ".")))
+        from analysis.following.tensorboard import TensorBoard
+
+        return TensorBoard(Path(into) if into else folder / "tensorboard")
+
+
+@contextmanager
+def installed(tracker: str) -> Iterator[None]:
+    """Raise an AnalysisError if a package of the tracker is missing inside, with what to install."""
+    try:
+        yield
     except ModuleNotFoundError as error:
-        raise AnalysisError(
-            f'--to {to} needs a package: pip install "atbptt[{to}]" ({error.name} is missing)'
-        ) from error
-    return TensorBoard(Path(into) if into else folder / "tensorboard")
+        needs = f'needs a package: pip install "atbptt[{tracker}]" ({error.name} is missing)'
+        raise AnalysisError(f"{tracker} {needs}") from error
 
 
 def follow(
@@ -123,7 +131,7 @@ class Follower:
             self.say(problem)
         labels = labels_of(report)
         runs = {run.last.directory: run.last for run in report.runs}
-        sent, failed, in_a_row = 0, "", 0
+        sent, failed, in_a_row, reached = 0, "", 0, False
         for directory in sorted(runs, key=self._failed.__contains__):  # what failed comes last
             seen = (_stamp(directory / OPTIONS), _stamp(directory / METRICS), runs[directory].state)
             begun = seen[0] is not None or seen[2] not in (RUNNING, WAITING)
@@ -140,10 +148,10 @@ class Follower:
                 if in_a_row == 2:
                     break
             else:
-                in_a_row = 0
+                in_a_row, reached = 0, True
                 self._sent[directory] = seen
                 self._failed.pop(directory, None)
-        return sent, failed, not in_a_row
+        return sent, failed, reached or not failed
 
     def say(self, problem: str) -> None:
         """Print a warning, unless it was printed before."""

@@ -3,17 +3,24 @@
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
-from tensorboardX.summary import hparams, text
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+from tensorboard.plugins.hparams import metadata
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from analysis.following.runs import Evaluation, Run
+from analysis.following.runs import Evaluation, Run, labels_of, snapshots
+from analysis.loading import Results
 from atbptt.errors import AnalysisError
+from atbptt.monitor import Reader
 from atbptt.runs.schema import FINISHED
 from atbptt.system import StorageError, locks
 
@@ -102,6 +109,23 @@ class TensorBoard:
         return self._folder / experiment / self._folders[experiment].setdefault(run.id, name) / EVENTS
 
 
+def write_events(results: Results, folder: Path) -> None:
+    """Write an event file for each run; those of runs that are no longer there are deleted."""
+    try:
+        labels = labels_of(Reader(results.paths).read())
+    except AnalysisError:  # there are only compacted folders
+        labels = {}
+    with closing(TensorBoard(folder)) as tracker:
+        written = set()
+        for run in snapshots(results, labels):
+            tracker.record(run)
+            written.add(tracker.path(run))
+        for path in {*folder.rglob(EVENTS)} - written:
+            path.unlink()
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+
+
 def _name(text: str) -> str:
     return text.replace("/", "_").lstrip(".")
 
@@ -115,11 +139,14 @@ def _scalars(evaluation: Evaluation) -> bytes:
 
 def _others(run: Run) -> dict[str, Summary]:
     """Summaries without scalars by the tag of their value."""
-    _, began, succeeded = hparams(dict(sorted(run.options.items())), {})
-    found = [began, text("run/state", f"{run.state}: {run.why}" if run.why else run.state)]
-    found += [succeeded] if run.state == FINISHED else []
-    found += [text("run/notes", run.notes)] if run.notes else []
-    found += [text("run/tags", ", ".join(run.tags))] if run.tags else []
+    state = f"{run.state}: {run.why}" if run.why else run.state
+    found = [hparams_pb(run.options, trial_id=f"{run.label} {run.id}".strip(), start_time_secs=0.0)]
+    if run.state == FINISHED:  # the first status counts: one that failed may be tried again
+        ended = HParamsPluginData(session_end_info=SessionEndInfo(status=Status.STATUS_SUCCESS))
+        value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=metadata.create_summary_metadata(ended))
+        found.append(Summary(value=[value]))
+    texts = {"state": state, "notes": run.notes, "tags": ", ".join(run.tags)}
+    found += [text_pb(f"run/{name}", text) for name, text in texts.items() if text]
     return {summary.value[0].tag: summary for summary in found}
 
 
@@ -156,15 +183,13 @@ def _records(stored: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def _append(path: Path, events: list[bytes]) -> int:
-    """Write records at the end of a file; returns their length in bytes."""
-    parts = []
-    for event in events:
-        head = HEAD.pack(len(event))
-        parts += [head, CHECK.pack(masked_crc32c(head)), event, CHECK.pack(masked_crc32c(event))]
-    if parts:
+    """Write records at the end of a file, and flush it to disk; returns their length in bytes."""
+    if events:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
-            file.write(b"".join(parts))
-            file.flush()
+            writer = RecordWriter(file)
+            for event in events:
+                writer.write(event)
+            writer.flush()
             os.fsync(file.fileno())
-    return sum(map(len, parts))
+    return sum(HEAD.size + CHECK.size + len(event) + CHECK.size for event in events)

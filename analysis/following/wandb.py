@@ -75,11 +75,11 @@ class WandB:
     def _begun(self, run: Run, attempt: int) -> wandb.Run:
         key = run.experiment, run.id
         if key not in self._open:
-            again = "" if attempt == 1 else f"-{attempt}"
+            again = attempt > 1
             self._open[key] = wandb.init(
                 project=run.experiment,
-                id=run.id + again,
-                name=f"{run.title} {again}".rstrip(),
+                id=f"{run.id}-{attempt}" if again else run.id,
+                name=f"{run.title} ({attempt})" if again else run.title,
                 notes=run.notes or None,
                 tags=run.tags,
                 dir=self._folder,

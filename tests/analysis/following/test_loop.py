@@ -97,7 +97,7 @@ def test_a_tracker_out_of_reach_is_tried_again(
         tracker.refused = {"c"}
 
     note = lambda: asked.append(tracker.asked)  # noqa: E731
-    assert follow(outputs, tracker, *[note] * 6, back, note) == [20, 40, 80, 160, 300, 300, 300, 10, 10]
+    assert follow(outputs, tracker, *[note] * 6, back, note) == [20, 40, 80, 160, 300, 300, 300, 10, 20]
     assert asked[:6] == [2, 4, 6, 8, 10, 12]
     assert sorted(run.id for run in tracker.runs) == ["a", "b", "d"]
     assert asked[-1] == 12 + 5  # the one that is refused is tried again, and keeps no other waiting
@@ -136,7 +136,7 @@ def test_once_ends_with_what_could_not_be_sent(outputs: Path, write_run: WriteRu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "tensorbord"], "to (=tensorbord) must be one of tensorboard, mlflow, wandb; did you mean tensorboard?"),
+        (["--to", "board"], "to (=board) must be one of tensorboard, mlflow, wandb; did you mean tensorboard?"),
         (["--to", "tensorboard", "--every", "0"], "every (=0.0) must be a positive number of seconds"),
         (["--to", "tensorboard", "--every", "nan"], "every (=nan) must be a positive number of seconds"),
         (["--to", "tensorboard", "--once"], "no run directories here or below"),
@@ -152,14 +152,17 @@ def test_bad_input_is_one_line(
     assert (err.startswith("error: "), err.count("\n"), message in err) == (True, 1, True)
 
 
-@pytest.mark.parametrize("tracker", ["mlflow", "wandb"])
-def test_a_missing_package_is_named_with_what_to_install(outputs: Path, tracker: str) -> None:
-    outputs.mkdir()
-    code = f"import sys; sys.modules['{tracker}'] = None; from analysis.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "follow", str(outputs), "--to", tracker]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    missing = f'error: --to {tracker} needs a package: pip install "atbptt[{tracker}]" ({tracker} is missing)\n'
-    assert (done.returncode, done.stderr) == (1, missing)
+@pytest.mark.parametrize("tracker", ["tensorboard", "mlflow", "wandb"])
+def test_a_missing_package_is_named_with_what_to_install(
+    sweep: Path, tracker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, f"analysis.following.{tracker}", None)
+    commands = [["follow", str(sweep), "--to", tracker], ["export", str(sweep)]]
+    for command in commands[: 1 + (tracker == "tensorboard")]:
+        assert main(command) == 1
+        missing = f'error: {tracker} needs a package: pip install "atbptt[{tracker}]" (analysis.following.{tracker} is'
+        assert capsys.readouterr().err.startswith(missing)
+    assert not (sweep / "export").exists()
 
 
 def test_it_loads_no_torch(outputs: Path, write_run: WriteRun) -> None:

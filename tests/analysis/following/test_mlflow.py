@@ -101,5 +101,5 @@ def test_an_address_that_mlflow_does_not_know() -> None:
 
 def test_a_server_out_of_reach_is_an_error_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(Exception, match="127.0.0.1"):
+    with pytest.raises(Exception, match=r"127\.0\.0\.1"):
         connect("mlflow", "http://127.0.0.1:9", Path()).record(run(1.0))

@@ -3,7 +3,6 @@
 import json
 import math
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,8 @@ def run(*losses: float, state: str = "running", **changed: object) -> Run:
 
 
 @pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    yield
-    wandb.teardown()
 
 
 def record(folder: Path, *runs: Run) -> list[int]:
@@ -38,6 +35,7 @@ def record(folder: Path, *runs: Run) -> list[int]:
         return [tracker.record(one) for one in runs]
     finally:
         tracker.close()
+        wandb.teardown()  # waits until the files are written
 
 
 def records(file: Path) -> list[Any]:
@@ -72,7 +70,7 @@ def uploaded(folder: Path) -> list[tuple[str, dict[int, Any], dict[str, Any]]]:
             elif each.HasField("history"):
                 row = {i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in each.history.item}
                 assert row["_step"] not in points
-                points[row["_step"]] = row.get(PPL)
+                points[row["_step"]] = float(row.get(PPL, "nan"))
             elif each.HasField("summary"):
                 for item in each.summary.update:
                     more["summary"][item.key or ".".join(item.nested_key)] = json.loads(item.value_json)

@@ -2,6 +2,7 @@
 # make test   all tests but the slow ones
 # make test-browser  the report and the site in headless Chromium, which it installs where it can (Debian, as root)
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
+# make test-extras   what needs more packages, which it installs: MLflow, Weights & Biases
 # make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
 # make bench  time and memory against plain baselines and the floor, in about 11 minutes
 # make docs   the documentation as a site: site/index.html, to open as a file
@@ -11,7 +12,7 @@ RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow test-browser test-slurm torture bench docs lint types clean
+.PHONY: env demo test test-slow test-browser test-slurm test-extras torture bench docs lint types clean
 
 env: $(VENV)/installed
 
@@ -29,7 +30,7 @@ demo: env
 	$(RUN) -m analysis report outputs/copy_fixed
 
 test: env
-	$(RUN) -m pytest -n 2 -m "not slow and not browser and not slurm"
+	$(RUN) -m pytest -n 2 -m "not slow and not browser and not slurm and not extras"
 
 test-slow: env
 	$(RUN) -m pytest -n 2 -m slow
@@ -40,6 +41,10 @@ test-browser: env
 
 test-slurm: env
 	$(RUN) -m pytest -m slurm tests/sweeps/slurm
+
+test-extras: env
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mlflow,wandb]"
+	$(RUN) -m pytest -m extras
 
 torture: env
 	$(RUN) -m tests.acceptance.torture --kills 50

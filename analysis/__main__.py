@@ -1,4 +1,4 @@
-"""The commands that read runs: table, figures, report, status, failures, compact, export, probe."""
+"""The commands that read runs: table, figures, report, status, failures, compact, export, follow, probe."""
 
 from __future__ import annotations
 
@@ -124,6 +124,20 @@ def export(options: argparse.Namespace) -> None:
         print(*export(results, options.out or options.path[0] / "export"), sep="\n")
 
 
+def follow(options: argparse.Namespace) -> None:
+    """Show runs in TensorBoard, MLflow or Weights & Biases as they go, until Ctrl-C.
+
+    Runs of any launcher, also those that begin later or ended long ago. Each is one run of the tracker, found again by
+    its experiment_id: stopped and started again, nothing is sent twice. Evaluations are metrics, options are
+    hyperparameters. If the tracker cannot be reached, everything is sent later.
+    """
+    from .following import connect, follow
+
+    tracker = connect(options.to, options.into, options.path[0])
+    print(f"shown by: {tracker.shown_by}", flush=True)
+    follow(options.path, tracker, options.every, options.once)
+
+
 @contextmanager
 def _results(options: argparse.Namespace) -> Iterator[Results]:
     """The runs of the command; at the end, a warning for each file that was left out."""
@@ -210,6 +224,16 @@ def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
             help="only runs with this option: one of several values (lr=1,10), a tag (tags=night), a part of the notes "
             "(notes=clip); null for runs without the option; given several times, all must hold",
         )
+    of_follow = command(follow)
+    of_follow.add_argument("--to", required=True, metavar="TRACKER", help="tensorboard, mlflow or wandb")
+    of_follow.add_argument(
+        "--into",
+        metavar="WHERE",
+        help="folder to write to (default: tensorboard/ in the first PATH; for wandb, WANDB_DIR or here); "
+        "for mlflow the tracking URI, as sqlite:///FILE or http://HOST (default: MLFLOW_TRACKING_URI, or MLflow's own)",
+    of_follow.add_argument(
+        "--every", type=float, default=10.0, metavar="S", help="look for news every S seconds (default: 10)"
+    of_follow.add_argument("--once", action="store_true", help="send what is there now, and end")
     commands.add_parser("probe", help="Measure how far back the network of a run must backpropagate, and draw it")
     return parser
 

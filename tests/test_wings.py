@@ -21,6 +21,7 @@ ORDER = (
     "analysis.diagnosis",
     "analysis.figures",
     "analysis.tables",
+    "analysis.following",
     "analysis.statistics",
     "analysis.loading",
     "atbptt.launch",

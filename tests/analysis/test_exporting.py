@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from analysis import AnalysisError
-from analysis.exporting import EVENTS, export
+from analysis.exporting import export
 from analysis.loading.results import Results
 from atbptt.runs import schema
 from atbptt.system import StorageError
@@ -46,12 +46,12 @@ def test_event_files_hold_the_mean_over_replicates_and_the_options(
 ) -> None:
     write_run("0000000000aa", {"valid_ppl": [1.5, math.inf, math.nan], "K_1": [[2, math.inf], [2, math.nan], [2, 3]]})
     export(Results(sweep), tmp_path)
-    folders = tmp_path / "tensorboard"
-    assert scalars(folders / "abcdefabcdef", "K_0.9") == [(100, 8.5), (200, 6.5)]
-    steps, values = zip(*scalars(folders / "1e5000000000", "valid_ppl"), strict=True)
+    folders = tmp_path / "tensorboard" / "demo"
+    assert scalars(folders / "abcdefabcdef", "truncation/K_0.9") == [(100, 8.5), (200, 6.5)]
+    steps, values = zip(*scalars(folders / "1e5000000000", "evaluation/valid_ppl"), strict=True)
     assert (steps, values) == ((100, 200, 300), pytest.approx((1.9, 1.6, 1.4)))
-    assert str(scalars(folders / "0000000000aa", "valid_ppl")) == "[(100, 1.5), (200, inf), (300, nan)]"
-    assert str(scalars(folders / "0000000000aa", "K_1")) == "[(100, inf), (200, nan), (300, 2.5)]"
+    assert str(scalars(folders / "0000000000aa", "evaluation/valid_ppl")) == "[(100, 1.5), (200, inf), (300, nan)]"
+    assert str(scalars(folders / "0000000000aa", "truncation/K_1")) == "[(100, inf), (200, nan), (300, 2.5)]"
     events = EventAccumulator(str(folders / "abcdefabcdef"))
     events.Reload()
     stored = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
@@ -63,20 +63,21 @@ def test_exported_again_there_is_one_event_file_a_run_and_the_same_bytes(
     sweep: Path, tmp_path: Path, write_run: WriteRun
 ) -> None:
     write_run("0000000000aa", {"valid_ppl": [1.5]}, folder="other")
+    events = "events.out.tfevents.0.atbptt"
     export(Results(sweep), tmp_path / "one")
-    assert (tmp_path / "one" / "tensorboard" / "0000000000aa" / EVENTS).exists()
+    assert (tmp_path / "one" / "tensorboard" / "demo" / "0000000000aa" / events).exists()
     for name in ("one", "two"):
         export(Results(sweep / "demo"), tmp_path / name)
     files = content(tmp_path / "one")
-    events = [f"tensorboard/{run}/{EVENTS}" for run in ("000000000001", "1e5000000000", "abcdefabcdef")]
-    assert sorted(files) == ["metrics.csv.gz", "options.csv", *events]
-    assert not (tmp_path / "one" / "tensorboard" / "0000000000aa").exists()
+    written = [f"tensorboard/demo/{run}/{events}" for run in ("000000000001", "1e5000000000", "abcdefabcdef")]
+    assert sorted(files) == ["metrics.csv.gz", "options.csv", "tensorboard/.lock", *written]
+    assert not (tmp_path / "one" / "tensorboard" / "demo" / "0000000000aa").exists()
     assert content(tmp_path / "two") == files
 
 
 def test_runs_without_an_evaluation(outputs: Path, tmp_path: Path, write_run: WriteRun) -> None:
     write_run("0000000000aa", None, state=schema.RUNNING)
-    options, metrics = export(Results(outputs), tmp_path / "out")
+    options, metrics, _ = export(Results(outputs), tmp_path / "out")
     assert read_csv(options)["experiment_id"].tolist() == ["0000000000aa"]
     assert read_csv(metrics).columns.tolist() == schema.METRICS_SCHEMA.names
     assert read_csv(metrics).empty

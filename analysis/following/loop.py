@@ -1,0 +1,185 @@
+"""`python -m analysis follow`: runs are read as they change, and a tracker is brought up to date."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from atbptt.errors import AnalysisError, described, require, require_choice
+from atbptt.monitor import Reader
+from atbptt.runs import WAITING
+from atbptt.runs.schema import METRICS, OPTIONS, RUNNING
+
+from ..loading import Results
+from .runs import Run, Tracker, labels_of, snapshots
+
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+LONGEST_PAUSE = 300.0  # seconds between attempts to reach a tracker
+ERROR_LENGTH = 240  # characters shown of a tracker's error
+
+
+def connect(to: str, into: str | None, folder: Path) -> Tracker:
+    """The tracker `to`, one of `TRACKERS`.
+
+    Arguments:
+        to: its name.
+        into: a folder, for MLflow the address of a store; None for `tensorboard` in `folder`, or the default of the
+            tracker's own settings.
+        folder: of the runs.
+
+    Raises:
+        ConfigError: another name, or an address that the tracker does not understand.
+        AnalysisError: its package is not installed.
+        StorageError: a folder that cannot be written.
+    """
+    require_choice("to", to, TRACKERS)
+    with installed(to):
+        if to == "mlflow":
+            from .mlflow import MLflow
+
+            return MLflow(into)
+        if to == "wandb":
+            from .wandb import WandB
+
+            return WandB(Path(into or os.environ.get("WANDB_DIR", ".")))
+        from .tensorboard import TensorBoard
+
+        return TensorBoard(Path(into) if into else folder / "tensorboard")
+
+
+@contextmanager
+def installed(tracker: str) -> Iterator[None]:
+    """Raise an AnalysisError if a package of the tracker is missing inside, with what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        needs = f'needs a package: pip install "atbptt[{tracker}]" ({error.name} is missing)'
+        raise AnalysisError(f"{tracker} {needs}") from error
+
+
+def follow(
+    paths: Sequence[Path],
+    tracker: Tracker,
+    every: float = 10.0,
+    once: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show the runs at and below the paths in a tracker until Ctrl-C, also those that begin later.
+
+    What the tracker refuses, or what does not reach it, is sent again later, after pauses that double up to
+    `LONGEST_PAUSE` as long as nothing reaches it. Of what cannot be read, a line is printed, and the rest goes on.
+
+    Arguments:
+        paths: run directories, or folders with some below them.
+        tracker: where to.
+        every: seconds between two looks at the runs.
+        once: whether to end when everything that is there now has been sent.
+        sleep: waits for so many seconds.
+
+    Raises:
+        AnalysisError: a path is no folder; with `once`, there are no runs, or the tracker did not take some.
+    """
+    require(0 < every < float("inf"), "every", every, "must be a positive number of seconds")
+    follower = Follower(paths, tracker)
+    pause = every
+    try:
+        while True:
+            try:
+                sent, failed, reached = follower.look()
+            except AnalysisError:  # no runs
+                if once:
+                    raise
+                follower.say("no runs yet; waiting for the first")
+                sent, failed, reached = 0, "", True
+            if sent:
+                print(f"{time.strftime('%H:%M:%S')} evaluations sent: {sent}", flush=True)
+            if once and failed:
+                raise AnalysisError(f"not everything was sent: {failed}; the same command sends the rest")
+            if once:
+                return
+            pause = every if reached else min(2 * pause, max(every, LONGEST_PAUSE))
+            sleep(pause)
+    except KeyboardInterrupt:
+        if once:
+            raise
+    finally:
+        tracker.close()
+
+
+class Follower:
+    """Knows what of the runs has been sent, and sends what has changed."""
+
+    def __init__(self, paths: Sequence[Path], tracker: Tracker) -> None:
+        self._reader = Reader(paths)
+        self._tracker = tracker
+        self._sent: dict[Path, object] = {}  # what was seen of a run's files and state when it was last sent
+        self._failed: dict[Path, None] = {}  # runs that the tracker did not take
+        self._homes: dict[tuple[str, str], Path] = {}  # directory of each run, by experiment and id
+        self._said: set[str] = set()
+
+    def look(self) -> tuple[int, str, bool]:
+        """Send what has changed: the number of evaluations sent, the last error, whether the tracker can be reached.
+
+        After two errors in a row the tracker counts as out of reach, and the rest waits for the next look.
+
+        Raises:
+            AnalysisError: there are no runs.
+        """
+        report = self._reader.read()
+        for problem in report.problems:
+            self.say(problem)
+        labels = labels_of(report)
+        runs = {run.last.directory: run.last for run in report.runs}
+        sent, failed, in_a_row, reached = 0, "", 0, False
+        for directory in sorted(runs, key=self._failed.__contains__):  # what failed comes last
+            seen = (_stamp(directory / OPTIONS), _stamp(directory / METRICS), runs[directory].state)
+            begun = seen[0] is not None or seen[2] not in (RUNNING, WAITING)
+            if not begun or self._sent.get(directory) == seen:
+                continue
+            try:
+                run = self._read(directory, labels)
+                sent += self._tracker.record(run) if run is not None else 0
+            except Exception as error:  # of the network, a database, a disk: each tracker has kinds of its own
+                failed, in_a_row = f"{directory}: {described(error)[:ERROR_LENGTH]}", in_a_row + 1
+                if not self._failed:
+                    print(f"warning: {failed}; it is tried again", file=sys.stderr)
+                self._failed[directory] = None
+                if in_a_row == 2:
+                    break
+            else:
+                in_a_row, reached = 0, True
+                self._sent[directory] = seen
+                self._failed.pop(directory, None)
+        return sent, failed, reached or not failed
+
+    def say(self, problem: str) -> None:
+        """Print a warning, unless it was printed before."""
+        if problem not in self._said:
+            self._said.add(problem)
+            print(f"warning: {problem}", file=sys.stderr)
+
+    def _read(self, directory: Path, labels: dict[Path, str]) -> Run | None:
+        """The run; None, after a warning, if it cannot be read or is another's copy."""
+        results = Results([directory])
+        try:
+            run = next(snapshots(results, labels))
+        except AnalysisError as error:
+            self.say(str(error))
+            return None
+        for problem in results.problems:
+            self.say(problem)
+        home = self._homes.setdefault((run.experiment, run.id), directory)
+        if home != directory:
+            self.say(f"{directory}: experiment_id {run.id} is also in {home}, which is shown; run skipped")
+        return None if results.problems or home != directory else run
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Changes with a file; None without it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+USERS = EXTRAS.keys() - {"dev"}
 LINE = re.compile(r"([\w.-]+)(?:\[\w+\])?(?:[><=]=([\d.]+))?")
 
 
@@ -28,13 +29,10 @@ def imported(folder: str) -> set[str]:
     nodes = [node for file in (ROOT / folder).rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
-    return {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "atbptt", "analysis", "tests"}
+    return {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "atbptt", "analysis", "benchmarks", "tests"}
 
 
-@pytest.mark.parametrize(
-    ("folder", "extras"),
-    [("atbptt", EXTRAS.keys() - {"dev"}), ("analysis", EXTRAS.keys() - {"dev"}), ("tests", EXTRAS)],
-)
+@pytest.mark.parametrize(("folder", "extras"), [("atbptt", USERS), ("analysis", USERS), ("tests", EXTRAS.keys())])
 def test_what_is_imported_is_declared(folder: str, extras: set[str]) -> None:
     declared = bounds([*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])])
     homes = packages_distributions()
@@ -42,7 +40,7 @@ def test_what_is_imported_is_declared(folder: str, extras: set[str]) -> None:
     assert len(names) > 5
     undeclared = {
         name
-        for name in names - {"benchmarks"}
+        for name in names
         if not declared.keys() & {home.lower().replace("_", "-") for home in homes.get(name, [name])}
     }
     assert undeclared == set()

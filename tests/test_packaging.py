@@ -29,7 +29,8 @@ def imported(folder: str) -> set[str]:
     nodes = [node for file in (ROOT / folder).rglob("*.py") for node in ast.walk(ast.parse(file.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
-    return {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, "atbptt", "analysis", "benchmarks", "tests"}
+    ours = {"atbptt", "analysis", "benchmarks", "tests"}
+    return {name.partition(".")[0] for name in names} - {*sys.stdlib_module_names, *ours}
 
 
 @pytest.mark.parametrize(("folder", "extras"), [("atbptt", USERS), ("analysis", USERS), ("tests", EXTRAS.keys())])

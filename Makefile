@@ -2,7 +2,8 @@
 # make test   all tests but the slow ones
 # make test-browser  the report and the site in headless Chromium, which it installs where it can (Debian, as root)
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
-# make test-extras   what needs more packages, which it installs: MLflow, Weights & Biases
+# make test-extras   what needs more packages, which it installs: MLflow, Weights & Biases, Ray
+# make test-lowest test-3.12 test-3.13  the fast tests at the lower bounds, or on that Python; test-versions: one in turn
 # make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
 # make bench  time and memory against plain baselines and the floor, in about 11 minutes
 # make docs   the documentation as a site: site/index.html, to open as a file
@@ -12,7 +13,7 @@ RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow test-browser test-slurm test-extras torture bench docs lint types clean
+.PHONY: env demo test test-slow test-browser test-slurm test-extras test-versions test-lowest test-3.12 test-3.13 torture bench docs lint types clean
 
 env: $(VENV)/installed
 
@@ -42,9 +43,17 @@ test-browser: env
 test-slurm: env
 	$(RUN) -m pytest -m slurm tests/sweeps/slurm
 
+# hydra-ray-launcher asks for an old cloudpickle, which joblib refuses; it works with a new one.
 test-extras: env
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mlflow,wandb]"
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[mlflow,wandb]" ray
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps hydra-ray-launcher==1.2.2
 	$(RUN) -m pytest -m extras
+
+test-versions:
+	.ci/versions
+
+test-lowest test-3.12 test-3.13:
+	.ci/versions $(@:test-%=%)
 
 torture: env
 	$(RUN) -m tests.acceptance.torture --kills 50
@@ -64,4 +73,4 @@ types: env
 	$(RUN) -m mypy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis site *.egg-info
+	rm -rf $(VENV) $(VENV)-* .pytest_cache .mypy_cache .ruff_cache .hypothesis site *.egg-info

@@ -231,8 +231,10 @@ def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="WHERE",
         help="folder to write to (default: tensorboard/ in the first PATH; for wandb, WANDB_DIR or here); "
         "for mlflow the tracking URI, as sqlite:///FILE or http://HOST (default: MLFLOW_TRACKING_URI, or MLflow's own)",
+    )
     of_follow.add_argument(
         "--every", type=float, default=10.0, metavar="S", help="look for news every S seconds (default: 10)"
+    )
     of_follow.add_argument("--once", action="store_true", help="send what is there now, and end")
     commands.add_parser("probe", help="Measure how far back the network of a run must backpropagate, and draw it")
     return parser

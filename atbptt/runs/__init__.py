@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         result_text as result_text,
     )
     from atbptt.runs.sweep import (
-        PLAN_VARIABLE as PLAN_VARIABLE,
         Job as Job,
         make_sweep as make_sweep,
         planned as planned,

@@ -23,8 +23,6 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code, store_diffs
 from atbptt.system import StorageError, locks, write_text
 
-PLAN_VARIABLE = "ATBPTT_PLAN"  # environment variable of a sweep's jobs: path of its plan
-
 
 @dataclass(frozen=True)
 class Job:
@@ -62,7 +60,7 @@ def make_sweep(output_dir: str) -> Path:
 def recorded(
     sweep: Path, jobs: Sequence[Job], launched: Sequence[Job], config: str, rerun: bool = False
 ) -> Iterator[None]:
-    """Store the plan and the `config` of a sweep and hold its lock; within, child processes find their jobs.
+    """Store the plan and the `config` of a sweep and hold its lock.
 
     Jobs are found by their number among those `launched` (`planned`), which begin anew if `rerun`. Raises StorageError.
     """
@@ -93,12 +91,8 @@ def recorded(
     write_text(sweep / schema.PLAN, json.dumps(plan, indent=1))
     write_text(sweep / "multirun.yaml", config)  # with Hydra's part
     store_diffs(whence, sweep)
-    os.environ[PLAN_VARIABLE] = str(sweep / schema.PLAN)
-    try:
-        with locks.hold(sweep / schema.LOCK):
-            yield
-    finally:
-        del os.environ[PLAN_VARIABLE]
+    with locks.hold(sweep / schema.LOCK):
+        yield
 
 
 def _shared_once(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -115,13 +109,12 @@ def read_plan(sweep: Path) -> dict[str, Any]:
 _read_plan_once = functools.lru_cache(maxsize=1)(read_plan)
 
 
-def planned(number: int) -> tuple[Settings, Origin, dict[str, Any]] | None:
+def planned(sweep: Path, number: int) -> tuple[Settings, Origin, dict[str, Any]] | None:
     """Settings, origin and Hydra's part of the config of a launched job by its number.
 
     None if the plan cannot be read.
     """
     try:
-        sweep = Path(os.environ[PLAN_VARIABLE]).parent
         plan = _read_plan_once(sweep)
         entry = plan["jobs"][plan["launched"][number]]
         settings = entry["settings"]

@@ -30,7 +30,7 @@ def job(config: DictConfig) -> None:
     """Do one job of any of Hydra's launchers in its own process; with `hydra/launcher=basic` here, for a debugger."""
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
-    found = planned(number)
+    found = planned(Path(hydra.sweep.dir), number)
     if found is None:  # the plan is on a disk that this machine does not see
         settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
         found = settings, Origin(), hydra_part(HydraConfig.instance().cfg, False)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing import connection
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -39,14 +40,16 @@ class JoblibLauncher(joblib_launcher.JoblibLauncher):
         super().__init__(n_jobs=n_jobs, backend="threading", batch_size=1)
         self.outcomes: dict[int, Outcome] = {}  # how each job ended, by its number
         self.say: Callable[[str], object] = print  # shows a line to the user
+        self._sweep = Path()
         self._running: dict[int, RunProcess] = {}  # by number
         self._signals = Signals()
         self._deadline: float | None = None  # for the runs to end, after a signal
         self._lock = threading.Lock()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Find out how many jobs run at once."""
+        """Find out where the plan is, and how many jobs run at once."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._sweep = Path(config.hydra.sweep.dir)
         if self.joblib["n_jobs"] == -1:
             device = config.device
             self.joblib["n_jobs"] = parallel_jobs(device.type, device.jobs_per_gpu, device.threads)
@@ -79,7 +82,7 @@ class JoblibLauncher(joblib_launcher.JoblibLauncher):
             time.sleep(POLL_SECONDS)
 
     def _start(self, number: int) -> RunProcess:
-        found = planned(number)
+        found = planned(self._sweep, number)
         if found is None:
             raise FileNotFoundError("the sweep's plan cannot be read any more")
         return RunProcess(*found)

@@ -11,7 +11,7 @@ from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import code
-from atbptt.runs.sweep import PLAN_VARIABLE, Job, make_sweep, planned, recorded
+from atbptt.runs.sweep import Job, make_sweep, planned, recorded
 from atbptt.system import locks
 from atbptt.system.files import StorageError
 
@@ -34,13 +34,11 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n", rerun=True):
         assert locks.is_held(sweep / schema.LOCK)
         for number, job in enumerate((jobs[1], jobs[2])):
-            settings, origin, part = planned(number)  # type: ignore[misc]
+            settings, origin, part = planned(sweep, number)  # type: ignore[misc]
             assert (settings, part) == (job.settings, job.hydra_part(number))
             assert (origin.sweep, origin.code, origin.config_files) == (sweep.name, code(), job.files)
             assert (origin.diffs, origin.rerun) == (sweep, True)
-        assert planned(2) is None
-    assert planned(0) is None
-    assert PLAN_VARIABLE not in os.environ
+        assert planned(sweep, 2) is None
     assert not locks.is_held(sweep / schema.LOCK)
     plan = json.loads((sweep / schema.PLAN).read_text())
     assert [entry["label"] for entry in plan["jobs"]] == ["init=0", "init=1", "init=2"]
@@ -51,10 +49,9 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": [], "launched": [0]}'])
-def test_a_broken_plan_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_broken_plan_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / schema.PLAN).write_text(text)
-    monkeypatch.setenv(PLAN_VARIABLE, str(tmp_path / schema.PLAN))
-    assert planned(0) is None
+    assert planned(tmp_path, 0) is None
 
 
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])

@@ -88,7 +88,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 def launch(n_jobs: int, jobs: int, say: Callable[[str], object] = lambda _: None) -> JoblibLauncher:
     launcher = JoblibLauncher(n_jobs)
     device = {"type": "cpu", "jobs_per_gpu": 1, "threads": 1}
-    launcher.setup(hydra_context=Mock(), task_function=Mock(), config=OmegaConf.create({"device": device}))
+    launcher.setup(
+        hydra_context=Mock(),
+        task_function=Mock(),
+        config=OmegaConf.create({"device": device, "hydra": {"sweep": {"dir": "."}}}),
+    )
     launcher.say = say
     launcher.launch([[]] * jobs, 0)
     return launcher

@@ -22,7 +22,7 @@ from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from atbptt.errors import ConfigError
-from atbptt.runs import PLAN_VARIABLE, read_plan, schema
+from atbptt.runs import read_plan, schema
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.slurm import queue
 from atbptt.sweeps.slurm.jobs import SlurmJob, still_queued, write_jobs
@@ -59,7 +59,8 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
             KeyboardInterrupt: Ctrl-C; the jobs have been cancelled, each with a checkpoint.
             LeftRunningError: SIGTERM or SIGHUP; the jobs stay in the queue.
         """
-        self._sweep = Path(os.environ[PLAN_VARIABLE]).parent
+        assert self.config is not None
+        self._sweep = Path(self.config.hydra.sweep.dir)
         plan = read_plan(self._sweep)
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         runs = {number: plan["jobs"][plan["launched"][number]] for number in numbers}
@@ -142,7 +143,6 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         paths = [sys.path[0], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         exported = {
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(path) for path in paths if path)),
-            PLAN_VARIABLE: os.environ[PLAN_VARIABLE],
             "SLURM_EXPORT_ENV": "ALL",  # for srun, also if SBATCH_EXPORT is NONE
         }
         exports = [f"export {name}={shlex.quote(value)}" for name, value in exported.items()]

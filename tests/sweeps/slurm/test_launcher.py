@@ -16,7 +16,6 @@ from hydra.utils import instantiate
 from atbptt.config.composing import composer
 from atbptt.errors import ConfigError
 from atbptt.runs import schema
-from atbptt.runs.sweep import PLAN_VARIABLE
 from atbptt.sweeps.launching import job
 from atbptt.sweeps.slurm import launcher as module
 from atbptt.sweeps.slurm.jobs import SlurmJob, read_jobs, write_jobs
@@ -50,7 +49,6 @@ def make(root: Path, tmp_path: Path, made_up: MadeUpSlurm, monkeypatch: pytest.M
         entries = [{"experiment_id": f"run{i}", "settings": {"device": {"threads": 1}}} for i in range(finished + runs)]
         launched = list(range(finished, finished + runs))
         (sweep / schema.PLAN).write_text(json.dumps({"jobs": entries, "launched": launched}))
-        monkeypatch.setenv(PLAN_VARIABLE, str(sweep / schema.PLAN))
         overrides = ["hydra/launcher=slurm", f"hydra.sweep.dir={sweep}", *options]
         with composer(root / "conf") as hydra:
             config = hydra.compose_config("config", overrides, RunMode.MULTIRUN, with_log_configuration=False)
@@ -109,7 +107,7 @@ def test_a_rerun_does_not_wait_for_an_earlier_sweeps_job(make: Make, made_up: Ma
     assert before.outcomes == {}
 
 
-def test_a_job_has_the_options_and_finds_the_plan_and_a_users_modules(
+def test_a_job_has_the_options_and_finds_a_users_modules(
     make: Make, made_up: MadeUpSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(tmp_path / "beside it's"), *sys.path])
@@ -129,7 +127,6 @@ def test_a_job_has_the_options_and_finds_the_plan_and_a_users_modules(
         assert f"#SBATCH --{line}\n" in script
     paths = os.pathsep.join([str(tmp_path / "beside it's"), os.path.abspath("elsewhere"), str(tmp_path)])
     assert f"export PYTHONPATH={shlex.quote(paths)}\n" in script
-    assert f"export ATBPTT_PLAN={tmp_path}/sweeps/now/plan.json\n" in script
     assert script.index("export PYTHONPATH") < script.index("module load cuda") < script.index("srun")
     assert f"{shlex.quote(sys.executable)} -P -u -m submitit.core._submit" in script
     assert (made_up.folder / "spared").exists()  # sbatch does not get a terminal's Ctrl-C

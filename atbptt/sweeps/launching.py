@@ -33,7 +33,7 @@ def job(config: DictConfig) -> None:
     found = planned(Path(hydra.sweep.dir), number)
     if found is None:  # the plan is on a disk that this machine does not see
         settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-        found = settings, Origin(), hydra_part(HydraConfig.instance().cfg, False)
+        found = settings, Origin(), hydra_part(HydraConfig.instance().cfg, False)  # type: ignore[arg-type]
     if hydra.launcher._target_ != IN_PROCESS:
         RunProcess(*found).wait()
         return
@@ -76,18 +76,18 @@ def prepared_launcher(command: Command, jobs: Sequence[Job], sweep: Path) -> Ite
         else:  # ours, or a user's
             launcher = instantiate(config.hydra.launcher)
             launcher.setup(hydra_context=context, task_function=job, config=config)
-        callbacks, told = Callbacks(config), {"config": config, "config_name": command.name}
+        callbacks = Callbacks(config)
         if config.hydra.mode == RunMode.MULTIRUN:
-            callbacks.on_multirun_start(**told)
+            callbacks.on_multirun_start(config, config_name=command.name)
             yield launcher, text
-            callbacks.on_multirun_end(**told)
+            callbacks.on_multirun_end(config, config_name=command.name)
             return
-        callbacks.on_run_start(**told)
+        callbacks.on_run_start(config, config_name=command.name)
         yield launcher, text
         (single,) = jobs
         done = JobReturn(overrides=single.overrides)
         done.status = JobStatus.COMPLETED if single.directory.finished() else JobStatus.FAILED
-        callbacks.on_run_end(**told, job_return=done)
+        callbacks.on_run_end(config, config_name=command.name, job_return=done)
 
 
 def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:

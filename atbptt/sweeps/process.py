@@ -223,7 +223,7 @@ def hydra_job(settings: Settings, part: Mapping[str, Any]) -> Iterator[None]:
     with as_job(settings.model_dump(), part) as config:
         job = JobReturn(
             overrides=list(part["overrides"]["task"]),
-            cfg=OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+            cfg=OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
             hydra_cfg=OmegaConf.masked_copy(config, ["hydra"]),
             working_dir=os.getcwd(),
             task_name=part["job"]["name"],

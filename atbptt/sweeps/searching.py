@@ -29,7 +29,7 @@ from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run
 from atbptt.sweeps.planning import ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Dimension, Space, Value
-from atbptt.system import LockedError, available_cores, hold
+from atbptt.system import LockedError, hold
 
 try:
     import optuna
@@ -51,6 +51,8 @@ STATES = {
 def search(composed: Composed, console: Console, errors: Console) -> int:
     """Continue the search of a command line, or show with `preview=true` how it stands; the exit code."""
     assert composed.space is not None
+    if composed.command.rerun:
+        raise ConfigError("rerun", "(=true) is for sweeps: begin a search anew with another hydra.sweeper.study_name")
     study = Study(composed, composed.space)
     replaced = (str(file) for files in composed.files for file in files if file.replaces)
     for remark in dict.fromkeys([*replaced, *composed.remarks]):
@@ -67,7 +69,7 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
             # With the runs of earlier trials, so that the status of this launch is that of the search.
-            _, outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else {}
+            _, outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else ("", {})
             by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
             results = [study.result(trial, by_path) for trial in batch]
             for trial in results:
@@ -153,7 +155,9 @@ class Study:
     def _batch_size(self) -> int:
         launcher = config.launcher_options(self.composed.shared)
         at_once = launcher.get("n_jobs", launcher.get("array_parallelism", 1))
-        at_once = available_cores() if at_once == -1 else at_once
+        if at_once == -1:
+            device = self.composed.settings[0].device
+            at_once = training.parallel_jobs(device.type, device.jobs_per_gpu, device.threads)
         return self.options.n_jobs or max(1, at_once // max(1, len(self.space.inits)))
 
     def _ask(self, number: int) -> dict[str, Value]:

@@ -109,7 +109,9 @@ class PlainConsole(Console):
 def leave(code: int) -> NoReturn:
     """End the process, even if a user's class has started threads or processes."""
     for child in multiprocessing.active_children():
-        child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGKILL)  # those of joblib have no `kill`
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
     if strangers == [threading.main_thread()]:
         sys.exit(code)

@@ -29,8 +29,6 @@ from atbptt.runs.status import ENDED, read_status
 from atbptt.system import StorageError, locks, move_folder, replacing, write_text
 
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
-
-
 NOTED = ("notes", "tags")  # settings that describe a run, and may change when it has finished
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from atbptt.config.jobs import ConfigFile as ConfigFile, Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (
+        NOTED as NOTED,
         Settings as Settings,
         build_policy as build_policy,
         check_components as check_components,

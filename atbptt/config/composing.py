@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from atbptt.config.arms import FORMS, GROUP, make_arms
 from atbptt.config.explaining import explained
+from atbptt.config.settings import NOTED
 from atbptt.errors import ConfigError, listed, require
 from atbptt.system import program
 
@@ -180,7 +181,7 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     except HydraException as error:
         raise explained(error, hydra, name, overrides) from error
     for override in parsed:
-        if override.is_sweep_override() and override.key_or_group in ("notes", "tags"):
+        if override.is_sweep_override() and override.key_or_group in NOTED:
             rule = "names several values, but other notes and tags make no other run; several tags are tags=[a,b]"
             raise ConfigError(str(override.input_line), rule)
         options = hydra.config_loader.get_group_options(override.key_or_group)

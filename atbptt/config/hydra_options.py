@@ -23,6 +23,7 @@ REFERENCE = re.compile(r"\$\{hydra:\s*([\w./@]+)\s*\}")
 FOLDERS = "runs are stored in output_dir/name/experiment_id and sweeps in output_dir/.sweeps: set output_dir or name"
 LOGGING = "what a run prints is in its output.txt: set up Python's logging in a class of your own"
 BY_LAUNCH = "the launcher sets it"
+NOT_OURS = "the defaults of your primary config must have `hydra: default`, or begin with `config`"
 SILENT = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # hydra/job_logging=disabled
 # Options of Hydra that would change nothing here: the only value that each may have, and what to do instead.
 FIXED: dict[str, tuple[Any, str]] = {
@@ -66,6 +67,7 @@ def check_hydra(part: Mapping[str, Any], overrides: Sequence[str]) -> None:
         for key in name.split("."):
             given = given.get(key)
         shown = part["runtime"]["choices"].get(f"hydra/{name}", given)  # of a whole group, the name of the choice
+        reason = reason if "hydra" in part["runtime"]["choices"] else NOT_OURS
         require(given == only, f"hydra.{name}", shown, f"would be ignored: {reason}")
     for name, value in part["job"]["env_set"].items():
         fits = name and not set("=\0") & set(name) and "\0" not in value

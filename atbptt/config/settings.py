@@ -19,6 +19,7 @@ from atbptt.windows import LR_SCALINGS, SCHEMES
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
 HASH_DIGITS = 8  # of 64: enough to tell versions apart
+NOTED = ("notes", "tags")  # describe runs: others make no other run
 NOTES_LENGTH, TAG_LENGTH, TAGS = 1000, 50, 20  # at most: characters, characters of one, number
 
 
@@ -89,7 +90,7 @@ class Settings(Section):
         The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name, notes,
         tags and monitor. An argument named `path` counts by the content of its files, a user's class by its code.
         """
-        where_and_how_long = {"name", "output_dir", "notes", "tags", "epochs", "seconds", "monitor", "device"}
+        where_and_how_long = {"name", "output_dir", *NOTED, "epochs", "seconds", "monitor", "device"}
         decisive = self.model_dump(exclude=where_and_how_long)
         for group in SUPPLIED:
             part = self.component(group)

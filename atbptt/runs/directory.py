@@ -22,16 +22,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from atbptt.config import Settings
+from atbptt.config import NOTED, Settings
 from atbptt.errors import ConfigError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
 from atbptt.runs.status import ENDED, read_status
 from atbptt.system import StorageError, locks, move_folder, replacing, write_text
 
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
-
-
-NOTED = ("notes", "tags")  # settings that describe a run, and may change when it has finished
 
 
 class BusyError(RuntimeError):

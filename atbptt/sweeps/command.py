@@ -74,10 +74,10 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
             preview(planned, console)
             return 0
         print_skipped(planned, console)
-        store_notes(planned, console, errors)
         if planned.command.rerun:
             again += " without rerun=true"
             print_anew(planned, console)
+        store_notes(planned, console, errors)
         sweep, outcomes = run(planned, console) if planned.ahead else ("", {})
         store_notes(planned, console, errors)  # a job of another sweep may have finished a run
         return report(planned, sweep, outcomes, time.monotonic() - began, console, errors)
@@ -189,6 +189,8 @@ def print_anew(planned: Plan, console: Console) -> None:
 
 def store_notes(planned: Plan, console: Console, errors: Console) -> None:
     """Store notes and tags with the finished runs; the others do it when they begin."""
+    if planned.command.rerun:  # so do all; what is set aside, or has not begun anew, keeps its own
+        return
     changed = 0
     for job in planned.jobs:
         settings = job.settings

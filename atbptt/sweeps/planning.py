@@ -26,9 +26,9 @@ ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.
 BESIDES_PARTS = {
     *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),
-    *("output_dir", "name", "notes", "tags", "device", "truncation"),
+    *("output_dir", "name", *config.NOTED, "device", "truncation"),
 }
-NOTES = re.compile(r"\+*(notes|tags)=")  # overrides that tell no run from another
+NOTES = re.compile(rf"\+*({'|'.join(config.NOTED)})=")  # overrides that tell no run from another
 
 
 @dataclass(frozen=True)

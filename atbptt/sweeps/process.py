@@ -45,7 +45,8 @@ RESEND_SECONDS = 1.0  # a new process may not listen yet
 OUTPUT_BYTES = 10_000  # of a crashed run's output, stored with its failure
 
 _context = multiprocessing.get_context("forkserver")
-_asking = threading.Lock()  # a process tells its exit code once: two threads at a time must not ask for it
+# A process tells its exit code once: two threads at a time must not ask for it, but a signal handler of one may.
+_asking = threading.RLock()
 _prepared = False
 _started: set[RunProcess] = set()
 

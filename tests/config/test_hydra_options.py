@@ -91,6 +91,15 @@ def test_options_of_hydra_that_cannot_be_right(
         check_hydra(setting(name, value), [])
 
 
+def test_a_primary_config_without_the_shipped_options_of_hydra_is_told_of_them(
+    setting: Callable[[str, Any], Part],
+) -> None:
+    part = setting("run.dir", "outputs/today")
+    del part["runtime"]["choices"]["hydra"]
+    with pytest.raises(ConfigError, match=r"would be ignored: the defaults of your primary config must have `hydra: d"):
+        check_hydra(part, [])
+
+
 def test_a_launcher_takes_its_options() -> None:
     check_plugin("hydra.launcher", {"_target_": f"{__name__}.noted", "name": "x"})
     with pytest.raises(ConfigError, match=r"^hydra.launcher does not fit .*noted: .* unexpected .* 'jobs'$"):

@@ -93,8 +93,8 @@ def end(job: Job, sweep: str, rerun: bool = False) -> None:
     job.directory.finish(epoch=2.0, train_seconds=1.0)
 
 
-def rerun(jobs: list[Job], root: Path) -> Plan:
-    return Plan(jobs, jobs, Command([], True, "config", root / "conf", None, False, True), True)
+def rerun(jobs: list[Job], root: Path, anew: bool = True) -> Plan:
+    return Plan(jobs, jobs, Command([], True, "config", root / "conf", None, False, anew), True)
 
 
 def test_a_preview_of_a_rerun_says_what_begins_anew(
@@ -135,7 +135,9 @@ def test_notes_are_stored_with_finished_runs_that_nobody_works_on(
     for job in others:
         job.directory.settings = job.settings
     hold(others[1].directory.path)
-    store_notes(rerun(others, root), PlainConsole(), PlainConsole(stderr=True))
+    for anew in (True, False):  # a run that begins anew leaves the old notes with what is set aside
+        assert "tags:\n- night\n" in (others[0].directory.path / schema.CONFIG).read_text()
+        store_notes(rerun(others, root, anew), PlainConsole(), PlainConsole(stderr=True))
     out, err = capsys.readouterr()
     assert out == "noted        1 of 4 runs: new notes or tags\n"
     assert err.startswith("init=1: notes and tags are not stored: ")

@@ -12,7 +12,7 @@ from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin
-from atbptt.sweeps.process import Outcome, RunProcess, end_children, prepare
+from atbptt.sweeps.process import Outcome, RunProcess, _asking, end_children, prepare
 from atbptt.system.signals import ENDING, STORING
 
 Start = Callable[..., RunProcess]
@@ -94,7 +94,8 @@ def test_a_run_that_is_held_elsewhere_is_left_alone(settings: Callable[..., Sett
 
 def test_runs_are_ended_with_a_checkpoint_and_continue(start: Start) -> None:
     processes = [start(LONG, f"init={i}") for i in range(2)]
-    end_children(SECONDS)
+    with _asking:  # a signal may come while its thread asks a process for its exit code
+        end_children(SECONDS)
     for process in processes:
         outcome = process.wait()
         assert outcome.state == "interrupted"

@@ -1,12 +1,13 @@
 """Command lines that show something and run nothing."""
 
-import importlib.metadata
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 import yaml
 
+from atbptt import __version__
 from atbptt.errors import ConfigError
 from atbptt.sweeps.showing import shown
 
@@ -37,20 +38,19 @@ def test_what_cannot_be_shown_is_refused(root: Path, arguments: str, message: st
 
 def test_the_version_is_of_this_project(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(["--version"], root / "conf", lambda: None) == 0
-    assert capsys.readouterr().out == f"atbptt {importlib.metadata.version('atbptt')}\n"
+    assert capsys.readouterr().out == f"atbptt {__version__}\n"
 
 
 def test_a_config_is_shown_as_hydra_shows_it(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import launch
-
+    show = hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(lambda _: None)
     for arguments in ("--cfg=job lr=3", "--cfg=all model=gru -p model --resolve", "--cfg=hydra"):
         assert shown(arguments.split(), root / "conf", lambda: None) == 0
         ours = capsys.readouterr().out
         monkeypatch.setattr(sys, "argv", ["launch.py", *arguments.split()])
-        launch.show()
-        assert ours == capsys.readouterr().out
+        show()
+        assert ours == capsys.readouterr().out.replace("name: test_showing", "name: launch")  # of the job
     assert shown(["--cfg=job", "--package=nosuch"], root / "conf", lambda: None) == 1
 
 
@@ -65,3 +65,11 @@ def test_of_a_sweep_each_config_is_shown_with_what_tells_it_from_the_others(
     configs = list(yaml.safe_load_all(printed))
     assert [config["truncation"].get("K") for config in configs] == [3, 4, None]
     assert {config["lr"] for config in configs} == {2}
+
+
+def test_of_a_search_the_configs_at_the_ends_of_its_ranges_are_shown(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shown(["-m", "--cfg=job", "hydra/sweeper=optuna", "lr=interval(1,10)"], root / "conf", lambda: None) == 0
+    configs = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [config["lr"] for config in configs] == [1, 10]

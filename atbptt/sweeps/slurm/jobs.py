@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atbptt.config import NOTED
 from atbptt.runs import read_plan, schema
 from atbptt.sweeps.slurm.queue import OVER, QueuedJob
 from atbptt.system import locks, write_text
@@ -83,4 +84,4 @@ def still_queued(
 
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in ("notes", "tags")}
+    return {name: value for name, value in settings.items() if name not in NOTED}

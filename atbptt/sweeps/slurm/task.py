@@ -3,6 +3,7 @@
 import copy
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import submitit
@@ -12,6 +13,7 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, open_dict
 from submitit.slurm.slurm import SlurmJobEnvironment
 
+from atbptt.runs import planned
 from atbptt.sweeps import process
 from atbptt.sweeps.slurm.queue import SlurmError, state_of
 
@@ -41,6 +43,8 @@ class SlurmTask:
             config.hydra.job.id = submitit.JobEnvironment().job_id
         HydraConfig.instance().set_config(config)
         signal.signal(signal.SIGTERM, self._end)
+        if planned(sweep := Path(config.hydra.sweep.dir), number) is None:  # this config is the sweep's, not the job's
+            raise FileNotFoundError(f"the plan in {sweep} cannot be read any more")
         self.task(config)
         for late in (SlurmJobEnvironment._usr_sig(), signal.SIGTERM):  # would fail a job that has finished
             signal.signal(late, signal.SIG_IGN)

@@ -36,6 +36,7 @@ def task(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmTask]:
         config = hydra.compose_config("config", ["lr=3"], RunMode.MULTIRUN, with_log_configuration=False)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
     seen.clear()
+    monkeypatch.setattr("atbptt.sweeps.slurm.task.planned", Mock())
     yield SlurmTask(note, config, end_seconds=45.0)
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -58,6 +59,15 @@ def test_a_job_runs_its_number_as_composed_when_it_was_launched(task: SlurmTask,
     signal.raise_signal(signal.SIGUSR2)
     signal.raise_signal(signal.SIGTERM)  # a signal after the run does not fail the job
     assert ended == []
+
+
+def test_a_job_whose_plan_is_gone_does_not_run_the_config_of_the_sweep(
+    task: SlurmTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atbptt.sweeps.slurm.task.planned", lambda *_: None)
+    with pytest.raises(FileNotFoundError, match=r"^the plan in .*/\.sweeps cannot be read any more$"):
+        task(7)
+    assert seen == []
 
 
 def test_before_the_limit_the_run_ends_and_the_same_job_is_stored_anew(task: SlurmTask, ended: list[float]) -> None:

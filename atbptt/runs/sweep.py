@@ -119,10 +119,9 @@ def planned(sweep: Path, number: int) -> tuple[Settings, Origin, dict[str, Any]]
         entry = plan["jobs"][plan["launched"][number]]
         settings = entry["settings"]
         part = {**plan["hydra"]["shared"], **plan["hydra"]["own"][number]}
-        hashes = entry.get("hashes", {})  # earlier versions had none, nor files
-        files = [ConfigFile(**file) for file in entry.get("config_files", [])]
-        whence = plan["code"], plan["command"], entry["experiment_id"], hashes, files
-        origin = Origin(sweep.name, *whence, sweep, plan.get("rerun", False))
+        files = [ConfigFile(**file) for file in entry["config_files"]]
+        whence = plan["code"], plan["command"], entry["experiment_id"], entry["hashes"], files
+        origin = Origin(sweep.name, *whence, sweep, plan["rerun"])
     except (KeyError, IndexError, TypeError, OSError, ValueError):
         return None
     return validated(settings), origin, part

@@ -56,7 +56,6 @@ class Plan:
     command: Command
     local: bool  # whether they run on this machine instead of a cluster
     remarks: list[str] = field(default_factory=list)  # on what the jobs are made of
-    hydra: list[dict[str, Any]] = field(default_factory=list)  # Hydra's part of each job ahead, for `config.as_job`
 
 
 def compose(arguments: Sequence[str], config_dir: Path) -> Composed | None:

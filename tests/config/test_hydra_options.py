@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
-from atbptt.config.composing import composer, expanded, read_command
+from atbptt.config.composing import composer, expanded, launcher_options, read_command
 from atbptt.config.hydra_options import FIXED, as_job, check_hydra, check_plugin, check_same, hydra_of, hydra_part
 from atbptt.config.jobs import Shared
 from atbptt.config.settings import flattened
@@ -60,6 +61,9 @@ def test_every_option_of_hydra_counts_or_is_refused(shipped: Part, setting: Call
         if section is not None:
             with pytest.raises(ConfigError, match=rf"^hydra\.{section} .* would be ignored: "):
                 check_hydra(setting(section, "else"), [])
+        elif name.startswith("launcher.") and name not in COUNTS:
+            with pytest.raises(ConfigError, match=rf"^hydra\.{name} .*: only n_jobs counts$"):
+                launcher_options(OmegaConf.create({"hydra": setting(name, "else")}))
         elif name.startswith(by_hydra):
             with pytest.raises(ConfigError, match=r"cannot be set: Hydra sets it itself$"):
                 check_hydra(shipped, [f"hydra.{name}=else"])

@@ -34,7 +34,7 @@ class SearchOptions:
     direction: str
     study_name: str | None
     max_failure_rate: float
-    params: dict[str, Any]
+    params: dict[str, Any] | None
 
     def __post_init__(self) -> None:
         require_whole("hydra.sweeper.n_trials", self.n_trials, 1)
@@ -48,9 +48,14 @@ class SearchOptions:
         name = self.study_name
         fits = name is None or (isinstance(name, str) and name.strip(".") != "" and not set(name) & set("/\\\0"))
         require(fits, "hydra.sweeper.study_name", name, "must be the name of a folder, without / or \\")
+        fits = self.params is None or isinstance(self.params, dict)
+        require(fits, "hydra.sweeper.params", self.params, "must be a range for each option: {lr: 'interval(0.1,30)'}")
+        rule = "must be chosen by the group: hydra/sweeper/sampler=tpe or random"
+        require(isinstance(self.sampler, dict), "hydra.sweeper.sampler", self.sampler, rule)
         # Others keep what they know in the study, which a search makes anew for each trial.
         require_choice("hydra.sweeper.sampler._target_", self.sampler.get("_target_"), SAMPLERS)
-        require_whole("hydra.sweeper.sampler.seed", self.sampler.get("seed"), 0)
+        for option, least in (("seed", 0), ("n_startup_trials", 0), ("n_ei_candidates", 1)):
+            require_whole(f"hydra.sweeper.sampler.{option}", self.sampler.get(option, least), least)
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,8 @@ class Space:
 def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
     """The search that a command line asks for (ConfigError); `shared` is composed without swept overrides."""
     given = config.plain(shared.hydra.sweeper)
-    known = SearchOptions.__annotations__
-    for name in given.keys() - {"_target_", *known}:
-        raise ConfigError(f"hydra.sweeper.{name}", f"is no option; the options are {listed(known)}")
-    options = SearchOptions(**{name: given.get(name) for name in known})  # type: ignore[arg-type]
-    texts = config.with_params(command, options.params)
+    options = SearchOptions(**{name: given[name] for name in SearchOptions.__annotations__})
+    texts = config.with_params(command, options.params or {})
     try:
         parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(texts)
     except HydraException as error:

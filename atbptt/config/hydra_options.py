@@ -88,7 +88,7 @@ def check_plugin(name: str, options: Any) -> None:
     known = signature.parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         for key, value in given.items():
-            rule = f"is no option of {target}{did_you_mean(key, known)}; the options are {listed(known)}"
+            rule = f"is no option{did_you_mean(key, known)}; the options are {listed(known)}"
             require(key in known, f"{name}.{key}", value, rule)
     try:
         signature.bind(**given)

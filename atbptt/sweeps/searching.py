@@ -26,7 +26,7 @@ from atbptt import config, runs, training
 from atbptt.errors import ConfigError, described, require
 from atbptt.runs import Job, SearchRecord, Trial, schema
 from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
-from atbptt.sweeps.planning import ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
+from atbptt.sweeps.planning import NOTES, ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Dimension, Space, Value
 from atbptt.system import LockedError, hold
@@ -97,6 +97,11 @@ class Study:
             if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
                 raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
         self._sampler(0)
+        first = dict(config.flattened(settings[0].model_dump()))
+        for key, each in space.dimensions.items():
+            if isinstance(first.get(key), int) and isinstance(each.corner(0), float):
+                rule = f"(={each}) must be a range of whole numbers: int(interval({each.low:g},{each.high:g}))"
+                raise ConfigError(key, rule)
         with config.as_job(settings[0].model_dump(), config.hydra_of(composed.parts[0], overrides)):
             metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
         identity = {
@@ -255,7 +260,7 @@ class Study:
         """Print the command that repeats the best trial, and where the runs are; the exit code."""
         best, command = self.record.best, self.composed.command
         if best is not None:
-            given = [o for o in self.space.fixed if not config.OF_HYDRA.match(o)]
+            given = [o for o in self.space.fixed if not (config.OF_HYDRA.match(o) or NOTES.match(o))]
             chosen = [f"{key}={value}" for key, value in best.params.items()]
             inits = [f"init={','.join(o.partition('=')[2] for o in self.space.inits)}"] if self.space.inits else []
             flags = ["-m"] * bool(inits) + [f"--config-dir={command.extra}"] * (command.extra is not None)

@@ -81,7 +81,7 @@ def noted(name: str) -> str:
         ("job.env_set", {"A=B": "1"}, r"^hydra.job.env_set \(=A=B=1\) must be the name and value of an environment v"),
         ("callbacks", {"mine": 3}, r"^hydra.callbacks.mine \(=3\) must have a _target_ that names a class$"),
         ("callbacks", {"mine": {"_target_": "nosuch.X"}}, r"^hydra.callbacks.mine._target_ \(=nosuch.X\) cannot be im"),
-        ("callbacks", {"mine": {"_target_": f"{__name__}.noted", "x": 1}}, r"^hydra.callbacks.mine.x \(=1\) is no option of "),
+        ("callbacks", {"mine": {"_target_": f"{__name__}.noted", "x": 1}}, r"^hydra.callbacks.mine.x \(=1\) is no op"),
     ],
 )
 def test_options_of_hydra_that_cannot_be_right(
@@ -93,7 +93,7 @@ def test_options_of_hydra_that_cannot_be_right(
 
 def test_a_launcher_takes_its_options() -> None:
     check_plugin("hydra.launcher", {"_target_": f"{__name__}.noted", "name": "x"})
-    with pytest.raises(ConfigError, match=r"^hydra.launcher.names \(=1\) is no option of .*; did you mean name\?; the options are name$"):
+    with pytest.raises(ConfigError, match=r"^hydra.launcher.names \(=1\) is no option; did you mean name\?; the opt"):
         check_plugin("hydra.launcher", {"_target_": f"{__name__}.noted", "names": 1})
     with pytest.raises(ConfigError, match=r"^hydra.launcher does not fit .*noted: missing a required arg.*name'$"):
         check_plugin("hydra.launcher", {"_target_": f"{__name__}.noted"})

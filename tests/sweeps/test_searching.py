@@ -116,7 +116,8 @@ def test_a_search_finds_the_best_and_prints_each_step(search: Searching) -> None
     assert done.record.best is not None
     assert done.record.best.params == {"lr": best.lr, "truncation.delta": best.truncation["delta"]}
     lines = done.shown.splitlines()
-    assert [line.partition(";")[0].partition(": ")[2] for line in lines[:4]] == [f"{n} of 8 trials" for n in (0, 3, 6, 8)]
+    progress = [line.partition(";")[0].partition(": ")[2] for line in lines[:4]]
+    assert progress == [f"{count} of 8 trials" for count in (0, 3, 6, 8)]
     once_more, where = lines[4:]
     assert once_more.startswith("once more: python ")
     assert once_more.endswith(f" lr={best.lr} truncation.delta={best.truncation['delta']}")
@@ -241,6 +242,7 @@ def test_notes_of_a_finished_search_are_stored(search: Searching) -> None:
     ("arguments", "message"),
     [
         ("epochs=1,2", r"^epochs cannot be searched: trials that differ in it cannot be compared$"),
+        ("model.hidden=interval(2,9)", r"^model.hidden \(=2 to 9\) must be .* whole numbers: int\(interval\(2,9\)\)$"),
         ("lr=1,2 +hydra.sweeper.sampler.fast=1", r"^hydra.sweeper.sampler is refused by Optuna: TypeError: .*'fast'"),
     ],
 )

@@ -97,11 +97,6 @@ class Study:
             if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
                 raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
         self._sampler(0)
-        first = dict(config.flattened(settings[0].model_dump()))
-        for key, each in space.dimensions.items():
-            if isinstance(first.get(key), int) and isinstance(each.corner(0), float):
-                rule = f"(={each}) must be a range of whole numbers: int(interval({each.low:g},{each.high:g}))"
-                raise ConfigError(key, rule)
         with config.as_job(settings[0].model_dump(), config.hydra_of(composed.parts[0], overrides)):
             metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
         identity = {

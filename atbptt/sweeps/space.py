@@ -75,8 +75,10 @@ class Dimension:
         return f"{self.low:g} to {self.high:g}{how}{', log' * self.log}"
 
     def corner(self, number: int) -> Value:
-        """The lowest or the highest value; the choices in turn."""
-        return self.choices[number % len(self.choices)] if self.choices else (self.low, self.high)[number % 2]
+        """The lowest value, the highest, and one in between that is not whole; the choices in turn."""
+        between = self.rounded(self.low + (self.high - self.low) / 2.7) if isinstance(self.low, float) else self.low
+        values = self.choices or (self.low, self.high, between)
+        return values[number % len(values)]
 
     def rounded(self, value: Value) -> Value:
         """A chosen number with `DIGITS` digits, so that it can be read and typed."""
@@ -98,8 +100,8 @@ class Space:
         return [[*self.fixed, *chosen, init] for init in self.inits] or [[*self.fixed, *chosen]]
 
     def corners(self) -> list[list[str]]:
-        """Overrides of runs that have every choice and both ends of every range."""
-        count = max(2, *(len(each.choices) for each in self.dimensions.values()))
+        """Overrides of runs that have every choice, both ends of every range and a value in between."""
+        count = max(3, *(len(each.choices) for each in self.dimensions.values()))
         found = [self.jobs({key: each.corner(n) for key, each in self.dimensions.items()}) for n in range(count)]
         return [jobs[0] for jobs in found]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from atbptt import config
 from atbptt.config import Command
 from atbptt.sweeps.planning import differences
+from atbptt.sweeps.space import read_space
 
 
 def shown(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
@@ -37,7 +38,8 @@ def shown(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]
 def show_configs(command: Command, flags: Namespace) -> None:
     """Print the config of each job, or the part of it that is asked for, as YAML; of a sweep, one document a job."""
     with config.composer(command.config_dir, command.extra) as hydra:
-        batch, _, _ = config.expanded(hydra, command)
+        batch, common, _ = config.expanded(hydra, command)
+        batch = batch or read_space(hydra, command, common).corners()  # of a search
         batch, _ = config.narrowed(config.Shared(hydra, command), batch)
         batch = [list(each) for each in dict.fromkeys(map(tuple, batch))]
         for number, (overrides, label) in enumerate(zip(batch, differences(batch), strict=True)):

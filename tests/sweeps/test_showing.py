@@ -65,3 +65,9 @@ def test_of_a_sweep_each_config_is_shown_with_what_tells_it_from_the_others(
     configs = list(yaml.safe_load_all(printed))
     assert [config["truncation"].get("K") for config in configs] == [3, 4, None]
     assert {config["lr"] for config in configs} == {2}
+
+
+def test_of_a_search_the_ends_of_its_ranges_are_shown(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["-m", "--cfg=job", "--package=model", "hydra/sweeper=optuna", "model.hidden=int(interval(2,9))"]
+    assert shown(given, root / "conf", lambda: None) == 0
+    assert [document["hidden"] for document in yaml.safe_load_all(capsys.readouterr().out)] == [2, 9]

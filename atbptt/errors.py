@@ -37,7 +37,7 @@ def require(condition: bool, name: str, value: Any, rule: str) -> None:
 def require_whole(name: str, value: Any, least: int) -> None:
     """Raise a `ConfigError` unless `value` is a whole number of at least `least`."""
     whole = isinstance(value, int) and not isinstance(value, bool)
-    require(whole and value >= least, name, value, f"must be {'at least' if whole else 'a whole number,'} {least}")
+    require(whole and value >= least, name, value, f"must be {'' if whole else 'a whole number, '}at least {least}")
 
 
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:

@@ -194,6 +194,8 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         typed = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if typed:
             raise ConfigError(typed[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
+        if config.hydra.sweeper._target_ == SEARCH and any(o.startswith("hydra/sweeper=") for o in overrides):
+            raise ConfigError("hydra/sweeper", "(=optuna) is for several runs: add -m")
         return [overrides], config, kept
     sweeper = config.hydra.sweeper._target_
     if sweeper == SEARCH:

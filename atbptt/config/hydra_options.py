@@ -86,8 +86,14 @@ def check_plugin(name: str, options: Any) -> None:
         signature = inspect.signature(pkgutil.resolve_name(target))
     except Exception as error:  # importing a user's module may raise anything
         raise ConfigError(f"{name}._target_", f"(={target}) cannot be imported: {described(error)}") from error
+    given = {key: options[key] for key in options if not key.startswith("_")}
+    known = signature.parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        for key, value in given.items():
+            rule = f"is no option{did_you_mean(key, known)}; the options are {listed(known)}"
+            require(key in known, f"{name}.{key}", value, rule)
     try:
-        signature.bind(**{key: options[key] for key in options if not key.startswith("_")})
+        signature.bind(**given)
     except TypeError as error:
         raise ConfigError(name, f"does not fit {target}: {error}") from error
 

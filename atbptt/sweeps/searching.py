@@ -25,8 +25,8 @@ from rich.console import Console
 from atbptt import config, runs, training
 from atbptt.errors import ConfigError, described, require
 from atbptt.runs import Job, SearchRecord, Trial, schema
-from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run
-from atbptt.sweeps.planning import ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
+from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
+from atbptt.sweeps.planning import NOTES, ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Dimension, Space, Value
 from atbptt.system import LockedError, hold
@@ -38,9 +38,9 @@ except ModuleNotFoundError as missing:
     raise ConfigError("hydra/sweeper", needs) from missing
 
 # Settings that change no result, and the seed: trials that differ in them cannot be compared.
-NOT_SEARCHED = ("name", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
+NOT_SEARCHED = ("name", "notes", "tags", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
 DIVERGED = "DivergedError: "  # how the reason begins why a diverged run failed
-OPEN = (schema.RUNNING, schema.INTERRUPTED, runs.WAITING)  # states of a run whose trial is not over
+OPEN = (schema.RUNNING, schema.INTERRUPTED)  # states of a run whose trial is not over
 STATES = {
     schema.FINISHED: optuna.trial.TrialState.COMPLETE,
     schema.FAILED: optuna.trial.TrialState.FAIL,
@@ -54,22 +54,20 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
     if composed.command.rerun:
         raise ConfigError("rerun", "(=true) is for sweeps: begin a search anew with another hydra.sweeper.study_name")
     study = Study(composed, composed.space)
-    replaced = (str(file) for files in composed.files for file in files if file.replaces)
-    for remark in dict.fromkeys([*replaced, *composed.remarks]):
+    for remark in plan(composed, prepare).remarks:  # of the corners of the space
         console.print(remark)
     if composed.command.preview:
         study.show(console)
         return 0
-    if not study.trials:
-        study.plan(study.next_batch())  # bad input leaves nothing
     with study.locked():
         console.print(study.progress())
         while batch := study.next_batch():
             planned = study.plan(batch)
             runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
-            # With the runs of earlier trials, so that the status of this launch is that of the search.
-            _, outcomes = run(replace(planned, jobs=[*study.jobs.values()]), console) if planned.ahead else ("", {})
+            outcomes: dict[int, Outcome] = {}
+            if planned.ahead:  # with the runs of earlier trials: the status of this launch is that of the search
+                _, outcomes = run(replace(planned, jobs=study.plan(study.trials).jobs), console)
             by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
             results = [study.result(trial, by_path) for trial in batch]
             for trial in results:
@@ -81,6 +79,7 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             study.trials[batch[0].number : batch[-1].number + 1] = results
             runs.write_search(study.folder, study.record)
             console.print(study.progress())
+        store_notes(study.plan(study.trials), console, errors)
     return study.report(console)
 
 
@@ -91,14 +90,15 @@ class Study:
         self.composed = composed
         self.space = space
         self.options = space.options
-        self.jobs: dict[Path, Job] = {}  # of all trials, by the run's directory
-        self.paths: dict[int, list[Path]] = {}  # of the runs of each trial, by its number
-        self.refused: dict[int, str] = {}  # why a trial's values are bad, by its number
-        settings = composed.settings
+        self.jobs: dict[int, list[Job]] = {}  # of each trial, by its number
+        self.refused: dict[int, str] = {}  # why the values of a trial are bad
+        settings, overrides = composed.settings, composed.batch[0]
         for name in NOT_SEARCHED:
             if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
                 raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
-        metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
+        self._sampler(0)
+        with config.as_job(settings[0].model_dump(), config.hydra_of(composed.parts[0], overrides)):
+            metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
         identity = {
             **space.definition(),
             "corners": [each.experiment_id for each in settings],
@@ -123,7 +123,6 @@ class Study:
         rule = "is another search, of other options, values, budget or code: choose another name"
         require(record.definition == self.record.definition, "hydra.sweeper.study_name", self.name, rule)
         self.record = replace(record, n_trials=self.options.n_trials)
-        self.jobs, self.paths, self.refused = {}, {}, {}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -161,66 +160,63 @@ class Study:
         return self.options.n_jobs or max(1, at_once // max(1, len(self.space.inits)))
 
     def _ask(self, number: int) -> dict[str, Value]:
-        """The values of the trial of this number (ConfigError if Optuna refuses an option of the sampler)."""
-        arguments = {**self.options.sampler}
-        make = pkgutil.resolve_name(arguments.pop("_target_"))
-        seed = int(np.random.SeedSequence([arguments.pop("seed"), number]).generate_state(1)[0])
+        """The values of the trial of this number."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=self._sampler(number))
         ranges = {key: _distribution(each) for key, each in self.space.dimensions.items()}
-        try:
-            study = optuna.create_study(sampler=make(seed=seed, **arguments))
-            for each in self.trials:
-                state, params = STATES[each.state], each.params
-                told = optuna.trial.create_trial(state=state, params=params, distributions=ranges, value=each.value)
-                study.add_trial(told)
-            chosen = study.ask(ranges).params
-        except (TypeError, ValueError) as error:
-            raise ConfigError("hydra.sweeper.sampler", f"is refused by Optuna: {described(error)}") from error
+        for each in self.trials:
+            state, params = STATES[each.state], each.params
+            study.add_trial(
+                optuna.trial.create_trial(state=state, params=params, distributions=ranges, value=each.value)
+            )
+        chosen = study.ask(ranges).params
         return {key: each.rounded(chosen[key]) for key, each in self.space.dimensions.items()}
 
-    def plan(self, batch: list[Trial]) -> Plan:
-        """Compose and check the runs of a batch.
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """The sampler of the trial of this number (ConfigError if Optuna refuses an option)."""
+        options = {**self.options.sampler}
+        make = pkgutil.resolve_name(options.pop("_target_"))
+        seed = int(np.random.SeedSequence([options.pop("seed"), number]).generate_state(1)[0])
+        try:
+            return make(seed=seed, **options)
+        except (TypeError, ValueError) as error:
+            raise ConfigError("hydra.sweeper.sampler", f"is refused by Optuna: {described(error)}") from error
 
-        Bad values are an error of the command in the first batch (ConfigError), and later fail their trial.
-        """
-        for trial in self.trials:
-            if trial.number not in self.paths and (trial.runs or trial in batch):
-                self._compose(trial, first=trial is batch[0])
-        own = {path: self.jobs[path] for trial in batch for path in self.paths[trial.number]}
-        ahead = [job for job in own.values() if not job.directory.finished()]
+    def plan(self, trials: list[Trial]) -> Plan:
+        """The runs of some trials, composed and, if they are to come, checked; bad values fail their trial later."""
+        for trial in trials:
+            if trial.number not in self.jobs:
+                self._compose(trial)
+        jobs = {job.directory.path: job for trial in trials for job in self.jobs[trial.number]}.values()
+        ahead = [job for job in jobs if not job.directory.finished()]
         local = config.launcher_options(self.composed.shared)["_target_"] != ON_A_CLUSTER
-        return Plan([*own.values()], ahead, self.composed.command, local)
+        return Plan([*jobs], ahead, self.composed.command, local)
 
-    def _compose(self, trial: Trial, first: bool) -> None:
+    def _compose(self, trial: Trial) -> None:
         known, waiting = self.composed, trial.state == runs.WAITING
-        self.paths[trial.number] = []
+        self.jobs[trial.number] = []
         try:
             found = compose_jobs(known.made, self.space.jobs(trial.params), known.shared, self.space.corners())
-            jobs = plan(found, prepare if first else lambda _: None).jobs if waiting else jobs_of(found)
+            jobs = plan(found).jobs if waiting else jobs_of(found)
         except ConfigError as error:
-            if all(each.state == runs.WAITING for each in self.trials):
-                raise
             self.refused[trial.number] = " ".join(str(error).split())
             return
         for job in jobs:
             name = label(trial) + (f" init={job.settings.init}" if self.space.inits else "")
-            self.jobs.setdefault(job.directory.path, replace(job, label=name))
-            self.paths[trial.number].append(job.directory.path)
-        trial.runs = [os.path.relpath(path.absolute(), self.folder) for path in self.paths[trial.number]]
+            self.jobs[trial.number].append(replace(job, label=name))
+        trial.runs = [os.path.relpath(job.directory.path.absolute(), self.folder) for job in jobs]
 
     def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None]) -> Trial:
         """The trial with what came of its runs; a state of `OPEN` if one of them is not over."""
         if trial.number in self.refused:
             return replace(trial, state=schema.FAILED, reason=self.refused[trial.number])
         values = []
-        for path in self.paths[trial.number]:
-            status = runs.read_run(path)
-            if not self.jobs[path].directory.finished():
+        for directory in (job.directory for job in self.jobs[trial.number]):
+            path, status = directory.path, runs.read_run(directory.path)
+            if not directory.finished():
                 state, reason = ended(status, outcomes.get(path))
-                if status.state == schema.RUNNING:
-                    state, reason = status.state, f"by process {status.pid} on {status.host}"
-                elif status.state == runs.WAITING and outcomes.get(path) is None:
-                    state = status.state
+                if status.state == schema.RUNNING or directory.busy():
+                    state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
                 return replace(trial, state=state, reason=f"{reason} ({path})")
             value = runs.best_value(path, self.record.metric)
             if value is None:
@@ -259,7 +255,7 @@ class Study:
         """Print the command that repeats the best trial, and where the runs are; the exit code."""
         best, command = self.record.best, self.composed.command
         if best is not None:
-            given = [o for o in self.space.fixed if not config.OF_HYDRA.match(o)]
+            given = [o for o in self.space.fixed if not (config.OF_HYDRA.match(o) or NOTES.match(o))]
             chosen = [f"{key}={value}" for key, value in best.params.items()]
             inits = [f"init={','.join(o.partition('=')[2] for o in self.space.inits)}"] if self.space.inits else []
             flags = ["-m"] * bool(inits) + [f"--config-dir={command.extra}"] * (command.extra is not None)

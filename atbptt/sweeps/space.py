@@ -34,7 +34,7 @@ class SearchOptions:
     direction: str
     study_name: str | None
     max_failure_rate: float
-    params: dict[str, Any]
+    params: dict[str, Any] | None
 
     def __post_init__(self) -> None:
         require_whole("hydra.sweeper.n_trials", self.n_trials, 1)
@@ -48,9 +48,14 @@ class SearchOptions:
         name = self.study_name
         fits = name is None or (isinstance(name, str) and name.strip(".") != "" and not set(name) & set("/\\\0"))
         require(fits, "hydra.sweeper.study_name", name, "must be the name of a folder, without / or \\")
+        fits = self.params is None or isinstance(self.params, dict)
+        require(fits, "hydra.sweeper.params", self.params, "must be a range for each option: {lr: 'interval(0.1,30)'}")
+        rule = "must be chosen by the group: hydra/sweeper/sampler=tpe or random"
+        require(isinstance(self.sampler, dict), "hydra.sweeper.sampler", self.sampler, rule)
         # Others keep what they know in the study, which a search makes anew for each trial.
         require_choice("hydra.sweeper.sampler._target_", self.sampler.get("_target_"), SAMPLERS)
-        require_whole("hydra.sweeper.sampler.seed", self.sampler.get("seed"), 0)
+        for option, least in (("seed", 0), ("n_startup_trials", 0), ("n_ei_candidates", 1)):
+            require_whole(f"hydra.sweeper.sampler.{option}", self.sampler.get(option, least), least)
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,10 @@ class Dimension:
         return f"{self.low:g} to {self.high:g}{how}{', log' * self.log}"
 
     def corner(self, number: int) -> Value:
-        """The lowest or the highest value; the choices in turn."""
-        return self.choices[number % len(self.choices)] if self.choices else (self.low, self.high)[number % 2]
+        """The lowest value, the highest, and one in between that is not whole; the choices in turn."""
+        between = self.rounded(self.low + (self.high - self.low) / 2.7) if isinstance(self.low, float) else self.low
+        values = self.choices or (self.low, self.high, between)
+        return values[number % len(values)]
 
     def rounded(self, value: Value) -> Value:
         """A chosen number with `DIGITS` digits, so that it can be read and typed."""
@@ -93,8 +100,8 @@ class Space:
         return [[*self.fixed, *chosen, init] for init in self.inits] or [[*self.fixed, *chosen]]
 
     def corners(self) -> list[list[str]]:
-        """Overrides of runs that have every choice and both ends of every range."""
-        count = max(2, *(len(each.choices) for each in self.dimensions.values()))
+        """Overrides of runs that have every choice, both ends of every range and a value in between."""
+        count = max(3, *(len(each.choices) for each in self.dimensions.values()))
         found = [self.jobs({key: each.corner(n) for key, each in self.dimensions.items()}) for n in range(count)]
         return [jobs[0] for jobs in found]
 
@@ -110,11 +117,8 @@ class Space:
 def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
     """The search that a command line asks for (ConfigError); `shared` is composed without swept overrides."""
     given = config.plain(shared.hydra.sweeper)
-    known = SearchOptions.__annotations__
-    for name in given.keys() - {"_target_", *known}:
-        raise ConfigError(f"hydra.sweeper.{name}", f"is no option; the options are {listed(known)}")
-    options = SearchOptions(**{name: given.get(name) for name in known})  # type: ignore[arg-type]
-    texts = config.with_params(command, options.params)
+    options = SearchOptions(**{name: given[name] for name in SearchOptions.__annotations__})
+    texts = config.with_params(command, options.params or {})
     try:
         parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(texts)
     except HydraException as error:

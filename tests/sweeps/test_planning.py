@@ -145,7 +145,7 @@ def test_bad_input_is_named_and_leaves_nothing(planned: Planned, tmp_path: Path,
 def test_hydras_options_are_chosen_for_a_whole_sweep(planned: Planned, tmp_path: Path) -> None:
     """Not by a swept experiment, whose launcher would be ignored."""
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    for name, launcher in {"near": "local", "far": "basic"}.items():
+    for name, launcher in {"near": "joblib", "far": "basic"}.items():
         text = f"# @package _global_\ndefaults: [{{override /hydra/launcher: {launcher}}}]\n"
         (tmp_path / "mine" / "experiment" / f"{name}.yaml").write_text(text)
     users = f"--config-dir={tmp_path}/mine"

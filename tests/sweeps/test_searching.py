@@ -1,27 +1,31 @@
 """Searches whose runs are made up, so that each takes no time."""
 
+import functools
 import importlib
 import io
 import math
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from rich.console import Console
 
-from atbptt import runs
+from atbptt import config, runs
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
-from atbptt.runs import SearchRecord, schema
+from atbptt.runs import SearchRecord, Trial, schema
 from atbptt.sweeps import planning, searching
-from atbptt.sweeps.planning import Plan, compose
+from atbptt.sweeps.planning import Composed, Plan, compose
+from atbptt.sweeps.process import Outcome
 from tests.conftest import TINY, Hold
 
 Value = Callable[[Settings], float]
 SPACE = ("lr=tag(log,interval(0.1,30))", "truncation=adaptive", "truncation.delta=interval(0.05,1)")
-EIGHT = ("hydra.sweeper.n_trials=8", "hydra.sweeper.n_jobs=3", "hydra.sweeper.sampler.n_startup_trials=3")
 
 
 def bowl(settings: Settings) -> float:
@@ -35,29 +39,51 @@ class Done(NamedTuple):
     record: SearchRecord | None
 
 
+@functools.cache
+def composed_once(root: Path, arguments: tuple[str, ...]) -> Composed:
+    """It takes a second, and does not depend on the folder of the test."""
+    composed = compose(["-m", "hydra/sweeper=optuna", *TINY, *arguments], root / "conf")
+    assert composed is not None
+    return composed
+
+
 class Searching:
     """Calls a search whose runs have these values; an exception is how a run fails, KeyboardInterrupt ends all."""
 
-    def __init__(self, root: Path, output: Path) -> None:
+    def __init__(self, root: Path, outputs: Path) -> None:
         self.root = root
-        self.output = output
+        self.outputs = outputs
         self.value: Value = bowl
         self.ran: list[Settings] = []
 
-    def __call__(self, *arguments: str, output: str = "out") -> Done:
-        typed = ["-m", "hydra/sweeper=optuna", *TINY, f"output_dir={self.output}/{output}", *arguments]
-        composed = compose(typed, self.root / "conf")
-        assert composed is not None
+    def __call__(self, *arguments: str, preview: bool = False, startup: int = 3, **options: Any) -> Done:
+        composed = composed_once(self.root, arguments or SPACE)
+        assert composed.space is not None
+        sampler = composed.space.options.sampler | {"n_startup_trials": startup, "seed": options.pop("seed", 0)}
+        chosen = {"n_trials": 8, "n_jobs": 3, **options, "sampler": sampler}
+        space = replace(composed.space, options=replace(composed.space.options, **chosen))
+        command = replace(composed.command, preview=preview)
         shown = io.StringIO()
         console = Console(file=shown, width=10_000, markup=False, highlight=False)
-        code = searching.search(composed, console, console)
-        found = sorted((self.output / output / schema.SWEEPS).glob(f"*/{schema.TRIALS}"))
+        code = searching.search(replace(composed, space=space, command=command), console, console)
+        found = sorted((self.outputs / schema.SWEEPS).glob(f"*/{schema.TRIALS}"))
         return Done(code, shown.getvalue(), runs.read_search(found[0].parent) if found else None)
 
-    def run(self, planned: Plan, _: object) -> dict[int, object]:
+    def trials(self, *arguments: str, **options: Any) -> list[Trial]:
+        """Of the search, which must begin or continue."""
+        record = self(*arguments, **options).record
+        assert record is not None
+        return record.trials
+
+    def elsewhere(self, name: str) -> None:
+        """Put what is stored away: the next search begins anew."""
+        self.outputs.rename(self.outputs.with_name(name))
+
+    def run(self, planned: Plan, _: object) -> tuple[str, dict[int, Outcome]]:
         for job in planned.ahead:
             self.ran.append(job.settings)
             job.directory.make()
+            (job.directory.path / schema.CONFIG).touch()  # for notes
             try:
                 value = self.value(job.settings)
             except Exception as error:
@@ -67,20 +93,22 @@ class Searching:
             columns = {"metric": ["valid_ppl", "valid_ppl"], "replicate": [0, 0], "value": [value + 1, value]}
             job.directory.tables.add(schema.METRICS, columns, clock)
             job.directory.finish(epoch=job.settings.epochs, train_seconds=0.0)
-        return {}
+        return "", {}
 
 
 @pytest.fixture
 def search(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searching:
-    made = Searching(root, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    made = Searching(root, tmp_path / "outputs")
     monkeypatch.setattr(searching, "run", made.run)
     monkeypatch.setattr(searching, "prepare", lambda _: None)
     monkeypatch.setattr(planning, "_check", lambda *_: None)  # builds what the runs need
+    monkeypatch.setattr(config, "as_job", lambda *_: nullcontext())  # takes a tenth of a second
     return made
 
 
-def test_a_search_finds_the_best_and_is_told_as_it_goes(search: Searching) -> None:
-    done = search(*SPACE, *EIGHT)
+def test_a_search_finds_the_best_and_prints_each_step(search: Searching) -> None:
+    done = search()
     assert (done.code, len(search.ran)) == (0, 8)
     assert done.record is not None
     assert [trial.value for trial in done.record.trials] == [bowl(settings) for settings in search.ran]
@@ -88,19 +116,20 @@ def test_a_search_finds_the_best_and_is_told_as_it_goes(search: Searching) -> No
     assert done.record.best is not None
     assert done.record.best.params == {"lr": best.lr, "truncation.delta": best.truncation["delta"]}
     lines = done.shown.splitlines()
-    told = [line.partition(";")[0].partition(": ")[2] for line in lines[:4]]
-    assert told == [f"{count} of 8 trials" for count in (0, 3, 6, 8)]
+    progress = [line.partition(";")[0].partition(": ")[2] for line in lines[:4]]
+    assert progress == [f"{count} of 8 trials" for count in (0, 3, 6, 8)]
     once_more, where = lines[4:]
     assert once_more.startswith("once more: python ")
     assert once_more.endswith(f" lr={best.lr} truncation.delta={best.truncation['delta']}")
-    assert where.endswith("/out/copy_fixed")
-    again = search(*SPACE, *EIGHT)
+    assert where.endswith(" outputs/copy_fixed")
+    again = search()
     assert (again.code, again.record, len(search.ran)) == (0, done.record, 8)
 
 
 @pytest.mark.parametrize("killed_at", [1, 5])
 def test_a_killed_and_continued_search_is_that_of_an_undisturbed_one(search: Searching, killed_at: int) -> None:
-    expected = search(*SPACE, *EIGHT, output="undisturbed").record
+    expected = search.trials()
+    search.elsewhere("undisturbed")
 
     def killed(settings: Settings) -> float:
         if len(search.ran) == 8 + killed_at:
@@ -109,41 +138,38 @@ def test_a_killed_and_continued_search_is_that_of_an_undisturbed_one(search: Sea
 
     search.value = killed
     with pytest.raises(KeyboardInterrupt):
-        search(*SPACE, *EIGHT)
-    assert search(*SPACE, *EIGHT).record == expected
-    (search.output / "out" / schema.SWEEPS).rename(search.output / "lost")  # the finished runs have all it needs
+        search()
+    assert search.trials() == expected
+    (search.outputs / schema.SWEEPS).rename(search.outputs / "lost")  # the finished runs have all it needs
     ran = len(search.ran)
-    assert search(*SPACE, *EIGHT).record == expected
+    assert search.trials() == expected
     assert len(search.ran) == ran
 
 
 def test_what_is_chosen_depends_on_the_results_and_the_seed(search: Searching) -> None:
-    first = search(*SPACE, *EIGHT, output="a").record
+    first = search.trials()
+    search.elsewhere("first")
     search.value = lambda settings: -settings.lr
-    second = search(*SPACE, *EIGHT, output="b").record
-    assert first is not None
-    assert second is not None
-    same = [a.params == b.params for a, b in zip(first.trials, second.trials, strict=True)]
+    second = search.trials()
+    same = [a.params == b.params for a, b in zip(first, second, strict=True)]
     assert (same[:3], any(same[3:])) == ([True] * 3, False)
-    assert max(trial.params["lr"] for trial in second.trials[3:]) > 20
-    third = search(*SPACE, *EIGHT, "hydra.sweeper.sampler.seed=1", output="c").record
-    assert third is not None
-    assert third.trials[0].params != first.trials[0].params
+    assert max(trial.params["lr"] for trial in second[3:]) > 20
+    search.elsewhere("second")
+    third = search.trials(seed=1, n_trials=3)
+    assert {trial.params["lr"] for trial in first[:3]}.isdisjoint(trial.params["lr"] for trial in third)
 
 
 def test_a_search_is_extended_and_another_one_begins_anew(search: Searching) -> None:
-    few = search(*SPACE, "hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=mine").record
-    more = search(*SPACE, "hydra.sweeper.n_trials=3", "hydra.sweeper.study_name=mine").record
-    assert few is not None
-    assert more is not None
-    assert (more.trials[:2], len(more.trials)) == (few.trials, 3)
+    few = search.trials(n_trials=2, study_name="mine")
+    more = search.trials(n_trials=3, study_name="mine")
+    assert (more[:2], len(more)) == (few, 3)
     with pytest.raises(ConfigError, match=r"^hydra.sweeper.study_name \(=mine\) is another search, of other options"):
-        search(*SPACE, "epochs=3", "hydra.sweeper.study_name=mine")
-    search(*SPACE, "epochs=3", "hydra.sweeper.n_trials=1")
-    assert len([*(search.output / "out" / schema.SWEEPS).iterdir()]) == 2
+        search(*SPACE, "epochs=3", study_name="mine")
+    search(*SPACE, "epochs=3", n_trials=1)
+    assert len([*(search.outputs / schema.SWEEPS).iterdir()]) == 2
 
 
-def test_failed_trials_are_told_and_too_many_stop_the_search(search: Searching) -> None:
+def test_failed_trials_are_shown_and_too_many_stop_the_search(search: Searching) -> None:
     class DivergedError(RuntimeError):
         """As of a run whose loss is no longer finite."""
 
@@ -155,44 +181,39 @@ def test_failed_trials_are_told_and_too_many_stop_the_search(search: Searching) 
 
         return value
 
-    strict = (*SPACE, *EIGHT, "hydra.sweeper.max_failure_rate=0.4")
     search.value = failing(OSError, 0)
-    done = search(*strict)
+    done = search(max_failure_rate=0.4)
     assert done.code == 1
     assert " stops, since 3 of 3 trials failed: the same command retries the last ones; " in done.shown
     assert done.record is not None
     assert [trial.state for trial in done.record.trials] == [runs.WAITING] * 3
     search.value = failing(OSError, 10)  # one of three
-    done = search(*strict)
-    assert done.record is not None
-    assert [trial.state for trial in done.record.trials[:3]] == [schema.FINISHED, schema.FAILED, schema.FINISHED]
-    assert str(done.record.trials[1].reason).startswith("OSError: no more (")
+    trials = search.trials(max_failure_rate=0.4)
+    assert [trial.state for trial in trials[:3]] == [schema.FINISHED, schema.FAILED, schema.FINISHED]
+    assert str(trials[1].reason).startswith("OSError: no more (")
+    search.elsewhere("failing")
     search.value = failing(DivergedError, 0)
-    done = search(*strict, "seed=1")
+    done = search(max_failure_rate=0.4)
     assert (done.code, done.shown.splitlines()[-2].partition(": ")[2]) == (1, "8 of 8 trials, 8 failed")
 
 
-def test_bad_values_end_a_first_batch_and_later_fail_their_trial(search: Searching) -> None:
-    tau = "probe.tau=shuffle(range(5,12))"
+def test_bad_corners_end_the_command_and_other_bad_values_fail_their_trial(search: Searching) -> None:
     with pytest.raises(ConfigError, match=r"^probe.tau \(=11\) must be smaller than"):
-        search("lr=interval(1,2)", tau, "probe.window=11", *EIGHT)
-    assert list(search.output.iterdir()) == []
-    later = ("probe.window=9,12", "probe.tau=7,10", "hydra.sweeper.n_jobs=1", "hydra.sweeper.n_trials=4")
+        search("lr=interval(1,2)", "probe.tau=shuffle(range(5,12))", "probe.window=11")
+    assert not search.outputs.exists()
     search.value = lambda settings: settings.probe.tau
-    done = search(*later, "hydra.sweeper.sampler.seed=1")
-    assert done.record is not None
+    trials = search.trials("probe.window=9,12", "probe.tau=7,10", n_jobs=1, n_trials=4, seed=1)
     bad = {"probe.window": "9", "probe.tau": "10"}
-    assert [(trial.params == bad, trial.runs == []) for trial in done.record.trials[:2]] == [(False, False)] * 2
-    failed = [trial for trial in done.record.trials if trial.params == bad]
-    assert failed != []
-    for trial in failed:
-        assert (trial.state, trial.runs) == (schema.FAILED, [])
-        assert str(trial.reason).startswith("probe.tau (=10) must ")
+    failed = [trial for trial in trials if trial.params == bad]
+    assert 0 < len(failed) < 4
+    for trial in trials:
+        assert (trial.state == schema.FAILED, trial.runs == []) == (trial in failed, trial in failed)
+        assert trial not in failed or str(trial.reason).startswith("probe.tau (=10) must ")
 
 
 def test_the_value_of_a_trial_is_the_mean_over_init(search: Searching) -> None:
     search.value = lambda settings: settings.lr + settings.init
-    done = search("lr=interval(1,2)", "init=1,3", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1")
+    done = search("lr=interval(1,2)", "init=1,3", n_trials=2, n_jobs=1)
     assert done.record is not None
     assert [(trial.value, len(trial.runs)) for trial in done.record.trials] == [
         (pytest.approx(trial.params["lr"] + 2), 2) for trial in done.record.trials
@@ -203,59 +224,73 @@ def test_the_value_of_a_trial_is_the_mean_over_init(search: Searching) -> None:
 def test_trials_with_one_choice_lack_the_options_of_another(search: Searching) -> None:
     search.value = lambda settings: settings.lr
     both = ("truncation=fixed,adaptive", "truncation.K=range(3,9)", "truncation.delta=interval(0.1,1)", "lr=1,2")
-    assert search(*both, *EIGHT, "hydra.sweeper.n_jobs=1").code == 0
+    assert search(*both, n_jobs=1).code == 0
     assert {(each.truncation["name"], "K" in each.truncation) for each in search.ran} == {
         ("fixed", True),
         ("adaptive", False),
     }
 
 
+def test_notes_of_a_finished_search_are_stored(search: Searching) -> None:
+    before = search.trials(n_trials=2)
+    assert search.trials(*SPACE, "notes=late", n_trials=2) == before
+    stored = [yaml.safe_load((run / schema.CONFIG).read_text())["notes"] for run in search.outputs.glob("copy_fixed/*")]
+    assert stored == ["late"] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("epochs=1,2", r"^epochs cannot be searched: trials that differ in it cannot be compared$"),
+        ("model.hidden=interval(2,9)", r"^model.hidden \(=4.59259\) must be a valid integer$"),
         ("lr=1,2 +hydra.sweeper.sampler.fast=1", r"^hydra.sweeper.sampler is refused by Optuna: TypeError: .*'fast'"),
     ],
 )
 def test_what_cannot_be_searched_is_named(search: Searching, arguments: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         search(*arguments.split())
+    assert not search.outputs.exists()
 
 
 def test_a_preview_shows_the_next_batch_and_changes_nothing(search: Searching) -> None:
-    shown = search(*SPACE, *EIGHT, "preview=true").shown
+    shown = search(preview=True).shown
     assert shown.splitlines()[1:3] == ["  lr: 0.1 to 30, log", "  truncation.delta: 0.05 to 1"]
-    assert list(search.output.iterdir()) == []
-    search(*SPACE, *EIGHT)
-    assert [f"lr={each.lr} truncation.delta={each.truncation['delta']}" in shown for each in search.ran[:4]] == [
-        *([True] * 3),
-        False,
-    ]
+    assert not search.outputs.exists()
+    search(n_trials=4)
+    labels = [f"lr={each.lr} truncation.delta={each.truncation['delta']}" for each in search.ran]
+    assert [label in shown for label in labels] == [True, True, True, False]
 
 
 def test_one_process_at_a_time_works_on_a_search(search: Searching, hold: Hold) -> None:
-    folder = search.output / "out" / schema.SWEEPS / "mine"
+    folder = search.outputs / schema.SWEEPS / "mine"
     folder.mkdir(parents=True)
     hold(folder)
     with pytest.raises(ConfigError, match=r"^hydra.sweeper.study_name \(=mine\) is being run by another process"):
-        search(*SPACE, "hydra.sweeper.study_name=mine")
+        search(study_name="mine")
     (folder / schema.TRIALS).write_text("[")
     with pytest.raises(ConfigError, match=r"trials.json cannot be read \(.*\): delete it, and the search finds its"):
-        search(*SPACE, "hydra.sweeper.study_name=mine")
+        search(study_name="mine")
 
 
-def test_a_run_that_is_not_over_keeps_its_trial_waiting(search: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(planned: Plan, _: object) -> dict[int, object]:
-        planned.ahead[0].directory.make()
-        planned.ahead[0].directory.stop("SIGTERM")
-        return {}
+@pytest.mark.parametrize("ending", ["interrupted", "running"])
+def test_a_run_that_is_not_over_keeps_its_trial_waiting(
+    search: Searching, hold: Hold, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    def run(planned: Plan, _: object) -> tuple[str, dict[int, Outcome]]:
+        directory = planned.ahead[0].directory
+        directory.make()
+        if ending == "interrupted":
+            directory.stop("SIGTERM")
+        else:
+            hold(directory.path)  # by a process that has stored no status yet
+        return "", {}
 
     monkeypatch.setattr(searching, "run", run)
-    done = search(*SPACE, *EIGHT)
+    done = search()
     assert done.code == 1
     assert done.record is not None
     assert [trial.state for trial in done.record.trials] == [runs.WAITING] * 3
-    assert "interrupted  trial 0: " in done.shown
+    assert f"{ending:11}  trial 0: " in done.shown
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ OPTIONS: dict[str, Any] = {
 
 def test_a_machine_without_slurm_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    rule = "needs Slurm's sbatch, squeue, scontrol, scancel, srun, not on this machine's PATH; choose hydra/launcher=l"
+    rule = "needs Slurm's sbatch, squeue, scontrol, scancel, srun, not on this machine's PATH; choose hydra/launcher=j"
     with pytest.raises(ConfigError, match=rf"^hydra/launcher \(=slurm\) {rule}"):
         check_slurm(OPTIONS, threads=1)
 

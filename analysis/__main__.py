@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atbptt import __version__
-from atbptt.errors import AnalysisError
+from atbptt.errors import AnalysisError, require
 from atbptt.system import PROGRAM, needed_by, program, run_command
 
 if TYPE_CHECKING:
@@ -131,8 +131,12 @@ def follow(options: argparse.Namespace) -> None:
     its experiment_id: stopped and started again, nothing is sent twice. Evaluations are metrics, options are
     hyperparameters. If the tracker cannot be reached, everything is sent later.
     """
+    from atbptt.monitor import check_folders
+
     from .following import connect, follow
 
+    require(0 < options.every < float("inf"), "every", options.every, "must be a positive number of seconds")
+    check_folders(options.path)
     tracker = connect(options.to, options.into, options.path[0])
     print(f"shown by: {tracker.shown_by}", flush=True)
     follow(options.path, tracker, options.every, options.once)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from atbptt.errors import AnalysisError, described, require, require_choice
+from atbptt.errors import AnalysisError, described, require_choice
 from atbptt.monitor import Reader
 from atbptt.runs import WAITING
 from atbptt.runs.schema import METRICS, OPTIONS, RUNNING
@@ -74,14 +74,13 @@ def follow(
     Arguments:
         paths: run directories, or folders with some below them.
         tracker: where to.
-        every: seconds between two looks at the runs.
+        every: seconds between two looks at the runs, positive.
         once: whether to end when everything that is there now has been sent.
         sleep: waits for so many seconds.
 
     Raises:
         AnalysisError: a path is no folder; with `once`, there are no runs, or the tracker did not take some.
     """
-    require(0 < every < float("inf"), "every", every, "must be a positive number of seconds")
     follower = Follower(paths, tracker)
     pause = every
     try:

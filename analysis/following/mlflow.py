@@ -111,9 +111,8 @@ class MLflow:
             self._client.set_terminated(record.run_id, status, end_time=record.started + round(1000 * end))
         else:
             self._client.update_run(record.run_id, status=status)
-        tags = {name: value[:TAG_LENGTH] for name, value in tags.items() if value}
-        self._client.log_batch(record.run_id, tags=[RunTag(*tag) for tag in {**tags, SHOWN: str(run.digest)}.items()])
-        record.shown = str(run.digest)
+        tags[SHOWN] = record.shown = str(run.digest)
+        self._client.log_batch(record.run_id, tags=[RunTag(name, value[:TAG_LENGTH]) for name, value in tags.items()])
 
     def _begun(self, run: Run, attempt: int) -> _Record:
         title = run.title if attempt == 1 else f"{run.title} ({attempt})"

@@ -23,13 +23,13 @@ CLOCKS = ("epoch", "adaptive_epoch", "updates", "train_seconds", "compute_second
 SECTIONS = {
     **dict.fromkeys(("train", "valid", "test"), "evaluation"),
     **dict.fromkeys(("log", "gradient"), "gradient"),
-    "steps": "time",
+    **dict.fromkeys(("steps", "processor"), "time"),
+    "peak": "memory",
     **dict.fromkeys(("lr", "grad", DIVERGED), "training"),
     **dict.fromkeys(("K", "mean"), "truncation"),
 }
-# These differ in an evaluation that is repeated; everything else has the same bits.
-TIMED = {"time/train_seconds", "time/compute_seconds", "time/steps_per_second", "time/steps_per_compute_second"}
-TIMED |= {f"training/{DIVERGED}"}  # may come after the evaluation at the same step
+# These may differ in an evaluation that is repeated, or come after it; everything else has the same bits.
+VARYING = ("time/", "memory/", f"training/{DIVERGED}")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Evaluation:
 
     @cached_property
     def digest(self) -> int:
-        """Of all values that do not depend on the time it took."""
-        lasting = {tag: value for tag, value in self.values.items() if tag not in TIMED}
+        """Of all values that are the same when the evaluation is repeated."""
+        lasting = {tag: value for tag, value in self.values.items() if not tag.startswith(VARYING)}
         return zlib.crc32(json.dumps(lasting, sort_keys=True).encode())
 
 
@@ -144,13 +144,13 @@ def snapshots(results: Results, labels: Mapping[Path, str]) -> Iterator[Run]:
 
 def _run(identity: str, label: str, options: dict[str, Any], status: RunStatus, rows: pd.DataFrame) -> Run:
     diverged = status.state == FAILED and (rows["metric"] == DIVERGED).any()
-    tags = str(options.pop("tags", "[]"))
+    tags = options.pop("tags", "")
     return Run(
         id=identity,
         experiment=str(options.pop("name", "runs")),
         label=label,
         notes=str(options.pop("notes", "")),
-        tags=tuple(map(str, json.loads(tags))) if tags.startswith("[") else (tags,),
+        tags=tuple(tags.split(", ")) if tags else (),
         options={name: _finite(value) for name, value in options.items()},
         state=DIVERGED if diverged else status.state,
         why=status.why or "",

@@ -59,6 +59,7 @@ class WandB:
         shown = self._begun(run, attempt)
         for each in new:
             shown.log(dict(each.values), step=each.step, commit=True)
+        shown.notes, shown.tags = run.notes, run.tags
         shown.config.update(dict(run.options), allow_val_change=True)
         shown.summary.update({"state": run.state, "why": run.why})
         path.parent.mkdir(exist_ok=True)
@@ -81,8 +82,6 @@ class WandB:
                 project=run.experiment,
                 id=f"{run.id}-{attempt}" if again else run.id,
                 name=f"{run.title} ({attempt})" if again else run.title,
-                notes=run.notes or None,
-                tags=run.tags,
                 dir=self._folder,
                 resume="allow",
                 reinit="create_new",

@@ -20,7 +20,7 @@ def parent_of(pid: int) -> int:
 
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    options = (*TINY, "epochs=60", "device.type=cpu", "init=range(4)")
+    options = (*TINY, "epochs=40", "device.type=cpu", "init=range(3)")
     undisturbed = Sweep(tmp_path / "undisturbed", *options)
     disturbed = Sweep(tmp_path / "ray", *options, "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")
     try:

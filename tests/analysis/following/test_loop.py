@@ -139,6 +139,7 @@ def test_once_ends_with_what_could_not_be_sent(outputs: Path, write_run: WriteRu
         (["--to", "board"], "to (=board) must be one of tensorboard, mlflow, wandb; did you mean tensorboard?"),
         (["--to", "tensorboard", "--every", "0"], "every (=0.0) must be a positive number of seconds"),
         (["--to", "tensorboard", "--every", "nan"], "every (=nan) must be a positive number of seconds"),
+        (["missing", "--to", "tensorboard"], "missing: does not exist"),
         (["--to", "tensorboard", "--once"], "no run directories here or below"),
         (["--to", "tensorboard", "--into", "/proc/x"], "/proc/x cannot be written"),
     ],
@@ -148,8 +149,9 @@ def test_bad_input_is_one_line(
 ) -> None:
     outputs.mkdir()
     assert main(["follow", str(outputs), *arguments]) == 1
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
     assert (err.startswith("error: "), err.count("\n"), message in err) == (True, 1, True)
+    assert out == "" or "--once" in arguments
 
 
 @pytest.mark.parametrize("tracker", ["tensorboard", "mlflow", "wandb"])

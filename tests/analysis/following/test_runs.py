@@ -19,14 +19,14 @@ def taken(directory: Path) -> Run:
 
 def test_a_run_has_what_it_stored(outputs: Path, write_run: WriteRun) -> None:
     metrics = {"valid_ppl": [1.5, math.inf], "K_1": [[2, 4], [2, math.nan]], "diverged": [0, 1]}
-    given = {"notes": "why not", "tags": ["first", "a, b"], "lr": math.inf}
+    given = {"notes": "why not", "tags": "first, night", "lr": math.inf}
     directory = write_run("0123456789ab", metrics, schema.FAILED, **given)
     bare = taken(directory)
     assert (bare.label, bare.title) == ("", "0123456789ab")
     write_plan(outputs, "sweep", {"lr=inf": directory})
     run = taken(directory)
     assert (run.id, run.experiment, run.label, run.state) == ("0123456789ab", "demo", "lr=inf", "diverged")
-    assert (run.notes, run.tags, run.options["lr"], run.options["init"]) == ("why not", ("first", "a, b"), "inf", 0)
+    assert (run.notes, run.tags, run.options["lr"], run.options["init"]) == ("why not", ("first", "night"), "inf", 0)
     assert {"name", "notes", "tags", "experiment_id"}.isdisjoint(run.options)
     first, second = run.evaluations
     assert (first.step, first.seconds, first.values["evaluation/valid_ppl"], first.values["truncation/K_1"]) == (
@@ -51,6 +51,8 @@ def test_a_run_has_what_it_stored(outputs: Path, write_run: WriteRun) -> None:
         ("grad_norm", "training"),
         ("lr", "training"),
         ("steps_per_compute_second", "time"),
+        ("processor_seconds", "time"),
+        ("peak_gpu_memory_mb", "memory"),
         ("mine", "other"),
     ],
 )
@@ -60,7 +62,7 @@ def test_metrics_stand_in_sections(metric: str, section: str) -> None:
 
 def test_what_a_tracker_lacks(write_run: WriteRun) -> None:
     def values(step: int, loss: float, seconds: float) -> Evaluation:
-        timed = {"time/train_seconds": seconds, "time/steps_per_second": 1 / seconds}
+        timed = {"time/train_seconds": seconds, "memory/peak_memory_mb": 300 + seconds, "training/diverged": seconds}
         return Evaluation(step, seconds, {"evaluation/valid_loss": loss, **timed})
 
     run = replace(taken(write_run("a")), evaluations=(values(0, 3.0, 1.0), values(10, 2.0, 2.0), values(20, 1.0, 3.0)))

@@ -81,7 +81,7 @@ def uploaded(folder: Path) -> list[tuple[str, dict[int, Any], dict[str, Any]]]:
 
 
 def test_a_run_is_continued_under_its_id(tmp_path: Path) -> None:
-    assert record(tmp_path, run(3.0, math.nan), run(3.0), run(3.0, math.nan, 1.5)) == [2, 0, 1]
+    assert record(tmp_path, run(3.0, math.nan, notes="first"), run(3.0), run(3.0, math.nan, 1.5)) == [2, 0, 1]
     done = run(3.0, math.nan, 1.5, 1.0, state="finished", notes="why", tags=("a",))
     assert record(tmp_path, done) == [1]
     assert record(tmp_path, done) == [0]

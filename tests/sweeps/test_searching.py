@@ -18,7 +18,7 @@ from rich.console import Console
 from atbptt import config, runs
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
-from atbptt.runs import SearchRecord, Trial, schema
+from atbptt.runs import RunStatus, SearchRecord, Trial, schema
 from atbptt.sweeps import planning, searching
 from atbptt.sweeps.planning import Composed, Plan, compose
 from atbptt.sweeps.process import Outcome
@@ -197,6 +197,16 @@ def test_failed_trials_are_shown_and_too_many_stop_the_search(search: Searching)
     assert (done.code, done.shown.splitlines()[-2].partition(": ")[2]) == (1, "8 of 8 trials, 8 failed")
 
 
+def test_corners_are_built_before_the_first_trial(search: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(planned: Plan, _: object) -> None:
+        raise ConfigError("lr", f"is refused of {len(planned.ahead)} runs")
+
+    monkeypatch.setattr(planning, "_check", refuse)
+    with pytest.raises(ConfigError, match="lr is refused of 3 runs"):
+        search()
+    assert not search.outputs.exists()
+
+
 def test_bad_corners_end_the_command_and_other_bad_values_fail_their_trial(search: Searching) -> None:
     with pytest.raises(ConfigError, match=r"^probe.tau \(=11\) must be smaller than"):
         search("lr=interval(1,2)", "probe.tau=shuffle(range(5,12))", "probe.window=11")
@@ -282,7 +292,8 @@ def test_a_run_that_is_not_over_keeps_its_trial_waiting(
         if ending == "interrupted":
             directory.stop("SIGTERM")
         else:
-            hold(directory.path)  # by a process that has stored no status yet
+            hold(directory.path)
+            monkeypatch.setattr(runs, "read_run", lambda path: RunStatus(path, runs.STALE, path.name))  # it hangs
         return "", {}
 
     monkeypatch.setattr(searching, "run", run)

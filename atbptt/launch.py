@@ -27,10 +27,11 @@ def launch(arguments: Sequence[str], conf: Path) -> NoReturn:
         import hydra
         from omegaconf import DictConfig, OmegaConf
 
+        from atbptt.config import CONFIG_NAME, VERSION_BASE
         from atbptt.sweeps import leave, main
     OmegaConf.register_new_resolver("program", program, replace=True)  # for the help's examples
 
-    @hydra.main(version_base="1.3", config_path=str(conf), config_name="config")
+    @hydra.main(version_base=VERSION_BASE, config_path=str(conf), config_name=CONFIG_NAME)
     def show(config: DictConfig) -> None:
         """Have Hydra answer --help, --info and --shell-completion."""
 

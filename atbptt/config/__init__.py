@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from atbptt.config.components import SUPPLIED as SUPPLIED, Component as Component
     from atbptt.config.composing import (
         CONFIG_NAME as CONFIG_NAME,
+        VERSION_BASE as VERSION_BASE,
         Command as Command,
         command_of as command_of,
         composed as composed,

@@ -6,7 +6,6 @@ tables are restored from it.
 """
 
 import contextlib
-import itertools
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ from atbptt.config import NOTED, Settings
 from atbptt.errors import ConfigError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
 from atbptt.runs.status import ENDED, read_status
-from atbptt.system import StorageError, locks, move_folder, replacing, write_text
+from atbptt.system import StorageError, locks, move_folder, numbered, replacing, write_text
 
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
 
@@ -103,8 +102,7 @@ class RunDirectory:
             if self.begun_anew(sweep) or not self.begun():
                 return
             stamp = f"{self.experiment_id}.{time.strftime('%Y-%m-%d_%H-%M-%S')}"
-            names = itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2)))
-            target = next(old for name in names if not (old := self.old / name).exists())
+            target = next(old for name in numbered(stamp) if not (old := self.old / name).exists())
             move_folder(self.path, target)
         self.make()
         _follow_output(target / schema.OUTPUT, self.path / schema.OUTPUT)

@@ -6,7 +6,6 @@ YAML files during a sweep do not reach its jobs.
 
 import contextlib
 import functools
-import itertools
 import json
 import os
 import socket
@@ -21,7 +20,7 @@ from atbptt.config import ConfigFile, Settings, hydra_of, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code, store_diffs
-from atbptt.system import StorageError, locks, write_text
+from atbptt.system import StorageError, locks, numbered, write_text
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ class Job:
 def make_sweep(output_dir: str) -> Path:
     """Make the folder of a new sweep and return its absolute path (StorageError)."""
     folder = Path(output_dir).absolute() / schema.SWEEPS
-    stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}"
-    names = itertools.chain([stamp], (f"{stamp}_{number}" for number in itertools.count(2)))
+    names = numbered(f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:

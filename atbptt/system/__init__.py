@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         content_digest as content_digest,
         file_digest as file_digest,
         move_folder as move_folder,
+        numbered as numbered,
         replacing as replacing,
         write_atomically as write_atomically,
         write_text as write_text,

@@ -3,6 +3,7 @@
 import errno
 import functools
 import hashlib
+import itertools
 import os
 import socket
 import tempfile
@@ -70,6 +71,11 @@ def _flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name, then `name_2`, `name_3`, ...: for one that may be taken."""
+    return itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
 
 
 def move_folder(folder: Path, target: Path) -> None:

@@ -64,6 +64,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def needs_extra(extra: str, error: ModuleNotFoundError) -> str:
+    """What is missing and how to install it, for a message; from a clone, since `atbptt` is on no package index."""
+    return f"needs the packages of {extra}: pip install '.[{extra}]' in the clone ({error.name} is missing)"
+
+
 def described(error: BaseException) -> str:
     """The error's class and message in one line."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from atbptt.errors import AnalysisError, described, require_choice
+from atbptt.errors import AnalysisError, described, needs_extra, require_choice
 from atbptt.monitor import Reader
 from atbptt.runs import WAITING
 from atbptt.runs.schema import METRICS, OPTIONS, RUNNING
@@ -55,8 +55,7 @@ def installed(tracker: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        needs = f'needs a package: pip install "atbptt[{tracker}]" ({error.name} is missing)'
-        raise AnalysisError(f"{tracker} {needs}") from error
+        raise AnalysisError(f"{tracker} {needs_extra(tracker, error)}") from error
 
 
 def follow(

@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 
 from atbptt import config, runs, training
-from atbptt.errors import ConfigError, described, require
+from atbptt.errors import ConfigError, described, needs_extra, require
 from atbptt.runs import Job, SearchRecord, Trial, schema
 from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
 from atbptt.sweeps.planning import NOTES, ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
@@ -34,8 +34,7 @@ from atbptt.system import LockedError, hold
 try:
     import optuna
 except ModuleNotFoundError as missing:
-    needs = f'(=optuna) needs the packages of search: pip install "atbptt[search]" ({missing.name} is missing)'
-    raise ConfigError("hydra/sweeper", needs) from missing
+    raise ConfigError("hydra/sweeper", f"(=optuna) {needs_extra('search', missing)}") from missing
 
 # Settings that change no result, and the seed: trials that differ in them cannot be compared.
 NOT_SEARCHED = ("name", "notes", "tags", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
@@ -176,7 +175,7 @@ class Study:
         """The sampler of the trial of this number (ConfigError if Optuna refuses an option)."""
         options = {**self.options.sampler}
         make = pkgutil.resolve_name(options.pop("_target_"))
-        seed = int(np.random.SeedSequence([options.pop("seed"), number]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([options.pop("seed", 0), number]).generate_state(1)[0])
         try:
             return make(seed=seed, **options)
         except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from atbptt.errors import AnalysisError, ConfigError, described
+from atbptt.errors import AnalysisError, ConfigError, described, needs_extra
 from atbptt.system.files import StorageError
 
 if TYPE_CHECKING:
@@ -80,5 +80,4 @@ def needed_by(command: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in OURS:
             raise
-        needs = "needs the packages of experiments: pip install '.[experiments]' in the clone"
-        sys.exit(f"error: {command} {needs} ({error.name} is missing)")
+        sys.exit(f"error: {command} {needs_extra('experiments', error)}")

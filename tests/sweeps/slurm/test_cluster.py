@@ -191,8 +191,8 @@ def test_whatever_befalls_a_job_the_same_command_finishes_it(make: Make, undistu
 
 def test_jobs_outlive_the_launching_process_are_found_again_and_end_with_ctrl_c(make: Make, tmp_path: Path) -> None:
     """Three runs where two have room, so that one waits."""
-    pauses = (TIMED_OUT, 0.6, 0.7)
-    sweep = make(tmp_path, pauses, *SLURM, "hydra.launcher.array_parallelism=2")
+    pauses = (2.0, 2.1, 2.2)  # so long that none ends, and no time limit comes, before the second command finds them
+    sweep = make(tmp_path, pauses, *SLURM, "hydra.launcher.array_parallelism=2", "hydra.launcher.timeout_min=5")
     process = sweep.launch()
     sweep.until(lambda: sum(sweep.status(pause).get("epoch", 0) > 0 for pause in pauses) == 2, "two runs")
     process.terminate()

@@ -7,6 +7,7 @@ the GPU while it is imported.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -33,3 +34,4 @@ if _wanted["script"] is not None:  # else Python imports it in every run
         spawn.import_main_path(_wanted["script"])
 with contextlib.suppress(Exception):
     user_sources(_wanted["modules"])  # read once, now: the runs have the code as it was imported, whatever is edited
+gc.freeze()  # no collector walks over all of this in every run, which would copy it, or when this process ends

@@ -98,6 +98,7 @@ def test_the_processor_time_of_training_is_logged_beside_that_on_the_wall(make: 
     assert 0 < ends["compute_seconds"] < 3 * ends["train_seconds"]
 
 
+@pytest.mark.slow
 def test_the_first_policy_of_the_command_is_the_reference(outputs: Path, tiny: tuple[str, ...], root: Path) -> None:
     command = [sys.executable, str(root / "launch.py"), "-m", f"output_dir={outputs}", *tiny, "epochs=1"]
     swept = ["truncation=warmup,fixed,adaptive", "init=0,1,2", "optimizer=adam", "lr=0.01,0.03"]

@@ -20,6 +20,8 @@ from atbptt.runs import schema
 from tests.helpers.comparing import differences, runs
 from tests.helpers.launched import RUN, Sweep
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 6
 EVALUATE_EVERY = 3
 EPOCH_STEPS = 60  # as in tests/conftest.py
@@ -187,7 +189,6 @@ def test_a_crash_ends_only_its_own_run_which_is_retried(make: Make, undisturbed:
     assert [what for what in wrong(sweep, undisturbed, 1) if "no such run undisturbed" not in what] == []
 
 
-@pytest.mark.slow
 def test_a_signal_ends_a_sweep_and_the_same_command_continues(make: Make, undisturbed: Path, tmp_path: Path) -> None:
     swept = ("init=range(2)", "hydra.launcher.n_jobs=2")
     slow = make(tmp_path, *swept, FRAGILE_SECONDS="0.2")

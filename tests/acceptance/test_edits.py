@@ -13,6 +13,8 @@ import pytest
 from atbptt.runs import schema
 from tests.helpers.comparing import runs
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., subprocess.Popen[str]]
 # Prints which versions of itself and of its helper a run has.
 POLICY = """

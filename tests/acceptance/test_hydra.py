@@ -56,7 +56,7 @@ class Policy:
 
 @pytest.mark.parametrize(
     "launcher",
-    ["joblib", "basic", *(pytest.param(name, marks=pytest.mark.slow) for name in ("alone", "submitit_local"))],
+    ["joblib", *(pytest.param(name, marks=pytest.mark.slow) for name in ("basic", "alone", "submitit_local"))],
 )
 def test_callbacks_config_and_variables(root: Path, tmp_path: Path, tiny: tuple[str, ...], launcher: str) -> None:
     (tmp_path / "noting.py").write_text(MODULE)

@@ -82,21 +82,20 @@ def test_a_preview_lists_the_runs_and_their_states_and_runs_nothing(launch: Laun
 
 
 def test_a_copied_and_edited_file_is_taken_and_said_to_be(launch: Launch, root: Path, folder: Path) -> None:
-    """By every launcher, in the preview, by --cfg, and afterwards in the run's own files."""
+    """In a sweep, in the preview, by --cfg, and afterwards in the run's own files."""
     mine = folder / "mine" / "model" / "gru.yaml"
     mine.parent.mkdir(parents=True)
     mine.write_text((root / "conf" / "model" / "gru.yaml").read_text().replace("layers: 1", "layers: 2"))
     line = f"model/gru.yaml is taken from {folder}/mine, not the shipped one"
     given = ("--config-dir=mine", "model=gru")
-    for launcher in ("joblib", "basic"):
-        done = launch("-m", *given, "init=0,1", f"output_dir=own_{launcher}", f"hydra/launcher={launcher}")
-        assert (done.returncode, done.stdout.count(line)) == (0, 1), done.stderr
-        for path in runs(folder / f"own_{launcher}").values():
-            assert "  layers: 2\n" in (path / schema.CONFIG).read_text()
-            (attempt,) = json.loads((path / schema.ENVIRONMENT).read_text())["attempts"]
-            assert [file["name"] for file in attempt["config_files"]] == ["model/gru.yaml"]
-            assert line in (path / schema.LOG).read_text()
-    (plan,) = (folder / "own_joblib").glob(f"{schema.SWEEPS}/*/{schema.PLAN}")
+    done = launch("-m", *given, "init=0,1", "output_dir=own")
+    assert (done.returncode, done.stdout.count(line)) == (0, 1), done.stderr
+    for path in runs(folder / "own").values():
+        assert "  layers: 2\n" in (path / schema.CONFIG).read_text()
+        (attempt,) = json.loads((path / schema.ENVIRONMENT).read_text())["attempts"]
+        assert [file["name"] for file in attempt["config_files"]] == ["model/gru.yaml"]
+        assert line in (path / schema.LOG).read_text()
+    (plan,) = (folder / "own").glob(f"{schema.SWEEPS}/*/{schema.PLAN}")
     assert [len(job["config_files"]) for job in json.loads(plan.read_text())["jobs"]] == [1, 1]
     assert line in launch(*given, "preview=true").stdout
     assert line not in launch("--config-dir=mine", "preview=true").stdout
@@ -112,6 +111,7 @@ def test_the_same_command_skips_finished_runs(launch: Launch) -> None:
     assert done.stdout.count("finished     lr=10") == 1
 
 
+@pytest.mark.slow
 def test_a_rerun_begins_anew_and_keeps_the_runs_where_nothing_counts_them(launch: Launch, folder: Path) -> None:
     command = ("-m", "lr=1", "output_dir=anew", "notes=first, try")
     launch(*command)
@@ -129,13 +129,11 @@ def test_a_rerun_begins_anew_and_keeps_the_runs_where_nothing_counts_them(launch
         assert (Path(row["directory"]), row["state"]) == (found, schema.FINISHED)
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_an_option_counts_only_where_it_exists(launch: Launch, folder: Path, launcher: str) -> None:
-    swept = ("arm=K4,K7,delta0.45", "truncation.K_init=4")
-    done = launch("-m", *swept, f"output_dir=where_{launcher}", f"hydra/launcher={launcher}")
+def test_an_option_counts_only_where_it_exists(launch: Launch, folder: Path) -> None:
+    done = launch("-m", "arm=K4,K7,delta0.45", "truncation.K_init=4", "output_dir=where")
     assert (done.returncode, done.stderr) == (0, "")
     assert "truncation.K_init counts for truncation=adaptive only\n" in done.stdout
-    assert len(runs(folder / f"where_{launcher}")) == 3
+    assert len(runs(folder / "where")) == 3
 
 
 def test_bad_input_ends_with_one_line_and_1(launch: Launch, folder: Path) -> None:

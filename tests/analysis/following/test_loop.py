@@ -162,7 +162,7 @@ def test_a_missing_package_is_named_with_what_to_install(
     commands = [["follow", str(sweep), "--to", tracker], ["export", str(sweep)]]
     for command in commands[: 1 + (tracker == "tensorboard")]:
         assert main(command) == 1
-        missing = f"error: {tracker} needs the packages of {tracker}: pip install '.[{tracker}]' in the clone (analysis."
+        missing = f"error: {tracker} needs the packages of {tracker}: pip install '.[{tracker}]' in the clone ("
         assert capsys.readouterr().err.startswith(missing)
     assert not (sweep / "export").exists()
 

@@ -23,7 +23,7 @@ import numpy as np
 from rich.console import Console
 
 from atbptt import config, runs, training
-from atbptt.errors import ConfigError, described, needs_extra, require
+from atbptt.errors import ConfigError, needs_extra, require
 from atbptt.runs import Job, SearchRecord, Trial, schema
 from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
 from atbptt.sweeps.planning import NOTES, ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
@@ -95,7 +95,6 @@ class Study:
         for name in NOT_SEARCHED:
             if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
                 raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
-        self._sampler(0)
         with config.as_job(settings[0].model_dump(), config.hydra_of(composed.parts[0], overrides)):
             metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
         identity = {
@@ -172,14 +171,12 @@ class Study:
         return {key: each.rounded(chosen[key]) for key, each in self.space.dimensions.items()}
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        """The sampler of the trial of this number (ConfigError if Optuna refuses an option)."""
+        """The sampler of the trial of this number."""
         options = {**self.options.sampler}
         make = pkgutil.resolve_name(options.pop("_target_"))
         seed = int(np.random.SeedSequence([options.pop("seed", 0), number]).generate_state(1)[0])
-        try:
-            return make(seed=seed, **options)
-        except (TypeError, ValueError) as error:
-            raise ConfigError("hydra.sweeper.sampler", f"is refused by Optuna: {described(error)}") from error
+        sampler: optuna.samplers.BaseSampler = make(seed=seed, **options)
+        return sampler
 
     def plan(self, trials: list[Trial]) -> Plan:
         """The runs of some trials, composed and, if they are to come, checked; bad values fail their trial later."""

@@ -14,10 +14,11 @@ from atbptt import config
 from atbptt.config import Command
 from atbptt.errors import ConfigError, listed, require, require_choice, require_whole
 
-SAMPLERS = ("optuna.samplers.TPESampler", "optuna.samplers.RandomSampler")
-# Options of a sampler: the least whole number of some. Others are functions, or no longer used by Optuna.
-LEAST = {"seed": 0, "n_startup_trials": 0, "n_ei_candidates": 1}
-YES_OR_NO = ("multivariate", "group", "constant_liar")
+# The options of each sampler, and the least value of each. Optuna's others are functions, experimental, or not used.
+SAMPLERS = {
+    "optuna.samplers.TPESampler": {"seed": 0, "n_startup_trials": 0, "n_ei_candidates": 1},
+    "optuna.samplers.RandomSampler": {"seed": 0},
+}
 DIGITS = 6  # of a number that is chosen
 
 Value = float | int | str
@@ -57,13 +58,11 @@ class SearchOptions:
         require(isinstance(self.sampler, dict), "hydra.sweeper.sampler", self.sampler, rule)
         # Others keep what they know in the study, which a search makes anew for each trial.
         require_choice("hydra.sweeper.sampler._target_", self.sampler.get("_target_"), SAMPLERS)
+        least = SAMPLERS[self.sampler["_target_"]]
         for option, value in self.sampler.items():
-            name = f"hydra.sweeper.sampler.{option}"
-            if option in YES_OR_NO:
-                require(isinstance(value, bool), name, value, "must be true or false")
-            elif option != "_target_":
-                require_choice("hydra.sweeper.sampler", option, (*LEAST, *YES_OR_NO))
-                require_whole(name, value, LEAST[option])
+            if option != "_target_":
+                require_choice("hydra.sweeper.sampler", option, least)
+                require_whole(f"hydra.sweeper.sampler.{option}", value, least[option])
 
 
 @dataclass(frozen=True)

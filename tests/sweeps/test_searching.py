@@ -253,7 +253,6 @@ def test_notes_of_a_finished_search_are_stored(search: Searching) -> None:
     [
         ("epochs=1,2", r"^epochs cannot be searched: trials that differ in it cannot be compared$"),
         ("model.hidden=interval(2,9)", r"^model.hidden \(=4.59259\) must be a valid integer$"),
-        ("lr=1,2 +hydra.sweeper.sampler.group=true", "^hydra.sweeper.sampler is refused by Optuna: .*`group`"),
     ],
 )
 def test_what_cannot_be_searched_is_named(search: Searching, arguments: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """Downloads the published data sets and verifies them."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -66,7 +67,8 @@ def fetch(name: str, to: Path, local: Path | None = None) -> None:
         check_writable("to", to)
     console = Console()
     problems = []
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    progress = Progress(console=console, transient=True)
+    with progress if console.is_terminal else contextlib.nullcontext():
         download = _Download(progress)
         for path, source in files.items():
             try:

@@ -67,8 +67,8 @@ def follow(
 ) -> None:
     """Show the runs at and below the paths in a tracker until Ctrl-C, also those that begin later.
 
-    What the tracker refuses, or what does not reach it, is sent again later, after pauses that double up to
-    `LONGEST_PAUSE` as long as nothing reaches it. Of what cannot be read, a line is printed, and the rest goes on.
+    Runs that the tracker refuses, or that do not reach it, are sent again later, after pauses that double up to
+    `LONGEST_PAUSE` as long as there are some. Of what cannot be read, a line is printed, and the rest goes on.
 
     Arguments:
         paths: run directories, or folders with some below them.
@@ -81,24 +81,27 @@ def follow(
         AnalysisError: a path is no folder; with `once`, there are no runs, or the tracker did not take some.
     """
     follower = Follower(paths, tracker)
-    pause = every
+    pause = waited = every  # for and since the last attempt with runs that failed
     try:
         while True:
+            again = waited >= pause
             try:
-                sent, failed, reached = follower.look()
+                sent, failed = follower.look(again)
             except AnalysisError:  # no runs
                 if once:
                     raise
                 follower.say("no runs yet; waiting for the first")
-                sent, failed, reached = 0, "", True
+                sent, failed = 0, ""
             if sent:
                 print(f"{time.strftime('%H:%M:%S')} evaluations sent: {sent}", flush=True)
             if once and failed:
                 raise AnalysisError(f"not everything was sent: {failed}; the same command sends the rest")
             if once:
                 return
-            pause = every if reached else min(2 * pause, max(every, LONGEST_PAUSE))
-            sleep(pause)
+            if again:
+                pause, waited = min(2 * pause, max(every, LONGEST_PAUSE)) if failed else every, 0.0
+            sleep(every)
+            waited += every
     except KeyboardInterrupt:
         if once:
             raise
@@ -117,8 +120,8 @@ class Follower:
         self._homes: dict[tuple[str, str], Path] = {}  # directory of each run, by experiment and id
         self._said: set[str] = set()
 
-    def look(self) -> tuple[int, str, bool]:
-        """Send what has changed: the number of evaluations sent, the last error, whether the tracker can be reached.
+    def look(self, again: bool = True) -> tuple[int, str]:
+        """Send what has changed, also of runs that failed before if `again`: evaluations sent, and the last error.
 
         After two errors in a row the tracker counts as out of reach, and the rest waits for the next look.
 
@@ -130,11 +133,12 @@ class Follower:
             self.say(problem)
         labels = labels_of(report)
         runs = {run.last.directory: run.last for run in report.runs}
-        sent, failed, in_a_row, reached = 0, "", 0, False
+        sent, failed, in_a_row = 0, "", 0
         for directory in sorted(runs, key=self._failed.__contains__):  # what failed comes last
             seen = (_stamp(directory / OPTIONS), _stamp(directory / METRICS), runs[directory].state)
             begun = seen[0] is not None or seen[2] not in (RUNNING, WAITING)
-            if not begun or self._sent.get(directory) == seen:
+            waits = directory in self._failed and not again
+            if not begun or waits or self._sent.get(directory) == seen:
                 continue
             try:
                 run = self._read(directory, labels)
@@ -147,10 +151,10 @@ class Follower:
                 if in_a_row == 2:
                     break
             else:
-                in_a_row, reached = 0, True
+                in_a_row = 0
                 self._sent[directory] = seen
                 self._failed.pop(directory, None)
-        return sent, failed, reached or not failed
+        return sent, failed
 
     def say(self, problem: str) -> None:
         """Print a warning, unless it was printed before."""

@@ -75,6 +75,7 @@ class MLflow:
         record = self._known.pop((run.experiment, run.id), None) or self._found(run) or self._begun(run, 1)
         attempt, new = record.sent.missing(run)
         if attempt != record.sent.attempt:
+            self._client.set_terminated(record.run_id, "KILLED")
             record = self._begun(run, attempt)
         at_once = max(1, BATCH_METRICS // max((len(each.values) for each in new), default=1))
         for first in range(0, len(new), at_once):

@@ -1,3 +1,4 @@
+import itertools
 import shutil
 import subprocess
 import sys
@@ -90,17 +91,26 @@ def test_a_tracker_out_of_reach_is_tried_again(
         write_run(name, {"valid_ppl": [2.0]})
     tracker = Kept()
     tracker.away = True
-    asked: list[int] = []
+    asked = [0]
 
     def back() -> None:
         tracker.away = False
         tracker.refused = {"c"}
 
-    note = lambda: asked.append(tracker.asked)  # noqa: E731
-    assert follow(outputs, tracker, *[note] * 6, back, note) == [20, 40, 80, 160, 300, 300, 300, 10, 20]
-    assert asked[:6] == [2, 4, 6, 8, 10, 12]
-    assert sorted(run.id for run in tracker.runs) == ["a", "b", "d"]
-    assert (asked[-1], tracker.asked) == (18, 19)  # the one that is refused keeps no other waiting, and is tried again
+    def live() -> None:
+        write_run("e", {"valid_ppl": [2.0]})
+
+    def note(then: Callable[[], object] = lambda: None) -> None:
+        asked.append(tracker.asked)
+        then()
+
+    changes = {135: back, 166: live}
+    steps = [lambda number=number: note(changes.get(number, lambda: None)) for number in range(230)]
+    assert {*follow(outputs, tracker, *steps)} == {10}
+    attempts = {10 * look: new - old for look, (old, new) in enumerate(itertools.pairwise(asked)) if new > old}
+    away = {0: 2, 10: 2, **dict.fromkeys((20, 60, 140, 300, 600, 900, 1200), 2)}  # 0 and 10: each for the first time
+    assert attempts == {**away, 1500: 4, 1670: 1, 1800: 1, 2100: 1}  # the one that is refused keeps no other waiting
+    assert sorted(run.id for run in tracker.runs) == ["a", "b", "d", "e"]
     assert capsys.readouterr().err == f"warning: {outputs}/demo/a: ConnectionError: no way for a; it is tried again\n"
 
 

@@ -82,7 +82,7 @@ def test_other_values_begin_another_run(record: Callable[..., int], stored: Call
     (first, old), (second, new) = stored()
     assert (first.info.run_name, old) == ("K=2", {0: 3.0, 10: 2.0})
     assert (second.info.run_name, new) == ("K=2 (2)", {0: 3.0, 10: 2.5, 20: 1.0})
-    assert second.info.status == "FAILED"
+    assert (first.info.status, second.info.status) == ("KILLED", "FAILED")
     assert (second.data.tags["state"], second.data.tags["why"]) == ("diverged", "not finite")
 
 

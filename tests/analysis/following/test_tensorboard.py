@@ -115,7 +115,7 @@ def test_a_sweep_is_followed_while_it_runs_and_after_a_kill(tmp_path: Path) -> N
 
     def shown() -> dict[str, dict[int, float]]:
         if [*sweep.output.glob("*/*/status.json")]:
-            assert follower.look()[1:] == ("", True)
+            assert follower.look()[1] == ""
         folders = (tmp_path / "events").glob("*/* *")
         return {each.name.rpartition(" ")[2]: scalars(each, "evaluation/valid_loss") for each in folders}
 
@@ -140,7 +140,7 @@ def test_a_sweep_is_followed_while_it_runs_and_after_a_kill(tmp_path: Path) -> N
     assert [len(of) for of in found.values()] == [11]
     tracker.close()
     again = Follower([sweep.output], tracker := TensorBoard(tmp_path / "events"))
-    assert again.look() == (0, "", True)
+    assert again.look() == (0, "")
     tracker.close()
     folder = next((tmp_path / "events").glob("*/* *"))
     assert texts(folder, "state")[-1] == "finished"

@@ -72,6 +72,7 @@ class Command:
     extra: Path | None  # the folder of --config-dir, searched first
     preview: bool  # whether the jobs are only shown
     rerun: bool = False  # whether runs begin anew that have begun before
+    config_path: str | None = None  # of `config_dir`, as typed
 
     @property
     def folders(self) -> list[Path]:
@@ -115,7 +116,7 @@ def command_of(flags: Namespace, config_dir: Path) -> Command:
     if extra is not None and not extra.is_dir():
         raise ConfigError("--config-dir", f"(={flags.config_dir}) is no folder")
     name = flags.config_name or CONFIG_NAME
-    command = Command(flags.overrides, flags.multirun, name, base, extra, flags.preview, flags.rerun)
+    command = Command(flags.overrides, flags.multirun, name, base, extra, flags.preview, flags.rerun, flags.config_path)
     make_arms(command.overrides, command.folders)
     UsersFirst.folder = extra
     return command
@@ -190,14 +191,14 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
         rule = f"must be {FORMS}" if override.key_or_group == GROUP else f"must be one of {listed(options)}"
         require(chooses, override.key_or_group, chosen, rule)
     config, kept = _unswept(hydra, command, parsed)
+    sweeper = str(OmegaConf.select(config, "hydra.sweeper._target_"))
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
         typed = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if typed:
             raise ConfigError(typed[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
-        if config.hydra.sweeper._target_ == SEARCH and any(o.startswith("hydra/sweeper=") for o in overrides):
+        if sweeper == SEARCH and any(o.startswith("hydra/sweeper=") for o in overrides):
             raise ConfigError("hydra/sweeper", "(=optuna) is for several runs: add -m")
         return [overrides], config, kept
-    sweeper = config.hydra.sweeper._target_
     if sweeper == SEARCH:
         return [], config, kept
     if not sweeper.endswith("BasicSweeper"):
@@ -256,7 +257,7 @@ def launcher_options(config: DictConfig) -> dict[str, Any]:
     fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
     rule = "must be at least 1 job at once, or -1 for as many as GPUs or cores allow"
     require(fits, "hydra.launcher.n_jobs", jobs, rule)
-    if options["_target_"] == JobLibLauncherConf._target_:
+    if options.get("_target_") == JobLibLauncherConf._target_:
         for option in fields(JobLibLauncherConf):
             value = options[option.name]
             rule = "is about joblib's worker processes, and here each run has a process of its own: only n_jobs counts"

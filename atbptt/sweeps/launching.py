@@ -64,7 +64,7 @@ def prepared_launcher(command: Command, jobs: Sequence[Job], sweep: Path) -> Ite
     overrides = [*command.overrides, f"hydra.sweep.dir='{quoted}'"]
     with composer(command.config_dir, command.extra) as hydra:
         config = hydra.compose_config(command.name, overrides, RunMode.MULTIRUN, with_log_configuration=False)
-        if config.hydra.mode is None:
+        if command.multirun or config.hydra.mode is None:
             config.hydra.mode = RunMode.MULTIRUN if command.multirun else RunMode.RUN
         text = OmegaConf.to_yaml(config)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())

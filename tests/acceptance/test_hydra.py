@@ -77,7 +77,7 @@ def test_callbacks_config_and_variables(root: Path, tmp_path: Path, tiny: tuple[
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         return done.returncode, done.stderr, [*map(json.loads, (tmp_path / "notes.jsonl").read_text().splitlines())]
 
-    code, errors, notes = launch("-m", "--config-dir=mine", "lr=1,2")
+    code, errors, notes = launch("-m", "--config-dir=mine", "lr=1,2", "hydra.mode=RUN")  # -m counts
     assert code == 1
     assert errors.count("\n") == 1 or launcher == "alone"  # whose joblib warns of a folder it has not removed
     assert "lr=2: ValueError: not this one" in errors

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from atbptt.config.composing import Command, read_command, split_flags
+from atbptt.config.composing import Command, launcher_options, read_command, split_flags
+from atbptt.config.hydra_options import check_plugin
 from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 from tests.config.conftest import Opened, composed
@@ -38,6 +40,7 @@ def test_an_option_is_set_by_its_former_name_too(opened: Opened, arguments: str,
         ("lr.deep=1", r"^lr.deep is no option$"),
         ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
         ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed, full, randomized, variable, warmup$"),
+        ("-m hydra.sweeper=null", r"^hydra/sweeper \(=None\) must be basic or optuna: "),
         ("-m hydra.sweeper._target_=mine.Sweeper", r"^hydra/sweeper \(=mine.Sweeper\) must be basic or optuna: "),
         ("-m lr=range(0)", r"^lr=range\(0\) names no value: there is nothing to run"),
         ("-m lr=interval(0,1)", r"^lr=interval\(0,1\) is a range to search: add hydra/sweeper=optuna$"),
@@ -69,7 +72,9 @@ def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, mes
 def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
     flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=elsewhere"]
     command = read_command([*flags, "lr=1,2", "preview=true", "seed=3"], root / "conf")
-    assert command == Command(["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True, False)
+    assert command == Command(
+        ["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True, False, "elsewhere"
+    )
     assert read_command([], root / "conf") == Command([], False, "config", root / "conf", None, False)
     for flag in ("--help", "--cfg=job", "--info=config", "--hydra-help"):  # only show something
         assert read_command([flag, "lr=1"], root / "conf") is None
@@ -105,3 +110,10 @@ def test_notes_are_what_is_typed(opened: Opened, typed: str, notes: str | None) 
     """The shell takes the quotes, and Hydra would read a list or nothing."""
     (config,) = composed(opened, f"notes={typed}")
     assert validated(config).notes == notes
+
+
+def test_a_launcher_without_a_class_is_left_to_the_check_of_its_options() -> None:
+    options = {"n_jobs": 2}
+    assert launcher_options(OmegaConf.create({"hydra": {"launcher": options}})) == options
+    with pytest.raises(ConfigError, match=r"^hydra.launcher \(=.*\) must have a _target_ that names a class$"):
+        check_plugin("hydra.launcher", options)

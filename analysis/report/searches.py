@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from atbptt.runs.schema import FAILED
+from atbptt.runs.schema import FAILED, FINISHED
 
 from ..loading import Search
 from ..statistics import format_value
@@ -19,8 +19,8 @@ def searches(found: Sequence[Search]) -> list[dict[str, Any]]:
 def _search(search: Search) -> dict[str, Any]:
     record = search.record
     measure, best = f"valid {measure_name(record.metric)}", record.best
-    failed = sum(trial.state == FAILED for trial in record.trials)
-    text = f"{len(record.trials)} of {max(record.n_trials, len(record.trials))} trials, {failed} failed"
+    failed, finished = (sum(trial.state == state for trial in record.trials) for state in (FAILED, FINISHED))
+    text = f"{failed + finished} of {max(record.n_trials, len(record.trials))} trials, {failed} failed"
     if best is not None and best.value is not None:
         text += f"; the best is trial {best.number} with {measure} {significant(best.value)}"
     rows = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from atbptt.config import Settings
 from atbptt.runs import schema
 from atbptt.runs.status import WAITING
 from atbptt.system import StorageError, write_text
@@ -63,10 +64,17 @@ def make_folder(folder: Path) -> None:
         raise StorageError(f"{folder} cannot be made: {error.strerror}") from error
 
 
-def best_value(directory: Path, metric: str) -> float | None:
-    """The lowest finite value of a metric in a run's directory; None without one.
+def best_value(directory: Path, metric: str, settings: Settings) -> float | None:
+    """The lowest finite value of a metric in a run's directory within the budget of `settings`; None without one.
 
-    A run's status has it too, but for the metric that was monitored when the run was made.
+    A run's status has it too, but for the metric that was monitored when the run was made, and beyond this budget if
+    another command asked for more.
     """
-    rows = pq.read_table(os.path.join(directory, schema.METRICS), columns=["value"], filters=[("metric", "=", metric)])
-    return min(filter(math.isfinite, rows["value"].to_pylist()), default=None)
+    columns, of_metric = ["step", "epoch", "train_seconds", "value"], [("metric", "=", metric)]
+    rows = pq.read_table(os.path.join(directory, schema.METRICS), columns=columns, filters=of_metric).sort_by("step")
+    values = []
+    for row in rows.to_pylist():
+        values.append(row["value"])
+        if settings.budget_spent(row["epoch"], row["train_seconds"]):
+            break
+    return min(filter(math.isfinite, values), default=None)

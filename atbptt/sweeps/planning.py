@@ -5,10 +5,10 @@ Hydra would compose each job when it starts, and stop halfway through a sweep at
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -20,6 +20,9 @@ from atbptt.sweeps.space import Space, read_space
 from atbptt.system import available_cores, check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
 from atbptt.windows import check_scheme, full_lr
+
+if TYPE_CHECKING:
+    from atbptt.datasets import Task
 
 AT_ONCE = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"  # starts all jobs at once
 ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
@@ -101,23 +104,36 @@ def compose_jobs(
     return Composed(made.command, batch, remarks, settings, files, policies, parts, shared, made)
 
 
-def plan(composed: Composed, prepare: Callable[[Plan], object] = lambda _: None) -> Plan:
-    """Check the jobs of a command line by building their parts (ConfigError); `prepare` is called before that."""
+def plan(
+    composed: Composed, prepare: Callable[[Plan], object] = lambda _: None, tasks: "dict[str, Task] | None" = None
+) -> Plan:
+    """Check the jobs of a command line by building their parts (ConfigError).
+
+    Arguments:
+        prepare: called before that.
+        tasks: of the data sets of earlier calls, to which those of this one are added.
+    """
     with config.environment(composed.shared):
         launcher = config.launcher_options(composed.shared)
         config.check_plugin("hydra.launcher", launcher)
         jobs = jobs_of(composed)
         ahead = [job for job in jobs if composed.command.rerun or not job.directory.finished()]
-        if launcher["_target_"] == AT_ONCE:
-            cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
-            rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
-            require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
+        if composed.space is None:
+            check_room(launcher, ahead)
         replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
         remarks = [*replaced, *composed.remarks]
         found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
         prepare(found)
-        _check(found, composed.policies)
+        _check(found, composed.policies, {} if tasks is None else tasks)
         return found
+
+
+def check_room(launcher: Mapping[str, Any], ahead: Sequence[Job]) -> None:
+    """Raise a `ConfigError` if a launcher would start more runs at once than there are cores."""
+    if launcher["_target_"] == AT_ONCE:
+        cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
+        rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
+        require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
 
 
 def jobs_of(composed: Composed) -> list[Job]:
@@ -176,15 +192,14 @@ def _distinct(jobs: list[Job]) -> list[Job]:
     return list(found.values())
 
 
-def _check(plan: Plan, policies: dict[str, Policy]) -> None:
+def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") -> None:
     """Build once what the jobs ahead will build, data first, and check that they can write (ConfigError)."""
     for device in dict.fromkeys(job.settings.device for job in plan.ahead if plan.local):
         training.check_device(device.type, device.threads)
     by_data: dict[str, dict[int, Job]] = {}
     for number, job in enumerate(plan.ahead):
         by_data.setdefault(_canonical(job.settings.dataset), {})[number] = job
-    for numbered in by_data.values():
-        task = None
+    for key, numbered in by_data.items():
         seen: set[tuple[str, str]] = set()
         for number, job in numbered.items():
             settings = job.settings
@@ -193,8 +208,9 @@ def _check(plan: Plan, policies: dict[str, Policy]) -> None:
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
                 with config.as_job(settings.model_dump(), job.hydra_part(number)):
-                    task = training.build_task(settings) if task is None else task
-                    training.build(settings, task)
+                    if key not in tasks:
+                        tasks[key] = training.build_task(settings)
+                    training.build(settings, tasks[key])
                 seen.add(parts)
     parents: set[Path] = set()
     for path in (job.directory.path for job in plan.ahead):

@@ -61,7 +61,6 @@ class Outcome(NamedTuple):
 def prepare(modules: Iterable[str] = ()) -> None:
     """Start the process that runs are forked from; it imports `modules` in the background."""
     global _prepared  # a process has one fork server
-    _prepared = True
     wanted = {
         "path": [os.path.abspath(folder) for folder in sys.path],
         "modules": [*LATE, *modules],
@@ -76,6 +75,7 @@ def prepare(modules: Iterable[str] = ()) -> None:
     # The server inherits ignored signals; `preload` ignores them, too.
     with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
         ensure_running()
+    _prepared = True
 
 
 class RunProcess:

@@ -12,12 +12,14 @@ import hashlib
 import json
 import os
 import pkgutil
+import re
 import shlex
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -26,18 +28,34 @@ from atbptt import config, runs, training
 from atbptt.errors import ConfigError, needs_extra, require
 from atbptt.runs import Job, SearchRecord, Trial, schema
 from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
-from atbptt.sweeps.planning import NOTES, ON_A_CLUSTER, Composed, Plan, compose_jobs, jobs_of, plan
+from atbptt.sweeps.launching import IN_PROCESS
+from atbptt.sweeps.planning import (
+    AT_ONCE,
+    NOTES,
+    ON_A_CLUSTER,
+    Composed,
+    Plan,
+    check_room,
+    compose_jobs,
+    jobs_of,
+    plan,
+)
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Dimension, Space, Value
-from atbptt.system import LockedError, hold
+from atbptt.system import PROGRAM, LockedError, available_cores, hold, program
+
+if TYPE_CHECKING:
+    from atbptt.config import Settings
+    from atbptt.datasets import Task
 
 try:
     import optuna
 except ModuleNotFoundError as missing:
     raise ConfigError("hydra/sweeper", f"(=optuna) {needs_extra('search', missing)}") from missing
 
-# Settings that change no result, and the seed: trials that differ in them cannot be compared.
-NOT_SEARCHED = ("name", "notes", "tags", "output_dir", "epochs", "seconds", "monitor", "seed", "device")
+# Settings that change no result, and what is no choice of the trials: those that differ in them cannot be compared.
+NOT_SEARCHED = ("name", "notes", "tags", "output_dir", "epochs", "seconds", "monitor", "seed", "init", "device")
+BESIDES = re.compile(rf"{NOTES.pattern}|[+~]*hydra[/.](sweeper|launcher)\b")  # overrides of no single run
 DIVERGED = "DivergedError: "  # how the reason begins why a diverged run failed
 OPEN = (schema.RUNNING, schema.INTERRUPTED)  # states of a run whose trial is not over
 STATES = {
@@ -53,7 +71,9 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
     if composed.command.rerun:
         raise ConfigError("rerun", "(=true) is for sweeps: begin a search anew with another hydra.sweeper.study_name")
     study = Study(composed, composed.space)
-    for remark in plan(composed, prepare).remarks:  # of the corners of the space
+    # Runs to come may need what those of finished corners do.
+    found = plan(composed, lambda corners: prepare(replace(corners, ahead=corners.jobs)), study.tasks)
+    for remark in found.remarks:
         console.print(remark)
     if composed.command.preview:
         study.show(console)
@@ -89,11 +109,14 @@ class Study:
         self.composed = composed
         self.space = space
         self.options = space.options
+        self.launcher = config.launcher_options(composed.shared)
         self.jobs: dict[int, list[Job]] = {}  # of each trial, by its number
         self.refused: dict[int, str] = {}  # why the values of a trial are bad
+        self.tasks: dict[str, Task] = {}  # of `plan`: no trial builds the data again
         settings, overrides = composed.settings, composed.batch[0]
-        for name in NOT_SEARCHED:
-            if any(getattr(each, name) != getattr(settings[0], name) for each in settings):
+        shared = [_shared(each) for each in settings]
+        for name in shared[0]:
+            if any(each[name] != shared[0][name] for each in shared):
                 raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
         with config.as_job(settings[0].model_dump(), config.hydra_of(composed.parts[0], overrides)):
             metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
@@ -150,12 +173,16 @@ class Study:
         return self.trials[first:]
 
     def _batch_size(self) -> int:
-        launcher = config.launcher_options(self.composed.shared)
-        at_once = launcher.get("n_jobs", launcher.get("array_parallelism", 1))
+        if self.options.n_jobs is not None:
+            return self.options.n_jobs
+        known = {AT_ONCE: available_cores(), IN_PROCESS: 1}.get(self.launcher["_target_"])
+        at_once = known or self.launcher.get("n_jobs", self.launcher.get("array_parallelism"))
+        rule = "must be given: the launcher does not say how many runs it has at once"
+        require(at_once is not None, "hydra.sweeper.n_jobs", None, rule)
         if at_once == -1:
             device = self.composed.settings[0].device
             at_once = training.parallel_jobs(device.type, device.jobs_per_gpu, device.threads)
-        return self.options.n_jobs or max(1, at_once // max(1, len(self.space.inits)))
+        return max(1, at_once // max(1, len(self.space.inits)))
 
     def _ask(self, number: int) -> dict[str, Value]:
         """The values of the trial of this number."""
@@ -185,15 +212,15 @@ class Study:
                 self._compose(trial)
         jobs = {job.directory.path: job for trial in trials for job in self.jobs[trial.number]}.values()
         ahead = [job for job in jobs if not job.directory.finished()]
-        local = config.launcher_options(self.composed.shared)["_target_"] != ON_A_CLUSTER
-        return Plan([*jobs], ahead, self.composed.command, local)
+        check_room(self.launcher, ahead)
+        return Plan([*jobs], ahead, self.composed.command, self.launcher["_target_"] != ON_A_CLUSTER)
 
     def _compose(self, trial: Trial) -> None:
         known, waiting = self.composed, trial.state == runs.WAITING
         self.jobs[trial.number] = []
         try:
             found = compose_jobs(known.made, self.space.jobs(trial.params), known.shared, self.space.corners())
-            jobs = plan(found).jobs if waiting else jobs_of(found)
+            jobs = plan(found, tasks=self.tasks).jobs if waiting else jobs_of(found)
         except ConfigError as error:
             self.refused[trial.number] = " ".join(str(error).split())
             return
@@ -214,7 +241,7 @@ class Study:
                 if status.state == schema.RUNNING or directory.busy():
                     state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
                 return replace(trial, state=state, reason=f"{reason} ({path})")
-            value = runs.best_value(path, self.record.metric)
+            value = runs.best_value(path, self.record.metric, self.jobs[trial.number][0].settings)
             if value is None:
                 return replace(trial, state=schema.FAILED, reason=f"{self.record.metric} is never finite ({path})")
             values.append(value)
@@ -251,16 +278,24 @@ class Study:
         """Print the command that repeats the best trial, and where the runs are; the exit code."""
         best, command = self.record.best, self.composed.command
         if best is not None:
-            given = [o for o in self.space.fixed if not (config.OF_HYDRA.match(o) or NOTES.match(o))]
-            chosen = [f"{key}={value}" for key, value in best.params.items()]
+            overrides = self.jobs[best.number][0].overrides  # without options that count for other choices only
+            given = [o for o in overrides if o not in self.space.inits and not BESIDES.match(o)]
             inits = [f"init={','.join(o.partition('=')[2] for o in self.space.inits)}"] if self.space.inits else []
             flags = ["-m"] * bool(inits) + [f"--config-dir={command.extra}"] * (command.extra is not None)
+            flags += [f"--config-path={command.config_path}"] * (command.config_path is not None)
             flags += [f"--config-name={command.name}"] * (command.name != config.CONFIG_NAME)
-            console.print(f"once more: {shlex.join(['python', sys.argv[0], *flags, *given, *chosen, *inits])}")
+            typed = program("launch").split() if sys.argv[0] == PROGRAM else ["python", sys.argv[0]]
+            console.print(f"once more: {shlex.join([*typed, *flags, *given, *inits])}")
         settings = self.composed.settings[0]
         place = shlex.quote(str(Path(settings.output_dir) / settings.name))
-        console.print(f"runs in {place}/, see: python -m analysis report {place}")
+        console.print(f"runs in {place}/, see: {program('report')} {place}")
         return 0 if best is not None else 1
+
+
+def _shared(settings: Settings) -> dict[str, Any]:
+    """What all trials must have in common to be compared."""
+    data = {name: value for name, value in settings.dataset.items() if name != "batch_size"}
+    return {"dataset": data} | {name: getattr(settings, name) for name in NOT_SEARCHED}
 
 
 def label(trial: Trial) -> str:

@@ -20,6 +20,7 @@ SAMPLERS = {
     "optuna.samplers.RandomSampler": {"seed": 0},
 }
 DIGITS = 6  # of a number that is chosen
+STEP_DIGITS = 12  # of one among steps, which Optuna does not take beside them
 
 Value = float | int | str
 
@@ -88,8 +89,11 @@ class Dimension:
         return values[number % len(values)]
 
     def rounded(self, value: Value) -> Value:
-        """A chosen number with `DIGITS` digits, so that it can be read and typed."""
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high) if isinstance(value, float) else value
+        """A chosen number with few digits, so that it can be read and typed."""
+        if not isinstance(value, float):
+            return value
+        digits = DIGITS if self.step is None else STEP_DIGITS
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -137,8 +141,8 @@ def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
             continue
         if override.is_hydra_override():
             raise ConfigError(key, "cannot be searched: it changes no result")
-        if key == "init":
-            found.inits.extend(f"init={value}" for value in _dimension_of_choices(key, override).choices)
+        if key.lstrip("+") == "init":
+            found.inits.extend(f"{key}={value}" for value in _dimension_of_choices(key, override).choices)
         else:
             found.dimensions[key] = _dimension(key, override)
     found.fixed.extend(

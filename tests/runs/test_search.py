@@ -1,10 +1,12 @@
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from atbptt.config import Settings
 from atbptt.runs import SearchRecord, Trial, best_value, read_search, schema, write_search
 from atbptt.system import StorageError
 
@@ -21,10 +23,19 @@ def test_a_record_is_read_as_it_was_written_and_knows_its_best(tmp_path: Path) -
         write_search(tmp_path / "new" / schema.TRIALS / "x", record)
 
 
-def test_the_best_value_is_the_lowest_finite_one_of_the_metric(tmp_path: Path) -> None:
-    rows = {"valid_ppl": (math.nan, 3.0, -2.0, -math.inf), "valid_loss": (-5.0,), "valid_nll": (math.inf,)}
-    pairs = [(metric, value) for metric, values in rows.items() for value in values]
-    names, values = zip(*pairs, strict=True)
-    pq.write_table(pa.table({"metric": names, "value": values}), tmp_path / schema.METRICS)
-    found = [best_value(tmp_path, metric) for metric in (*rows, "valid_none")]
-    assert found == [-2.0, -5.0, None, None]
+@pytest.mark.parametrize(
+    ("epochs", "seconds", "best"), [(9, None, -3.0), (2, None, -2.0), (1, None, 3.0), (9, 20, -2.0)]
+)
+def test_the_best_value_is_the_lowest_finite_one_within_the_budget(
+    settings: Callable[..., Settings], tmp_path: Path, epochs: float, seconds: float | None, best: float
+) -> None:
+    rows = {"valid_ppl": (math.nan, 3.0, -2.0, -math.inf, -3.0), "valid_loss": (-5.0,), "valid_nll": (math.inf,)}
+    columns = [
+        {"metric": metric, "value": value, "step": 60 * epoch, "epoch": float(epoch), "train_seconds": 10.0 * epoch}
+        for metric, values in rows.items()
+        for epoch, value in enumerate(values)
+    ]
+    pq.write_table(pa.Table.from_pylist(columns), tmp_path / schema.METRICS)
+    asked = settings().model_copy(update={"epochs": epochs, "seconds": seconds})
+    found = [best_value(tmp_path, metric, asked) for metric in (*rows, "valid_none")]
+    assert found == [best, -5.0, None, None]

@@ -4,6 +4,7 @@ import functools
 import importlib
 import io
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -31,6 +32,10 @@ SPACE = ("lr=tag(log,interval(0.1,30))", "truncation=adaptive", "truncation.delt
 def bowl(settings: Settings) -> float:
     """Best at lr=3 and delta=0.5."""
     return 1 + math.log(settings.lr / 3) ** 2 + (settings.truncation["delta"] - 0.5) ** 2
+
+
+class Silent:
+    """A launcher that does not say how many runs it has at once."""
 
 
 class Done(NamedTuple):
@@ -119,8 +124,8 @@ def test_a_search_finds_the_best_and_prints_each_step(search: Searching) -> None
     progress = [line.partition(";")[0].partition(": ")[2] for line in lines[:4]]
     assert progress == [f"{count} of 8 trials" for count in (0, 3, 6, 8)]
     once_more, where = lines[4:]
-    assert once_more.startswith("once more: python ")
-    assert once_more.endswith(f" lr={best.lr} truncation.delta={best.truncation['delta']}")
+    chosen = f"lr={best.lr} truncation.delta={best.truncation['delta']}"
+    assert once_more == f"once more: python {shlex.quote(sys.argv[0])} {' '.join(TINY)} truncation=adaptive {chosen}"
     assert where.endswith(" outputs/copy_fixed")
     again = search()
     assert (again.code, again.record, len(search.ran)) == (0, done.record, 8)
@@ -198,7 +203,7 @@ def test_failed_trials_are_shown_and_too_many_stop_the_search(search: Searching)
 
 
 def test_corners_are_built_before_the_first_trial(search: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(planned: Plan, _: object) -> None:
+    def refuse(planned: Plan, *_: object) -> None:
         raise ConfigError("lr", f"is refused of {len(planned.ahead)} runs")
 
     monkeypatch.setattr(planning, "_check", refuse)
@@ -234,11 +239,36 @@ def test_the_value_of_a_trial_is_the_mean_over_init(search: Searching) -> None:
 def test_trials_with_one_choice_lack_the_options_of_another(search: Searching) -> None:
     search.value = lambda settings: settings.lr
     both = ("truncation=fixed,adaptive", "truncation.K=range(3,9)", "truncation.delta=interval(0.1,1)", "lr=1,2")
-    assert search(*both, n_jobs=1).code == 0
+    done = search(*both, n_jobs=1)
+    assert done.code == 0
+    (once_more,) = (line for line in done.shown.splitlines() if line.startswith("once more: "))
+    assert ("truncation=fixed" in once_more) == ("truncation.K=" in once_more) != ("truncation.delta=" in once_more)
     assert {(each.truncation["name"], "K" in each.truncation) for each in search.ran} == {
         ("fixed", True),
         ("adaptive", False),
     }
+
+
+def test_a_batch_is_as_many_trials_as_the_launcher_runs_at_once(
+    search: Searching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_batches(*arguments: str, n_jobs: int | None = None) -> list[str]:
+        shown = search("lr=interval(1,2)", *arguments, n_jobs=n_jobs, n_trials=4).shown.splitlines()
+        search.elsewhere(str(len(search.ran)))
+        return [line.split()[1] for line in shown if " of 4 trials" in line]
+
+    monkeypatch.setattr(searching, "available_cores", lambda: 2)
+    monkeypatch.setattr(planning, "available_cores", lambda: 2)
+    search.value = lambda settings: settings.lr
+    assert in_batches("hydra.launcher.n_jobs=3") == ["0", "3", "4"]
+    assert in_batches("hydra.launcher.n_jobs=4", "init=0,1") == ["0", "2", "4"]
+    assert in_batches("hydra/launcher=basic") == ["0", "1", "2", "3", "4"]
+    assert in_batches("hydra/launcher=submitit_local") == ["0", "2", "4"]
+    with pytest.raises(ConfigError, match=r"^hydra/launcher \(=submitit_local, for 3 runs\) starts all runs at once"):
+        in_batches("hydra/launcher=submitit_local", n_jobs=3)
+    monkeypatch.setattr(config, "launcher_options", lambda _: {"_target_": f"{__name__}.Silent"})
+    with pytest.raises(ConfigError, match=r"^hydra.sweeper.n_jobs \(=null\) must be given: the launcher does not say"):
+        in_batches()
 
 
 def test_notes_of_a_finished_search_are_stored(search: Searching) -> None:
@@ -251,6 +281,8 @@ def test_notes_of_a_finished_search_are_stored(search: Searching) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("dataset.max_length=2,3", r"^dataset cannot be searched: trials that differ in it cannot be compared$"),
+        ("dataset=copy_fixed,linear", r"^dataset cannot be searched: trials that differ in it cannot be compared$"),
         ("epochs=1,2", r"^epochs cannot be searched: trials that differ in it cannot be compared$"),
         ("model.hidden=interval(2,9)", r"^model.hidden \(=4.59259\) must be a valid integer$"),
     ],

@@ -55,6 +55,7 @@ def test_numbers_are_rounded_and_stay_in_their_range() -> None:
     assert Dimension(low=0.1, high=30.0).rounded(1 / 3) == 0.333333
     assert Dimension(low=1 / 3, high=1.0).rounded(1 / 3) == 1 / 3
     assert Dimension(low=2, high=9, step=1).rounded(7) == 7
+    assert Dimension(low=0.1234567, high=0.9, step=0.1).rounded(0.1234567 + 4 * 0.1) == 0.5234567
 
 
 def test_params_of_the_sweeper_are_searched_unless_the_command_line_sets_them(root: Path) -> None:
@@ -104,11 +105,7 @@ def test_what_cannot_be_searched_is_named(root: Path, arguments: str, message: s
         ("sampler", "tpe", r"^hydra.sweeper.sampler \(=tpe\) must be chosen by the group: hydra/sweeper/sam"),
         ("sampler", TPE | {"seed": -1}, r"^hydra.sweeper.sampler.seed \(=-1\) must be at least 0$"),
         ("sampler", TPE | {"n_ei_candidates": 0}, r"^hydra.sweeper.sampler.n_ei_candidates \(=0\) must be at least 1$"),
-        (
-            "sampler",
-            TPE | {"gamma": 3},
-            r"^hydra.sweeper.sampler \(=gamma\) must be one of seed, n_startup_tri",
-        ),
+        ("sampler", TPE | {"gamma": 3}, r"^hydra.sweeper.sampler \(=gamma\) must be one of seed, n_startup_tri"),
         ("sampler", TPE | {"_target_": "x.Y"}, r"^hydra.sweeper.sampler._target_ \(=x.Y\) must be one of optuna.sam"),
     ],
 )

@@ -25,7 +25,7 @@ def write(output: Path, name: str, *trials: Trial) -> Path:
 
 @pytest.fixture
 def searched(sweep: Path) -> Path:
-    """A search whose first trial has two runs, and whose others failed before and after their run began."""
+    """A search whose first trial has two runs, and whose others failed before and after their run began, or wait."""
     runs = [os.path.join("..", "..", "demo", run) for run in IDS]
     write(
         sweep,
@@ -33,6 +33,7 @@ def searched(sweep: Path) -> Path:
         Trial(0, {"lr": 2.0, "model": "gru"}, schema.FINISHED, 1.3, None, runs[:2]),
         Trial(1, {"lr": 20.0, "model": "lstm"}, schema.FAILED, None, "lr (=20) is bad"),
         Trial(2, {"lr": 9.0, "model": "gru"}, schema.FAILED, None, "DivergedError: no", runs[2:]),
+        Trial(3, {"lr": 3.0, "model": "gru"}),
     )
     write(sweep, "others", Trial(0, {"lr": 1.0}, schema.FINISHED, 1.0, None, ["../../elsewhere/0"]))
     return sweep
@@ -40,8 +41,8 @@ def searched(sweep: Path) -> Path:
 
 def test_trials_are_joined_with_their_runs(searched: Path) -> None:
     frame = load_trials(searched)
-    assert frame["trial"].tolist() == [0, 0, 1, 2]
-    assert frame["experiment_id"].fillna("").tolist() == [*IDS[:2], "", IDS[2]]
+    assert frame["trial"].tolist() == [0, 0, 1, 2, 3]
+    assert frame["experiment_id"].fillna("").tolist() == [*IDS[:2], "", IDS[2], ""]
     assert frame["value"].round(3).tolist()[:2] == [1.3, 1.3]
     assert (frame["search"].unique().tolist(), frame["model"].tolist()[1:3]) == (["mine"], ["gru", "lstm"])
     assert set(load(searched).merge(frame, on="experiment_id")["trial"]) == {0, 2}
@@ -55,7 +56,7 @@ def test_the_report_links_trials_to_their_runs(searched: Path, monkeypatch: pyte
     for name in ("draw", "compared_tables"):
         monkeypatch.setattr(f"analysis.report.page.{name}", lambda *_: [])
     page = render(Results(searched), datetime.now(UTC))
-    assert '<a href="#search">Search <span class="number">3</span></a>' in page
+    assert '<a href="#search">Search <span class="number">4</span></a>' in page
     assert "3 of 5 trials, 2 failed; the best is trial 0 with valid PPL 1.3000" in page
     for run in IDS:
         assert f'<a href="#run-{run}">{run}</a>' in page

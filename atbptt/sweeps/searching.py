@@ -177,8 +177,9 @@ class Study:
             return self.options.n_jobs
         known = {AT_ONCE: available_cores(), IN_PROCESS: 1}.get(self.launcher["_target_"])
         at_once = known or self.launcher.get("n_jobs", self.launcher.get("array_parallelism"))
-        rule = "must be given: the launcher does not say how many runs it has at once"
-        require(at_once is not None, "hydra.sweeper.n_jobs", None, rule)
+        if at_once is None:
+            rule = "(=null) must be given: the launcher does not say how many runs it has at once"
+            raise ConfigError("hydra.sweeper.n_jobs", rule)
         if at_once == -1:
             device = self.composed.settings[0].device
             at_once = training.parallel_jobs(device.type, device.jobs_per_gpu, device.threads)

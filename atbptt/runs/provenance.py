@@ -44,7 +44,9 @@ def code() -> dict[str, Any]:
 
 @functools.cache
 def _packages() -> dict[str, str]:
-    return {part.name: part.version for part in sorted(distributions(), key=lambda part: part.name.lower())}
+    found = {part.name: part.version for part in sorted(distributions(), key=lambda part: part.name.lower())}
+    torch = sys.modules.get("torch")
+    return found if torch is None else found | {"torch": str(torch.__version__)}  # with its build: +cu130
 
 
 @functools.lru_cache(maxsize=8)  # a session imports more as it goes

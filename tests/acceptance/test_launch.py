@@ -163,6 +163,7 @@ def begun(command: list[str], folder: Path, **environment: str) -> subprocess.Po
     return process
 
 
+@pytest.mark.slow
 def test_an_edit_during_a_sweep_does_not_change_later_jobs(root: Path, tmp_path: Path, tiny: tuple[str, ...]) -> None:
     shutil.copytree(root / "conf", tmp_path / "conf")
     shutil.copy(root / "launch.py", tmp_path)
@@ -176,6 +177,7 @@ def test_an_edit_during_a_sweep_does_not_change_later_jobs(root: Path, tmp_path:
     assert ["clip_norm: 1.0\n" in text for text in configs] == [True, True]
 
 
+@pytest.mark.slow
 def test_runs_fail_if_their_data_change_during_the_sweep(root: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
     """In their own directories, not under the id of other data."""
     for split in ("train", "valid", "test"):
@@ -195,7 +197,7 @@ def test_runs_fail_if_their_data_change_during_the_sweep(root: Path, tiny: tuple
     assert f"failed       init=1: {rule}" in printed
 
 
-@pytest.mark.parametrize("end", ["| head -n 1", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("end", ["| head -n 1", pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow)])
 def test_nobody_needs_to_read_the_output(root: Path, tmp_path: Path, tiny: tuple[str, ...], end: str) -> None:
     """In a pipe that is closed, or with all of a terminal's files closed, the runs go on."""
     command = shlex.join([sys.executable, str(root / "launch.py"), "-m", *tiny, "init=0,1", "output_dir=out"])

@@ -25,6 +25,7 @@ def test_runs_are_like_real_ones_and_all_different(tmp_path: Path) -> None:
     assert not frame.duplicated(["experiment_id", "step", "metric", "replicate"]).any()
 
 
+@pytest.mark.slow
 def test_rows() -> None:
     made = list(loading.rows(torch.device("cpu"), 1.0))
     assert [row.size for row in made] == ["22 runs of 120 rows"] * 4

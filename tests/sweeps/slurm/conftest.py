@@ -105,7 +105,9 @@ def cluster(root: Path) -> Iterator[None]:
         return
     before = _munge()
     try:
-        started = subprocess.run([str(script), "start"], capture_output=True, text=True)
+        # For `nproc`, by which the script counts cores, OMP_NUM_THREADS is their number.
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        started = subprocess.run([str(script), "start"], env=environment, capture_output=True, text=True)
         if started.returncode:
             if shutil.which("slurmctld") is None or shutil.which("munged") is None:
                 pytest.skip(f"Slurm's packages are not to be had: {started.stderr.strip()[-200:]}")

@@ -271,6 +271,24 @@ def test_a_batch_is_as_many_trials_as_the_launcher_runs_at_once(
         in_batches()
 
 
+def test_what_runs_may_need_is_imported_even_if_all_corners_have_finished(
+    search: Searching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search.value = lambda settings: settings.lr
+    search("lr=1,2", n_trials=4)
+    prepared: list[Plan] = []
+    monkeypatch.setattr(searching, "prepare", prepared.append)
+    search("lr=1,2", n_trials=5)
+    assert [len(planned.ahead) for planned in prepared] == [2]
+
+
+def test_the_data_are_built_for_no_trial_again(search: Searching, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(planning, "_check", lambda _plan, _policies, tasks: kept.append(id(tasks)))
+    search(n_trials=3)
+    assert (len(kept), len(set(kept))) == (4, 1)  # of the corners and of each trial
+
+
 def test_notes_of_a_finished_search_are_stored(search: Searching) -> None:
     before = search.trials(n_trials=2)
     assert search.trials(*SPACE, "notes=late", n_trials=2) == before

@@ -69,6 +69,7 @@ def test_params_of_the_sweeper_are_searched_unless_the_command_line_sets_them(ro
 def test_inits_are_the_runs_of_a_trial_and_corners_have_every_choice_and_both_ends(root: Path) -> None:
     found = space_of(root, "lr=interval(1,2)", "model=lstm,gru,rnn_tanh", "init=range(2)")
     assert found.jobs({"lr": 1.5}) == [[*found.fixed, "lr=1.5", f"init={init}"] for init in (0, 1)]
+    assert space_of(root, "lr=interval(1,2)", "++init=3,4").inits == ["++init=3", "++init=4"]
     corners = [jobs[len(found.fixed) :] for jobs in found.corners()]
     models = ("lstm", "gru", "rnn_tanh")
     expected = [[f"lr={lr}", f"model={model}", "init=0"] for lr, model in zip((1.0, 2.0, 1.37037), models, strict=True)]

@@ -4,6 +4,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import wandb
 
@@ -15,7 +16,7 @@ from .runs import Run, Sent
 
 STATE, LOCK = "followed", ".lock"  # in W&B's folder: a folder with a file for each run, and in that a lock
 # W&B would report this process as the run: its output, its machine, its code.
-SILENT = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
+SILENT: dict[str, Any] = {"silent": True, "console": "off", "disable_git": True, "disable_code": True}
 SILENT |= {"x_disable_stats": True, "x_disable_meta": True}
 
 

@@ -6,8 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from atbptt.runs import WAITING
-
 from ..loading import Search
 from ..statistics import natural
 from . import style
@@ -27,8 +25,7 @@ def trials(search: Search, title: str) -> Figure:
         NoDataError: no trial has finished.
     """
     record = search.record
-    over = [each for each in record.trials if each.state != WAITING]
-    rows = pd.DataFrame({"trial": each.number, "value": each.value, **each.params} for each in over)
+    rows = pd.DataFrame({"trial": each.number, "value": each.value, **each.params} for each in record.over)
     rows = rows.assign(value=rows.get("value", pd.Series(dtype=float)).astype(float))
     if not rows["value"].notna().any():
         raise style.NoDataError("no trial has finished")

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from atbptt.runs.schema import FAILED, FINISHED
-
 from ..loading import Search
 from ..statistics import format_value
 from ..tables import measure_name
@@ -19,8 +17,8 @@ def searches(found: Sequence[Search]) -> list[dict[str, Any]]:
 def _search(search: Search) -> dict[str, Any]:
     record = search.record
     measure, best = f"valid {measure_name(record.metric)}", record.best
-    failed, finished = (sum(trial.state == state for trial in record.trials) for state in (FAILED, FINISHED))
-    text = f"{failed + finished} of {max(record.n_trials, len(record.trials))} trials, {failed} failed"
+    over = len(record.over)
+    text = f"{over} of {max(record.n_trials, over)} trials, {record.failed} failed"
     if best is not None and best.value is not None:
         text += f"; the best is trial {best.number} with {measure} {significant(best.value)}"
     rows = []

@@ -39,6 +39,16 @@ class SearchRecord:
     trials: list[Trial] = field(default_factory=list)
 
     @property
+    def over(self) -> list[Trial]:
+        """The trials that have finished or failed."""
+        return [trial for trial in self.trials if trial.state != WAITING]
+
+    @property
+    def failed(self) -> int:
+        """How many trials have failed."""
+        return sum(trial.state == schema.FAILED for trial in self.trials)
+
+    @property
     def best(self) -> Trial | None:
         """The finished trial with the lowest value, the earliest of equal ones."""
         finished = [trial for trial in self.trials if trial.value is not None]

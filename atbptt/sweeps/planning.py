@@ -47,7 +47,7 @@ class Composed:
     parts: list[dict[str, Any]]  # Hydra's part of each job's config
     shared: DictConfig  # the composed config that all jobs share, with Hydra's part
     made: config.Shared  # composes further jobs, of a search
-    space: Space | None = None  # of a search, whose jobs here are the corners of its space
+    space: Space | None = None  # of a search, whose jobs here are the corners of its space, or those of a trial
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") ->
     by_data: dict[str, dict[int, Job]] = {}
     for number, job in enumerate(plan.ahead):
         by_data.setdefault(_canonical(job.settings.dataset), {})[number] = job
-    for key, numbered in by_data.items():
+    for numbered in by_data.values():
         seen: set[tuple[str, str]] = set()
         for number, job in numbered.items():
             settings = job.settings
@@ -208,15 +208,21 @@ def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") ->
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
                 with config.as_job(settings.model_dump(), job.hydra_part(number)):
-                    if key not in tasks:
-                        tasks[key] = training.build_task(settings)
-                    training.build(settings, tasks[key])
+                    training.build(settings, task_of(settings, tasks))
                 seen.add(parts)
     parents: set[Path] = set()
     for path in (job.directory.path for job in plan.ahead):
         if path.parent not in parents or path.exists():
             check_writable("output_dir", path)
         parents.add(path.parent)
+
+
+def task_of(settings: Settings, tasks: "dict[str, Task]") -> "Task":
+    """A run's data set, built unless one with these options is among `tasks`, where it is kept (ConfigError)."""
+    key = _canonical(settings.dataset)
+    if key not in tasks:
+        tasks[key] = training.build_task(settings)
+    return tasks[key]
 
 
 def _policy_key(settings: Settings) -> str:

@@ -39,6 +39,7 @@ from atbptt.sweeps.planning import (
     compose_jobs,
     jobs_of,
     plan,
+    task_of,
 )
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Dimension, Space, Value
@@ -82,6 +83,7 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
         console.print(study.progress())
         while batch := study.next_batch():
             planned = study.plan(batch)
+            check_room(study.launcher, planned.ahead)
             runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
             outcomes: dict[int, Outcome] = {}
@@ -119,7 +121,7 @@ class Study:
             if any(each[name] != shared[0][name] for each in shared):
                 raise ConfigError(name, "cannot be searched: trials that differ in it cannot be compared")
         with config.as_job(settings[0].model_dump(), config.hydra_of(composed.parts[0], overrides)):
-            metric = settings[0].monitor or training.build_task(settings[0]).metric_names[0]
+            metric = settings[0].monitor or task_of(settings[0], self.tasks).metric_names[0]
         identity = {
             **space.definition(),
             "corners": [each.experiment_id for each in settings],
@@ -213,7 +215,6 @@ class Study:
                 self._compose(trial)
         jobs = {job.directory.path: job for trial in trials for job in self.jobs[trial.number]}.values()
         ahead = [job for job in jobs if not job.directory.finished()]
-        check_room(self.launcher, ahead)
         return Plan([*jobs], ahead, self.composed.command, self.launcher["_target_"] != ON_A_CLUSTER)
 
     def _compose(self, trial: Trial) -> None:
@@ -221,7 +222,7 @@ class Study:
         self.jobs[trial.number] = []
         try:
             found = compose_jobs(known.made, self.space.jobs(trial.params), known.shared, self.space.corners())
-            jobs = plan(found, tasks=self.tasks).jobs if waiting else jobs_of(found)
+            jobs = plan(replace(found, space=self.space), tasks=self.tasks).jobs if waiting else jobs_of(found)
         except ConfigError as error:
             self.refused[trial.number] = " ".join(str(error).split())
             return
@@ -261,8 +262,7 @@ class Study:
 
     def progress(self) -> str:
         """`8 of 20 trials, 1 failed; best valid_ppl 1.02: trial 5: lr=3.1`."""
-        failed = sum(trial.state == schema.FAILED for trial in self.trials)
-        over = failed + sum(trial.state == schema.FINISHED for trial in self.trials)
+        over, failed = len(self.record.over), self.record.failed
         text = f"{self.name}: {over} of {max(over, self.options.n_trials)} trials" + f", {failed} failed" * bool(failed)
         best = self.record.best
         return text if best is None else f"{text}; best {self.record.metric} {best.value:.4g}: {label(best)}"
@@ -273,7 +273,9 @@ class Study:
         for key, each in self.space.dimensions.items():
             console.print(f"  {key}: {each}")
         if batch := self.next_batch():
-            preview(self.plan(batch), console)
+            planned = self.plan(batch)
+            check_room(self.launcher, planned.ahead)
+            preview(planned, console)
 
     def report(self, console: Console) -> int:
         """Print the command that repeats the best trial, and where the runs are; the exit code."""

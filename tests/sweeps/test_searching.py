@@ -266,6 +266,12 @@ def test_a_batch_is_as_many_trials_as_the_launcher_runs_at_once(
     assert in_batches("hydra/launcher=submitit_local") == ["0", "2", "4"]
     with pytest.raises(ConfigError, match=r"^hydra/launcher \(=submitit_local, for 3 runs\) starts all runs at once"):
         in_batches("hydra/launcher=submitit_local", n_jobs=3)
+    with pytest.raises(ConfigError, match=r"^hydra/launcher \(=submitit_local, for 3 runs\) starts all runs at once"):
+        in_batches("hydra/launcher=submitit_local", "init=range(3)")
+    search.value = lambda settings: 1 / (settings.lr - settings.lr)  # four that have failed count in no batch of two
+    options = {"n_jobs": None, "n_trials": 4, "max_failure_rate": 1}
+    assert search("lr=interval(1,2)", "hydra/launcher=submitit_local", **options).code == 1
+    search.elsewhere("failing")
     monkeypatch.setattr(config, "launcher_options", lambda _: {"_target_": f"{__name__}.Silent"})
     with pytest.raises(ConfigError, match=r"^hydra.sweeper.n_jobs \(=null\) must be given: the launcher does not say"):
         in_batches()

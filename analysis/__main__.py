@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from atbptt import __version__
 from atbptt.errors import AnalysisError, require
-from atbptt.system import PROGRAM, needed_by, program, run_command
+from atbptt.system import PROGRAM, needed_by, print_text, program, run_command
 
 if TYPE_CHECKING:
     from .loading import Results
@@ -65,7 +65,7 @@ def figures(options: argparse.Namespace) -> None:
 
     with _results(options) as results:
         _require_evaluations(results)
-        print(*save_figures(results, options.out or options.path[0] / "figures"), sep="\n")
+        print_text(*save_figures(results, options.out or options.path[0] / "figures"))
 
 
 def report(options: argparse.Namespace) -> None:
@@ -76,7 +76,7 @@ def report(options: argparse.Namespace) -> None:
     from .report import write_report
 
     with _results(options) as results:
-        print(write_report(results, options.out or options.path[0] / "report.html", options.against))
+        print_text(write_report(results, options.out or options.path[0] / "report.html", options.against))
 
 
 def status(options: argparse.Namespace) -> None:
@@ -109,7 +109,7 @@ def compact(options: argparse.Namespace) -> None:
     from .loading import compact
 
     with _results(options) as results:
-        print(*compact(results, options.to or options.path[0] / "compact"), sep="\n")
+        print_text(*compact(results, options.to or options.path[0] / "compact"))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -121,7 +121,7 @@ def export(options: argparse.Namespace) -> None:
     from .exporting import export
 
     with _results(options) as results:
-        print(*export(results, options.out or options.path[0] / "export"), sep="\n")
+        print_text(*export(results, options.out or options.path[0] / "export"))
 
 
 def follow(options: argparse.Namespace) -> None:
@@ -138,7 +138,7 @@ def follow(options: argparse.Namespace) -> None:
     require(0 < options.every < float("inf"), "every", options.every, "must be a positive number of seconds")
     check_folders(options.path)
     tracker = connect(options.to, options.into, options.path[0])
-    print(f"shown by: {tracker.shown_by}", flush=True)
+    print_text(f"shown by: {tracker.shown_by}", flush=True)
     follow(options.path, tracker, options.every, options.once)
 
 
@@ -166,9 +166,9 @@ def _require_evaluations(results: Results) -> None:
 
 def _warn(problems: Sequence[str]) -> None:
     for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        print_text(f"warning: {problem}", file=sys.stderr)
     if len(problems) > 1:
-        print(f"{len(problems)} warnings", file=sys.stderr)
+        print_text(f"{len(problems)} warnings", file=sys.stderr)
 
 
 def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:

@@ -1,10 +1,16 @@
 """Messages for bad input: the name, the value, the rule and the choices."""
 
 import difflib
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
+
+# What a terminal obeys, what shows text out of its order, and halves of characters, which no stream takes.
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+SHOWN = 150  # characters of a value in a message
+DESCRIBED = 1000  # characters of an error
 
 
 class ConfigError(ValueError):
@@ -75,14 +81,28 @@ def described(error: BaseException) -> str:
         message = str(error)
     except Exception:  # of a user's own class
         message = "its message cannot be shown"
-    return " ".join(f"{type(error).__name__}: {message}".split())
+    return shortened(" ".join(f"{type(error).__name__}: {message}".split()), DESCRIBED)
 
 
 def show(value: Any) -> str:
-    """The value as a person would type it: null, true, 0.5, text."""
+    """The value as a person would type it, in one line and not too long: null, true, 0.5, text."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # of a user's own class, of a list in itself, of a number with too many digits
+        text = f"a {type(value).__name__} that cannot be shown"
+    return shortened(printable(text).replace("\n", "\\n"), SHOWN)
+
+
+def shortened(text: str, length: int) -> str:
+    """The text, cut to a length, with the number of characters that it had."""
+    return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"
+
+
+def printable(text: str) -> str:
+    r"""The text with escapes, as \x1b, for what a terminal would obey: all control characters but tab and new line."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def show_warning(
@@ -90,4 +110,5 @@ def show_warning(
 ) -> None:
     """Print a `DataWarning` in one line, and any other warning with its place in the code."""
     with_place = warnings.formatwarning(message, category, filename, lineno).rstrip()
-    print(f"warning: {message}" if issubclass(category, DataWarning) else with_place, file=sys.stderr)
+    text = f"warning: {message}" if issubclass(category, DataWarning) else with_place
+    print(printable(text), file=sys.stderr)

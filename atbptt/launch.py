@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from atbptt.system import needed_by, program
+from atbptt.system import needed_by, open_standard_streams, program
 
 
 def launch(arguments: Sequence[str], conf: Path) -> NoReturn:
@@ -19,7 +17,7 @@ def launch(arguments: Sequence[str], conf: Path) -> NoReturn:
         arguments: what the user typed: `-m truncation=adaptive lr=1,10`.
         conf: the folder of the shipped files; that of `--config-dir` comes before it.
     """
-    _open_standard_streams()
+    open_standard_streams()
     # Importing takes seconds, in which Ctrl-C ends this at once; an exception would wait for torch's native code.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -36,13 +34,3 @@ def launch(arguments: Sequence[str], conf: Path) -> NoReturn:
         """Have Hydra answer --help, --info and --shell-completion."""
 
     leave(main(arguments, conf, show))
-
-
-def _open_standard_streams() -> None:
-    """Open those that are closed: else the next file would get the number of one, and what is printed."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115

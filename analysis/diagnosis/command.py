@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from atbptt.errors import require, show_warning
 from atbptt.probes import ProbeSettings, default_tau
-from atbptt.system import Parser, check_writable, program, rendered
+from atbptt.system import Console, Parser, check_writable, print_rendered, print_text, program, rendered
 from atbptt.training import open_stored_model
 
 from .measuring import diagnose
@@ -48,19 +46,19 @@ def _run(options: argparse.Namespace) -> None:
     seed = trained.settings.seed if options.seed is None else options.seed
     settings = _probe_settings(trained.settings.probe, options)
     diagnosis = diagnose(trained, options.split, settings, seed)
-    console = Console(highlight=False)
+    console = Console()
     console.width = min(console.width, WIDTH)
-    print(rendered(console, report(diagnosis, options.delta)))
+    print_rendered(rendered(console, report(diagnosis, options.delta)))
     _warn(cautions(diagnosis, options.delta))
     if options.draw:
         from .figure import draw  # takes seconds to import
 
-        print(f"figure: {draw(diagnosis, options.delta, path)}")
+        print_text(f"figure: {draw(diagnosis, options.delta, path)}")
 
 
 def _warn(texts: Sequence[str]) -> None:
     for text in texts:
-        print(f"warning: {text}", file=sys.stderr)
+        print_text(f"warning: {text}", file=sys.stderr)
 
 
 def _probe_settings(of_run: ProbeSettings, options: argparse.Namespace) -> ProbeSettings:

@@ -11,6 +11,7 @@ from atbptt.errors import AnalysisError, described, needs_extra, require_choice
 from atbptt.monitor import Reader
 from atbptt.runs import WAITING
 from atbptt.runs.schema import METRICS, OPTIONS, RUNNING
+from atbptt.system import print_text
 
 from ..loading import Results
 from .runs import Run, Tracker, labels_of, snapshots
@@ -93,7 +94,7 @@ def follow(
                 follower.say("no runs yet; waiting for the first")
                 sent, failed = 0, ""
             if sent:
-                print(f"{time.strftime('%H:%M:%S')} evaluations sent: {sent}", flush=True)
+                print_text(f"{time.strftime('%H:%M:%S')} evaluations sent: {sent}", flush=True)
             if once and failed:
                 raise AnalysisError(f"not everything was sent: {failed}; the same command sends the rest")
             if once:
@@ -146,7 +147,7 @@ class Follower:
             except Exception as error:  # of the network, a database, a disk: each tracker has kinds of its own
                 failed, in_a_row = f"{directory}: {described(error)[:ERROR_LENGTH]}", in_a_row + 1
                 if not self._failed:
-                    print(f"warning: {failed}; it is tried again", file=sys.stderr)
+                    print_text(f"warning: {failed}; it is tried again", file=sys.stderr)
                 self._failed[directory] = None
                 if in_a_row == 2:
                     break
@@ -160,7 +161,7 @@ class Follower:
         """Print a warning, unless it was printed before."""
         if problem not in self._said:
             self._said.add(problem)
-            print(f"warning: {problem}", file=sys.stderr)
+            print_text(f"warning: {problem}", file=sys.stderr)
 
     def _read(self, directory: Path, labels: dict[Path, str]) -> Run | None:
         """The run; None, after a warning, if it cannot be read or is another's copy."""

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
+
+from atbptt.system import Console
 
 from .cells import Table
 

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.text import Text
 
 from atbptt.errors import unknown
 from atbptt.runs.schema import FAILED, FINISHED
+from atbptt.system import Console, print_text
 
 from .. import statistics
 from ..loading import Results, environment, own_id
@@ -49,7 +49,7 @@ def print_table(
         raise unknown("format", format, formats.FORMATS)
     groups = list(comparable(results.frame, metric))
     if format == "csv":
-        print(formats.to_csv([settings_table(group, results) for group in groups]), end="")
+        print_text(formats.to_csv([settings_table(group, results) for group in groups]), end="")
     else:
         compared = compared_tables(results, groups, against)
         for group in groups:
@@ -57,7 +57,7 @@ def print_table(
             _print(main, format)
             for table in [*others, *(table for table in compared if table.keys == group.keys)]:
                 _print(table, format, SHOWN_ROWS)
-    console = Console(highlight=False, width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
+    console = Console(width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
     for line in remarks(results, metric):
         console.print(Text(line))
     for pattern in _file_patterns(results.status):
@@ -66,9 +66,9 @@ def print_table(
 
 def _print(table: Table, format: str, most: int | None = None) -> None:  # noqa: A002
     if format == "terminal":
-        formats.print_terminal(table, Console(highlight=False, width=formats.WIDE), most)
+        formats.print_terminal(table, Console(width=formats.WIDE), most)
     else:
-        print(formats.markdown(table) if format == "markdown" else formats.latex(table))
+        print_text(formats.markdown(table) if format == "markdown" else formats.latex(table))
 
 
 def result_tables(results: Results, metric: str | None = None) -> list[Table]:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pooch
 import requests
-from rich.console import Console
 from rich.progress import Progress
 
 from atbptt.datasets.sources import SOURCES, Source
 from atbptt.errors import described, require, require_choice
-from atbptt.system import check_writable, file_digest, replacing
+from atbptt.system import Console, check_writable, file_digest, replacing
 
 ALL = "all"
 RETRIES = 2

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -16,7 +16,7 @@ from rich.text import Text
 from atbptt.monitor.reading import Reader, Report, Run, Sweep
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration_text, result_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
-from atbptt.system import rendered
+from atbptt.system import Console, print_rendered, print_text, rendered
 
 WATCH_SECONDS = 2.0
 BLOCK_SECONDS = 60.0  # between blocks that differ only in progress, if the output is no terminal
@@ -37,9 +37,9 @@ def print_status(paths: Sequence[Path], show_all: bool = False) -> None:
     """
     report = Reader(paths).read()
     console = _console()
-    print(rendered(console, blocks(report, console, show_all)))
+    print_rendered(rendered(console, blocks(report, console, show_all)))
     for problem in report.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        print_text(f"warning: {problem}", file=sys.stderr)
 
 
 def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -64,7 +64,7 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
             block = rendered(console, _watched(report, console, show_all))
             if _states(report) != states or (waited >= BLOCK_SECONDS and block != printed):
                 states, printed, waited = _states(report), block, 0.0
-                print(time.strftime("--- %Y-%m-%d %H:%M:%S"), block, sep="\n", flush=True)
+                print_rendered(time.strftime("--- %Y-%m-%d %H:%M:%S\n") + block)
             if not report.pending:
                 return
             sleep(WATCH_SECONDS)
@@ -77,7 +77,7 @@ def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[
 def _console() -> Console:
     # A pipe has no width: cells cut to 80 columns could not be widened later.
     fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if fitted else 10_000)
+    return Console(width=None if fitted else 10_000)
 
 
 def _states(report: Report) -> list[object]:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from atbptt.monitor.reading import Reader, Run
 from atbptt.runs import STALE, reason
 from atbptt.runs.schema import FAILED, OUTPUT, TRACEBACK
+from atbptt.system import Console, print_text
 
 LINES = 20  # of output
 READ_BYTES = 64 * 1024  # from the end of a file that may be long
@@ -27,7 +27,7 @@ def print_failures(paths: Sequence[Path]) -> None:
     report = Reader(paths).read()
     failures = [run for run in report.runs if run.last.state in (FAILED, STALE)]
     # Lines are not wrapped, so that they can be copied.
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     for number, run in enumerate(failures):
         if number:
             console.print()
@@ -35,7 +35,7 @@ def print_failures(paths: Sequence[Path]) -> None:
     if not failures:
         console.print(f"no failures (runs: {len(report.runs)})")
     for problem in report.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+        print_text(f"warning: {problem}", file=sys.stderr)
 
 
 def _print_failure(console: Console, run: Run) -> None:

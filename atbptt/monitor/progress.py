@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
@@ -12,6 +12,7 @@ from atbptt.monitor.display import ROWS, WRONG, counts, counts_text, tables
 from atbptt.monitor.reading import Run, status_in_sweep
 from atbptt.runs import WAITING, Job, RunStatus, read_run, result_text
 from atbptt.runs.schema import FINISHED, RUNNING
+from atbptt.system import Console
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0  # between lines, if the output is no terminal
@@ -71,7 +72,7 @@ class Watch:
                 self.printed[i] = state
                 self.last_line = time.monotonic()
                 line = f"{state:11}  {run.label}  {result_text(run.status)}".rstrip()
-                self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+                self.console.print(Text(line), soft_wrap=True)
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self.last_line = time.monotonic()
             running = [run.status for run in runs if run.status.state == RUNNING]

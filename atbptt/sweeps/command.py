@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +30,7 @@ from atbptt.monitor import STYLES, Watch
 from atbptt.runs import schema
 from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.sweeps.showing import shown
-from atbptt.system import ENDING, STORING, LeftRunningError, StorageError, handle, program
+from atbptt.system import ENDING, STORING, Console, LeftRunningError, StorageError, handle, program
 
 if TYPE_CHECKING:
     from atbptt.sweeps.process import Outcome
@@ -100,7 +99,7 @@ class PlainConsole(Console):
     """Prints lines as they are; if its pipe is closed, as behind `| head`, the runs go on."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, soft_wrap=True, **options)
+        super().__init__(soft_wrap=True, **options)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

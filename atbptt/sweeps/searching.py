@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
 from atbptt import config, runs, training
 from atbptt.errors import ConfigError, needs_extra, require
@@ -43,7 +42,7 @@ from atbptt.sweeps.planning import (
 )
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Dimension, Space, Value
-from atbptt.system import PROGRAM, LockedError, available_cores, hold, program
+from atbptt.system import PROGRAM, Console, LockedError, available_cores, hold, program
 
 if TYPE_CHECKING:
     from atbptt.config import Settings

@@ -9,6 +9,7 @@ from atbptt import __version__, config
 from atbptt.config import Command
 from atbptt.sweeps.planning import differences
 from atbptt.sweeps.space import read_space
+from atbptt.system import print_text
 
 
 def shown(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]) -> int:
@@ -17,7 +18,7 @@ def shown(arguments: Sequence[str], config_dir: Path, show: Callable[[], object]
     command = config.command_of(flags, config_dir)
     try:
         if flags.version:
-            print(f"atbptt {__version__}")
+            print_text(f"atbptt {__version__}")
         elif flags.cfg:
             show_configs(command, flags)
         else:
@@ -43,6 +44,6 @@ def show_configs(command: Command, flags: Namespace) -> None:
         batch = [list(each) for each in dict.fromkeys(map(tuple, batch))]
         for number, (overrides, label) in enumerate(zip(batch, differences(batch), strict=True)):
             if len(batch) > 1:
-                print("---\n" * (number > 0) + f"# {label}")
+                print_text("---\n" * (number > 0) + f"# {label}")
             config.composed(hydra, command.name, overrides)  # says in one line what is wrong
             hydra.show_cfg(command.name, overrides, flags.cfg, flags.package, flags.resolve)

@@ -1,4 +1,4 @@
-"""Command lines, files that survive a crash, locks, signals."""
+"""Command lines and what they print, files that survive a crash or come from others, locks, signals."""
 
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,8 @@ if TYPE_CHECKING:
         Parser as Parser,
         UsageError as UsageError,
         needed_by as needed_by,
+        open_standard_streams as open_standard_streams,
         program as program,
-        rendered as rendered,
         run_command as run_command,
     )
     from atbptt.system.cores import available_cores as available_cores
@@ -26,6 +26,20 @@ if TYPE_CHECKING:
         write_text as write_text,
     )
     from atbptt.system.locks import LockedError as LockedError, hold as hold
+    from atbptt.system.printing import (
+        Console as Console,
+        print_rendered as print_rendered,
+        print_text as print_text,
+        rendered as rendered,
+    )
+    from atbptt.system.reading import (
+        check_regular as check_regular,
+        is_file_name as is_file_name,
+        is_utf8 as is_utf8,
+        open_file as open_file,
+        read_file as read_file,
+        read_json as read_json,
+    )
     from atbptt.system.signals import (
         ENDING as ENDING,
         STORING as STORING,

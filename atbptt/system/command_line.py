@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-from atbptt.errors import AnalysisError, ConfigError, described, needs_extra
+from atbptt.errors import AnalysisError, ConfigError, described, needs_extra, printable
 from atbptt.system.files import StorageError
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
 
 OURS = ("atbptt", "analysis")
 PROGRAM = "atbptt"
@@ -40,6 +38,7 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
     - 130: Ctrl-C, after `interrupted` on stderr.
     """
     expected: tuple[type[Exception], ...] = (UsageError, ConfigError, AnalysisError, StorageError, *errors)
+    open_standard_streams()
     try:
         command()
         sys.stdout.flush()
@@ -50,12 +49,25 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except expected as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {described(error)}", file=sys.stderr)
+        print(f"error: {printable(described(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def open_standard_streams() -> None:
+    """Open those that are closed, else the next file would get the number of one; have them take any text."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks
 
 
 def program(command: str = "") -> str:
@@ -63,13 +75,6 @@ def program(command: str = "") -> str:
     if sys.argv[0] == PROGRAM:
         return f"{PROGRAM} {command}".rstrip()
     return IN_A_CLONE.get(command, f"python -m analysis {command}".rstrip())
-
-
-def rendered(console: Console, renderable: RenderableType) -> str:
-    """What the console would print, without the blanks that fill a table's lines."""
-    with console.capture() as capture:
-        console.print(renderable)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 @contextmanager

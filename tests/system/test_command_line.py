@@ -5,11 +5,9 @@ import sys
 from unittest.mock import Mock
 
 import pytest
-from rich.console import Console
-from rich.table import Table
 
 from atbptt.errors import AnalysisError, ConfigError
-from atbptt.system import Parser, StorageError, UsageError, needed_by, program, rendered, run_command
+from atbptt.system import Parser, StorageError, UsageError, needed_by, program, run_command
 from tests.conftest import ROOT
 
 
@@ -67,13 +65,6 @@ def test_commands_are_named_as_the_user_types_them(
     monkeypatch.setattr(sys, "argv", [started, "-m"])
     assert [program(command) for command in ("launch", "fetch", "table")] == named
     assert program() == named[2].removesuffix(" table")
-
-
-def test_trailing_blanks_are_left_out() -> None:
-    table = Table.grid("")
-    for text in ("a", "long"):
-        table.add_row(text)
-    assert rendered(Console(), table) == "a\nlong"
 
 
 def test_a_missing_package_is_reported_with_what_to_install() -> None:

@@ -1,0 +1,65 @@
+"""Files that somebody else may have written: read without waiting for ever, and parsed without surprises."""
+
+import errno
+import json
+import os
+import stat
+from typing import IO, Any
+
+from atbptt.errors import printable
+
+FILE_NAME_BYTES = 200  # most file systems take 255, and names of temporary files are longer
+
+
+def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Open a file to read it; an OSError if it is a folder, a pipe or a device, which might never end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer would wait
+    try:
+        check_regular(descriptor, path)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def check_regular(descriptor: int, path: str | os.PathLike[str]) -> None:
+    """Raise an OSError unless an open file is a regular one."""
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", os.fspath(path))
+    if not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "is a pipe or a device, not a file", os.fspath(path))
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file (OSError, see `open_file`)."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """The content of a JSON file (OSError, ValueError)."""
+    try:
+        return json.loads(read_file(path))
+    except RecursionError as error:
+        raise ValueError("is nested too deep") from error
+
+
+def is_file_name(text: object) -> bool:
+    """Whether a text is the name of one file in a folder, and stays there: no path, no control characters."""
+    return (
+        isinstance(text, str)
+        and text not in ("", ".", "..")
+        and not set(text) & set("/\\\n\t")
+        and printable(text) == text
+        and len(text.encode()) <= FILE_NAME_BYTES
+    )
+
+
+def is_utf8(path: str | os.PathLike[str]) -> bool:
+    """Whether a path can be written to tables and pages: names on a disk may be any bytes."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,85 @@
+"""Commands in this process, as a terminal sees them: a case is a command line, its exit code and words of its answer.
+
+A new process for each of the cases would take minutes.
+"""
+
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from analysis.__main__ import main as analyse
+from atbptt.errors import UNPRINTABLE
+from atbptt.sweeps.command import main as launch
+from atbptt.system import ENDING
+from atbptt.system.signals import STORING
+from tests.conftest import ROOT
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+MOST = 3000  # characters of an answer to bad input
+
+
+class Answer(NamedTuple):
+    """What a command printed, without colours, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def check(self, code: int, *words: str) -> None:
+        """The code, the words in what was printed, no traceback, and nothing that a terminal would obey."""
+        text = self.out + self.err
+        assert self.code == code, text
+        for word in words:
+            assert word in text
+        assert "Traceback" not in text
+        assert not UNPRINTABLE.search(text), ascii(text)
+        if code:
+            assert len(self.err) < MOST
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which the commands of the test run, and whose modules they can import."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.fixture
+def launched(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """`launched(*arguments)`: what `python launch.py` answers in `here`."""
+    handlers = {number: signal.getsignal(number) for number in (*ENDING, *STORING)}
+    shown = warnings.showwarning
+    monkeypatch.chdir(here)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+        code = launch(arguments, ROOT / "conf", lambda: None)
+        return Answer(code, *(COLOURS.sub("", text) for text in capsys.readouterr()))
+
+    yield run
+    warnings.showwarning = shown
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def analysed(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`analysed(*arguments)`: what `python -m analysis` answers in `here`."""
+    monkeypatch.chdir(here)
+
+    def run(*arguments: str) -> Answer:
+        code = analyse(arguments)
+        return Answer(code, *(COLOURS.sub("", text) for text in capsys.readouterr()))
+
+    return run

@@ -2,16 +2,17 @@
 
 import argparse
 import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from atbptt.errors import require, show_warning
+from atbptt.errors import require, require_whole, show_warning
 from atbptt.probes import ProbeSettings, default_tau
 from atbptt.system import Console, Parser, check_writable, print_rendered, print_text, program, rendered
-from atbptt.training import open_stored_model
+from atbptt.training import Trust, open_stored_model
 
 from .measuring import diagnose
 from .report import cautions, report
@@ -38,12 +39,15 @@ def probe(arguments: Sequence[str]) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    trained = open_stored_model(options.checkpoint)
+    if options.trust or options.module:
+        sys.path.insert(0, os.getcwd())  # a user's classes are found as when the run was launched
+    trained = open_stored_model(options.checkpoint, Trust(options.trust, tuple(options.module)))
     path = options.figure or Path(f"probe_{trained.experiment_id}.png")
     if options.draw:
         check_writable("figure", path.parent)
     _warn(trained.remarks)
     seed = trained.settings.seed if options.seed is None else options.seed
+    require_whole("--seed", seed, 0)
     settings = _probe_settings(trained.settings.probe, options)
     diagnosis = diagnose(trained, options.split, settings, seed)
     console = Console()
@@ -79,10 +83,18 @@ def _parser() -> Parser:
     parser = Parser(
         prog=program("probe"),
         description="How far back must the network of a run backpropagate? Measures its gradients at every lag, at its "
-        "checkpoint, on the CPU, and changes nothing of the run. Open only checkpoints that you trust.",
+        "checkpoint, on the CPU, and changes nothing of the run. Runs no code that the run names, unless told to.",
         epilog="Options that are left out are those of the run's own probes (see its config.yaml).",
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="a run's directory, or a checkpoint in it")
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a module or package of your own, of which the run's config may name classes; may be given several times",
+    )
+    parser.add_argument("--trust", action="store_true", help="make whatever classes the config names: their code runs")
     parser.add_argument("--split", default="train", metavar="S", help="train (the default), valid or test")
     for name, metavar, text in (
         ("--window", "W", "steps to backpropagate through"),

@@ -1,15 +1,23 @@
-"""A run's checkpoint file, and the previous one, which is used if the last one is damaged."""
+"""A run's checkpoint file, and the previous one, which is used if the last one is damaged.
+
+It holds tensors and plain values only: reading one that somebody else has written runs no code.
+"""
 
 import hashlib
 import io
 import logging
+import pickle
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
-from atbptt.system import write_atomically
+from atbptt.errors import described, show
+from atbptt.runs.schema import CHECKPOINT, ID, PREVIOUS_CHECKPOINT
+from atbptt.system import plain, read_file, write_atomically
 
 FORMAT = 2  # of a checkpoint's content; another number is refused
+BEGIN_ANEW = "move its folder away to begin anew"
 DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch does not notice changed numbers
 
 
@@ -22,49 +30,76 @@ class DamagedError(RuntimeError):
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint and keep the previous one; on a StorageError both are unchanged."""
+    """Replace the checkpoint and keep the previous one; on a StorageError both are unchanged.
+
+    A CheckpointError if the state has more than tensors and plain values.
+    """
     import torch
 
+    try:
+        content = plain({"format": FORMAT, **state}, "state")
+    except TypeError as error:
+        raise CheckpointError(f"{folder / CHECKPOINT} cannot be stored: {error}") from error
     buffer = io.BytesIO()  # torch's own writer would report a full disk as an internal error
-    torch.save({"format": FORMAT, **state}, buffer)
+    torch.save(content, buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
     write_atomically(folder / CHECKPOINT, lambda file: file.write(buffer.getbuffer()), folder / PREVIOUS_CHECKPOINT)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU. Loading runs code that the file names (pickle): it must be trusted.
+    """The content of a checkpoint, on the CPU. Nothing in the file is run.
 
     Raises:
         DamagedError: the file has changed since it was written.
-        CheckpointError: another version of the package wrote it, in another format.
-        Exception: it cannot be loaded, for example because a class in it no longer exists.
+        CheckpointError: it holds objects of other classes, or another version of the package wrote it.
+        OSError: it cannot be read.
     """
     import torch
 
-    content = path.read_bytes()
+    content = read_file(path)
     if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
         raise DamagedError(f"{path} is damaged")
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
+    try:
+        state = torch.load(io.BytesIO(content[:-DIGEST_BYTES]), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"an object of {found[1]}" if found else "more than tensors and plain values"
+        raise CheckpointError(f"{path} holds {what}, which is not loaded, since that could run code") from error
+    except Exception as error:  # of zip files and torch's C++
+        raise CheckpointError(f"{path} is no checkpoint of a run: {described(error)}") from error
     found = state.get("format") if isinstance(state, dict) else None
     if found == FORMAT:
         return dict(state)
-    raise CheckpointError(f"{path} was stored by another version of atbptt (format {found}, this one reads {FORMAT})")
+    shown = f"format {show(found)}, this one reads {FORMAT}"
+    raise CheckpointError(f"{path} was stored by another version of atbptt ({shown})")
 
 
-def load(folder: Path, log: logging.Logger) -> dict[str, Any] | None:
-    """The last checkpoint that is not damaged, or None; damaged ones are deleted. Errors as in `read_checkpoint`."""
+def check_id(path: Path, state: Mapping[str, Any], experiment_id: str) -> None:
+    """Raise a CheckpointError for the checkpoint of another run; earlier versions did not store whose it is."""
+    found = state.get(ID, experiment_id)
+    if found != experiment_id:
+        raise CheckpointError(f"{path} is a checkpoint of the run {show(found)}, not of {experiment_id}")
+
+
+def load(folder: Path, experiment_id: str, log: logging.Logger) -> dict[str, Any] | None:
+    """The last checkpoint that is not damaged, or None; damaged ones are deleted.
+
+    Errors as in `read_checkpoint`, and a CheckpointError for one of another run.
+    """
     damaged = False
     for path in (folder / CHECKPOINT, folder / PREVIOUS_CHECKPOINT):
         if not path.exists():
             continue
         try:
-            return read_checkpoint(path)
+            state = read_checkpoint(path)
+            check_id(path, state, experiment_id)
+            return state
         except DamagedError:
             damaged = True
             log.warning("%s is damaged and left out", path.name)
             path.unlink()  # else the next checkpoint would keep it as the previous one
         except CheckpointError as error:
-            raise CheckpointError(f"{error}; move its folder away to begin anew") from error
+            raise CheckpointError(f"{error}; {BEGIN_ANEW}") from error
     if damaged:
         log.warning("no checkpoint can be read: the run begins anew")
     return None

@@ -239,11 +239,11 @@ class RunDirectory:
             self.set_status(state, error=error, **details)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        checkpoints.save(self.path, {**state, "tables": self.tables.content})
+        checkpoints.save(self.path, {schema.ID: self.experiment_id, **state, "tables": self.tables.content})
 
     def load_checkpoint(self, log: logging.Logger) -> dict[str, Any] | None:
         """The last checkpoint that can be read, or None; tables are restored from it."""
-        state = checkpoints.load(self.path, log)
+        state = checkpoints.load(self.path, self.experiment_id, log)
         if state is not None:
             self.tables.restore(state["tables"], log)
         return state

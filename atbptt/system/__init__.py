@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         write_text as write_text,
     )
     from atbptt.system.locks import LockedError as LockedError, hold as hold
+    from atbptt.system.plain_values import plain as plain
     from atbptt.system.printing import (
         Console as Console,
         print_rendered as print_rendered,

@@ -12,11 +12,14 @@ from torch import nn
 
 from atbptt.config import Settings, validated
 from atbptt.datasets import Task
-from atbptt.errors import AnalysisError, described
-from atbptt.runs import WAITING, CheckpointError, DamagedError, read_checkpoint, read_run, read_status, schema
+from atbptt.errors import AnalysisError, described, require_whole
+from atbptt.runs import WAITING, CheckpointError, DamagedError, check_id, read_checkpoint, read_run, read_status, schema
+from atbptt.system import open_file, read_file
 from atbptt.training.experiment import build
+from atbptt.training.trust import Trust
 from atbptt.windows import Cursor
 
+NO_TRUST = Trust()
 NAMES = (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT)
 ELSEWHERE = "for a model trained elsewhere, use atbptt.probe(model, loss, inputs, targets) in Python"
 
@@ -52,24 +55,29 @@ class StoredModel:
         return self.step / self.task.train.length
 
 
-def open_stored_model(path: Path) -> StoredModel:
+def open_stored_model(path: Path, trust: Trust = NO_TRUST) -> StoredModel:
     """Make the model of a run as it is in its checkpoint; the run may still be running.
 
-    A checkpoint may hold a user's own objects, and the config names classes: open only what you trust.
+    Nothing that the run's files name is run, but for what `trust` allows.
 
     Arguments:
         path: a run's directory, or a checkpoint in it. In a directory, the previous checkpoint is read where the last
             one is damaged.
+        trust: which classes the config may name besides those of atbptt and torch's optimizers.
 
     Raises:
-        AnalysisError: there is no checkpoint of a run, or it cannot be read.
+        AnalysisError: there is no checkpoint of a run, it cannot be read, or a class is not trusted.
         ConfigError: the run's config breaks a rule; for example, its data are gone.
     """
     checkpoint, saved, remarks = _read(path)
     config = checkpoint.parent / schema.CONFIG
-    settings = _settings(config)
+    settings = _settings(config, trust)
     parts = build(settings)
-    experiment_id = str(read_status(config.parent).get("experiment_id") or settings.experiment_id)
+    experiment_id = str(read_status(config.parent).get(schema.ID) or saved.get(schema.ID) or settings.experiment_id)
+    try:
+        check_id(checkpoint, saved, experiment_id)
+    except CheckpointError as error:
+        raise AnalysisError(str(error)) from error
     changes = []
     if experiment_id != settings.experiment_id:
         changes = _changes(settings, config, experiment_id)
@@ -77,8 +85,9 @@ def open_stored_model(path: Path) -> StoredModel:
         parts.model.load_state_dict(saved["model"])
         parts.policy.load_state_dict(saved["policy"])
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
-        cursor.restore(saved)
-    except (RuntimeError, KeyError, TypeError) as error:
+        cursor.restore(saved, None)
+        require_whole("K", parts.policy.K, 1)
+    except Exception as error:  # what is stored may be anything, also for a user's own class
         problem = "; ".join([f"does not fit the model of {config}, whose class may have changed", *changes])
         raise AnalysisError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
     state = read_run(config.parent).state
@@ -112,10 +121,11 @@ def _changes(settings: Settings, config: Path, experiment_id: str) -> list[str]:
 def _hashes(options: Path) -> dict[str, str]:
     """What `Settings.hashes` was when the run began; nothing in runs of earlier versions."""
     try:
-        stored = json.loads(pq.read_metadata(options).metadata[schema.OPTIONS_JSON])
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        with open_file(options) as file:
+            stored = json.loads(pq.read_metadata(file).metadata[schema.OPTIONS_JSON])
+        return {name: value for name, value in stored.items() if name.endswith((".code_hash", ".data_hash"))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException):
         return {}
-    return {name: value for name, value in stored.items() if name.endswith((".code_hash", ".data_hash"))}
 
 
 def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
@@ -150,17 +160,16 @@ def _content(path: Path) -> dict[str, Any]:
         raise AnalysisError(str(error)) from error
     except OSError as error:
         raise AnalysisError(f"{path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # such as a user's own object whose class is gone
-        raise AnalysisError(f"{path} cannot be loaded: {described(error)[:300]}") from error
     if not (path.parent / schema.CONFIG).exists():
         raise AnalysisError(f"{path}: has no {schema.CONFIG} beside it, which describes its model and data")
     return content
 
 
-def _settings(path: Path) -> Settings:
+def _settings(path: Path, trust: Trust) -> Settings:
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(path))
+        config: Any = OmegaConf.to_container(OmegaConf.create(read_file(path).decode()))
         given = {str(key): value for key, value in config.items()}
     except Exception as error:  # of omegaconf, of YAML, of the file system
         raise AnalysisError(f"{path} cannot be read: {described(error)[:300]}") from error
+    trust.check(given, path)
     return validated(given)

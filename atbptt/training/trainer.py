@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Task
+from atbptt.errors import described, show
 from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
-from atbptt.runs import RunDirectory, schema
+from atbptt.runs import BEGIN_ANEW, CheckpointError, RunDirectory, schema
 from atbptt.system import Signals, StoppedError
 from atbptt.training.clock import ComputeClock
 from atbptt.training.costs import Costs
@@ -26,6 +27,7 @@ HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; does not change results
 EVALUATION_SECONDS = 5.0  # of work that are worth a checkpoint before an evaluation
 # Attributes of a trainer in a checkpoint, besides model, optimizer and windows.
+EARLIER = {"K", "compute_seconds"}  # sums that earlier versions did not store
 RESUMED = ("updates", "train_seconds", "compute_seconds", "sums", "next_evaluation", "best")
 
 
@@ -292,17 +294,38 @@ class Trainer:
         saved = self.directory.load_checkpoint(self.log)
         if saved is None:
             return
+        try:
+            self._restore(saved)
+        except Exception as error:  # what is stored may be anything, also for a user's own class
+            rule = f"does not fit the run, whose classes may have changed: {described(error)}"
+            raise CheckpointError(f"{self.directory.path / schema.CHECKPOINT} {rule}; {BEGIN_ANEW}") from error
+        self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        """Take over the content of a checkpoint (any error if it is that of something else)."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.windows.restore(saved)
         saved.setdefault("compute_seconds", math.nan)  # earlier versions did not store it, nor two of the sums
         for name in RESUMED:
+            own = {"metric": "", "value": 0.0, "epoch": 0.0} if name == "best" and saved[name] else getattr(self, name)
+            _check_kind(name, saved[name], own)
             setattr(self, name, saved[name])
-        for name in ("K", "compute_seconds"):
+        for name in EARLIER:
             self.sums.setdefault(name, math.nan if self.sums["updates"] else 0)
         self.costs.go_on(saved.get("costs"))
         self.sums["loss"], self.sums["norm"] = (self.sums[name].to(self.device) for name in ("loss", "norm"))
-        self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)
+
+
+def _check_kind(name: str, found: object, own: object) -> None:
+    """Raise a TypeError unless a stored value is of the kind of ours: a number, text, tensor, or dict with its keys."""
+    kinds = (Tensor, dict, str, int | float)
+    kind = next(kind for kind in kinds if isinstance(own, kind))
+    if not isinstance(found, kind) or (isinstance(found, Tensor) and found.numel() != 1):
+        raise TypeError(f"{name} (={show(found)}) is not like ours (={show(own)})")
+    if isinstance(found, dict) and isinstance(own, dict):
+        for key in own.keys() - EARLIER:
+            _check_kind(f"{name}.{key}", found[key], own[key])
 
 
 def _columns(values: Sequence[tuple[str, int, float]]) -> dict[str, Any]:

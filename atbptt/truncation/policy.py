@@ -4,7 +4,6 @@ import dis
 import inspect
 import math
 import operator
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 from atbptt.errors import ConfigError, require
 from atbptt.probes import BiasEstimate
+from atbptt.system import plain
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,10 @@ def completed(given: AnyPolicy) -> Policy:
     require(callable(getattr(given, "update", None)), "_target_", kind, "must have a method update")
     try:
         policy = given if isinstance(given, Policy) else type(kind, (_Completed,), {})(given)  # messages name its class
-        pickle.dumps(policy.state_dict())
-    except Exception as error:  # no __dict__, or it holds something that cannot be pickled
-        raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}") from error
+        plain(policy.state_dict(), "state_dict")
+    except Exception as error:  # no __dict__, or it holds an object
+        rule = "its state_dict() may have tensors, numbers, texts, and lists and dicts of them"
+        raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}; {rule}") from error
     return policy
 
 
@@ -149,7 +150,8 @@ class _Completed(Policy):
         self.given.update(progress, probe)
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self.given))
+        # Its functions are made by its constructor.
+        return {name: value for name, value in vars(self.given).items() if not inspect.isroutine(value)}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         vars(self.given).update(saved)

@@ -1,12 +1,14 @@
 """The position of training in a stream, and the window that comes next."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from atbptt.models import State
+from atbptt.errors import require, require_whole
+from atbptt.models import State, map_state, tensors
 from atbptt.truncation import Policy, Probe, Progress, update
 from atbptt.windows.schemes import Window, cut
 
-SAVED = ("epochs_done", "start", "position", "state")
+SAVED = ("epochs_done", "start", "position")
 
 
 class Cursor:
@@ -44,10 +46,30 @@ class Cursor:
             self.state = None
 
     def saved(self) -> dict[str, Any]:
-        """The attributes that a checkpoint needs."""
-        return {name: getattr(self, name) for name in SAVED}
+        """What a checkpoint needs; of the state, its tensors, since a class of the model's own cannot be stored."""
+        state = None if self.state is None else tensors(self.state)
+        return {**{name: getattr(self, name) for name in SAVED}, "state": state}
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Go back to where it was when `saved` was called."""
+    def restore(self, saved: Mapping[str, Any], first_state: State) -> None:
+        """Go back to where it was when `saved` was called.
+
+        Arguments:
+            saved: from a checkpoint, which may be another's.
+            first_state: at the start of a pass, like which the state is made; it may be None if no window comes.
+
+        Raises:
+            ConfigError: what is saved does not fit.
+        """
         for name in SAVED:
+            require_whole(name, saved[name], 0)
             setattr(self, name, saved[name])
+        for name in ("start", "position"):
+            require(saved[name] < self.length, name, saved[name], f"must be less than {self.length}")
+        stored, own = saved["state"], None if first_state is None else tensors(first_state)
+        self.state = None
+        if stored is not None and own is not None:
+            parts = tensors(stored)
+            shapes = [[tuple(part.shape) for part in each] for each in (parts, own)]
+            require(shapes[0] == shapes[1], "state", shapes[0], f"must have tensors of the shapes {shapes[1]}")
+            following = iter(parts)
+            self.state = map_state(lambda part: next(following).to(part.device), first_state)

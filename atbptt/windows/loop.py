@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from atbptt.errors import ConfigError, require
+from atbptt.errors import ConfigError, require, require_whole
 from atbptt.models import (
     TRIED_STEPS,
     LossFunction,
@@ -16,7 +16,6 @@ from atbptt.models import (
     check_streams,
     detach,
     halves,
-    map_state,
     starting_state,
 )
 from atbptt.probes import BiasEstimate, ProbeSettings
@@ -252,9 +251,8 @@ class Windows:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to where it was when `saved` was called, with the same policy, scheme and stream."""
         self._current = None
-        self.cursor.restore(saved)
-        if self.cursor.state is not None:
-            device = self.stream.inputs.device
-            self.cursor.state = map_state(lambda part: part.to(device), self.cursor.state)
+        self.cursor.restore(saved, starting_state(self.model, self.stream.read(0, 1)[0], self.first_state))
+        require_whole("probe_steps", saved["probe_steps"], 0)
         self.probe_steps = saved["probe_steps"]
         self.cursor.policy.load_state_dict(saved["policy"])
+        require_whole("K", self.cursor.policy.K, 1)

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt.runs.checkpoints import CheckpointError, load, save
+from atbptt.runs.checkpoints import FORMAT, CheckpointError, load, save
 from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
 
 LOG = logging.getLogger(__name__)
+RUN = "0123456789ab"
 
 
 def test_the_last_checkpoint_comes_back(tmp_path: Path) -> None:
-    assert load(tmp_path, LOG) is None
+    assert load(tmp_path, RUN, LOG) is None
     for step in (1, 2):
         save(tmp_path, {"state": (torch.full((2,), step), None), "step": step})
-    found = load(tmp_path, LOG) or {}
+    found = load(tmp_path, RUN, LOG) or {}
     assert found["step"] == 2
     assert torch.equal(found["state"][0], torch.tensor([2, 2]))
 
@@ -32,11 +33,11 @@ def test_the_one_before_replaces_a_damaged_one(tmp_path: Path, damage: str, capl
     path.write_bytes({"half": content[:middle], "empty": b"", "one bit": flipped}.get(damage, content))
     if damage == "gone":
         path.unlink()
-    assert (load(tmp_path, LOG) or {})["step"] == 1
+    assert (load(tmp_path, RUN, LOG) or {})["step"] == 1
     assert caplog.messages == ([] if damage == "gone" else ["checkpoint.pt is damaged and left out"])
     assert not path.exists()
     (tmp_path / PREVIOUS_CHECKPOINT).write_bytes(b"PK")
-    assert load(tmp_path, LOG) is None
+    assert load(tmp_path, RUN, LOG) is None
     assert caplog.messages[-1] == "no checkpoint can be read: the run begins anew"
 
 
@@ -46,5 +47,51 @@ def test_a_checkpoint_of_another_version_is_refused_and_left(tmp_path: Path, sto
     torch.save(stored, buffer)
     (tmp_path / CHECKPOINT).write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
     with pytest.raises(CheckpointError, match=r"was stored by another version of atbptt .* move its folder away"):
-        load(tmp_path, LOG)
+        load(tmp_path, RUN, LOG)
     assert torch.load(tmp_path / CHECKPOINT) == stored
+
+
+class Evil:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_no_code_in_a_checkpoint_runs(tmp_path: Path, valid: bool) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "model": Evil(tmp_path / "ran")}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).digest() if valid else bytes(32)
+    (tmp_path / CHECKPOINT).write_bytes(buffer.getvalue() + digest)
+    if valid:
+        with pytest.raises(
+            CheckpointError, match=r"holds an object of \S+, which is not loaded, .*; move its folder away"
+        ):
+            load(tmp_path, RUN, LOG)
+    else:
+        assert load(tmp_path, RUN, LOG) is None  # nothing in it is parsed
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_left(tmp_path: Path) -> None:
+    save(tmp_path, {"experiment_id": "another"})
+    with pytest.raises(CheckpointError, match=rf"is a checkpoint of the run another, not of {RUN}; move its folder"):
+        load(tmp_path, RUN, LOG)
+    assert (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip file", b"PK\x03\x04" + bytes(100)])
+def test_what_is_no_checkpoint_at_all_with_its_digest(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt "):
+        load(tmp_path, RUN, LOG)
+
+
+def test_more_than_plain_values_is_not_stored(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"cannot be stored: state\[policy\]\[seen\] is a set, not a"):
+        save(tmp_path, {"policy": {"seen": {1}}})
+    assert not any(tmp_path.iterdir())

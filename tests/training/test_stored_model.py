@@ -9,10 +9,11 @@ import torch
 from atbptt.config.settings import Settings
 from atbptt.errors import AnalysisError
 from atbptt.models import cross_entropy
-from atbptt.runs import checkpoints, schema, tables
+from atbptt.runs import checkpoints, read_checkpoint, schema, tables
 from atbptt.system import locks
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import open_stored_model
+from atbptt.training.trust import Trust
 from tests.conftest import TINY
 from tests.helpers.projects import POLICY, Project
 from tests.helpers.training import composed, train
@@ -40,7 +41,7 @@ def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, 
     with locks.hold(directory / schema.LOCK):  # as by a run that goes on
         found = open_stored_model(tmp_path / name.format(directory.name))
     assert content(directory) == before
-    saved = torch.load(directory / schema.CHECKPOINT, weights_only=False)
+    saved = read_checkpoint(directory / schema.CHECKPOINT)
     assert all(torch.equal(value, saved["model"][key]) for key, value in found.model.state_dict().items())
     assert (found.experiment_id, found.state) == (directory.name, schema.FINISHED)
     assert (found.K, found.step, found.epoch) == (saved["policy"]["K"], 120, 2.0)
@@ -89,16 +90,14 @@ def test_what_is_no_checkpoint_of_a_run(directory: Path, tmp_path: Path) -> None
         open_stored_model(directory)
 
 
-def test_a_checkpoint_of_another_version_or_of_a_class_that_is_gone(directory: Path) -> None:
-    class Gone:
-        pass
-
-    Gone.__qualname__ = "Gone"
-    globals()["Gone"] = Gone
-    checkpoints.save(directory, {"policy": {"state": Gone()}})
-    del globals()["Gone"]
-    with pytest.raises(AnalysisError, match=r"cannot be loaded: AttributeError: .*Gone"):
+def test_a_checkpoint_of_another_version_or_run(directory: Path) -> None:
+    saved = read_checkpoint(directory / schema.CHECKPOINT)
+    checkpoints.save(directory, saved | {schema.ID: "0123456789ab"})
+    with pytest.raises(AnalysisError, match=rf"is a checkpoint of the run 0123456789ab, not of {directory.name}"):
         open_stored_model(directory)
+    del saved[schema.ID]  # as the version before
+    checkpoints.save(directory, saved)
+    assert open_stored_model(directory).step == 120
     checkpoints.save(directory, {"format": 99})
     with pytest.raises(AnalysisError, match=r"stored by another version of atbptt \(format 99, this one reads 2\)"):
         open_stored_model(directory)
@@ -135,9 +134,12 @@ def test_a_class_that_has_changed_is_named_with_where_its_copy_is(project: Proje
     project.write(mine=MODEL, policy=POLICY)
     made = composed(tmp_path, "truncation._target_=policy.Mine").model_copy(update={"model": {"_target_": "mine.Mine"}})
     directory = run(made).path
-    assert not open_stored_model(directory).remarks
+    with pytest.raises(AnalysisError, match=r"config\.yaml: model\._target_ \(=mine\.Mine\) is no class of atbptt"):
+        open_stored_model(directory)
+    own = Trust(modules=("mine", "policy"))
+    assert not open_stored_model(directory, own).remarks
     project.write(policy=POLICY.replace("pass", "self.K += 1"))
-    found = open_stored_model(directory)
+    found = open_stored_model(directory, own)
     copy = f"a copy of whose code is in {directory}/source"
     run_of = f"than the run {found.experiment_id}, {copy}"
     assert found.remarks == (f"truncation._target_ (=policy.Mine) has other code {run_of}",)
@@ -146,10 +148,10 @@ def test_a_class_that_has_changed_is_named_with_where_its_copy_is(project: Proje
         rf"whose class may have changed; model\._target_ \(=mine\.Mine\) has other code {run_of}; trunc.*: size mism"
     )
     with pytest.raises(AnalysisError, match=message):
-        open_stored_model(directory)
+        open_stored_model(directory, own)
     tables.write(directory / schema.OPTIONS, tables.serialised_options({}))
     project.write(mine=MODEL)
-    (remark,) = open_stored_model(directory).remarks  # of an earlier version
+    (remark,) = open_stored_model(directory, Trust(all=True)).remarks  # of an earlier version
     assert remark.endswith("stored no code, as in earlier versions of atbptt: your classes may have changed since")
 
 

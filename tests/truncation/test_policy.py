@@ -110,7 +110,7 @@ def test_whether_a_policy_probes_is_seen_by_its_update(policy: Any, probes: bool
         ({"K": 0}, r"^K \(=0\) must be an integer from 1 on"),
         ({"__slots__": ()}, r"^_target_ \(=Users\) cannot be stored in a checkpoint"),
         (
-            {"__init__": lambda self: setattr(self, "why", lambda: None)},
+            {"__init__": lambda self: setattr(self, "seen", {1})},
             r"^_target_ \(=Users\) cannot be stored in a checkpoint",
         ),
     ],

@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import torch
 from hypothesis import given, settings, strategies as st
 
 from atbptt.truncation import Probe, Progress
@@ -49,8 +50,8 @@ def test_a_cursor_restored_goes_on_as_the_one_saved(
     done = data.draw(st.integers(1, len(whole) - 1))
     for window in whole[:done]:
         assert first.next_window(lambda **_: []) == window
-        first.advance(window, "state")
+        first.advance(window, (torch.tensor([float(window.next_start)]),))
     second = Cursor(scheme, copy.deepcopy(first.policy), length)
-    second.restore(first.saved())
+    second.restore(first.saved(), (torch.zeros(1),))
     assert second.state == first.state
     assert walk(second, 2) == whole[done:]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback, as `run_command` later
+
 import argparse
 import inspect
 import sys
@@ -12,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from atbptt import __version__
 from atbptt.errors import AnalysisError, require
-from atbptt.system import PROGRAM, needed_by, print_text, program, run_command
+from atbptt.system import PROGRAM, end_process, needed_by, print_text, program, run_command
 
 if TYPE_CHECKING:
     from .loading import Results
@@ -65,7 +70,7 @@ def figures(options: argparse.Namespace) -> None:
 
     with _results(options) as results:
         _require_evaluations(results)
-        print_text(*save_figures(results, options.out or options.path[0] / "figures"))
+        print_text(*save_figures(results, _target(options.out, options.path[0] / "figures", "--out")))
 
 
 def report(options: argparse.Namespace) -> None:
@@ -76,7 +81,9 @@ def report(options: argparse.Namespace) -> None:
     from .report import write_report
 
     with _results(options) as results:
-        print_text(write_report(results, options.out or options.path[0] / "report.html", options.against))
+        print_text(
+            write_report(results, _target(options.out, options.path[0] / "report.html", "--out"), options.against)
+        )
 
 
 def status(options: argparse.Namespace) -> None:
@@ -109,7 +116,7 @@ def compact(options: argparse.Namespace) -> None:
     from .loading import compact
 
     with _results(options) as results:
-        print_text(*compact(results, options.to or options.path[0] / "compact"))
+        print_text(*compact(results, _target(options.to, options.path[0] / "compact", "--to")))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -121,7 +128,7 @@ def export(options: argparse.Namespace) -> None:
     from .exporting import export
 
     with _results(options) as results:
-        print_text(*export(results, options.out or options.path[0] / "export"))
+        print_text(*export(results, _target(options.out, options.path[0] / "export", "--out")))
 
 
 def follow(options: argparse.Namespace) -> None:
@@ -140,6 +147,13 @@ def follow(options: argparse.Namespace) -> None:
     tracker = connect(options.to, options.into, options.path[0])
     print_text(f"shown by: {tracker.shown_by}", flush=True)
     follow(options.path, tracker, options.every, options.once)
+
+
+def _target(asked: Path | None, default: Path, option: str) -> Path:
+    """Where to write; not where a link leads that somebody else may have put among the runs."""
+    if asked is None and default.is_symlink():
+        raise AnalysisError(f"{default}: is a link; say where to write with {option}")
+    return asked or default
 
 
 @contextmanager
@@ -248,4 +262,4 @@ if __name__ == "__main__":
     if __package__ != "analysis":  # a wheel has it as atbptt.analysis
         sys.argv[0] = PROGRAM
     with needed_by(program()):
-        sys.exit(main(sys.argv[1:]))
+        end_process(main(sys.argv[1:]))

@@ -9,10 +9,11 @@ import pandas as pd
 
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import METRICS_SCHEMA
-from atbptt.system import replacing
+from atbptt.system import check_inside, replacing
 
 from .following import installed
 from .loading import Results
+from .tables import without_formulas
 
 OPTIONS, METRICS, TENSORBOARD = "options.csv", "metrics.csv.gz", "tensorboard"
 
@@ -26,7 +27,7 @@ def export(results: Results, folder: Path) -> list[Path]:
       `1e5000000000` becomes infinite: `pandas.read_csv(path, dtype={"experiment_id": str})`.
     - `tensorboard/`: what `follow --to tensorboard --once` writes, see `TensorBoard`.
 
-    The same results give the same bytes.
+    Texts that a spreadsheet would compute begin with an apostrophe. The same results give the same bytes.
 
     Arguments:
         results: of the runs.
@@ -52,11 +53,12 @@ def export(results: Results, folder: Path) -> list[Path]:
         gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0) as packed,
     ):
         _write_csv(frame[METRICS_SCHEMA.names], packed)
+    check_inside(folder / TENSORBOARD, folder)
     write_events(results, folder / TENSORBOARD)
     return [folder / OPTIONS, folder / METRICS, folder / TENSORBOARD]
 
 
 def _write_csv(frame: pd.DataFrame, file: BinaryIO | gzip.GzipFile) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    frame.to_csv(text, index=False, lineterminator="\n")
+    without_formulas(frame).to_csv(text, index=False, lineterminator="\n")
     text.detach()

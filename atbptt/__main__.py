@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from atbptt.system import PROGRAM, needed_by, program
+from atbptt.system import PROGRAM, end_process, needed_by, program
 
 CONF = (Path(__file__).parent / "conf").resolve()
 # The commands besides those of the analysis.
@@ -19,6 +20,8 @@ OTHERS = {
 
 def main() -> NoReturn:
     """Run the command of `sys.argv` and end the process with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback, as commands later
     sys.argv[0] = PROGRAM  # however it was started: in messages, and in what a sweep records
     command, *arguments = sys.argv[1:] or ["--help"]
     if command == "-sc":  # asked by Hydra's shell completion, of which `atbptt launch -sc install=bash` is the script
@@ -33,10 +36,10 @@ def main() -> NoReturn:
         if command == "fetch":
             from atbptt.datasets.__main__ import main as fetch
 
-            sys.exit(fetch([command, *arguments]))
+            end_process(fetch([command, *arguments]))
         from atbptt.analysis.__main__ import main as analyse
 
-        sys.exit(analyse([command, *arguments], OTHERS))
+        end_process(analyse([command, *arguments], OTHERS))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from atbptt.errors import AnalysisError, described, needs_extra, require_choice
 from atbptt.monitor import Reader
 from atbptt.runs import WAITING
 from atbptt.runs.schema import METRICS, OPTIONS, RUNNING
-from atbptt.system import print_text
+from atbptt.system import check_inside, print_text
 
 from ..loading import Results
 from .runs import Run, Tracker, labels_of, snapshots
@@ -47,7 +47,10 @@ def connect(to: str, into: str | None, folder: Path) -> Tracker:
             return WandB(Path(into or os.environ.get("WANDB_DIR", ".")))
         from .tensorboard import TensorBoard
 
-        return TensorBoard(Path(into) if into else folder / "tensorboard")
+        default = folder / "tensorboard"
+        if not into:
+            check_inside(default, folder)
+        return TensorBoard(Path(into) if into else default)
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from atbptt.errors import AnalysisError
+from atbptt.errors import AnalysisError, printable
 from atbptt.monitor import Reader
 from atbptt.runs.schema import FINISHED
-from atbptt.system import StorageError, locks
+from atbptt.system import StorageError, check_inside, locks, read_file
 
 from ..loading import Results
 from .runs import Evaluation, Run, labels_of, snapshots
@@ -29,7 +29,7 @@ EVENTS = "events.out.tfevents.0.atbptt"
 LOCK = ".lock"
 HEAD, CHECK = struct.Struct("<Q"), struct.Struct("<I")  # of a record: its length, and a checksum behind each part
 HPARAMS = "_hparams_"  # begins the tags that cannot be written again: TensorBoard keeps the first
-LABEL_LENGTH = 160  # characters: names of files have at most 255 bytes
+LABEL_BYTES = 160  # names of files have at most 255
 
 
 @dataclass
@@ -106,8 +106,10 @@ class TensorBoard:
             top = self._folder / experiment
             names = os.listdir(top) if top.is_dir() else []
             self._folders[experiment] = {name.rpartition(" ")[2]: name for name in names}
-        name = f"{_name(run.label)[:LABEL_LENGTH]} {run.id}".strip()
-        return self._folder / experiment / self._folders[experiment].setdefault(run.id, name) / EVENTS
+        name = f"{_name(run.label)} {run.id}".strip()
+        found = self._folder / experiment / self._folders[experiment].setdefault(run.id, name) / EVENTS
+        check_inside(found, self._folder)
+        return found
 
 
 def write_events(results: Results, folder: Path) -> None:
@@ -121,14 +123,15 @@ def write_events(results: Results, folder: Path) -> None:
         for run in snapshots(results, labels):
             tracker.record(run)
             written.add(tracker.path(run))
-        for path in {*folder.rglob(EVENTS)} - written:
+        for path in {*folder.rglob(EVENTS)} - written:  # which follows no links
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
 
 
 def _name(text: str) -> str:
-    return text.replace("/", "_").lstrip(".")
+    cut = printable(text.replace("/", "_").replace("\n", " ")).lstrip(".").encode()[:LABEL_BYTES]
+    return cut.decode(errors="ignore")
 
 
 def _scalars(evaluation: Evaluation) -> bytes:
@@ -154,7 +157,7 @@ def _others(run: Run) -> dict[str, Summary]:
 def _read(path: Path) -> _Content:
     """What a file holds, which is cut where its whole part ends: a killed process leaves part of a record."""
     content = _Content()
-    stored = path.read_bytes() if path.exists() else b""
+    stored = read_file(path) if path.exists() else b""
     for record, end in _records(stored):
         content.end = end
         event = Event.FromString(record)

@@ -10,7 +10,7 @@ import wandb
 
 from atbptt.errors import AnalysisError
 from atbptt.runs.schema import FINISHED
-from atbptt.system import StorageError, locks, write_text
+from atbptt.system import StorageError, locks, read_json, write_text
 
 from .runs import Run, Sent
 
@@ -50,7 +50,7 @@ class WandB:
 
     def record(self, run: Run) -> int:
         path = self._state / run.experiment / f"{run.id}.json"
-        stored = json.loads(path.read_text()) if path.exists() else {"sent": {}, "shown": None}
+        stored = read_json(path) if path.exists() else {"sent": {}, "shown": None}
         sent = Sent(**stored["sent"])
         attempt, new = sent.missing(run)
         if not new and stored["shown"] == run.digest:

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from atbptt.errors import AnalysisError
-from atbptt.monitor import check_folders
+from atbptt.monitor import check_folders, walk_folders
 from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
+from atbptt.system import open_file
 
 from .options import Row, Where, matching, read_options, values_asked
 from .reading import UNREADABLE, Source, check_columns, open_parquet
@@ -73,7 +74,8 @@ def find_runs(path: Paths, problems: list[str], where: Where | None = None) -> l
     named = ", ".join(map(str, tops))
     found = list(folders_below(tops, problems))
     if not found:
-        raise AnalysisError(f"{named}: no runs here or below (directories with {OPTIONS} and {METRICS})")
+        nothing = f"{named}: no runs here or below (directories with {OPTIONS} and {METRICS})"
+        raise AnalysisError("; ".join([nothing, *problems[:1]]))
     where = dict(where or {})
     asked = values_asked(where[ID]) if ID in where else set()
     if asked:  # run directories are named by the id: others need not be opened
@@ -100,15 +102,10 @@ def as_paths(path: Paths) -> list[Path]:
 
 def folders_below(tops: Sequence[Path], problems: list[str]) -> Iterator[Folder]:
     """Run directories and compacted folders, without their options, in alphabetical order below each path."""
-
-    def unreadable(error: OSError) -> None:
-        problems.append(f"{error.filename}: {reason(error)}; folder skipped")
-
     seen: set[str] = set()  # resolved: a folder that is named twice is read once
     for top in tops:
         resolved = os.path.realpath(top)
-        for directory, folders, files in os.walk(top, onerror=unreadable):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for directory, folders, files in walk_folders(top, problems):
             if {OPTIONS, METRICS, STATUS}.isdisjoint(files):
                 continue
             folders.clear()  # runs are not nested
@@ -214,6 +211,7 @@ def _preferred(first: Run, second: Run, problems: list[str]) -> Run:
 
 def _evaluations(run: Run) -> int:
     try:
-        return len(pq.read_table(os.path.join(run.folder.path, METRICS), columns=["step"])["step"].unique())
+        with open_file(os.path.join(run.folder.path, METRICS)) as file:
+            return len(pq.read_table(file, columns=["step"])["step"].unique())
     except UNREADABLE:
         return 0

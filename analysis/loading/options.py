@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atbptt.errors import AnalysisError, unknown
+from atbptt.errors import AnalysisError, show, unknown
 from atbptt.runs.schema import ID, OPTIONS_JSON
+from atbptt.system import is_file_name, read_file
 
 from .reading import as_text, check_columns, check_no_nulls, open_parquet
 
@@ -23,8 +24,7 @@ KEY = b"\x18" + bytes([len(OPTIONS_JSON)]) + OPTIONS_JSON  # as Parquet stores i
 
 def read_options(path: str) -> list[Row]:
     """The options of the runs in one file, `experiment_id` among them; a list is its JSON. Raises one of UNREADABLE."""
-    with open(path, "rb") as file:
-        row = _stored_row(file.read())
+    row = _stored_row(read_file(path))
     if row is not None:
         return [_plain(row)]
     with open_parquet(path) as parquet:
@@ -155,14 +155,23 @@ def _stored_row(content: bytes) -> Row | None:
     start = content.find(b"{", content.rfind(KEY))
     try:
         row, _ = json.JSONDecoder().raw_decode(content[start:].decode("ascii", errors="replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     whole = content.endswith(MAGIC) and isinstance(row, dict) and isinstance(row.get(ID), str)
     return row if whole else None
 
 
 def _plain(row: Row) -> Row:
-    """A row without nulls; lists as JSON, since they have no hash: nothing could be grouped by them."""
+    """A row without nulls; lists as JSON, since they have no hash: nothing could be grouped by them.
+
+    A ValueError for an id or a name that could lead out of a folder, or a text that no table takes.
+    """
+    for name in (ID, "name"):
+        if not is_file_name(row.get(name, "unnamed")):
+            raise ValueError(f"{name} (={show(row[name])}) must be a name without / and control characters")
+    for part in (*row, *row.values()):
+        if isinstance(part, str):
+            part.encode()
     return {
         name: value if isinstance(value, PLAIN) else json.dumps(value, default=str)
         for name, value in row.items()

@@ -1,6 +1,5 @@
 """With which code and packages, and on which machines, the runs ran."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pandas as pd
 
 from atbptt.runs import reason
 from atbptt.runs.schema import ENVIRONMENT
+from atbptt.system import read_json
 
 SOFTWARE = ["code", "python", "packages"]
 FACTS = ("system", "processor", "cores", "memory_gib", "gpus", "cuda")  # machines with equal facts are of one kind
@@ -25,11 +25,11 @@ def environment(directories: Iterable[Path]) -> dict[str, Any]:
     for directory in directories:
         path = directory / ENVIRONMENT
         try:
-            attempts = json.loads(path.read_bytes())["attempts"]
+            attempts = read_json(path)["attempts"]
             rows += [(str(directory), *_row(attempt["code"], attempt["machine"])) for attempt in attempts]
         except FileNotFoundError:
             missing += 1
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
             problems.append(f"{path}: {why}; environment unknown")
     frame = pd.DataFrame(rows, columns=["run", *SOFTWARE, "host", "facts"])

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from atbptt.errors import unknown
 from atbptt.runs import reason
 from atbptt.runs.schema import ID, OPTIONS
+from atbptt.system import open_file
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 CODED = pa.dictionary(pa.int32(), pa.string())
@@ -114,10 +115,8 @@ def read_tables(
 
 def open_parquet(path: str, texts: Sequence[str] = ()) -> pq.ParquetFile:
     """A Parquet file; the columns named in `texts` are read as codes. Raises one of UNREADABLE."""
-    source = path
-    if os.path.getsize(path) < SMALL:
-        with open(path, "rb") as file:
-            source = pa.BufferReader(file.read())
+    with open_file(path) as file:
+        source = pa.BufferReader(file.read()) if os.fstat(file.fileno()).st_size < SMALL else path
     try:
         return pq.ParquetFile(source, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True)
     except KeyError as error:

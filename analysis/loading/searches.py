@@ -34,7 +34,7 @@ def find_searches(runs: Sequence[Run], problems: list[str]) -> list[Search]:
     for file in files:
         try:
             record = read_search(file.parent)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             problems.append(f"{file}: {reason(error)}; search left out")
             continue
         places = [[os.path.realpath(file.parent / run) for run in trial.runs] for trial in record.trials]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atbptt.errors import listed
-from atbptt.system import Parser, handled, needed_by, program, run_command
+from atbptt.system import Parser, end_process, handled, needed_by, program, run_command
 
 with needed_by(program("fetch")):
     from atbptt.datasets.fetching import ALL, FetchError, fetch
@@ -52,4 +52,4 @@ def _parser() -> Parser:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Run as Run,
         Sweep as Sweep,
         check_folders as check_folders,
+        walk_folders as walk_folders,
     )
 else:
     from atbptt.lazy import exports

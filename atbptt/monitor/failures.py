@@ -11,7 +11,7 @@ from rich.text import Text
 from atbptt.monitor.reading import Reader, Run
 from atbptt.runs import STALE, reason
 from atbptt.runs.schema import FAILED, OUTPUT, TRACEBACK
-from atbptt.system import Console, print_text
+from atbptt.system import Console, open_file, print_text
 
 LINES = 20  # of output
 READ_BYTES = 64 * 1024  # from the end of a file that may be long
@@ -70,7 +70,7 @@ def trace_and_output(directory: Path) -> tuple[str, str]:
 def _end(path: Path) -> str:
     """The end of a text file, or why it cannot be read; empty if there is none."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - READ_BYTES, 0))
             content = file.read()

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt.errors import AnalysisError
-from atbptt.runs import UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
+from atbptt.errors import AnalysisError, show
+from atbptt.runs import LATEST, UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, LOCK, PLAN, RUNNING, STATUS, SWEEPS
-from atbptt.system import locks
+from atbptt.system import is_utf8, locks
 
 PARENTS = 2  # the output folder is so far above its runs
 
@@ -127,7 +127,8 @@ class Reader:
         loose = [key for key in self._found if key not in planned and os.path.isdir(key)]
         if not planned and not loose:
             where = ", ".join(map(str, self._tops.values()))
-            raise AnalysisError(f"{where}: no run directories here or below, and no sweep that plans any")
+            nothing = f"{where}: no run directories here or below, and no sweep that plans any"
+            raise AnalysisError("; ".join([nothing, *problems[:1]]))
         unknown = [status for status in statuses.values() if status.state == UNKNOWN]
         problems += [f"{status.directory}/{status.why}; state unknown" for status in unknown]
         launching = {folder: _launching(folder) for folder in self._plans}
@@ -144,36 +145,33 @@ class Reader:
 
     def _find(self, problems: list[str]) -> Iterator[str]:
         """Yield folders of sweeps, and note run directories; one that is noted already is not listed again."""
-
-        def unreadable(error: OSError) -> None:
-            problems.append(f"{error.filename}: {reason(error)}; folder skipped")
-
         for top in self._tops:
             above = top
             for _ in range(PARENTS):
                 above = os.path.dirname(above)
                 yield from _sweeps_in(above)
-            for directory, folders, files in os.walk(top, onerror=unreadable):
-                if SWEEPS in folders:
-                    yield from _sweeps_in(directory)
+            for directory, folders, files in walk_folders(top, problems):
+                yield from _sweeps_in(directory)
                 if {CONFIG, STATUS} & {*files}:
                     self._found[directory] = None
                     folders.clear()  # runs are not nested
-                folders[:] = sorted(
-                    name for name in folders if name[0] != "." and os.path.join(directory, name) not in self._found
-                )
+                folders[:] = [name for name in folders if os.path.join(directory, name) not in self._found]
 
     def _plan(self, folder: str) -> _Plan:
         content = read_plan(Path(folder))
         jobs = {}
         for job in content["jobs"]:
             key = os.path.normpath(os.path.join(folder, job["path"]))
+            if not is_utf8(key) or "\0" in key:
+                raise ValueError(f"path (={show(job['path'])}) must be that of a run")
             budget = [job["settings"].get(name) for name in ("epochs", "seconds")]
             epochs, seconds = (None if value is None else float(value) for value in budget)
             if self._top(key) is not None:
                 jobs[key] = str(job["label"]), epochs, seconds
         command = tuple(map(str, content["command"]))
         launched = str(content["host"]), int(content["pid"]), float(content["started"])
+        if not 0 <= launched[2] <= LATEST:
+            raise ValueError(f"started (={launched[2]:g}) must be a time in seconds")
         sweep = Sweep(os.path.basename(folder), command, *launched, None, ())
         return _Plan(sweep, bool(content.get("rerun")), jobs)
 
@@ -197,9 +195,25 @@ class Reader:
 def check_folders(paths: Sequence[Path]) -> None:
     """Raise an `AnalysisError` unless all paths are folders."""
     for path in paths:
+        if not is_utf8(path):
+            raise AnalysisError(f"{path}: is no UTF-8; rename it")
         if not path.is_dir():
             what = "is a file; give a run directory or a folder of them" if path.exists() else "does not exist"
             raise AnalysisError(f"{path}: {what}")
+
+
+def walk_folders(top: str | Path, problems: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, without hidden folders; `problems` gains a line for each that cannot be read or written down."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append(f"{error.filename}: {reason(error)}; folder skipped")
+
+    for directory, folders, files in os.walk(top, onerror=unreadable):
+        seen = sorted(name for name in folders if not name.startswith("."))
+        odd = (os.path.join(directory, name) for name in seen if not is_utf8(name))
+        problems += [f"{path}: its name is no UTF-8; folder skipped" for path in odd]
+        folders[:] = filter(is_utf8, seen)
+        yield directory, folders, files
 
 
 def _sweeps_in(folder: str) -> list[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         write_search as write_search,
     )
     from atbptt.runs.status import (
+        LATEST as LATEST,
         STALE as STALE,
         STATES as STATES,
         UNKNOWN as UNKNOWN,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     )
     from atbptt.runs.sweep import (
         Job as Job,
-        make_sweep as make_sweep,
+        made_sweep as made_sweep,
         planned as planned,
         read_plan as read_plan,
         recorded as recorded,

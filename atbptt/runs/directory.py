@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,17 @@ from atbptt.config import NOTED, Settings
 from atbptt.errors import ConfigError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
 from atbptt.runs.status import ENDED, read_status
-from atbptt.system import StorageError, locks, move_folder, numbered, replacing, write_text
+from atbptt.system import (
+    StorageError,
+    locks,
+    move_folder,
+    numbered,
+    open_to_append,
+    read_file,
+    read_json,
+    replacing,
+    write_text,
+)
 
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
 
@@ -61,13 +72,15 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the directory (StorageError) and hold its lock; a BusyError if another process holds it."""
+        """Make the directory and hold its lock (StorageError); a BusyError if another process holds it."""
         self.make()
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(locks.hold(self.path / schema.LOCK))
             except locks.LockedError as error:
                 raise BusyError(f"{self.path} is being run by another process") from error
+            except OSError as error:
+                raise StorageError(f"{self.path / schema.LOCK} cannot be locked: {error.strerror}") from error
             yield
 
     def busy(self) -> bool:
@@ -81,6 +94,8 @@ class RunDirectory:
     def finished(self) -> bool:
         """Whether the run has reached the budget of the settings, and its results have not changed since."""
         status = self.status()
+        if status.get(schema.ID, self.experiment_id) != self.experiment_id:
+            return False  # the directory of another run has been copied here
         epoch, seconds = status.get("epoch", 0), status.get("train_seconds", 0)
         spent = status.get("state") == schema.FINISHED and self.settings.budget_spent(epoch, seconds)
         return spent and status.get("files") == self._digests()
@@ -149,10 +164,10 @@ class RunDirectory:
             options |= _noted(self.settings, stored).noted()
             if options == stored or not self.finished():  # another process may have extended it meanwhile
                 return False
-            config = OmegaConf.merge(OmegaConf.load(self.path / schema.CONFIG), given)
+            config = OmegaConf.merge(OmegaConf.create(read_file(self.path / schema.CONFIG).decode()), given)
             write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(config))
             tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
-            status = json.loads((self.path / schema.STATUS).read_bytes())
+            status = read_json(self.path / schema.STATUS)
             # A kill before this leaves a run that is not skipped: its process finds nothing to train.
             write_text(self.path / schema.STATUS, json.dumps({**status, "files": self._digests()}, indent=1))
         return True
@@ -167,6 +182,8 @@ class RunDirectory:
 
     def _write_sources(self) -> None:
         folder = self.path / schema.SOURCE
+        if folder.is_symlink():  # what it leads to is not the run's
+            folder.unlink()
         files = {folder / name: content for name, content in self.settings.sources().items()}
         for path in [*folder.rglob("*")]:
             if path.is_file() and path not in files:  # of an attempt with the same code in other files
@@ -182,7 +199,7 @@ class RunDirectory:
         """
         path = self.path / schema.ENVIRONMENT
         try:
-            attempts = list(json.loads(path.read_text())["attempts"])
+            attempts = list(read_json(path)["attempts"])
             before = provenance.commits(attempts[-1]["code"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             attempts, before = [], ""
@@ -269,7 +286,7 @@ def _follow_output(old: Path, new: Path) -> None:
     with contextlib.suppress(OSError):  # there is no such file
         own = [stream for stream in (1, 2) if os.path.samestat(os.fstat(stream), old.stat())]
         if own:
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            descriptor = open_to_append(new)
             for stream in own:
                 os.dup2(descriptor, stream)
             os.close(descriptor)
@@ -284,6 +301,9 @@ def _noted(settings: Settings, stored: Mapping[str, Any]) -> Settings:
 
 class _LogFile(logging.FileHandler):
     """A log that ignores a full disk; the next file to be written reports it."""
+
+    def _open(self) -> TextIOWrapper:
+        return TextIOWrapper(os.fdopen(open_to_append(Path(self.baseFilename)), "ab"), encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         if not isinstance(sys.exc_info()[1], OSError):

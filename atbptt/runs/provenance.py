@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from atbptt.config import ConfigFile, installed
-from atbptt.system import available_cores, write_atomically
+from atbptt.system import available_cores, read_file, write_atomically
 
 PACKAGE = Path(__file__).parents[1]
 UNTRACKED = 20  # files that are listed
@@ -109,7 +109,7 @@ def store_diffs(found: dict[str, Any], folder: Path, source: Path | None = None)
                 os.link(source / name, path)
                 continue
             with contextlib.suppress(OSError):  # no links on this file system; or the sweep's folder is gone
-                content = (source / name).read_bytes()
+                content = read_file(source / name)
         if content is not None:
             write_atomically(path, functools.partial(_write, content))
 

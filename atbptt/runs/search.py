@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from atbptt.config import Settings
 from atbptt.runs import schema
 from atbptt.runs.status import WAITING
-from atbptt.system import StorageError, write_text
+from atbptt.system import StorageError, open_file, read_json, write_text
 
 
 @dataclass
@@ -56,9 +57,8 @@ class SearchRecord:
 
 
 def read_search(folder: Path) -> SearchRecord:
-    """The record in a search's folder (OSError, ValueError, TypeError, KeyError)."""
-    content = json.loads((folder / schema.TRIALS).read_bytes())
-    return SearchRecord(**{**content, "trials": [Trial(**trial) for trial in content["trials"]]})
+    """The record in a search's folder (OSError, ValueError)."""
+    return TypeAdapter(SearchRecord).validate_python(read_json(folder / schema.TRIALS))
 
 
 def write_search(folder: Path, record: SearchRecord) -> None:
@@ -81,7 +81,8 @@ def best_value(directory: Path, metric: str, settings: Settings) -> float | None
     another command asked for more.
     """
     columns, of_metric = ["step", "epoch", "train_seconds", "value"], [("metric", "=", metric)]
-    rows = pq.read_table(os.path.join(directory, schema.METRICS), columns=columns, filters=of_metric).sort_by("step")
+    with open_file(os.path.join(directory, schema.METRICS)) as file:
+        rows = pq.read_table(file, columns=columns, filters=of_metric).sort_by("step")
     values = []
     for row in rows.to_pylist():
         values.append(row["value"])

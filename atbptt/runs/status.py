@@ -4,17 +4,17 @@ The status file has what the run last wrote, which a killed run cannot correct. 
 works on it: the operating system frees the lock however the process ends.
 """
 
-import json
-import math
 import os
 import socket
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from atbptt.errors import printable, show
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, LOCK, RUNNING, STATUS
-from atbptt.system import locks
+from atbptt.system import is_file_name, locks, read_json
 
 # States besides those that a status file can have.
 WAITING = "waiting"  # not begun
@@ -26,12 +26,15 @@ ENDED = (FINISHED, FAILED, INTERRUPTED)
 SILENT_SECONDS = 600.0  # without a heartbeat, after which a run is stale; a long evaluation or probe may take minutes
 LOOKS = 3  # at a run whose status changes meanwhile
 
-# Entries of status.json by type; one of another type counts as missing.
-NUMBERS = (
-    *("epoch", "epochs", "train_seconds", "seconds", "best", "best_epoch"),
-    *("started", "heartbeat", "elapsed", "first_epoch"),
-)
+# Entries of status.json that are numbers, and how large they may be; others count as missing.
+LATEST = 253_402_300_799.0  # the end of the year 9999: no clock shows more
 WHOLE_NUMBERS = ("K", "pid", "attempt")
+NUMBERS = {
+    **dict.fromkeys(("started", "heartbeat"), LATEST),
+    **dict.fromkeys(("train_seconds", "seconds", "elapsed"), LATEST),
+    **dict.fromkeys(("epoch", "epochs", "first_epoch", "best", "best_epoch"), sys.float_info.max),
+    **dict.fromkeys(WHOLE_NUMBERS, 2.0**53),
+}
 TEXTS = ("monitor", "host", "sweep")
 
 
@@ -138,22 +141,21 @@ def reason(error: BaseException) -> str:
     """Why a file could not be read, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower() if isinstance(error, FileNotFoundError) else error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:160])
 
 
 def read_status(directory: Path) -> dict[str, Any]:
     """The entries of a run's status.json; none if it cannot be read. Numbers of the wrong type are left out."""
     try:
         stored = _content(directory)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return {}
-    numbers = (*NUMBERS, *WHOLE_NUMBERS)
-    return {name: value for name, value in stored.items() if name not in numbers or _number(value) is not None}
+    known = stored.items()
+    return {name: value for name, value in known if name not in NUMBERS or _number(value, NUMBERS[name]) is not None}
 
 
 def _content(directory: Path) -> dict[str, Any]:
-    with open(os.path.join(directory, STATUS), "rb") as file:
-        stored = json.load(file)
+    stored = read_json(os.path.join(directory, STATUS))
     return stored if isinstance(stored, dict) else {}
 
 
@@ -171,30 +173,33 @@ def _stored(directory: Path) -> RunStatus:
         stored = _content(directory)
     except (FileNotFoundError, NotADirectoryError):
         return nothing
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return replace(nothing, state=UNKNOWN, why=f"{STATUS}: {reason(error)}")
     state = stored.get("state")
     if state not in (RUNNING, *ENDED):
         rule = f"must be one of {', '.join((RUNNING, *ENDED))}"
-        return replace(nothing, state=UNKNOWN, why=f"{STATUS}: state (={state!s:.40}) {rule}")
-    found: dict[str, Any] = {name: _number(stored.get(name)) for name in (*NUMBERS, *WHOLE_NUMBERS)}
+        return replace(nothing, state=UNKNOWN, why=f"{STATUS}: state (={show(state)}) {rule}")
+    found: dict[str, Any] = {name: _number(stored.get(name), most) for name, most in NUMBERS.items()}
     found |= {name: int(found[name]) for name in WHOLE_NUMBERS if found[name] is not None}
     found |= {name: _text(stored.get(name)) for name in TEXTS}
     if state in (FAILED, INTERRUPTED):
         at = "" if found["epoch"] is None else f" at epoch {found['epoch']:.3g}"
         error_text = " ".join((_text(stored.get("error")) or "").split())
         found["why"] = error_text or ("no reason stored" if state == FAILED else f"interrupted{at}")
-    return replace(nothing, state=state, experiment_id=_text(stored.get("experiment_id")) or directory.name, **found)
+    if is_file_name(own_id := stored.get("experiment_id")):
+        found["experiment_id"] = own_id
+    return replace(nothing, state=state, **found)
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def _number(value: object, most: float) -> float | None:
+    """A number from -most to most; of anything else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
         return None
     return float(value)
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return printable(value) if isinstance(value, str) else None
 
 
 def _held(directory: Path) -> bool | None:

@@ -20,7 +20,7 @@ from atbptt.config import ConfigFile, Settings, hydra_of, validated
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code, store_diffs
-from atbptt.system import StorageError, locks, numbered, write_text
+from atbptt.system import StorageError, locks, numbered, read_json, write_text
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,19 @@ class Job:
         return hydra_of(self.hydra, self.overrides, number, self.directory.path)
 
 
-def make_sweep(output_dir: str) -> Path:
-    """Make the folder of a new sweep and return its absolute path (StorageError)."""
+@contextlib.contextmanager
+def made_sweep(output_dir: str) -> Iterator[Path]:
+    """Make the folder of a new sweep (StorageError), whose absolute path is yielded; at the end it goes if empty."""
+    sweep = _make_sweep(output_dir)
+    try:
+        yield sweep
+    finally:
+        for folder in (sweep, sweep.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _make_sweep(output_dir: str) -> Path:
     folder = Path(output_dir).absolute() / schema.SWEEPS
     names = numbered(f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}")
     try:
@@ -101,7 +112,7 @@ def _shared_once(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def read_plan(sweep: Path) -> dict[str, Any]:
     """The plan in a sweep's folder (OSError, ValueError)."""
-    return dict(json.loads((sweep / schema.PLAN).read_bytes()))
+    return dict(read_json(sweep / schema.PLAN))
 
 
 _read_plan_once = functools.lru_cache(maxsize=1)(read_plan)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atbptt.runs import schema
-from atbptt.system import write_atomically
+from atbptt.system import open_file, read_file, write_atomically
 
 
 class Tables:
@@ -66,7 +66,8 @@ class Tables:
 
 def _holds_later(path: Path, step: int) -> bool:
     try:
-        found = pq.read_table(path, page_checksum_verification=True)
+        with open_file(path) as file:
+            found = pq.read_table(file, page_checksum_verification=True)
     except (OSError, pa.ArrowException):
         return False
     return found.num_rows > 0 and found["step"][-1].as_py() > step
@@ -75,7 +76,7 @@ def _holds_later(path: Path, step: int) -> bool:
 def digest(path: Path) -> int | None:
     """The CRC-32 of a file's content; None for a file that cannot be read."""
     try:
-        return zlib.crc32(path.read_bytes())
+        return zlib.crc32(read_file(path))
     except OSError:
         return None
 
@@ -101,8 +102,8 @@ def serialised_options(options: Mapping[str, Any]) -> bytes:
 def read_options(path: Path) -> dict[str, Any]:
     """The row of an options.parquet, without nulls; empty if the file cannot be read."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            (row,) = file.read().to_pylist()
+        with open_file(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as table:
+            (row,) = table.read().to_pylist()
     except (OSError, ValueError, pa.ArrowException):
         return {}
     return {name: value for name, value in row.items() if value is not None}

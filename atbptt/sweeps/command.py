@@ -30,7 +30,7 @@ from atbptt.monitor import STYLES, Watch
 from atbptt.runs import schema
 from atbptt.sweeps.planning import Plan, compose, plan
 from atbptt.sweeps.showing import shown
-from atbptt.system import ENDING, STORING, Console, LeftRunningError, StorageError, handle, program
+from atbptt.system import ENDING, STORING, Console, Lasting, LeftRunningError, StorageError, handle, let_go, program
 
 if TYPE_CHECKING:
     from atbptt.sweeps.process import Outcome
@@ -96,14 +96,10 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
 
 
 class PlainConsole(Console):
-    """Prints lines as they are; if its pipe is closed, as behind `| head`, the runs go on."""
+    """Prints lines as they are; if its pipe is closed, as behind `| head`, or its disk full, the runs go on."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(soft_wrap=True, **options)
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+    def __init__(self, stderr: bool = False, **options: Any) -> None:
+        super().__init__(soft_wrap=True, file=Lasting(sys.stderr if stderr else sys.stdout), **options)
 
 
 def leave(code: int) -> NoReturn:
@@ -112,6 +108,7 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(ProcessLookupError):
             if child.pid is not None:
                 os.kill(child.pid, signal.SIGKILL)  # those of joblib have no `kill`
+    let_go(sys.stdout)
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
     if strangers == [threading.main_thread()]:
         gc.freeze()  # else Python looks for cycles among all of torch's objects first, which takes 2 seconds
@@ -136,8 +133,11 @@ def run(planned: Plan, console: Console) -> tuple[str, dict[int, Outcome]]:
     """Launch the jobs ahead; the sweep's name, and the outcomes that the launcher knows, by their numbers."""
     from atbptt.sweeps.launching import launch, prepared_launcher
 
-    sweep, rerun = runs.make_sweep(planned.jobs[0].settings.output_dir), planned.command.rerun
-    with prepared_launcher(planned.command, planned.ahead, sweep) as (launcher, config):
+    rerun = planned.command.rerun
+    with (
+        runs.made_sweep(planned.jobs[0].settings.output_dir) as sweep,
+        prepared_launcher(planned.command, planned.ahead, sweep) as (launcher, config),
+    ):
         recorded = runs.recorded(sweep, planned.jobs, planned.ahead, config, rerun)
         with recorded, Watch(planned.ahead, console, sweep.name, rerun):
             if hasattr(launcher, "say"):  # one of ours
@@ -219,7 +219,8 @@ def report(
             where = f"by process {status.pid} on {status.host} ({job.directory.path})"
             console.print(f"running      {job.label}: {where}")
         else:
-            state, reason = ended(replace(status, state=runs.WAITING) if before else status, outcomes.get(number))
+            status = replace(status, state=runs.WAITING) if before else status
+            state, reason = ended(status, outcomes.get(number), sweep)
             counts[state] += 1
             errors.print(f"{state:11}  {job.label}: {reason} ({job.directory.path})")
     folders = folders_of(planned)
@@ -237,9 +238,9 @@ def folders_of(planned: Plan) -> list[str]:
     return sorted({str(job.directory.path.parent) for job in planned.jobs})
 
 
-def ended(status: runs.RunStatus, outcome: Outcome | None) -> tuple[str, str]:
-    """State and reason of an unfinished run."""
-    if status.state in (schema.FAILED, schema.INTERRUPTED):
+def ended(status: runs.RunStatus, outcome: Outcome | None, sweep: str) -> tuple[str, str]:
+    """State and reason of an unfinished run of a sweep; what an earlier sweep has stored is not the reason."""
+    if status.state in (schema.FAILED, schema.INTERRUPTED) and status.sweep in (sweep, None):
         return status.state, status.why or ""
     # The launcher knows more if nothing could be stored, as on a full disk, or if a cluster ended the job.
     reasons = [status.why if status.state == runs.STALE else None, outcome.reason if outcome is not None else None]

@@ -29,7 +29,7 @@ from omegaconf import OmegaConf
 from atbptt.config import Settings, as_job
 from atbptt.errors import described
 from atbptt.runs import BusyError, Origin, RunDirectory, schema
-from atbptt.system import ENDING, STORING, StoppedError, handled, listening
+from atbptt.system import ENDING, STORING, StoppedError, handled, listening, open_file, open_to_append
 from atbptt.training import run
 
 WANTED_VARIABLE = "ATBPTT_PRELOAD"  # JSON for `preload`: sys.path, modules to import, script
@@ -193,7 +193,7 @@ class RunProcess:
         """The end of what this process printed, with Python's stack if it crashed."""
         path = self.directory.path / schema.OUTPUT
         try:
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 file.seek(max(self._printed, path.stat().st_size - OUTPUT_BYTES))
                 return file.read().decode(errors="replace").rstrip()
         except OSError:
@@ -276,7 +276,7 @@ def _work(settings: Settings, origin: Origin, hydra: Mapping[str, Any] | None, w
 
 def _redirect_output(path: Path) -> None:
     """Append all output of this process to a file, also that of native code."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    descriptor = open_to_append(path)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     os.close(descriptor)

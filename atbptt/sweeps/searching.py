@@ -85,11 +85,12 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             check_room(study.launcher, planned.ahead)
             runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
+            sweep = ""
             outcomes: dict[int, Outcome] = {}
             if planned.ahead:  # with the runs of earlier trials: the status of this launch is that of the search
-                _, outcomes = run(replace(planned, jobs=study.plan(study.trials).jobs), console)
+                sweep, outcomes = run(replace(planned, jobs=study.plan(study.trials).jobs), console)
             by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
-            results = [study.result(trial, by_path) for trial in batch]
+            results = [study.result(trial, by_path, sweep) for trial in batch]
             for trial in results:
                 if trial.reason is not None:
                     errors.print(f"{trial.state:11}  {label(trial)}: {trial.reason}")
@@ -139,7 +140,7 @@ class Study:
             record = runs.read_search(self.folder)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             rule = f"cannot be read ({runs.reason(error)}): delete it, and the search finds its finished runs again"
             raise ConfigError(str(self.folder / schema.TRIALS), rule) from error
         rule = "is another search, of other options, values, budget or code: choose another name"
@@ -157,7 +158,12 @@ class Study:
                 rule = f"(={self.name}) is being run by another process: wait for it, or choose another name"
                 raise ConfigError("hydra.sweeper.study_name", rule) from error
             self._read()
-            yield
+            try:
+                yield
+            finally:
+                if not (self.folder / schema.TRIALS).exists():  # it was refused before its first trial
+                    (self.folder / schema.LOCK).unlink()
+                    self.folder.rmdir()
 
     @property
     def trials(self) -> list[Trial]:
@@ -230,15 +236,15 @@ class Study:
             self.jobs[trial.number].append(replace(job, label=name))
         trial.runs = [os.path.relpath(job.directory.path.absolute(), self.folder) for job in jobs]
 
-    def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None]) -> Trial:
-        """The trial with what came of its runs; a state of `OPEN` if one of them is not over."""
+    def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None], sweep: str) -> Trial:
+        """The trial with what came of its runs in a sweep; a state of `OPEN` if one of them is not over."""
         if trial.number in self.refused:
             return replace(trial, state=schema.FAILED, reason=self.refused[trial.number])
         values = []
         for directory in (job.directory for job in self.jobs[trial.number]):
             path, status = directory.path, runs.read_run(directory.path)
             if not directory.finished():
-                state, reason = ended(status, outcomes.get(path))
+                state, reason = ended(status, outcomes.get(path), sweep)
                 if status.state == schema.RUNNING or directory.busy():
                     state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
                 return replace(trial, state=state, reason=f"{reason} ({path})")

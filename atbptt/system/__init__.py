@@ -7,6 +7,8 @@ if TYPE_CHECKING:
         PROGRAM as PROGRAM,
         Parser as Parser,
         UsageError as UsageError,
+        end_process as end_process,
+        let_go as let_go,
         needed_by as needed_by,
         open_standard_streams as open_standard_streams,
         program as program,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         file_digest as file_digest,
         move_folder as move_folder,
         numbered as numbered,
+        open_to_append as open_to_append,
         replacing as replacing,
         write_atomically as write_atomically,
         write_text as write_text,
@@ -29,11 +32,13 @@ if TYPE_CHECKING:
     from atbptt.system.plain_values import plain as plain
     from atbptt.system.printing import (
         Console as Console,
+        Lasting as Lasting,
         print_rendered as print_rendered,
         print_text as print_text,
         rendered as rendered,
     )
     from atbptt.system.reading import (
+        check_inside as check_inside,
         check_regular as check_regular,
         is_file_name as is_file_name,
         is_utf8 as is_utf8,

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from atbptt.errors import AnalysisError, ConfigError, described, needs_extra, printable
 from atbptt.system.files import StorageError
+from atbptt.system.signals import handle
 
 OURS = ("atbptt", "analysis")
 PROGRAM = "atbptt"
+INTERRUPTED = 130  # exit code
 IN_A_CLONE = {"launch": "python launch.py", "fetch": "python -m atbptt.datasets fetch"}
 
 
@@ -39,15 +42,17 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
     """
     expected: tuple[type[Exception], ...] = (UsageError, ConfigError, AnalysisError, StorageError, *errors)
     open_standard_streams()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        handle({signal.SIGINT: signal.default_int_handler})
     try:
         command()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        let_go(sys.stdout)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except expected as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
@@ -55,6 +60,23 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
         print(f"error: {printable(described(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process; after Ctrl-C at once, since Python may report it once more."""
+    for stream in (sys.stdout, sys.stderr):
+        let_go(stream)
+    if code == INTERRUPTED:
+        os._exit(code)
+    sys.exit(code)
+
+
+def let_go(stream: TextIO) -> None:
+    """Flush a stream; where that fails, all that it still gets goes nowhere, also when Python flushes it once more."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def open_standard_streams() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import glob
 import hashlib
 import itertools
 import os
@@ -13,9 +14,13 @@ from pathlib import Path
 from typing import IO
 
 from atbptt.errors import ConfigError
+from atbptt.system.reading import check_regular
 
 # Refusals of the disk or the file system, as against errors of the program.
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
+    *(errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 class StorageError(OSError):
@@ -38,6 +43,7 @@ def replacing(path: Path, *, parents: bool = True, previous: Path | None = None)
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _delete_leftovers(path)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -46,6 +52,8 @@ def replacing(path: Path, *, parents: bool = True, previous: Path | None = None)
         os.replace(temporary, path)
         _flush_folder(path.parent)
     except OSError as error:
+        if not parents and not path.parent.is_dir():
+            raise StorageError(f"{path.parent} has been deleted or moved") from error
         if parents or error.errno in REFUSALS:
             rule = f"cannot be written: {error.strerror or error}; what stood there before is unchanged"
             raise StorageError(f"{path} {rule}") from error
@@ -53,6 +61,26 @@ def replacing(path: Path, *, parents: bool = True, previous: Path | None = None)
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def _delete_leftovers(path: Path) -> None:
+    """Delete what processes of this machine that were killed have left of the same file."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.{socket.gethostname()}.*.tmp"):
+        if not Path("/proc", old.name.split(".")[-2]).exists():
+            old.unlink(missing_ok=True)
+
+
+def open_to_append(path: Path) -> int:
+    """The descriptor of a file, made if it is missing, that is no link, pipe or device (OSError)."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        check_regular(descriptor, path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], previous: Path | None = None) -> None:

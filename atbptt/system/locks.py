@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from atbptt.system.reading import check_regular
+
 # `is_held` takes a lock for some microseconds, so a first refusal does not mean that it is held.
 PATIENCE_SECONDS = 0.5
 RETRY_SECONDS = 0.02
@@ -27,11 +29,12 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
 
     Raises:
         LockedError: another process still holds it after `patience` seconds.
-        OSError: the file cannot be opened, or its file system has no locks.
+        OSError: the file cannot be opened, is a link, or its file system has no locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     _held.add(descriptor)
     try:
+        check_regular(descriptor, path)
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         deadline = time.monotonic() + patience
         while True:
@@ -56,7 +59,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = PATIENCE_SECONDS
 def is_held(path: Path) -> bool:
     """Whether a process holds the exclusive lock of a file, which is not made if it is missing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
     except FileNotFoundError:
         return False
     try:

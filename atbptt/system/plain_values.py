@@ -28,7 +28,7 @@ def plain(value: Any, name: str = "") -> Any:
         return plain(value.item(), name)
     for kind in PLAIN:
         if isinstance(value, kind):
-            return kind(value)
+            return kind(value)  # type: ignore[arg-type]
     if isinstance(value, Mapping):
         items = [(plain(key, name), plain(part, f"{name}[{show(key)}]")) for key, part in value.items()]
         if not isinstance(value, OrderedDict):

@@ -8,6 +8,7 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from atbptt.errors import printable
+from atbptt.system.command_line import let_go
 
 
 def print_text(*texts: object, file: TextIO | None = None, end: str = "\n", flush: bool = False) -> None:
@@ -25,6 +26,26 @@ class Console(console.Console):
         """As rich does, but for the control characters of texts."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+class Lasting:
+    """A stream for text that takes all, even if nobody can read it: its pipe is closed, its disk full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            let_go(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        let_go(self._stream)
 
 
 def print_rendered(text: str) -> None:

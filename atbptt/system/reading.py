@@ -4,9 +4,10 @@ import errno
 import json
 import os
 import stat
+from pathlib import Path
 from typing import IO, Any
 
-from atbptt.errors import printable
+from atbptt.errors import AnalysisError, printable
 
 FILE_NAME_BYTES = 200  # most file systems take 255, and names of temporary files are longer
 
@@ -54,6 +55,12 @@ def is_file_name(text: object) -> bool:
         and printable(text) == text
         and len(text.encode()) <= FILE_NAME_BYTES
     )
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Raise an AnalysisError if a link leads from within a folder to a path elsewhere."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise AnalysisError(f"{path}: a link leads out of {folder}; delete it, or give another folder to write to")
 
 
 def is_utf8(path: str | os.PathLike[str]) -> bool:

@@ -67,7 +67,7 @@ def test_files_that_cannot_be_read_are_reported(outputs: Path, capsys: pytest.Ca
     (write_status(outputs / "demo" / "b2", schema.FINISHED) / schema.STATUS).write_text("{")
     print_failures([outputs])
     out, err = capsys.readouterr()
-    assert "  traceback.txt: Is a directory" in out.splitlines()
+    assert "  traceback.txt: is a folder, not a file" in out.splitlines()
     assert err.startswith(f"warning: {outputs}/demo/b2/status.json: ")
 
 

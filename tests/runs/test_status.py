@@ -135,7 +135,7 @@ def test_a_run_that_ends_while_read_was_not_killed(write: WriteStatus, monkeypat
     ("content", "why"),
     [
         ("", "status.json: Expecting value: line 1 column 1 (char 0)"),
-        ("[1]", "status.json: state (=None) must be one of running, finished, failed, interrupted"),
+        ("[1]", "status.json: state (=null) must be one of running, finished, failed, interrupted"),
         ('{"state": "done"}', "status.json: state (=done) must be one of running, finished, failed, interrupted"),
         ('{"state": ["failed"]}', "status.json: state (=['failed']) must be one of running, finished, failed, "),
     ],
@@ -151,7 +151,7 @@ def test_a_folder_in_the_place_of_the_status_is_reported_unless_the_run_is_held(
     path = write() / schema.STATUS
     path.unlink()
     path.mkdir()
-    assert read_run(path.parent).why == "status.json: Is a directory"
+    assert read_run(path.parent).why == "status.json: is a folder, not a file"
     hold(path.parent)
     assert read_run(path.parent).state == "running"
 
@@ -203,7 +203,7 @@ def test_an_ended_run_is_read_again_if_changed(write: WriteStatus, hold: Hold, m
     directory = write("finished", epoch=3.0)
     before = read_run(directory)
     with monkeypatch.context() as patch:
-        patch.delattr(status.json, "load")
+        patch.delattr(status, "read_json")
         assert read_run(directory, before) is before
     write("finished", age=1.0, epoch=4.0)
     assert read_run(directory, before).epoch == 4.0

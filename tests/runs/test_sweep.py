@@ -11,7 +11,7 @@ from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import code
-from atbptt.runs.sweep import Job, make_sweep, planned, recorded
+from atbptt.runs.sweep import Job, made_sweep, planned, recorded
 from atbptt.system import locks
 from atbptt.system.files import StorageError
 
@@ -28,10 +28,10 @@ def jobs(settings: Callable[..., Settings]) -> list[Job]:
 
 
 def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job], tmp_path: Path) -> None:
-    sweep = make_sweep(str(tmp_path))
-    assert sweep.parent == tmp_path / ".sweeps"
-    assert sweep.name.endswith(f"_{os.getpid()}")
-    with recorded(sweep, jobs, [jobs[1], jobs[2]], "lr: 1\n", rerun=True):
+    launched = [jobs[1], jobs[2]]
+    with made_sweep(str(tmp_path)) as sweep, recorded(sweep, jobs, launched, "lr: 1\n", rerun=True):
+        assert sweep.parent == tmp_path / ".sweeps"
+        assert sweep.name.endswith(f"_{os.getpid()}")
         assert locks.is_held(sweep / schema.LOCK)
         for number, job in enumerate((jobs[1], jobs[2])):
             settings, origin, part = planned(sweep, number)  # type: ignore[misc]
@@ -57,12 +57,14 @@ def test_a_broken_plan_is_none(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / ".sweeps")
-    with pytest.raises(StorageError, match=r"\.sweeps cannot be made: File exists$"):
-        make_sweep(str(tmp_path))
+    with pytest.raises(StorageError, match=r"\.sweeps cannot be made: File exists$"), made_sweep(str(tmp_path)):
+        pytest.fail("made")
 
 
 def test_sweeps_of_the_same_second_have_their_own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on two machines, or after a clock was set back."""
     monkeypatch.setattr(time, "strftime", lambda _: "now")
-    paths = [make_sweep(str(tmp_path)) for _ in range(3)]
+    with made_sweep(str(tmp_path)) as first, made_sweep(str(tmp_path)) as second, made_sweep(str(tmp_path)) as third:
+        paths = [first, second, third]
+    assert not any(tmp_path.iterdir())  # nothing was stored there
     assert [path.name.removeprefix(f"now_{os.getpid()}") for path in paths] == ["", "_2", "_3"]

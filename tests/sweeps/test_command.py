@@ -60,6 +60,9 @@ def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: P
     assert (done.returncode, done.stdout) == (3, "done\n")
 
 
+SWEEP = "2026-01-01_00-00-00_7"
+
+
 @pytest.mark.parametrize(
     ("state", "why", "outcome", "expected"),
     [
@@ -73,7 +76,16 @@ def test_a_thread_of_a_users_class_does_not_keep_the_command_from_ending(root: P
 )
 def test_why_a_run_is_not_finished(state: str, why: str | None, outcome: str | None, expected: str) -> None:
     known = Outcome(schema.FAILED, outcome) if outcome else None
-    assert ": ".join(ended(RunStatus(Path(), state, "id", why), known)) == expected
+    assert ": ".join(ended(RunStatus(Path(), state, "id", why, sweep=SWEEP), known, SWEEP)) == expected
+
+
+def test_what_an_earlier_sweep_has_stored_is_not_the_reason() -> None:
+    before = RunStatus(Path(), schema.INTERRUPTED, "id", "SIGTERM at epoch 1", sweep="2025-12-31_00-00-00_7")
+    assert ended(before, Outcome(schema.FAILED, "StorageError: no lock"), SWEEP) == (
+        schema.FAILED,
+        "StorageError: no lock",
+    )
+    assert ended(before, None, SWEEP) == (schema.FAILED, "never started")
 
 
 @pytest.fixture

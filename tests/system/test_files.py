@@ -66,7 +66,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, er
 
 def test_replacing_makes_folders_and_puts_the_file_in_place_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match="has been deleted or moved"):
         write_text(path, "text")  # which makes none
     with replacing(path) as temporary:
         temporary.write_text("one")

@@ -10,7 +10,7 @@ from typing import Any
 from atbptt.config import NOTED
 from atbptt.runs import read_plan, schema
 from atbptt.sweeps.slurm.queue import OVER, QueuedJob
-from atbptt.system import locks, write_text
+from atbptt.system import locks, read_json, write_text
 
 NAME = "slurm.json"
 
@@ -36,7 +36,7 @@ class SlurmJob:
 def read_jobs(sweep: Path) -> dict[str, SlurmJob]:
     """The jobs of a sweep by experiment id; none if they cannot be read."""
     try:
-        stored = json.loads((sweep / NAME).read_text())
+        stored = read_json(sweep / NAME)
         return {
             experiment_id: SlurmJob(job["job"], sweep / job["stdout"], sweep / job["stderr"], job["state"])
             for experiment_id, job in stored.items()

@@ -1,0 +1,105 @@
+"""Two small runs, made once a session, of which the tests spoil a copy."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atbptt.runs import schema, tables
+
+Spoil = Callable[[Path], object]  # of the directory of a run
+CONTROL = "\x1b[2J\x07\r\x9b1A\u202e"  # clears a terminal, rings, goes back
+
+
+def replaced(name: str, make: Callable[[Path], object]) -> Spoil:
+    """Something else in the place of a file."""
+
+    def spoil(run: Path) -> None:
+        (run / name).unlink(missing_ok=True)
+        make(run / name)
+
+    return spoil
+
+
+def status(**entries: Any) -> Spoil:
+    def spoil(run: Path) -> None:
+        stored = json.loads((run / schema.STATUS).read_text())
+        (run / schema.STATUS).write_text(json.dumps({**stored, **entries}))
+
+    return spoil
+
+
+def options(**values: Any) -> Spoil:
+    """Options of the row and of its JSON; `truncation__K` is `truncation.K`."""
+
+    def spoil(run: Path) -> None:
+        given = {name.replace("__", "."): value for name, value in values.items()}
+        row = tables.read_options(run / schema.OPTIONS) | given
+        as_json = {schema.OPTIONS_JSON: json.dumps(row).encode()}
+        known = {name: value for name, value in row.items() if name not in given}
+        content = tables.serialised(pa.Table.from_pylist([known]), as_json)
+        (run / schema.OPTIONS).write_bytes(content)
+
+    return spoil
+
+
+def column(file: str, name: str, value: Any) -> Spoil:
+    """One value in all rows of a column."""
+
+    def spoil(run: Path) -> None:
+        table = pq.read_table(run / file)
+        place = table.schema.get_field_index(name)
+        field = table.schema.field(name)
+        pq.write_table(table.set_column(place, field, pa.array([value] * len(table), field.type)), run / file)
+
+    return spoil
+
+
+def plan(**entries: Any) -> Spoil:
+    """Entries of the plan of the sweep; those of its jobs with `job__` before them."""
+
+    def spoil(run: Path) -> None:
+        (file,) = (run.parents[1] / schema.SWEEPS).glob(f"*/{schema.PLAN}")
+        stored = json.loads(file.read_text())
+        stored |= {name: value for name, value in entries.items() if not name.startswith("job__")}
+        for job in stored["jobs"]:
+            job |= {name.removeprefix("job__"): value for name, value in entries.items() if name.startswith("job__")}
+        file.write_text(json.dumps(stored))
+
+    return spoil
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def content(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+def copied(source: Path, target: Path) -> Path:
+    """The runs as a new output folder; the directory of the first."""
+    shutil.copytree(source, target)
+    return sorted(path.parent for path in target.glob(f"*/*/{schema.STATUS}"))[0]
+
+
+def entries(folder: Path) -> Mapping[str, int]:
+    """All files and folders at and below a folder, and when they were changed."""
+    return {str(path): path.lstat().st_mtime_ns for path in [folder, *folder.rglob("*")]}

@@ -46,9 +46,10 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
     """
     rows = predictions[predictions["quantity"] == "symbol"]
     runs = named(rows, frame, names, WIDE)
-    count = int(rows[["target", "predicted"]].max().max()) + 1
-    if count > MOST_SYMBOLS:
-        raise style.NoDataError(f"symbols (={count}) must be at most {MOST_SYMBOLS}: there are no more colours")
+    largest = rows[["target", "predicted"]].max().max()
+    if not 0 <= largest < MOST_SYMBOLS:
+        raise style.NoDataError(f"symbols (={largest + 1:g}) must be at most {MOST_SYMBOLS}: there are no more colours")
+    count = int(largest) + 1
     # The first symbol, in most tasks the blank, is pale.
     others = [*style.COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in style.COLORS)]
     colors = ListedColormap([(0.93, 0.93, 0.93), *others[: count - 1]])

@@ -1,6 +1,7 @@
 """The options of runs: read, chosen by, made columns of a frame."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from .reading import as_text, check_columns, check_no_nulls, open_parquet
 
 Row = dict[str, Any]  # option -> value, without those that the run does not have
 Where = Mapping[str, object]  # option -> its value, or a collection of values
+NUMBERS = ("lr", "init", "seed", "epochs", "seconds", "evaluate_every")  # options of every run of ours
 PLAIN = (str, int, float, bool)
 INT64 = range(-(2**63), 2**63)
 MAGIC = b"PAR1"  # ends a Parquet file
@@ -164,11 +166,16 @@ def _stored_row(content: bytes) -> Row | None:
 def _plain(row: Row) -> Row:
     """A row without nulls; lists as JSON, since they have no hash: nothing could be grouped by them.
 
-    A ValueError for an id or a name that could lead out of a folder, or a text that no table takes.
+    A ValueError for an id or a name that could lead out of a folder, a number that is none, or a text that no table
+    takes.
     """
     for name in (ID, "name"):
         if not is_file_name(row.get(name, "unnamed")):
             raise ValueError(f"{name} (={show(row[name])}) must be a name without / and control characters")
+    for name in NUMBERS:
+        value = row.get(name, 0)
+        if value is not None and (not isinstance(value, int | float) or not abs(value) < math.inf):
+            raise ValueError(f"{name} (={show(value)}) must be a number")
     for part in (*row, *row.values()):
         if isinstance(part, str):
             part.encode()

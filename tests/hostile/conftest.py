@@ -79,7 +79,7 @@ def analysed(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.chdir(here)
 
     def run(*arguments: str) -> Answer:
-        code = analyse(arguments)
+        code = analyse(list(arguments))
         return Answer(code, *(COLOURS.sub("", text) for text in capsys.readouterr()))
 
     return run

@@ -67,8 +67,9 @@ def plan(**entries: Any) -> Spoil:
         (file,) = (run.parents[1] / schema.SWEEPS).glob(f"*/{schema.PLAN}")
         stored = json.loads(file.read_text())
         stored |= {name: value for name, value in entries.items() if not name.startswith("job__")}
-        for job in stored["jobs"]:
-            job |= {name.removeprefix("job__"): value for name, value in entries.items() if name.startswith("job__")}
+        of_jobs = {name.removeprefix("job__"): value for name, value in entries.items() if name.startswith("job__")}
+        if of_jobs:
+            stored["jobs"] = [job | of_jobs for job in stored["jobs"]]
         file.write_text(json.dumps(stored))
 
     return spoil

@@ -1,0 +1,344 @@
+"""Odd and crafted files of runs: no traceback, no hang, nothing outside; a bad run is named, the others are read."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from atbptt.runs import schema
+from tests.conftest import ROOT, TINY
+from tests.hostile.conftest import Command
+from tests.hostile.runs import (
+    CONTROL,
+    Spoil,
+    column,
+    content,
+    copied,
+    device,
+    entries,
+    folder,
+    loop,
+    options,
+    pipe,
+    plan,
+    replaced,
+    status,
+)
+
+INF, NAN = float("inf"), float("nan")
+DEEP = b'{"state":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+NETWORK = "atbptt.models.RecurrentNetwork"
+TABLES = ("table", "compact")  # which read the tables
+STATES = ("status", "failures")  # which read the states
+ALL = (*TABLES, *STATES)
+
+# What is spoiled, by which commands it is read, and words of each answer; without words, all is well.
+ODD: dict[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
+    f"{name} is a {kind.__name__}": (replaced(name, kind), commands, words)
+    for name, commands, words in (
+        (schema.OPTIONS, TABLES, ("options.parquet", "skipped")),
+        (schema.METRICS, TABLES, ("metrics.parquet", "skipped")),
+        (schema.GRADIENTS, ("compact",), ("gradients.parquet", "skipped")),
+        (schema.PREDICTIONS, ("compact",), ("predictions.parquet", "skipped")),
+        (schema.STATUS, STATES, ("status.json", "unknown")),
+        (schema.ENVIRONMENT, ("table",), ()),
+        (schema.LOCK, ALL, ()),
+        (schema.TRACEBACK, ("failures",), ()),
+    )
+    for kind in (pipe, device, loop, folder)
+}
+ODD |= {
+    "an empty status": (replaced(schema.STATUS, content(b"")), STATES, ("status.json", "unknown")),
+    "a binary status": (replaced(schema.STATUS, content(bytes(range(256)))), STATES, ("status.json", "unknown")),
+    "a status nested deep": (replaced(schema.STATUS, content(DEEP)), STATES, ("status.json", "unknown")),
+    "a status that is a list": (replaced(schema.STATUS, content(b"[1]")), STATES, ("must be one of running",)),
+    "a number of 5,000 digits": (
+        replaced(schema.STATUS, content(b'{"state": "finished", "epoch": ' + b"9" * 5000 + b"}")),
+        STATES,
+        ("status.json", "unknown"),
+    ),
+    "times out of range": (status(heartbeat=1e300, started=-1e300, state="failed"), ALL, ()),
+    "times of the year 10000": (status(heartbeat=2.6e11, state="failed", error="no"), ALL, ()),
+    "numbers out of range": (status(K=10**400, epoch=10**400, pid=10**30, attempt=2**63, elapsed=1e300), ALL, ()),
+    "a state that is a list": (status(state=["failed"]), STATES, ("must be one of running",)),
+    "entries of other types": (status(epoch="x", K=None, best=[], monitor=3, state="failed", error={}), ALL, ()),
+    "control characters": (
+        status(error=CONTROL, host=CONTROL, monitor=CONTROL, state="failed"),
+        STATES,
+        (r"\x1b[2J",),
+    ),
+    "halves of characters": (status(error="\ud800", host="\ud800", state="failed"), STATES, (r"\ud800",)),
+    "an id that leads elsewhere": (status(experiment_id="../../x"), ALL, ()),
+    "options with an id that leads elsewhere": (options(experiment_id="../.."), TABLES, ("experiment_id (=../..)",)),
+    "options with an absolute id": (options(experiment_id="/tmp/x"), TABLES, ("experiment_id (=/tmp/x)", "skipped")),
+    "options with a name that leads elsewhere": (options(name="../.."), TABLES, ("name (=../..)", "skipped")),
+    "options with a name of control characters": (options(name=CONTROL), TABLES, (r"name (=\x1b[2J", "skipped")),
+    "options with control characters": (options(model=CONTROL, dataset=CONTROL, notes=CONTROL), TABLES, ()),
+    "a key with control characters": (options(**{CONTROL: 1}), TABLES, ()),
+    "options with halves of characters": (options(model="\ud800"), TABLES, ("options.parquet", "skipped")),
+    "an option that is no number": (options(lr="x"), TABLES, ("options.parquet: lr (=x) must be a number", "skipped")),
+    "options of other types": (options(init=0.5, model=[1], truncation__delta="x", truncation__K=[2]), TABLES, ()),
+    "options without an init": (options(init=None, dataset="", truncation=""), TABLES, ()),
+    "options out of range": (options(lr=10**300, epochs=1e308, init=-(2**62)), TABLES, ()),
+    "a metric with control characters": (column(schema.METRICS, "metric", f"valid_{CONTROL}"), TABLES, ()),
+    "an endless epoch": (column(schema.METRICS, "epoch", INF), TABLES, ()),
+    "a negative step": (column(schema.METRICS, "step", -(2**62)), TABLES, ()),
+    "values that are no numbers": (column(schema.METRICS, "value", NAN), ("compact",), ()),
+    "lags out of range": (column(schema.GRADIENTS, "lag", 2**31 - 1), ("compact",), ()),
+    "a plan of times out of range": (plan(started=1e300), STATES, ("plan.json", "started (=1e+300)", "sweep skipped")),
+    "a plan without jobs": (plan(jobs=None), STATES, ("plan.json", "sweep skipped")),
+    "a plan whose paths are no paths": (plan(job__path="a\0b"), STATES, ("plan.json", "path (=a\\x00b)")),
+    "a plan whose paths lead elsewhere": (plan(job__path="../../../../etc"), STATES, ()),
+    "a plan with control characters": (plan(command=[CONTROL], host=CONTROL, job__label=CONTROL), STATES, ()),
+}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a sweep of two small runs."""
+    top = tmp_path_factory.mktemp("made")
+    arguments = ["-m", *TINY, "init=0,1", "name=demo", "epochs=1"]
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+    subprocess.run(command, cwd=top, check=True, capture_output=True, timeout=300)
+    return top / "outputs"
+
+
+@pytest.mark.parametrize(("case", "command"), [(case, command) for case, (_, by, _) in ODD.items() for command in by])
+def test_an_odd_run_is_named_and_the_rest_is_read(
+    case: str, command: str, made: Path, here: Path, analysed: Command
+) -> None:
+    spoil, _, words = ODD[case]
+    run = copied(made, here / "outputs")
+    other = next(path for path in run.parent.iterdir() if path.is_dir() and path != run)
+    spoil(run)
+    before = entries(here)
+    answer = analysed(command, "outputs/demo", *(["--all"] if command == "status" else []))
+    answer.check(0, *words)
+    if command == "compact":
+        return
+    assert entries(here) == before
+    if command == "status":
+        assert "finished" in answer.out
+    if command == "table":
+        assert "copy_fixed" in answer.out
+        assert other.name not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "command"),
+    [
+        (options(model="=1+1", notes="@x", tags="+1", lr=-1.0), "export"),
+        (options(dataset=f"../../{CONTROL}", model=CONTROL), "report"),
+        (options(dataset="d" * 400, truncation__K="x", probe__tau=-1), "figures"),
+        (status(error=CONTROL, heartbeat=1e300, state="failed"), "report"),
+        (column(schema.METRICS, "train_seconds", INF), "report"),
+        (column(schema.GRADIENTS, "phi", INF), "figures"),
+        (column(schema.PREDICTIONS, "predicted", INF), "figures"),
+        (replaced(schema.ENVIRONMENT, pipe), "report"),
+        (replaced(schema.OUTPUT, pipe), "report"),
+    ],
+)
+def test_pages_figures_and_exports_of_odd_runs(
+    spoil: Spoil, command: str, made: Path, here: Path, analysed: Command
+) -> None:
+    run = copied(made, here / "outputs")
+    spoil(run)
+    before = entries(here)
+    analysed(command, "outputs/demo", "--out", str(here.parent / "written" / "to")).check(0)
+    assert entries(here) == before
+    assert os.listdir(here.parent) in (["here", "written"], ["written", "here"])
+    if command == "export":
+        table = (here.parent / "written" / "to" / "options.csv").read_text()
+        assert all(cell in table for cell in (",'=1+1,", ",'@x,", ",-1.0,"))
+
+
+@pytest.mark.parametrize("link", ["export", "report.html", "figures", "compact"])
+def test_a_link_among_the_runs_is_not_written_to(link: str, made: Path, here: Path, analysed: Command) -> None:
+    copied(made, here / "outputs")
+    (here / "elsewhere").mkdir()
+    (here / "outputs" / "demo" / link).symlink_to(here / "elsewhere")
+    command = link.removesuffix(".html")
+    analysed(command, "outputs/demo").check(1, f"outputs/demo/{link}: is a link; say where to write with --")
+    assert not any((here / "elsewhere").iterdir())
+
+
+def test_a_link_within_an_earlier_export_is_not_written_through(made: Path, here: Path, analysed: Command) -> None:
+    copied(made, here / "outputs")
+    (here / "elsewhere").mkdir()
+    analysed("export", "outputs/demo").check(0)
+    events = here / "outputs" / "demo" / "export" / "tensorboard" / "demo"
+    events.rename(here / "kept")
+    events.symlink_to(here / "elsewhere")
+    analysed("export", "outputs/demo").check(1, "a link leads out of")
+    assert not any((here / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda top: (top / "self").symlink_to("self"), ()),
+        (lambda top: (top / "gone").symlink_to("nowhere"), ()),
+        (lambda top: Path(os.fsdecode(bytes(top / "demo") + b"/\xff")).mkdir(), (r"\udcff: its name is no UTF-8",)),
+        (lambda top: os.mkfifo(top / "demo" / "pipe"), ()),
+        (lambda top: (top / "demo" / "\x1b[2J").mkdir(), ()),
+    ],
+)
+def test_one_entry_that_cannot_be_followed_hides_nothing(
+    make: Callable[[Path], object], words: tuple[str, ...], made: Path, here: Path, analysed: Command
+) -> None:
+    copied(made, here / "outputs")
+    make(here / "outputs")
+    for command in ALL:
+        answer = analysed(command, "outputs")
+        answer.check(0, *words)
+        assert command in ("failures", "compact") or "2" in answer.out
+
+
+def test_a_folder_that_cannot_be_read_says_so(made: Path, here: Path, analysed: Command) -> None:
+    copied(made, here / "outputs")
+    (here / "outputs" / "theirs").mkdir(mode=0)
+    lost = here / "lost"
+    lost.mkdir()
+    for command in ALL:
+        analysed(command, "outputs")  # imports what it needs, while it may
+    before = os.geteuid()
+    lost.chmod(0)
+    if before == 0:  # whom nothing is forbidden
+        for path in (here, *here.parents):
+            if path.stat().st_uid == 0 and not path.stat().st_mode & 0o005:
+                path.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        answers = [analysed(command, "outputs") for command in ("table", "status", "failures")]
+        answers += [analysed(command, "lost") for command in ("table", "status")]
+    finally:
+        os.seteuid(before)
+        lost.chmod(0o755)
+    for answer in answers[:3]:
+        answer.check(0, "outputs/theirs: Permission denied; folder skipped")
+    for answer in answers[3:]:
+        answer.check(1, "lost: Permission denied; folder skipped")
+
+
+class Evil:
+    """Unpickled, it would make a file."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("ran",)
+
+
+def evil_checkpoint(run: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": 2, "model": Evil()}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).digest()
+    (run / schema.CHECKPOINT).write_bytes(buffer.getvalue() + digest)
+
+
+def evil_without_digest(run: Path) -> None:
+    evil_checkpoint(run)
+    path = run / schema.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1])
+    (run / schema.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+
+
+def evil_config(target: str, **options: Any) -> Spoil:
+    """A config whose model is of another class."""
+
+    def spoil(run: Path) -> None:
+        path = run / schema.CONFIG
+        config = yaml.safe_load(path.read_text())
+        config["model"] |= {"_target_": target, **options}
+        path.write_text(yaml.safe_dump(config))
+        (run.parents[2] / "evil.py").write_text("import os\nos.mkdir('ran')\nclass Model: pass\n")
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (evil_checkpoint, ("holds an object of", "which is not loaded, since that could run code")),
+        (evil_without_digest, ("its checkpoints are damaged",)),
+        (evil_config("os.mkdir"), ("model._target_ (=os.mkdir) is no class of atbptt", "--trust")),
+        (evil_config("atbptt.system.files.os.mkdir"), ("is no class of atbptt",)),
+        (evil_config("evil.Model"), ("(=evil.Model) is no class of atbptt", "add --module evil")),
+        (evil_config(NETWORK, cell={"_target_": "os.mkdir", "path": "ran"}), ("model.cell._target_ (=os.mkdir)",)),
+        (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
+        (replaced(schema.CHECKPOINT, device), ("is a pipe or a device",)),
+        (replaced(schema.CHECKPOINT, folder), ("is a folder, not a file",)),
+        (replaced(schema.CONFIG, pipe), ("config.yaml cannot be read", "is a pipe or a device")),
+        (replaced(schema.CONFIG, content(b"\xff\xfe")), ("config.yaml cannot be read",)),
+        (replaced(schema.CONFIG, content(b"- 1\n")), ("config.yaml cannot be read",)),
+        (replaced(schema.CONFIG, content(b"a: " + b"[" * 2000)), ("config.yaml cannot be read",)),
+        (status(experiment_id="0123456789ab"), ("not of 0123456789ab",)),
+    ],
+)
+def test_the_diagnosis_of_a_crafted_run_runs_no_code(
+    spoil: Spoil, words: tuple[str, ...], made: Path, here: Path, analysed: Command
+) -> None:
+    run = copied(made, here / "outputs")
+    spoil(run)
+    before = entries(here)
+    analysed("probe", str(run)).check(1, *words)
+    assert {*entries(here)} == {*before}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (evil_checkpoint, ("holds an object of", "move its folder away to begin anew")),
+        (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
+        (replaced(schema.CHECKPOINT, folder), ("is a folder, not a file",)),
+        (replaced(schema.LOG, folder), ("log.txt",)),
+        (replaced(schema.OUTPUT, folder), ("output.txt",)),
+        (replaced(schema.OUTPUT, device), ("output.txt",)),
+        (replaced(schema.OUTPUT, pipe), ("output.txt",)),
+        (replaced(schema.LOCK, folder), ("lock cannot be locked",)),
+        (replaced(schema.METRICS, folder), ("metrics.parquet",)),
+    ],
+)
+def test_a_crafted_run_that_continues_runs_no_code_and_says_why_it_does_not(
+    spoil: Spoil, words: tuple[str, ...], made: Path, here: Path, launched: Command
+) -> None:
+    """The reason is that of this try, not that of the one before."""
+    run = copied(made, here / "outputs")
+    status(state="interrupted", error="SIGTERM at epoch 0.5", epoch=0.5)(run)
+    spoil(run)
+    answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2", "hydra/launcher=joblib")
+    answer.check(1, *words)
+    assert "SIGTERM" not in answer.err
+    assert not (here / "ran").exists()
+    assert "1 failed" in answer.out
+
+
+def test_source_that_is_a_link_is_not_emptied(made: Path, here: Path, launched: Command) -> None:
+    run = copied(made, here / "outputs")
+    (here / "thesis").mkdir()
+    (here / "thesis" / "chapter.tex").touch()
+    (run / schema.SOURCE).symlink_to(here / "thesis")
+    launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2").check(0)
+    assert (here / "thesis" / "chapter.tex").exists()
+
+
+def test_the_directory_of_another_run_is_not_taken_for_the_one_named(made: Path, here: Path, launched: Command) -> None:
+    run = copied(made, here / "outputs")
+    other = next(path for path in run.parent.iterdir() if path.is_dir() and path != run)
+    for path in other.iterdir():
+        path.unlink()
+    for path in run.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    answer = launched(*TINY, f"init={run_init(run, other=True)}", "name=demo", "epochs=1")
+    answer.check(1, f"is a checkpoint of the run {run.name}, not of {other.name}")
+
+
+def run_init(run: Path, other: bool = False) -> int:
+    init = 0 if "init: 0\n" in (run / schema.CONFIG).read_text() else 1
+    return 1 - init if other else init

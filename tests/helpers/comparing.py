@@ -1,5 +1,7 @@
 """Differences between two output folders of the same command, bit for bit except for times."""
 
+import io
+import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from atbptt.runs import schema
+from atbptt.runs import read_checkpoint, schema
 
 TABLES = (schema.METRICS, schema.GRADIENTS, schema.POSITIONS, schema.PREDICTIONS, schema.OPTIONS)
 TIMES = ("train_seconds", "compute_seconds")  # columns that may differ, and ...
 # ... metrics whose values may differ
 TIMED_METRICS = ("steps_per_second", "steps_per_compute_second", "processor_seconds", "peak_memory_mb")
+# Parts of a checkpoint that may differ: seconds and memory. Its tables are compared as tables.
+COSTS = tuple(f"{place}." for place in (*TIMES, "costs", "sums.seconds", "sums.compute_seconds"))
+# Entries of status.json that may not; the others tell of attempts, processes and times.
+BUDGET = ("epochs", "seconds")
+RESULTS = ("experiment_id", "state", "error", *BUDGET, "step", "epoch", "K", "monitor", "best", "best_epoch")
 
 
 def runs(output: Path) -> dict[str, Path]:
@@ -22,7 +29,7 @@ def runs(output: Path) -> dict[str, Path]:
 
 
 def differences(output: Path, undisturbed: Path, only: Collection[str] | None = None) -> Iterator[str]:
-    """How the runs, tables and parameters in two output folders differ; of the second, perhaps `only` some runs."""
+    """How tables, checkpoints and statuses in two output folders differ; of the second, perhaps of `only` some runs."""
     found, expected = runs(output), runs(undisturbed)
     if only is not None:
         expected = {name: expected[name] for name in only}
@@ -40,12 +47,22 @@ def differences_of_a_run(path: Path, expected: Path) -> Iterator[str]:
     for name in TABLES:
         table, other = (pq.ParquetFile(folder / name).read() for folder in (path, expected))
         yield from (f"{name}: {what}" for what in _of_a_table(table, other))
-    state, other_state = (
-        dict(_leaves({part: stored[part] for part in ("model", "optimizer")}))
-        for stored in (torch.load(folder / schema.CHECKPOINT, "cpu", weights_only=False) for folder in (path, expected))
+    state, other_state = (read_checkpoint(folder / schema.CHECKPOINT) for folder in (path, expected))
+    tables, other_tables = state.pop("tables"), other_state.pop("tables")
+    yield from (f"{schema.CHECKPOINT}: {name} differs" for name in sorted(tables.keys() ^ other_tables.keys()))
+    for name in sorted(tables.keys() & other_tables.keys()):
+        table, other = (pq.read_table(io.BytesIO(content[name])) for content in (tables, other_tables))
+        yield from (f"{schema.CHECKPOINT}: {name}: {what}" for what in _of_a_table(table, other))
+    leaves, other_leaves = (
+        {(place, value) for place, value in _leaves(stored) if not f"{place}.".startswith(COSTS)}
+        for stored in (state, other_state)
     )
-    differing = [key for key in state.keys() | other_state.keys() if state.get(key) != other_state.get(key)]
-    yield from (f"{schema.CHECKPOINT}: {key} differs" for key in sorted(differing))
+    yield from (f"{schema.CHECKPOINT}: {place} differs" for place in sorted(dict(leaves ^ other_leaves)))
+    status, other_status = (json.loads((folder / schema.STATUS).read_text()) for folder in (path, expected))
+    for name in RESULTS:
+        value, other_value = (repr(stored.get(name, "missing")) for stored in (status, other_status))
+        if value != other_value:
+            yield f"{schema.STATUS}: {name} is {value} instead of {other_value}"
 
 
 def _of_a_table(table: pa.Table, other: pa.Table) -> Iterator[str]:
@@ -66,11 +83,12 @@ def _of_a_table(table: pa.Table, other: pa.Table) -> Iterator[str]:
 
 
 def _leaves(state: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """The tensors (as bytes) and numbers of a nested state, by their place in it."""
+    """The tensors (as bytes) and other values (as text) of a nested state, by their place in it."""
     if isinstance(state, dict | list | tuple):
+        yield place, f"{type(state).__name__} of {len(state)}"
         for key, part in state.items() if isinstance(state, dict) else enumerate(state):
             yield from _leaves(part, f"{place}.{key}".lstrip("."))
     elif isinstance(state, torch.Tensor):
         yield place, (state.dtype, state.shape, state.numpy().tobytes())
     else:
-        yield place, state
+        yield place, repr(state)  # NaN is NaN

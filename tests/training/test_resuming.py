@@ -40,11 +40,13 @@ OTHERS = ("scheme=tf", "model.dropout=0.3", "optimizer=momentum")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    """The run that was not interrupted."""
-    return run(composed(tmp_path_factory.mktemp("whole"), *ADAPTIVE))
+    """The run that was not interrupted; the best of its evaluations, after 18 of 48 updates, is not its last."""
+    directory = run(composed(tmp_path_factory.mktemp("whole"), *ADAPTIVE))
+    assert directory.status()["best_epoch"] == 1
+    return directory
 
 
-@pytest.mark.parametrize(("updates", "checkpoint"), [(0, False), (3, True), (9, False), (11, True)])
+@pytest.mark.parametrize(("updates", "checkpoint"), [(0, False), (3, True), (11, False), (20, False), (30, True)])
 def test_a_run_continued_is_the_run_that_was_not_interrupted(
     whole: RunDirectory, settings: Make, updates: int, checkpoint: bool
 ) -> None:
@@ -101,7 +103,7 @@ def test_a_checkpoint_of_an_earlier_version_continues(
 def test_the_computing_time_goes_on_where_it_was(settings: Make) -> None:
     broken = settings("truncation.K=10")
     run_interrupted(broken, 9)
-    saved = torch.load(RunDirectory(broken).path / schema.CHECKPOINT)
+    saved = checkpoints.read_checkpoint(RunDirectory(broken).path / schema.CHECKPOINT)
     assert 0 < saved["sums"]["compute_seconds"] < saved["compute_seconds"]
     frame = pq.read_table(run(broken).path / schema.METRICS).to_pandas()
     assert frame["compute_seconds"].iloc[-1] > saved["compute_seconds"]
@@ -148,7 +150,7 @@ def test_a_run_that_an_earlier_version_finished_is_looked_over_once_and_loses_no
     directory = run(settings())
     new = (schema.POSITIONS, schema.PREDICTIONS)
     for name in (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT):
-        state = torch.load(directory.path / name)
+        state = checkpoints.read_checkpoint(directory.path / name)
         kept = {table: content for table, content in state.pop("tables").items() if table not in new}
         checkpoints.save(directory.path, {**state, "tables": kept})
     status = directory.status()
@@ -229,7 +231,7 @@ def test_a_run_told_to_end_continues_exactly(
     assert signal.getsignal(number) is before
     directory = RunDirectory(stopped)
     assert directory.status()["state"] == "interrupted"
-    stored = torch.load(directory.path / schema.CHECKPOINT)
+    stored = checkpoints.read_checkpoint(directory.path / schema.CHECKPOINT)
     assert stored["updates"] >= 7
     assert directory.status()["epoch"] == stored["epochs_done"] + stored["position"] / 60
     assert not (directory.path / schema.TRACEBACK).exists()

@@ -4,7 +4,7 @@
 # make test-slurm  sweeps on a real one-node Slurm, which it starts and stops; in 5 minutes, as root
 # make test-extras   what needs more packages, which it installs: MLflow, Weights & Biases, Ray
 # make test-lowest test-3.12 test-3.13  the fast tests at the lower bounds, or on that Python; test-versions: one in turn
-# make torture     a sweep of 20 runs, 50 of its processes killed at random moments, compared with an undisturbed one
+# make torture     a sweep of 20 runs, 50 of its processes ended at random moments, compared with an undisturbed one
 # make bench  time and memory against plain baselines and the floor, in about 14 minutes
 # make docs   the documentation as a site: site/index.html, to open as a file
 PYTHON ?= python3

@@ -1,26 +1,31 @@
 """A short run of the torture program; and the comparison it relies on finds what is lost or changed."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt.runs import schema
+from atbptt.runs import checkpoints, schema
 from tests.acceptance.torture import torture
 from tests.helpers.comparing import differences, runs
 from tests.helpers.training import train
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("launcher", "kills"), [("joblib", 5), ("basic", 3)])
+def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(
+    tmp_path: Path, launcher: str, kills: int
+) -> None:
     lines: list[str] = []
-    done, wrong = torture(tmp_path, kills=5, count=10, seed=1, tell=lines.append)
+    done, wrong = torture(tmp_path, kills, count=10, seed=1, tell=lines.append, launcher=launcher)
     assert not wrong, "\n".join([*lines, *wrong])
-    assert done.total() == 5
+    assert done.total() == kills
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,32 @@ def with_value(table: pa.Table, column: str, row: int, value: object) -> pa.Tabl
     return table.set_column(table.schema.names.index(column), field, pa.array(values, field.type))
 
 
+def checkpoint(*place: str | int, value: object) -> Callable[[Path], None]:
+    """Changes an entry of a run's checkpoint."""
+
+    def change(run: Path) -> None:
+        state = checkpoints.read_checkpoint(run / schema.CHECKPOINT)
+        part: Any = state
+        for key in place[:-1]:
+            part = part[key]
+        assert part[place[-1]] != value
+        part[place[-1]] = value
+        checkpoints.save(run, state)
+
+    return change
+
+
 def change_momentum(run: Path) -> None:
     """By the smallest step possible."""
-    state = torch.load(run / schema.CHECKPOINT, weights_only=False)
+    state = checkpoints.read_checkpoint(run / schema.CHECKPOINT)
     first = state["optimizer"]["state"][0]["momentum_buffer"].view(-1)
     first[0] = torch.nextafter(first[0], torch.tensor(9.0))
-    torch.save(state, run / schema.CHECKPOINT)
+    checkpoints.save(run, state)
+
+
+def change_status(run: Path) -> None:
+    status = json.loads((run / schema.STATUS).read_text())
+    (run / schema.STATUS).write_text(json.dumps({**status, "best_epoch": 0.0}))
 
 
 Change = Callable[[Path], object]
@@ -59,6 +84,15 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "column": (table(schema.POSITIONS, lambda t: t.drop_columns(["phi"])), "columns ['experiment_id', "),
     "no predictions": (lambda run: (run / schema.PREDICTIONS).unlink(), "{run}: FileNotFoundError: "),
     "optimizer": (change_momentum, "checkpoint.pt: optimizer.state.0.momentum_buffer differs"),
+    "policy": (checkpoint("policy", "K", value=9), "checkpoint.pt: policy.K differs"),
+    "cursor": (checkpoint("epochs_done", value=1), "checkpoint.pt: epochs_done differs"),
+    "updates": (checkpoint("updates", value=11), "checkpoint.pt: updates differs"),
+    "sums": (checkpoint("sums", "K", value=1), "checkpoint.pt: sums.K differs"),
+    "next evaluation": (checkpoint("next_evaluation", value=120), "checkpoint.pt: next_evaluation differs"),
+    "best": (checkpoint("best", "epoch", value=0.0), "checkpoint.pt: best.epoch differs"),
+    "no best": (checkpoint("best", value={}), "checkpoint.pt: best.value differs"),
+    "lost table": (checkpoint("tables", value={}), "checkpoint.pt: positions.parquet differs"),
+    "status": (change_status, "status.json: best_epoch is 0.0 instead of 2.0"),
 }
 
 
@@ -78,4 +112,6 @@ def test_the_comparison_ignores_times_only(stored: Path, tmp_path: Path) -> None
     changed = shutil.copytree(stored, tmp_path / "changed")
     for run in runs(changed).values():
         table(schema.METRICS, timed)(run)
+        for place in (("train_seconds",), ("sums", "seconds"), ("costs", "peak_memory_mb")):
+            checkpoint(*place, value=9.0)(run)
     assert list(differences(changed, stored)) == []

@@ -26,6 +26,11 @@ class HangingError(Exception):
     """What was waited for does not come."""
 
 
+def parent_of(pid: int) -> int:
+    """The process that started a process (OSError if it has ended)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 class Sweep:
     """`python launch.py -m` with these arguments in a folder, its runs stored in `out` there."""
 
@@ -126,8 +131,7 @@ class Sweep:
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                    marked[int(folder.name)] = parent, (folder / "cmdline").read_bytes()
+                    marked[int(folder.name)] = parent_of(int(folder.name)), (folder / "cmdline").read_bytes()
             except OSError:  # it has ended, or is another user's
                 continue
         servers = {pid for pid, (_, command) in marked.items() if b"forkserver" in command}
@@ -144,8 +148,14 @@ class Sweep:
             kinds.setdefault(kind, []).append(pid)
         return kinds
 
-    def kill(self, pid: int) -> bool:
-        """Kill a process with SIGKILL, if it still is one of the command's; whether it was."""
+    def training(self) -> dict[Path, dict[str, Any]]:
+        """What status.json says of each run that a living process works on, by its directory."""
+        alive = set(itertools.chain(*self.processes().values()))
+        working = self.statuses().items()
+        return {path: each for path, each in working if each["state"] == schema.RUNNING and each["pid"] in alive}
+
+    def kill(self, pid: int, number: signal.Signals = signal.SIGKILL) -> bool:
+        """Send a process a signal, if it still is one of the command's; whether it was."""
         try:
             handle = os.pidfd_open(pid)  # from here on the number cannot come to mean another process
         except ProcessLookupError:
@@ -153,7 +163,7 @@ class Sweep:
         try:
             if pid not in itertools.chain(*self.processes().values()):
                 return False
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(handle, number)
         except ProcessLookupError:
             return False
         finally:

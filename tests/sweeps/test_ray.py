@@ -9,14 +9,10 @@ import pytest
 from atbptt.runs import schema
 from tests.conftest import TINY
 from tests.helpers.comparing import differences
-from tests.helpers.launched import Sweep
+from tests.helpers.launched import Sweep, parent_of
 
 pytestmark = pytest.mark.extras
 pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="needs Ray: make test-extras")
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from atbptt.runs import schema
+from atbptt.runs import read_checkpoint, schema
 from tests.helpers.comparing import differences, runs
-from tests.helpers.launched import RUN, Sweep
+from tests.helpers.launched import Sweep, parent_of
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def make(root: Path, tmp_path_factory: pytest.TempPathFactory, tiny: tuple[str, 
     made = []
 
     def sweep(folder: Path, *swept: str, **environment: str) -> Sweep:
-        trained = ["model=fragile", "optimizer=momentum", "lr=0.1", "truncation.K=5"]
+        trained = ["model=fragile", "optimizer=momentum", "lr=1", "truncation.K=5"]
         budget = [f"epochs={EPOCHS}", f"evaluate_every={EVALUATE_EVERY}"]
         arguments = ["--config-dir", str(mine), *tiny, *trained, *budget, *swept]
         made.append(Sweep(folder, *arguments, environment={"PYTHONPATH": str(mine), **environment}))
@@ -95,6 +95,8 @@ def undisturbed(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not sweep.output.exists():
             assert sweep.run() == 0, sweep.terminal
+    best = {status["best_epoch"] for status in sweep.statuses().values()}
+    assert EVALUATE_EVERY in best, "no run gets worse: what a lost `best` changes would not be seen"
     return sweep.output
 
 
@@ -112,7 +114,7 @@ def init(run: Path) -> int:
 
 def checkpoint_step(run: Path) -> int:
     """The training step at which a run would continue."""
-    state = torch.load(run / schema.CHECKPOINT, weights_only=False)
+    state = read_checkpoint(run / schema.CHECKPOINT)
     return int(state["epochs_done"] * EPOCH_STEPS + state["position"])
 
 
@@ -181,7 +183,7 @@ def test_a_crash_ends_only_its_own_run_which_is_retried(make: Make, undisturbed:
     mended.touch()
     assert sweep.run() == 0, sweep.printed
     assert sweep.printed.count("skipped ") == 1
-    states = [torch.load(run / schema.CHECKPOINT, weights_only=False)["model"] for run in sweep.statuses()]
+    states = [read_checkpoint(run / schema.CHECKPOINT)["model"] for run in sweep.statuses()]
     for state in states[1:]:  # the ending determines nothing else
         assert all(torch.equal(state[key], value) for key, value in states[0].items())
     assert sorted(status["attempt"] for status in sweep.statuses().values()) == [1, *[2] * len(CRASHES)]
@@ -189,8 +191,13 @@ def test_a_crash_ends_only_its_own_run_which_is_retried(make: Make, undisturbed:
     assert [what for what in wrong(sweep, undisturbed, 1) if "no such run undisturbed" not in what] == []
 
 
-def test_a_signal_ends_a_sweep_and_the_same_command_continues(make: Make, undisturbed: Path, tmp_path: Path) -> None:
-    swept = ("init=range(2)", "hydra.launcher.n_jobs=2")
+@pytest.mark.parametrize("launcher", ["joblib", "basic"])
+def test_a_signal_ends_a_sweep_and_the_same_command_continues(
+    make: Make, undisturbed: Path, tmp_path: Path, launcher: str
+) -> None:
+    """Of the two runs, basic runs one at a time, in the launching process, which a SIGKILL ends at once."""
+    swept = ("init=range(2)", "hydra.launcher.n_jobs=2" if launcher == "joblib" else f"hydra/launcher={launcher}")
+    at_once = 2 if launcher == "joblib" else 1
     slow = make(tmp_path, *swept, FRAGILE_SECONDS="0.2")
     endings = [
         ("Ctrl-C", lambda pid: os.killpg(pid, signal.SIGINT), 130),  # on a terminal: to its whole group
@@ -200,26 +207,54 @@ def test_a_signal_ends_a_sweep_and_the_same_command_continues(make: Make, undist
     ]
     for attempt, (name, end, code) in enumerate(endings, 1):
         process = slow.launch()
-        slow.until(lambda: between_evaluations(slow, attempt), "two runs between two evaluations")  # noqa: B023
+        slow.until(lambda: len(between_evaluations(slow, attempt)) == at_once, "runs between two evaluations")  # noqa: B023
         steps = {run: status["step"] for run, status in slow.statuses().items()}
         end(process.pid)
         assert slow.wait() == code, name
         slow.until(lambda: not slow.processes(), f"the end of all processes after {name}")
         for run, status in slow.statuses().items():
-            assert status["state"] == schema.INTERRUPTED, name
-            assert checkpoint_step(run) >= steps[run], name
+            stored = code == 130 or launcher == "joblib"
+            assert status["state"] == (schema.INTERRUPTED if stored else schema.RUNNING), name
+            assert checkpoint_step(run) >= steps[run] or not stored, name
         assert ("the same command continues" in slow.printed) == (code == 130)
+    assert "Traceback" not in slow.terminal
     sweep = make(tmp_path, *swept)
     assert sweep.run() == 0, sweep.printed
     assert wrong(sweep, undisturbed, 2) == []
-    assert [status["attempt"] for status in sweep.statuses().values()] == [len(endings) + 1] * 2
+    attempts = sorted(status["attempt"] for status in sweep.statuses().values())
+    assert attempts == [len(endings) + 1 if launcher == "joblib" else 1, len(endings) + 1]
 
 
-def between_evaluations(sweep: Sweep, attempt: int) -> bool:
-    """Whether two runs are past their last checkpoint, which an evaluation wrote."""
-    working, statuses = sweep.processes().get(RUN, []), sweep.statuses().values()
-    begun = [s for s in statuses if s["pid"] in working and s["attempt"] == attempt and s["elapsed"] > 0.5]
-    return len(begun) == 2 and all(status.get("step", 0) % (EVALUATE_EVERY * EPOCH_STEPS) for status in begun)
+def between_evaluations(sweep: Sweep, attempt: int) -> list[Path]:
+    """The runs that are past their last checkpoint, which an evaluation wrote."""
+    begun = {run: s for run, s in sweep.training().items() if s["attempt"] == attempt and s["elapsed"] > 0.5}
+    return [run for run, status in begun.items() if status.get("step", 0) % (EVALUATE_EVERY * EPOCH_STEPS)]
+
+
+def test_with_submitit_local_the_same_command_continues(make: Make, undisturbed: Path, tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    swept = ("init=range(2)", "hydra/launcher=submitit_local")
+    slow = make(tmp_path, *swept, FRAGILE_SECONDS="0.1")
+    endings = [  # of one of the two runs, by its process and the launching process: exit code, and its state then
+        ("run", lambda pid, _: os.kill(pid, signal.SIGKILL), 1, schema.FAILED),
+        # The run's fork server is between them.
+        ("watcher", lambda pid, _: os.kill(parent_of(parent_of(pid)), signal.SIGKILL), 1, schema.INTERRUPTED),
+        ("Ctrl-C", lambda _, launcher: os.killpg(launcher, signal.SIGINT), 130, schema.INTERRUPTED),
+        ("SIGTERM", lambda _, launcher: os.kill(launcher, signal.SIGTERM), 130, schema.FINISHED),  # it goes on
+    ]
+    for attempt, (name, end, code, state) in enumerate(endings, 1):
+        process, count = slow.launch(), 2 if attempt == 1 else 1
+        slow.until(lambda: len(between_evaluations(slow, attempt)) == count, "runs between two evaluations")  # noqa: B023
+        run = between_evaluations(slow, attempt)[0]
+        end(slow.statuses()[run]["pid"], process.pid)
+        assert slow.wait() == code, name
+        slow.until(lambda: not slow.processes(), f"the end of all processes after {name}")
+        assert slow.statuses()[run]["state"] == state, name
+    sweep = make(tmp_path, *swept)  # of its own terminal: submitit shows tracebacks on Ctrl-C
+    assert sweep.run() == 0, sweep.printed
+    assert sweep.printed.count("skipped  ") == 2
+    assert wrong(sweep, undisturbed, 2) == []
 
 
 @pytest.fixture

@@ -183,9 +183,10 @@ def test_a_crash_ends_only_its_own_run_which_is_retried(make: Make, undisturbed:
     mended.touch()
     assert sweep.run() == 0, sweep.printed
     assert sweep.printed.count("skipped ") == 1
-    states = [read_checkpoint(run / schema.CHECKPOINT)["model"] for run in sweep.statuses()]
+    states = [read_checkpoint(run / schema.CHECKPOINT) for run in sweep.statuses()]
     for state in states[1:]:  # the ending determines nothing else
-        assert all(torch.equal(state[key], value) for key, value in states[0].items())
+        assert all(torch.equal(state["model"][key], value) for key, value in states[0]["model"].items())
+        assert state["best"] == states[0]["best"]
     assert sorted(status["attempt"] for status in sweep.statuses().values()) == [1, *[2] * len(CRASHES)]
     assert not list(sweep.output.rglob(schema.TRACEBACK))
     assert [what for what in wrong(sweep, undisturbed, 1) if "no such run undisturbed" not in what] == []

@@ -1,4 +1,4 @@
-"""Command lines and what they print, files that survive a crash or come from others, locks, signals."""
+"""Command lines and what they print, files that survive a crash or come from others, free memory, locks, signals."""
 
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
         write_text as write_text,
     )
     from atbptt.system.locks import LockedError as LockedError, hold as hold
+    from atbptt.system.memory import (
+        as_size as as_size,
+        free_memory as free_memory,
+        require_memory as require_memory,
+    )
     from atbptt.system.plain_values import plain as plain
     from atbptt.system.printing import (
         Console as Console,

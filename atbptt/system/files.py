@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from atbptt.errors import ConfigError
-from atbptt.system.reading import check_regular
+from atbptt.system.reading import check_regular, open_file
 
 # Refusals of the disk or the file system, as against errors of the program.
 REFUSALS = (
@@ -151,7 +151,7 @@ def cache_folder() -> Path:
 
 @functools.lru_cache(maxsize=1024)
 def _digest(file: Path, changed_ns: int, size: int) -> str:  # noqa: ARG001  (a changed file is read again)
-    with open(file, "rb") as stream:
+    with open_file(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

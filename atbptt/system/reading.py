@@ -4,15 +4,16 @@ import errno
 import json
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from atbptt.errors import AnalysisError, printable
 
 FILE_NAME_BYTES = 200  # most file systems take 255, and names of temporary files are longer
 
 
-def open_file(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a file to read it; an OSError if it is a folder, a pipe or a device, which might never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe without a writer would wait
     try:

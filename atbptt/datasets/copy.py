@@ -35,7 +35,8 @@ class Copy(SymbolTask):
         require(high >= low, "max_length", high, f"must be at least min_length (={low})")
         require(symbols >= 3, "symbols", symbols, "must be at least 3: the blank, the mark and one to copy")
         self.input_size = self.output_size = symbols
-        self.train, self.valid, self.test = generated("copy", self, partial(_stream, low, high, symbols), 2 * high)
+        make = partial(_stream, low, high, symbols)
+        self.train, self.valid, self.test = generated("copy", self, make, shortest=2 * high, kept=16, making=32)
 
 
 def _stream(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.datasets.reading import refuse, require_files, text_lines
+from atbptt.datasets.reading import checked, refuse, require_files, text_lines
 from atbptt.datasets.task import SPLITS, cut, cut_note
 from atbptt.errors import require
 from atbptt.models import cross_entropy, log_density, mean_interval
@@ -103,7 +103,7 @@ class Events:
     @staticmethod
     def data_files(arguments: Mapping[str, Any]) -> list[Path]:
         names = [arguments[split] for split in SPLITS]
-        return [file for name in names if name is not None for file in _pair(Path(arguments["path"]), name)]
+        return checked(file for name in names if name is not None for file in _pair(Path(arguments["path"]), name))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return _event_loss(outputs, targets) + _time_loss(outputs, targets)

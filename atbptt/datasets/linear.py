@@ -10,6 +10,7 @@ from torch import Tensor
 from atbptt.datasets.task import generated
 from atbptt.errors import require
 from atbptt.randomness import numpy_generator
+from atbptt.system import require_memory
 from atbptt.windows import Stream
 
 FEATURES_SHOWN = 4  # the most features whose predictions are stored
@@ -41,11 +42,14 @@ class Linear:
         require(noise >= 0, "noise", noise, "must be at least 0")
         self.metric_names: tuple[str, ...] = ("loss",)
         self.input_size = self.output_size = features
+        require_memory("state_size", state_size, 24 * state_size**2)
+        require_memory("features", features, 16 * features * state_size, f"with state_size (={state_size})")
         system = numpy_generator("linear system", self.seed)
         A = radius * np.linalg.qr(system.normal(size=(state_size, state_size)))[0]
         C = system.normal(size=(features, state_size))
         C /= np.linalg.norm(C, axis=1, keepdims=True)
-        self.train, self.valid, self.test = generated("linear", self, partial(_stream, A, C, radius, noise))
+        make = partial(_stream, A, C, radius, noise)
+        self.train, self.valid, self.test = generated("linear", self, make, kept=4 * features, making=8 * features)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(dim=-1)

@@ -30,7 +30,8 @@ class Repeat(SymbolTask):
         require(0 <= shift < symbols, "shift", shift, f"must lie in 0..{symbols - 1}, below symbols")
         self.input_size = self.output_size = symbols
         make = partial(_stream, period, symbols, shift)
-        self.train, self.valid, self.test = generated("repeat", self, make, shortest=max(2, period))
+        shortest = max(2, period)
+        self.train, self.valid, self.test = generated("repeat", self, make, shortest=shortest, kept=16, making=40)
 
 
 def _stream(period: int, symbols: int, shift: int, steps: int, batch: int, generator: np.random.Generator) -> Stream:

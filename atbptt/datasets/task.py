@@ -11,6 +11,7 @@ from torch import Tensor
 from atbptt.errors import require
 from atbptt.models import cross_entropy
 from atbptt.randomness import numpy_generator
+from atbptt.system import as_size, require_memory
 from atbptt.windows import Stream, batchify
 
 SPLITS = ("train", "valid", "test")
@@ -19,9 +20,9 @@ SPLITS = ("train", "valid", "test")
 class Task(Protocol):
     """A data set: any class with these attributes works as `dataset._target_`.
 
-    The constructor checks its arguments and makes or opens the data. An argument named `path` counts in the
-    experiment id by the content of that file or folder, or of the files that a static method
-    `data_files(arguments)` lists. The method of `Predicting` is optional.
+    The constructor checks its arguments and makes or opens the data; `atbptt.system.require_memory` refuses what needs
+    too much. An argument named `path` counts in the experiment id by the content of that file or folder, or of the files
+    that a static method `data_files(arguments)` lists. The method of `Predicting` is optional.
 
     Attributes:
         train, valid, test: the three splits.
@@ -93,16 +94,30 @@ def cut_note(split: str, what: str, steps: int, batch_size: int) -> str:
 
 
 def generated(
-    name: str, task: Any, make: Callable[[int, int, np.random.Generator], Stream], shortest: int = 2
+    name: str,
+    task: Any,
+    make: Callable[[int, int, np.random.Generator], Stream],
+    *,
+    shortest: int = 2,
+    kept: int,
+    making: int,
 ) -> list[Stream]:
     """The train, valid and test stream, each `make(T, B, generator)` with a random generator of its own.
 
-    `task` has the steps of each split, the batch size and the seed; `shortest` is the least T that shows it.
+    Arguments:
+        task: has the steps of each split, the batch size and the seed.
+        shortest: the least T that shows it.
+        kept: bytes of a step of a stream, by which too large streams are refused.
+        making: more bytes of it, while its split is made.
     """
     steps = {split: getattr(task, f"{split}_steps") for split in SPLITS}
     for split, length in steps.items():
         require(length >= shortest, f"{split}_steps", length, f"must be at least {shortest}")
     require(task.batch_size >= 1, "batch_size", task.batch_size, "must be at least 1")
+    longest = max(steps, key=lambda split: steps[split])
+    needed = task.batch_size * (kept * sum(steps.values()) + making * steps[longest])
+    what = f"of {as_size(kept * task.batch_size)} each, with batch_size (={task.batch_size}),"
+    require_memory(f"{longest}_steps", steps[longest], needed, what)
     return [
         make(length, task.batch_size, numpy_generator(f"{name} {split}", task.seed)) for split, length in steps.items()
     ]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from atbptt.datasets.reading import require_files, text_lines
+from atbptt.datasets.reading import checked, require_files, text_lines
 from atbptt.datasets.task import SPLITS, SymbolTask, cut, cut_note
 from atbptt.errors import DataWarning, described, require
-from atbptt.system import cache_folder, file_digest, write_atomically, write_text
+from atbptt.system import cache_folder, file_digest, open_file, read_file, write_atomically, write_text
 from atbptt.windows import Stream
 
 END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
@@ -49,12 +49,10 @@ class Text(SymbolTask):
         names = (train_file, valid_file, test_file)
         require_files(Path(path), names)
         files = [Path(path) / name for name in names]
-        corpus = read_corpus(files)
+        corpus = read_corpus(files, lambda corpus: _streams(corpus, batch_size, files))
         self.words = corpus.words
         self.input_size = self.output_size = len(corpus.words)
-        self.train, self.valid, self.test = (
-            _stream(corpus.tokens[split], batch_size, file) for split, file in zip(SPLITS, files, strict=True)
-        )
+        self.train, self.valid, self.test = _streams(corpus, batch_size, files)
         self.notes = (
             f"vocabulary: {len(corpus.words):,} words",
             *(cut_note(split, "words to predict", len(corpus.tokens[split]) - 1, batch_size) for split in SPLITS),
@@ -67,13 +65,7 @@ class Text(SymbolTask):
 
     @staticmethod
     def data_files(arguments: Mapping[str, Any]) -> list[Path]:
-        return [Path(arguments["path"]) / arguments[f"{split}_file"] for split in SPLITS]
-
-
-def _stream(tokens: np.ndarray, batch_size: int, file: Path) -> Stream:
-    # Views of one array, which may be memory-mapped.
-    parts = cut((tokens[:-1], tokens[1:]), batch_size, f"{len(tokens):,} words of {file}", ", and one word more")
-    return Stream(*map(torch.from_numpy, parts))
+        return checked(Path(arguments["path"]) / arguments[f"{split}_file"] for split in SPLITS)
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,20 @@ class Corpus:
     unknown: dict[str, int]  # how many words of each split became `<unk>`
 
 
-def read_corpus(files: Sequence[Path]) -> Corpus:
-    """The corpus of a train, a valid and a test file, memory-mapped from the cache, in which it is stored first."""
+def _streams(corpus: Corpus, batch_size: int, files: Sequence[Path]) -> list[Stream]:
+    streams = []
+    for tokens, file in zip((corpus.tokens[split] for split in SPLITS), files, strict=True):
+        # Views of one array, which may be memory-mapped.
+        parts = cut((tokens[:-1], tokens[1:]), batch_size, f"{len(tokens):,} words of {file}", ", and one word more")
+        streams.append(Stream(*map(torch.from_numpy, parts)))
+    return streams
+
+
+def read_corpus(files: Sequence[Path], check: Callable[[Corpus], object] = lambda _: None) -> Corpus:
+    """The corpus of a train, a valid and a test file, memory-mapped from the cache, in which it is stored first.
+
+    It is not stored if `check` raises an error.
+    """
     key = _key(files)
     cached = cache_folder() / f"text-{key}"
     try:
@@ -97,6 +101,7 @@ def read_corpus(files: Sequence[Path]) -> Corpus:
         warnings.warn(message, DataWarning, stacklevel=2)
     corpus = _tokenized(files)
     require(_key(files) == key, "path", str(files[0].parent), "must not change while it is read: try again")
+    check(corpus)
     try:
         _store(corpus, cached)
         return _load(cached)
@@ -145,9 +150,10 @@ def _store(corpus: Corpus, cached: Path) -> None:
 
 
 def _load(cached: Path) -> Corpus:
-    checksum, _, text = cached.with_suffix(DESCRIPTION).read_text(encoding="utf-8").partition("\n")
-    # Copy on write: torch wants an array that it could write to.
-    numbers = np.memmap(cached.with_suffix(NUMBERS), dtype=KIND, mode="c")
+    checksum, _, text = read_file(cached.with_suffix(DESCRIPTION)).decode().partition("\n")
+    with open_file(cached.with_suffix(NUMBERS)) as file:
+        # Copy on write: torch wants an array that it could write to.
+        numbers = np.memmap(file, dtype=KIND, mode="c")
     if checksum != _checksum(text, numbers):
         raise ValueError("its checksum is wrong")
     description: dict[str, Any] = json.loads(text)

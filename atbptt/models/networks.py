@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require, require_choice
 from atbptt.models.states import State
+from atbptt.system import require_memory
 
 CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
     "lstm": (nn.LSTM, {}),
@@ -15,6 +16,7 @@ CELLS: dict[str, tuple[Callable[..., nn.RNNBase], dict[str, str]]] = {
     "rnn_tanh": (nn.RNN, {"nonlinearity": "tanh"}),
     "rnn_relu": (nn.RNN, {"nonlinearity": "relu"}),
 }
+MOST_LAYERS = 1000
 EVENT_DATA = "reads event data (T, B, E + 2), of dataset=book_order or dataset=events"
 
 
@@ -70,9 +72,12 @@ class RecurrentNetwork(Halved):
             require(embedding == hidden, "embedding", embedding, rule)
             rule = f"needs as many inputs as outputs, and the data set has {input_size} and {output_size}"
             require(input_size == output_size, "tied", tied, rule)
+        width = input_size if embedding is None else embedding
+        outer = input_size * (embedding or 0) + hidden * output_size
+        check_layers(cell, width, layers, hidden, dropout, outer, f"{input_size} inputs and {output_size} outputs")
         self.input_size = input_size
         self.embedding = None if embedding is None else nn.Embedding(input_size, embedding)
-        self.rnn = recurrent_layers(cell, input_size if embedding is None else embedding, layers, hidden, dropout)
+        self.rnn = recurrent_layers(cell, width, layers, hidden, dropout)
         self.decoder = nn.Linear(hidden, output_size)
         if tied and self.embedding is not None:
             self.decoder.weight = self.embedding.weight
@@ -128,6 +133,8 @@ class PointProcessNetwork(Halved):
         if input_size != output_size or input_size < 3:
             raise ConfigError("_target_", f"(=PointProcessNetwork) {EVENT_DATA}")
         self.events = input_size - 2
+        outer = self.events * (embedding + hidden)
+        check_layers(cell, embedding + 2, layers, hidden, dropout, outer, f"{self.events} event types")
         self.embedding = nn.Linear(self.events, embedding)
         self.rnn = recurrent_layers(cell, embedding + 2, layers, hidden, dropout)
         self.decoder = nn.Linear(hidden, self.events + 1)
@@ -149,11 +156,25 @@ class PointProcessNetwork(Halved):
         return torch.cat([decoded, self.growth.expand(*decoded.shape[:-1], 1)], dim=-1)
 
 
-def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
+def check_layers(
+    cell: str, width: int, layers: int, hidden: int, dropout: float, outer: int = 0, reads: str = "such inputs"
+) -> None:
+    """Raise a `ConfigError` if an option of the layers breaks its rule, or their parameters need too much memory.
+
+    `outer` is the number of further parameters, `reads` what the network is made for.
+    """
     require_choice("cell", cell, CELLS)
-    require(layers >= 1, "layers", layers, "must be at least 1")
+    require(1 <= layers <= MOST_LAYERS, "layers", layers, f"must lie in 1..{MOST_LAYERS}")
     require(hidden >= 1, "hidden", hidden, "must be at least 1")
     require(0 <= dropout < 1, "dropout", dropout, "must be at least 0 and below 1")
+    gates = {"lstm": 4, "gru": 3}.get(cell, 1)
+    count = gates * hidden * (width + (2 * layers - 1) * hidden) + outer
+    # In training there are their gradients and two numbers of an optimizer, too.
+    require_memory("hidden", hidden, 16 * count, f"with {count:.1e} parameters, for {reads},")
+
+
+def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
+    check_layers(cell, width, layers, hidden, dropout)
     kind, options = CELLS[cell]
     between = dropout if layers > 1 else 0.0  # torch warns about it with one layer
     return kind(width, hidden, layers, dropout=between, **options)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from atbptt.errors import require, require_choice, show
+from atbptt.system import require_memory
 
 AVERAGES = ("mean", "geometric")
 DECAY_FITS = ("ols", "max", "quantile")
 KEPT_NORMS = ("of_mean", "sum")
+MOST = {"probes": 1000, "resamples": 100_000}  # more take hours, and say no more
+SKETCH = 128  # random projections from which the norms of resampled gradients are estimated
 # Former names of options: still accepted, and the ones in stored runs and in their ids.
 FORMER_NAMES = {"estimator": "decay_fit"}
 
@@ -78,6 +81,8 @@ class ProbeSettings:
             value = getattr(self, name)
             if value is not None:
                 require(value >= least, name, value, f"must be greater than or equal to {least}")
+        for name, most in MOST.items():
+            require(getattr(self, name) <= most, name, getattr(self, name), f"must be at most {most}")
         require_choice("average", self.average, AVERAGES)
         require_choice("decay_fit", self.decay_fit, DECAY_FITS)
         require_choice("kept_norm", self.kept_norm, KEPT_NORMS)
@@ -98,6 +103,23 @@ class ProbeSettings:
         """Raise a `ConfigError` unless a probe fits in a stream of this length."""
         rule = f"must not exceed {stream}'s {length} steps: a probe reads that many"
         require(self.steps <= length, name, self.steps, rule)
+
+    def check_memory(self, batch: int, components: int, numbers: int) -> None:
+        """Raise a `ConfigError` if a probe needs more memory than is free, in numbers of 8 bytes.
+
+        Arguments:
+            batch: streams.
+            components: of the model's state: each layer of each of its tensors.
+            numbers: of the state of a stream.
+        """
+        W, P, R = self.window, self.positions, self.resamples
+        steps = W * batch * numbers * 4  # what the model keeps for the way back
+        norms = W * P * batch * (2 * components + 4)
+        slopes = 3 * W**2 if self.decay_fit == "quantile" else 0
+        require_memory("window", W, 8 * (steps + slopes), f"with {batch} streams")
+        require_memory("positions", P, 8 * norms, f"with window (={W}) and {batch} streams")
+        resampled = W * (2 * SKETCH + 2 * components + 8) + 2 * P * batch
+        require_memory("resamples", R, 8 * R * resampled, f"with window (={W}), positions (={P}) and {batch} streams")
 
     @property
     def loss_positions(self) -> list[int]:

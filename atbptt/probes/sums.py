@@ -11,10 +11,10 @@ from torch import Tensor
 
 from atbptt.probes.lags import Segment
 from atbptt.probes.layers import Layer
+from atbptt.probes.settings import SKETCH
 
 LAGS_AT_ONCE = 16  # lags that are summed at once
 ROWS = 2**18  # numbers of a gradient that are summed up at once, while they are in cache
-SKETCH = 128  # random projections from which the norms of resampled gradients are estimated
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         windows as windows,
     )
     from atbptt.windows.streams import Stream as Stream, batchify as batchify
-    from atbptt.windows.update import step as step
+    from atbptt.windows.update import clip as clip, step as step
 else:
     from atbptt.lazy import exports
 

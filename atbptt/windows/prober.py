@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from atbptt.errors import ConfigError, require
-from atbptt.models import LossFunction, State
+from atbptt.models import LossFunction, State, starting_state, tensors
 from atbptt.probes import Measurement, ProbeSettings, lag_gradients, measure
 from atbptt.randomness import torch_generator
 from atbptt.truncation import Policy
@@ -16,13 +16,20 @@ from atbptt.windows.streams import Stream
 def check_asked(
     settings: ProbeSettings, model: nn.Module, loss: LossFunction, stream: Stream, policy: Policy, state: State = None
 ) -> None:
-    """Raise a `ConfigError` unless probes of the model give what the policy needs: `estimator` and `confidence`."""
+    """Raise a `ConfigError` unless probes of the model give what the policy needs: `estimator` and `confidence`.
+
+    Nor if they need more memory than is free.
+    """
     measured, confidence = policy.estimator == "measured", policy.confidence
     # The first two steps of the data, measured as a probe measures its window.
     weights = np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
-    found = lag_gradients(
-        model, loss, *stream.read(0, 2), [0, 1], state=state, measured=True, weights=weights
-    ).parameters
+    gradients = lag_gradients(model, loss, *stream.read(0, 2), [0, 1], state=state, measured=True, weights=weights)
+    begun = tensors(starting_state(model, stream.read(0, 1)[0], state))
+    numbers = sum(part.numel() for part in begun) // stream.batch
+    if gradients.unsuited:  # run step by step, it keeps the gradients of all positions
+        numbers *= settings.positions
+    settings.check_memory(stream.batch, len(gradients.components), numbers)
+    found = gradients.parameters
     if measured and found is None:
         name = type(model).__name__
         rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"

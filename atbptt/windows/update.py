@@ -1,6 +1,6 @@
 """One update: a window's loss, its gradient, clipping, a step of the optimizer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import torch
@@ -86,11 +86,17 @@ def step(
     for parameter in parameters:
         parameter.grad = None
     objective.backward()
-    norm = None
-    if max_norm is not None:
-        # As nn.utils.clip_grad_norm_, whose grouping by device and type takes longer than clipping a small model.
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    norm = None if max_norm is None else clip(parameters, max_norm)
     optimizer.step()
+    return norm
+
+
+def clip(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Clip the norm of the whole gradient at `max_norm`; returns the norm before.
+
+    As nn.utils.clip_grad_norm_, whose grouping by device and type takes longer than clipping a small model.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm

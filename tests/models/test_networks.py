@@ -100,7 +100,7 @@ def test_initial_parameters_depend_on_the_global_seed_alone() -> None:
     ("options", "message"),
     [
         ({"cell": "ltsm"}, r"^cell \(=ltsm\) must be one of lstm, gru, rnn_tanh, rnn_relu; did you mean lstm\?$"),
-        ({"layers": 0}, r"^layers \(=0\) must be at least 1$"),
+        ({"layers": 0}, r"^layers \(=0\) must lie in 1..1000$"),
         ({"hidden": 0}, r"^hidden \(=0\) must be at least 1$"),
         ({"embedding": 0}, r"^embedding \(=0\) must be at least 1, or null$"),
         ({"tied": True}, rf"^embedding \(=null\) must be hidden \(={H}\): tied shares the embedding's matrix"),

@@ -7,8 +7,10 @@ import functools
 import inspect
 import pkgutil
 import re
+import traceback
 import typing
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import hydra.utils
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from atbptt.config.sources import Source, code_digest, user_sources
+from atbptt.config.sources import Source, code_digest, is_users, user_sources
 from atbptt.errors import ConfigError, described, did_you_mean, listed, require, show
 from atbptt.system import content_digest
 
@@ -65,25 +67,49 @@ class Component:
         if "path" not in self.arguments:
             return None
         located = _locate(self.group, self.target)
-        files = [Path(str(self.arguments["path"]))]
+        path = self.arguments["path"]
+        files = [Path(str(path))]
         if isinstance(inspect.getattr_static(located, "data_files", None), staticmethod):
             bound = inspect.signature(located).bind_partial(**self.arguments)
             bound.apply_defaults()
-            files = located.data_files(bound.arguments)  # type: ignore[attr-defined]
+            with errors_of(self.group, f"fails in {show(self.target)}.data_files"):
+                files = [Path(file) for file in located.data_files(bound.arguments)]  # type: ignore[attr-defined]
         try:
             return ",".join(map(content_digest, files))
-        except OSError as error:
-            raise ConfigError(f"{self.group}.path", f"(={error.filename}) cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # a ValueError is a path that no file can have
+            reason = error.strerror if isinstance(error, OSError) else error
+            file = getattr(error, "filename", None) or path
+            raise ConfigError(f"{self.group}.path", f"(={show(str(file))}) cannot be read: {reason}") from error
 
     def build(self, *supplied: Any, **named: Any) -> Any:
         """The object; a `ConfigError` if the class raises any error."""
-        try:
+        with errors_of(self.group, f"cannot be made by {show(self.target)}"):
             arguments = {key: _instantiated(value) for key, value in self.arguments.items()}
             return _locate(self.group, self.target)(*supplied, **named, **arguments)
-        except ConfigError as error:
-            raise error.within(self.group) from error
-        except (Exception, SystemExit) as error:  # of a user's own class
-            raise ConfigError(self.group, f"cannot be made by {self.target}: {described(error)}") from error
+
+
+@contextmanager
+def errors_of(group: str, rule: str) -> Iterator[None]:
+    """Report what a user's code raises as a `ConfigError` of its group: `model RULE: the error and where it is from`.
+
+    An exit is such an error, too; Ctrl-C is not.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except ConfigError as error:
+        raise (error if error.name == group else error.within(group)) from error
+    except BaseException as error:
+        raise ConfigError(group, f"{rule}: {described(error)}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The line of the user's code that an error comes from: ` (line 3 of mine.py)`."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    stack = traceback.extract_tb(error.__traceback__)
+    users = [summary for frame, summary in zip(frames, stack, strict=True) if is_users(frame.f_code.co_filename)]
+    return f" (line {users[-1].lineno} of {show(users[-1].filename)})" if users else ""
 
 
 def component(group: str, node: Mapping[str, Any]) -> Component:
@@ -91,31 +117,29 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{group}._target_", "is missing: it must name a class, as in package.module.Class")
     target = node["_target_"]
+    shown = show(target)
     given = {str(key): value for key, value in node.items() if key not in ("_target_", "name")}
     located = _locate(group, target)
     read = _signature if isinstance(located, Hashable) else _signature.__wrapped__
     try:
         parameters, adapters = read(located, SUPPLIED[group])
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{group}._target_", f"(={target}) does not tell what arguments it takes") from error
+        raise ConfigError(f"{group}._target_", f"(={shown}) does not tell what arguments it takes") from error
     for key in given:
         if key not in parameters:
-            rule = f"is no option of {target}{did_you_mean(key, parameters)}; its options are {listed(parameters)}"
+            rule = f"is no option of {shown}{did_you_mean(key, parameters)}; its options are {listed(parameters)}"
             require(False, f"{group}.{key}", given[key], rule)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and given.get(name, "???") == "???":
-            raise ConfigError(f"{group}.{name}", f"is missing: {target} needs it; set it with {group}.{name}=...")
+            raise ConfigError(f"{group}.{name}", f"is missing: {shown} needs it; set it with {group}.{name}=...")
     arguments = {key: _coerced(f"{group}.{key}", value, adapters.get(key)) for key, value in given.items()}
     return Component(group, str(node.get("name") or target.rpartition(".")[2]), target, arguments)
 
 
 def _locate(group: str, target: str) -> Callable[..., Any]:
-    try:
+    with errors_of(f"{group}._target_", f"(={show(target)}) cannot be imported"):
         located = pkgutil.resolve_name(target)
-    except Exception as error:  # importing a user's module may raise anything
-        raise ConfigError(f"{group}._target_", f"(={target}) cannot be imported: {described(error)}") from error
-    if not callable(located):
-        raise ConfigError(f"{group}._target_", f"(={target}) must be a class or function")
+    require(callable(located), f"{group}._target_", target, "must be a class or function")
     return typing.cast("Callable[..., Any]", located)
 
 
@@ -131,7 +155,7 @@ def _signature(
     }
     try:
         hints = typing.get_type_hints(located.__init__ if inspect.isclass(located) else located)
-    except (NameError, TypeError):  # annotations that only a type checker can resolve
+    except Exception:  # annotations that only a type checker can resolve
         hints = {}
     adapters = {name: _adapter(hint) for name, hint in hints.items() if name in parameters}
     return parameters, {name: adapter for name, adapter in adapters.items() if adapter is not None}

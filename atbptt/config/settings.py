@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
-from atbptt.config.components import SUPPLIED, Component, component, rule_of
+from atbptt.config.components import SUPPLIED, Component, component, errors_of, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
 from atbptt.probes import FORMER_NAMES, ProbeSettings, renamed
 from atbptt.randomness import seed_global
@@ -33,8 +33,8 @@ class DeviceSettings(Section):
     """Where to compute; see conf/device/."""
 
     type: str
-    threads: int = Field(ge=1)
-    jobs_per_gpu: int = Field(ge=1)
+    threads: int = Field(ge=1, le=1024)
+    jobs_per_gpu: int = Field(ge=1, le=64)
 
 
 class Settings(Section):
@@ -207,10 +207,8 @@ def build_policy(settings: Settings) -> Policy:
     """The policy of a run, checked against its protocol (ConfigError)."""
     seed_global("policy", settings.seed)
     given = settings.component("truncation").build()
-    try:
+    with errors_of("truncation", f"is no policy that can be used, {type(given).__name__}"):
         return completed(given)
-    except ConfigError as error:
-        raise error.within("truncation") from error
 
 
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from atbptt.errors import ConfigError, described
+from atbptt.system import read_file
 
 PACKAGE = os.path.realpath(Path(__file__).parents[1])
 _PYTHON = [os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
@@ -66,6 +67,11 @@ def installed(file: str) -> bool:
     return not _INSTALLED.isdisjoint(folders) or any(_within(real, folder) for folder in _PYTHON)
 
 
+def is_users(file: str) -> bool:
+    """Whether the code of a file is the user's."""
+    return os.path.isfile(file) and not installed(file) and not _within(os.path.realpath(file), PACKAGE)
+
+
 def _within(file: str, folder: str) -> bool:
     return file.startswith(folder + os.sep)
 
@@ -96,14 +102,12 @@ def _read(name: str) -> Source | None:
     spec = _spec(name)
     if spec is None and name == "__main__":  # else an edited class would pass for the one before
         raise ConfigError("_target_", "is in __main__, which is no file, as in a notebook: move it to a module")
-    if spec is None or spec.origin is None or not os.path.isfile(spec.origin):
-        return None
-    if installed(spec.origin) or _within(os.path.realpath(spec.origin), PACKAGE):
+    if spec is None or spec.origin is None or not is_users(spec.origin):
         return None
     file = Path(spec.origin)
     stem = name.replace(".", "/") + ("/__init__" if spec.submodule_search_locations is not None else "")
     try:
-        content = file.read_bytes()
+        content = read_file(file)
         if file.suffix != ".py":  # compiled
             return Source(spec.origin, stem + file.suffix, content, hashlib.sha256(content).hexdigest(), ())
         with warnings.catch_warnings():

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str], config_dir: Path, show: Callable[[], object])
     except LeftRunningError as left:
         console.print(str(left))
         return 0
-    except (Exception, SystemExit) as error:  # of the config, the disk, a user's class or a launcher
+    except BaseException as error:  # of the config, the disk, a user's class or a launcher
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         known = isinstance(error, ConfigError | StorageError)

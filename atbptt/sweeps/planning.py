@@ -208,7 +208,7 @@ def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") ->
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
                 with config.as_job(settings.model_dump(), job.hydra_part(number)):
-                    training.build(settings, task_of(settings, tasks))
+                    training.build(settings, task_of(settings, tasks), here=plan.local)
                 seen.add(parts)
     parents: set[Path] = set()
     for path in (job.directory.path for job in plan.ahead):

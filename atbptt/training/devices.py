@@ -23,9 +23,14 @@ def check_device(kind: str, threads: int = 1) -> None:
         raise ConfigError("device.type", "(=cuda) needs a CUDA GPU, and torch sees none here; choose auto or cpu")
 
 
+def on_gpu(kind: str) -> bool:
+    """Whether a run with this `device.type` computes on a GPU of this machine."""
+    return kind != "cpu" and torch.cuda.is_available()
+
+
 def parallel_jobs(kind: str, jobs_per_gpu: int, threads: int) -> int:
     """How many jobs run at once, of `device.type` kind: `jobs_per_gpu` on each GPU, or `threads` CPU cores for each."""
-    if kind != "cpu" and torch.cuda.is_available():
+    if on_gpu(kind):
         return torch.cuda.device_count() * jobs_per_gpu
     return max(available_cores() // threads, 1)
 
@@ -40,7 +45,7 @@ def leased_device(
     `waiting` every second until one is free, or a signal ends the run (StoppedError).
     """
     check_device(kind)
-    if kind == "cpu" or not torch.cuda.is_available():
+    if not on_gpu(kind):
         yield torch.device("cpu")
         return
     folder = lease_folder()

@@ -12,9 +12,10 @@ from atbptt.errors import require_choice
 from atbptt.randomness import seed_global
 from atbptt.runs import Origin, RunDirectory, schema
 from atbptt.system import Signals, StoppedError, listen, listening
-from atbptt.training.checks import check_fit, check_probe, check_task
+from atbptt.training.checks import check_fit, check_model, check_optimizer, check_probe, check_room, check_task
 from atbptt.training.costs import Costs
-from atbptt.training.devices import configure_torch, leased_device
+from atbptt.training.devices import configure_torch, leased_device, on_gpu
+from atbptt.training.evaluation import CHUNK
 from atbptt.training.trainer import Parts, Trainer
 from atbptt.windows import check_scheme
 
@@ -27,10 +28,11 @@ def build_task(settings: Settings) -> Task:
     return task
 
 
-def build(settings: Settings, task: Task | None = None, *, memory: bool = True) -> Parts:
+def build(settings: Settings, task: Task | None = None, *, memory: bool = True, here: bool = True) -> Parts:
     """Build a run's parts, or all but its task, and check that they fit together (ConfigError).
 
-    The initial parameters depend only on the model's settings and `init`. `memory` is as for `check_recurrent`.
+    The initial parameters depend only on the model's settings and `init`. `memory` is as for `check_recurrent`; `here`
+    is whether the run is for this machine, whose memory it must fit in then.
     """
     policy = build_policy(settings)
     check_scheme(policy, settings.scheme)
@@ -39,9 +41,14 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True) 
         require_choice("monitor", settings.monitor, task.metric_names)
     seed_global("initial parameters", settings.init)
     model: nn.Module = settings.component("model").build(input_size=task.input_size, output_size=task.output_size)
+    check_model(model)
+    if here and not on_gpu(settings.device.type):
+        check_room(model, task, max(min(CHUNK, task.valid.length), min(policy.K, task.train.length)))
     check_fit(model, task, memory)
     check_probe(settings.probe, model, task, policy)
-    optimizer: torch.optim.Optimizer = settings.component("optimizer").build(model.parameters(), lr=settings.lr)
+    chosen = settings.component("optimizer")
+    check_optimizer(chosen, settings.lr, model, task, settings.clip_norm)
+    optimizer: torch.optim.Optimizer = chosen.build(model.parameters(), lr=settings.lr)
     return Parts(task, model, policy, optimizer)
 
 

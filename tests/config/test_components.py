@@ -163,7 +163,10 @@ def test_a_part_that_does_not_fit_its_class_is_refused(
     ("given", "message"),
     [
         (node(size=100), r"^dataset.size \(=100\) must be below 100$"),
-        (node("Inner", size=-1), rf"^dataset cannot be made by {__name__}.Inner: ValueError: a negative size$"),
+        (
+            node("Inner", size=-1),
+            rf"^dataset cannot be made by {__name__}.Inner: ValueError: a negative size \(line \d+ of ",
+        ),
         (node(size=3, extra=node("Inner", size=-1)), r"^dataset.*a negative size"),
     ],
 )

@@ -21,8 +21,8 @@ class Task(Protocol):
     """A data set: any class with these attributes works as `dataset._target_`.
 
     The constructor checks its arguments and makes or opens the data; `atbptt.system.require_memory` refuses what needs
-    too much. An argument named `path` counts in the experiment id by the content of that file or folder, or of the files
-    that a static method `data_files(arguments)` lists. The method of `Predicting` is optional.
+    too much. An argument named `path` counts in the experiment id by the content of that file or folder, or of the
+    files that a static method `data_files(arguments)` lists. The method of `Predicting` is optional.
 
     Attributes:
         train, valid, test: the three splits.

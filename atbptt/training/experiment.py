@@ -28,11 +28,11 @@ def build_task(settings: Settings) -> Task:
     return task
 
 
-def build(settings: Settings, task: Task | None = None, *, memory: bool = True, here: bool = True) -> Parts:
+def build(settings: Settings, task: Task | None = None, *, memory: bool = True, here: bool = False) -> Parts:
     """Build a run's parts, or all but its task, and check that they fit together (ConfigError).
 
     The initial parameters depend only on the model's settings and `init`. `memory` is as for `check_recurrent`; `here`
-    is whether the run is for this machine, whose memory it must fit in then.
+    is whether it will run on this machine, whose memory it must fit in then.
     """
     policy = build_policy(settings)
     check_scheme(policy, settings.scheme)
@@ -74,7 +74,7 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
         return directory
     with listening() if signals is None else nullcontext(signals) as signals:
         # The sweep has checked the memory of the same code, which takes seconds for a large model.
-        make = partial(build, settings, memory=origin.experiment_id is None)
+        make = partial(build, settings, memory=origin.experiment_id is None, here=True)
         # A new run is built before its directory is made, so that a wrong config leaves no directory.
         parts = make() if anew or not directory.path.exists() else None
         if anew:

@@ -228,7 +228,7 @@ def built(group: str, given: dict[str, Any], base: str = "") -> Parts:
     whole = given if "_target_" in given else {**bases().get(base, config[group]), **given}
     made = validated({**config, group: whole})
     assert made.experiment_id
-    return build(made)
+    return build(made, here=True)
 
 
 def check_refused(group: str, given: dict[str, Any], words: Sequence[str], base: str = "") -> None:
@@ -570,7 +570,7 @@ def test_symbols_are_refused_where_a_run_would_need_too_much(monkeypatch: pytest
     )
     with pytest.raises(ConfigError, match=rule):
         built("dataset", sizes)
-    assert build(validated({**defaults(), "dataset": defaults()["dataset"] | sizes}), here=False)
+    assert build(validated({**defaults(), "dataset": defaults()["dataset"] | sizes}))
 
 
 @pytest.mark.parametrize(

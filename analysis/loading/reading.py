@@ -33,6 +33,13 @@ OPTIONAL = (
     *("adaptive_epoch", "train_seconds", "compute_seconds"),
     *("kept_of_mean", "relative_bias", "measured_bias", "cosine"),
 )
+# Of all tables; a clock that was not stored is NaN.
+RANGES = {
+    **dict.fromkeys(("step", "updates", "position", "stream"), (0, 1e15)),
+    **dict.fromkeys(("epoch", "adaptive_epoch", "train_seconds", "compute_seconds"), (0, 1e12)),
+    "replicate": (0, 1e6),
+    "lag": (1, 1e7),
+}
 FOLDERS = 100  # read at a time
 SMALL = 1 << 20  # bytes; such a file is read at once
 THREADS = 2  # more of them wait for each other, since half the work is Python's
@@ -142,6 +149,16 @@ def check_no_nulls(table: pa.Table, names: Iterable[str]) -> None:
             raise ValueError(f"column {name} has nulls")
 
 
+def _check_ranges(table: pa.Table) -> None:
+    """Raise a ValueError for clocks and lags that no run can have: nothing could be drawn over them."""
+    for name, (least, most) in RANGES.items():
+        if name in table.schema.names and len(table):
+            values = table[name].to_numpy()
+            wrong = values[(values < least) | (values > most) | ((name == "epoch") & np.isnan(values))]
+            if len(wrong):
+                raise ValueError(f"column {name} has {wrong[0]:g}, must lie in {least}..{most:.0e}")
+
+
 @functools.cache
 def coded(schema: pa.Schema) -> pa.Schema:
     """The schema with dictionaries in the place of texts."""
@@ -179,6 +196,7 @@ def _read(sources: Sequence[Source], file: str, schema: pa.Schema, names: Names 
             whole = pa.concat_tables([table for _, table in pieces])
             whole.validate(full=True)
             check_no_nulls(whole, _never_null(schema))
+            _check_ranges(whole)
             found += [_asked(source, table, names) for source, table in pieces]
     return found
 

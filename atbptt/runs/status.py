@@ -130,7 +130,7 @@ def result_text(status: RunStatus) -> str:
 
 def duration_text(seconds: float) -> str:
     """A duration in one or two units: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
-    if seconds < 59.5:
+    if not 59.5 <= seconds < LATEST:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     counts = (minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min")

@@ -17,7 +17,7 @@ from atbptt.config import Component, errors_of
 from atbptt.datasets import SPLITS, Predicting, Task
 from atbptt.errors import ConfigError, DataWarning, did_you_mean, listed, require, require_whole, show
 from atbptt.probes import ProbeSettings
-from atbptt.system import require_memory
+from atbptt.system import plain, require_memory
 from atbptt.truncation import Policy
 from atbptt.windows import Stream, check_asked, clip
 
@@ -79,6 +79,8 @@ def check_model(model: object) -> None:
     rule = "must make a torch.nn.Module with a method initial_state(batch)"
     require(usable, "model._target_", type(model).__name__, rule)
     assert isinstance(model, nn.Module)
+    with errors_of("model", f"(={type(model).__name__}) cannot be stored in a checkpoint"):
+        plain(model.state_dict(), "state_dict")
     # A check copies the model in float64, and training needs as much for gradients and the optimizer.
     tensors = [*model.parameters(), *model.buffers()]
     needed = 2 * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -179,6 +181,8 @@ def check_optimizer(part: Component, lr: float, model: nn.Module, task: Task, cl
             clip(copies, clip_norm)
         optimizer.step()
         optimizer.load_state_dict(optimizer.state_dict())
+    with errors_of("optimizer", f"(={kind}) cannot be stored in a checkpoint"):
+        plain(optimizer.state_dict(), "state_dict")
 
 
 def _check_held(held: Sequence[bool], kind: str) -> None:

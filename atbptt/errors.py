@@ -10,13 +10,19 @@ from typing import Any, Self
 # What a terminal obeys, what shows text out of its order, and halves of characters, which no stream takes.
 UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 SHOWN = 150  # characters of a value in a message
+LONG_WORD = re.compile(r"\S{300,}")  # in a message: part of a value
 DESCRIBED = 1000  # characters of an error
 
 
 class ConfigError(ValueError):
-    """A setting that breaks a rule: its name (`tau`), and the rest (`(=90) must be smaller than ...`)."""
+    """A setting that breaks a rule: its name (`tau`), and the rest (`(=90) must be smaller than ...`).
+
+    Long words are shortened. A new line in a name is shown as an escape, and one in the rule begins another rule.
+    """
 
     def __init__(self, name: str, rule: str) -> None:
+        name, rule = (LONG_WORD.sub(lambda word: shortened(word[0], SHOWN), text) for text in (name, rule))
+        name = name.replace("\n", "\\n")
         super().__init__(f"{name} {rule}")
         self.name = name
         self.rule = rule
@@ -56,13 +62,20 @@ def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:
 
 def did_you_mean(name: Any, choices: Iterable[str]) -> str:
     """`; did you mean x?` with the nearest of `choices`, or an empty text if none is near."""
-    close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = nearest(str(name), choices, 0.5)
+    return f"; did you mean {close}?" if close else ""
+
+
+def nearest(name: str, choices: Iterable[str], likeness: float) -> str:
+    """The nearest of `choices`, in upper or lower case, or an empty text if none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name[:SHOWN].lower(), by_lower, n=1, cutoff=likeness)
+    return by_lower[close[0]] if close else ""
 
 
 def unknown(name: str, value: str, choices: Sequence[str]) -> AnalysisError:
     """The error for a `value` that is not one of the `choices`, with the nearest of them."""
-    return AnalysisError(f"{name} (={value}) must be one of {listed(choices)}{did_you_mean(value, choices)}")
+    return AnalysisError(f"{name} (={show(value)}) must be one of {listed(choices)}{did_you_mean(value, choices)}")
 
 
 def listed(names: Iterable[str]) -> str:

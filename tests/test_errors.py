@@ -18,6 +18,7 @@ def test_a_broken_rule_is_reported_with_name_value_and_rule() -> None:
     [
         ("conv", "cell (=conv) must be one of lstm, gru"),
         ("lst", "cell (=lst) must be one of lstm, gru; did you mean lstm?"),
+        ("LSTM", "cell (=LSTM) must be one of lstm, gru; did you mean lstm?"),
         (None, "cell (=null) must be one of lstm, gru"),
         (False, "cell (=false) must be one of lstm, gru"),
     ],
@@ -26,6 +27,13 @@ def test_a_bad_choice_is_reported_as_typed_with_all_choices_and_the_nearest(valu
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         require_choice("cell", value, ["lstm", "gru"])
     require_choice("cell", "gru", ["lstm", "gru"])
+
+
+def test_a_long_word_is_shortened_and_a_name_is_one_line() -> None:
+    error = ConfigError("a\nb", f"(={'x' * 1000}) is no number\nc is missing")
+    shown = f"(={'x' * 148}... (1,003 characters)"
+    assert str(error) == f"a\\nb {shown} is no number\nc is missing"
+    assert str(ConfigError("path", "/".join(["folder"] * 30))) == "path " + "/".join(["folder"] * 30)
 
 
 def test_values_are_shown_as_typed_and_errors_in_one_line() -> None:

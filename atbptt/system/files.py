@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from atbptt.errors import ConfigError
+from atbptt.errors import ConfigError, show
 from atbptt.system.reading import check_regular, open_file
 
 # Refusals of the disk or the file system, as against errors of the program.
@@ -159,10 +159,12 @@ def check_writable(name: str, folder: Path) -> None:
     """Raise a `ConfigError` unless `folder`, or its nearest parent that exists, can be written to; leaves no file."""
     existing = folder.absolute()
     try:
-        while not existing.exists() and existing != existing.parent:
+        while not (existing.exists() or existing.is_symlink()) and existing != existing.parent:
             existing = existing.parent
+        if not existing.exists():
+            raise ConfigError(name, f"(={show(str(folder))}) cannot be written: {existing} is a link to nowhere")
         with tempfile.TemporaryDirectory(dir=existing, prefix=".atbptt-"):
             return
     except OSError as error:
         reason = f"{existing} is no folder" if isinstance(error, NotADirectoryError) else error.strerror
-        raise ConfigError(name, f"(={folder}) cannot be written: {reason}") from error
+        raise ConfigError(name, f"(={show(str(folder))}) cannot be written: {reason}") from error

@@ -7,17 +7,19 @@ if TYPE_CHECKING:
     from atbptt.config.components import SUPPLIED as SUPPLIED, Component as Component, errors_of as errors_of
     from atbptt.config.composing import (
         CONFIG_NAME as CONFIG_NAME,
+        RUNS as RUNS,
         VERSION_BASE as VERSION_BASE,
         Command as Command,
+        check_runs as check_runs,
         command_of as command_of,
         composed as composed,
         composer as composer,
         expanded as expanded,
-        launcher_options as launcher_options,
-        plain as plain,
+        parse as parse,
         read_command as read_command,
         read_flags as read_flags,
         split_flags as split_flags,
+        value_count as value_count,
         with_params as with_params,
     )
     from atbptt.config.explaining import explained as explained
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
         environment as environment,
         hydra_of as hydra_of,
         hydra_part as hydra_part,
+        launcher_options as launcher_options,
+        plain as plain,
+        unresolved as unresolved,
     )
     from atbptt.config.jobs import ConfigFile as ConfigFile, Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
         Settings as Settings,
         build_policy as build_policy,
         check_components as check_components,
+        check_folder_name as check_folder_name,
         flattened as flattened,
         typed as typed,
         validated as validated,

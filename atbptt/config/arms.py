@@ -13,8 +13,8 @@ from atbptt.errors import ConfigError
 
 GROUP = "arm"
 FORMS = "K with a length, as K15, or delta with a relative bias, as delta0.9"
-NUMBER = r"\d+\.?\d*(?:e-?\d+)?|\.\d+"
-ARM = re.compile(rf"(?<![\w.-])(?:(K)(\d+)|(delta)({NUMBER}))(?![\w.-])")
+NUMBER = r"\d{1,20}\.?\d{0,20}(?:e-?\d{1,3})?|\.\d{1,20}"  # no file has a name of 300 digits
+ARM = re.compile(rf"(?<![\w.-])(?:(K)(\d{{1,20}})|(delta)({NUMBER}))(?![\w.-])")
 
 
 def make_arms(overrides: Iterable[str], folders: Iterable[Path]) -> None:

@@ -1,37 +1,42 @@
 """From a command line to the overrides of its jobs, as Hydra reads them."""
 
+import math
+import os
 import re
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl as ConfigLoaderImpl
+from hydra._internal.core_plugins import file_config_source, importlib_resources_config_source
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra as Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from atbptt.config.arms import FORMS, GROUP, make_arms
 from atbptt.config.explaining import explained
 from atbptt.config.settings import NOTED
-from atbptt.errors import ConfigError, listed, require
-from atbptt.system import program
+from atbptt.errors import ConfigError, described, listed, require, show
+from atbptt.system import program, read_yaml
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"  # of Hydra: whose defaults count
@@ -42,6 +47,15 @@ NOTES = "notes="  # text as typed, which Hydra would read as a list or reject
 FORMER = re.compile(r"probe(\.estimator=|=\{.*\bestimator:)")  # the former name of probe.decay_fit
 SEARCH = "atbptt.sweeps.space.SearchOptions"  # the sweeper of hydra/sweeper=optuna
 USERS = "command-line"  # Hydra's name for the folder of --config-dir
+ARGUMENTS, CHARACTERS = 500, 10_000  # of a command line, at most: Hydra parses a thousand lists of numbers a second
+LEVELS = 50  # of an option's name, or of lists within each other, at most
+RUNS = 10_000  # of a command line, at most: to plan one takes a hundredth of a second
+NESTED = f"it is nested too deep, with more than {LEVELS} levels"
+FORM = "options are given as key=value"
+QUOTED = ", and what is no plain word in quotes: \"key='a value'\""
+MANY = 10**15
+LOST = 20  # options that are in no composed choice, at most: each is found by composing once more
+HEADER = 512  # characters of a file where Hydra looks for `# @package`
 
 # Hydra copies its store for each of a hundred look-ups in a folder, half of the time of `--help`. No look-up
 # changes the store, and `load` returns copies of its contents.
@@ -58,7 +72,66 @@ class UsersFirst(SearchPathPlugin):
             search_path.prepend(USERS, f"file://{self.folder}")
 
 
+class FileConfigSource(file_config_source.FileConfigSource):
+    """Hydra's source of YAML files, which are checked before their values are made (ConfigError).
+
+    Named as Hydra's own, which a worker process of Hydra's registers once more: another name would be an error.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        return checked_result(self, Path(self.path, self._normalize_file_name(config_path)))
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether there is anything by this name: what cannot be read is an error, not absent."""
+        return os.path.lexists(os.path.join(self.path, self._normalize_file_name(config_path)))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        try:
+            return super().list(config_path, results_filter)
+        except OSError as error:
+            raise ConfigError(str(error.filename), f"cannot be read: {error.strerror}") from error
+
+
+class ImportlibResourcesConfigSource(importlib_resources_config_source.ImportlibResourcesConfigSource):
+    """The same for those in Python packages, as of `hydra.searchpath=[pkg://package]`."""
+
+    def _read_config(self, res: Any) -> ConfigResult:
+        return checked_result(self, res) if isinstance(res, Path) else super()._read_config(res)
+
+    def is_group(self, config_path: str) -> bool:
+        try:
+            return super().is_group(config_path)
+        except (OSError, ValueError):  # a name that no file can have
+            return False
+
+    def is_config(self, config_path: str) -> bool:
+        try:
+            return super().is_config(config_path)
+        except (OSError, ValueError):
+            return False
+
+
+def checked_result(source: ConfigSource, file: Path) -> ConfigResult:
+    """What Hydra makes of a YAML file (ConfigError); a ConfigLoadError if there is none."""
+    try:
+        text, values = read_yaml(file)
+    except FileNotFoundError as error:
+        if not file.is_symlink():
+            raise ConfigLoadError(f"Config not found : {file}") from error
+        raise ConfigError(str(file), "is a link to nowhere") from error
+    except OSError as error:
+        raise ConfigError(str(file), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(str(file), str(error)) from error
+    try:
+        header = ConfigSource._get_header_dict(text[:HEADER])
+        return ConfigResult(source.provider, source.full_path(), OmegaConf.create(values), header)
+    except Exception as error:  # a value that OmegaConf does not take, a `# @package` without a name, ...
+        raise ConfigError(str(file), f"cannot be read: {described(error)}") from error
+
+
 Plugins.instance().register(UsersFirst)
+SourcesRegistry.instance().types |= {"file": FileConfigSource, "pkg": ImportlibResourcesConfigSource}
 
 
 @dataclass(frozen=True)
@@ -89,6 +162,7 @@ def read_command(arguments: Sequence[str], config_dir: Path) -> Command | None:
 
 def read_flags(arguments: Sequence[str]) -> Namespace:
     """The flags of a command line, with `overrides`, `preview` and `rerun` (ConfigError)."""
+    check_size("a command line", arguments)
     arguments, own = split_flags(arguments)
     parser = ArgumentParser(parents=[get_args_parser()], add_help=False, conflict_handler="resolve")
     parser.error = _refuse  # type: ignore[method-assign]
@@ -113,8 +187,8 @@ def command_of(flags: Namespace, config_dir: Path) -> Command:
     """The command with these flags; Hydra then knows its arms and its folder (ConfigError)."""
     base = config_dir.parent / flags.config_path if flags.config_path else config_dir
     extra = Path(flags.config_dir).absolute() if flags.config_dir else None
-    if extra is not None and not extra.is_dir():
-        raise ConfigError("--config-dir", f"(={flags.config_dir}) is no folder")
+    for flag, given, folder in (("--config-dir", flags.config_dir, extra), ("--config-path", flags.config_path, base)):
+        require(not given or os.path.isdir(str(folder)), flag, given, "is no folder")
     name = flags.config_name or CONFIG_NAME
     command = Command(flags.overrides, flags.multirun, name, base, extra, flags.preview, flags.rerun, flags.config_path)
     make_arms(command.overrides, command.folders)
@@ -176,15 +250,11 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     A search has no jobs yet (see `atbptt.sweeps.space`).
     """
     name, overrides = command.name, command.overrides
-    parser = OverridesParser.create(config_loader=hydra.config_loader)
-    try:
-        parsed = parser.parse_overrides(overrides)
-    except HydraException as error:
-        raise explained(error, hydra, name, overrides) from error
+    parsed = parse(hydra, overrides)
     for override in parsed:
         if override.is_sweep_override() and override.key_or_group in NOTED:
             rule = "names several values, but other notes and tags make no other run; several tags are tags=[a,b]"
-            raise ConfigError(str(override.input_line), rule)
+            raise ConfigError(show(override.input_line), rule)
         options = hydra.config_loader.get_group_options(override.key_or_group)
         chosen = override.value() if not (override.is_sweep_override() or override.is_delete()) else ""
         chooses = not options or isinstance(chosen, str | list | dict)
@@ -195,7 +265,8 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     if not (command.multirun or config.hydra.mode == RunMode.MULTIRUN):
         typed = [str(o.input_line) for o in parsed if o.is_sweep_override()]
         if typed:
-            raise ConfigError(typed[0], f"names several values, a sweep: add -m, as in {program('launch')} -m ...")
+            rule = f"names several values, a sweep: add -m, as in {program('launch')} -m ..."
+            raise ConfigError(show(typed[0]), rule)
         if sweeper == SEARCH and any(o.startswith("hydra/sweeper=") for o in overrides):
             raise ConfigError("hydra/sweeper", "(=optuna) is for several runs: add -m")
         return [overrides], config, kept
@@ -204,18 +275,84 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
     if not sweeper.endswith("BasicSweeper"):
         rule = f"(={sweeper}) must be basic or optuna: only their jobs are checked before the first one runs"
         raise ConfigError("hydra/sweeper", rule)
+    swept = parse(hydra, with_params(command, config.hydra.sweeper.params or {}))
+    for override in swept:
+        if override.is_interval_sweep():
+            raise ConfigError(show(override.input_line), "is a range to search: add hydra/sweeper=optuna")
+    check_runs(swept)
     try:
-        swept = parser.parse_overrides(with_params(command, config.hydra.sweeper.params or {}))
-        for override in swept:
-            if override.is_interval_sweep():
-                raise ConfigError(str(override.input_line), "is a range to search: add hydra/sweeper=optuna")
         batches = BasicSweeper.split_arguments(swept, None)
     except HydraException as error:
         raise explained(error, hydra, name, overrides) from error
     if not batches[0]:
-        empty = [str(o.input_line) for o in parsed if o.is_sweep_override() and not list(o.sweep_string_iterator())]
+        empty = [show(o.input_line) for o in swept if o.is_sweep_override() and not value_count(o)]
         raise ConfigError(" ".join(empty), "names no value: there is nothing to run")
     return batches[0], config, kept
+
+
+def check_size(name: str, texts: Sequence[str]) -> None:
+    """Raise a `ConfigError` for more overrides than Hydra parses in some seconds."""
+    characters = sum(map(len, texts))
+    if len(texts) > ARGUMENTS or characters > CHARACTERS:
+        most = f"at most {ARGUMENTS} options of {CHARACTERS:,} characters in all; a file of --config-dir takes more"
+        most += f" (the longest is {show(max(texts, key=len))})"
+        raise ConfigError(name, f"of {len(texts):,} options and {characters:,} characters is too long: {most}")
+
+
+def parse(hydra: Hydra, texts: Sequence[str]) -> list[Override]:
+    """Overrides as Hydra parses them (ConfigError)."""
+    check_size("a sweep", texts)
+    parser = OverridesParser.create(config_loader=hydra.config_loader)
+    found: list[Override] = []
+    for text in texts:
+        why = ""
+        try:
+            found += parser.parse_overrides([text])
+            value = found[-1].value()
+            if found[-1].key_or_group.count(".") >= LEVELS or depth(value) > LEVELS:
+                why = NESTED
+            elif isinstance(value, ChoiceSweep) and any(isinstance(choice, Sweep) for choice in value.list):
+                why = "a sweep cannot be a value of another"
+            elif not found[-1].key_or_group:
+                why = FORM
+        except RecursionError:
+            why = NESTED
+        except HydraException:
+            why = FORM + QUOTED * ("=" in text)
+        except Exception as error:  # a whole number of too many digits
+            why = described(error)
+        if why:
+            raise ConfigError(f"'{show(text)}'", f"cannot be read: {why}")
+    return found
+
+
+def depth(value: Any) -> int:
+    """How many lists, mappings and sweeps lie within each other."""
+    parts = value.list if isinstance(value, ChoiceSweep) else value.values() if isinstance(value, dict) else value
+    return 1 + max(map(depth, parts), default=0) if isinstance(parts, Iterable) and not isinstance(parts, str) else 0
+
+
+def value_count(override: Override) -> int:
+    """How many values an override names, without making those of a range (ConfigError)."""
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return sum(1 for _ in override.sweep_string_iterator()) if override.is_sweep_override() else 1
+    try:
+        start, stop, step = (Fraction(part or 0) for part in (value.start, value.stop, value.step))
+        return max(0, math.ceil((stop - start) / step))
+    except (ValueError, ArithmeticError) as error:  # nan, infinity, a step of 0
+        rule = "must be a range of finite numbers, with a step other than 0"
+        raise ConfigError(override.key_or_group, f"(={show(override.get_value_string())}) {rule}") from error
+
+
+def check_runs(overrides: Sequence[Override], each: int = 1) -> None:
+    """Raise a `ConfigError` for a sweep of more runs than can be planned; for `each` of its jobs, so many."""
+    swept = [(override.get_key_element(), value_count(override)) for override in overrides]
+    runs = max([each * math.prod(dict(swept).values()), *(count for _, count in swept)])  # the last of a key counts
+    if runs > RUNS:
+        shown = f"{runs:,}" if runs < MANY else "more than 10^15"
+        texts = " ".join(str(o.input_line) for o in overrides if o.is_sweep_override())
+        raise ConfigError(show(texts), f"asks for {shown} runs: a command line may have at most {RUNS:,}")
 
 
 def with_params(command: Command, params: Mapping[str, Any]) -> list[str]:
@@ -238,7 +375,7 @@ def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[Di
             break
         except ConfigError as error:
             unknown = [o for o in unswept if "." in error.name and o.partition("=")[0] == error.name]
-            if not unknown:
+            if not unknown or len(lost) >= LOST:
                 raise
             lost |= dict.fromkeys(unknown, error)
             unswept = [o for o in unswept if o not in lost]
@@ -248,33 +385,7 @@ def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[Di
     return config, [o for o in command.overrides if o not in lost]
 
 
-def launcher_options(config: DictConfig) -> dict[str, Any]:
-    """The launcher's options, with `_target_` (ConfigError)."""
-    node = config.hydra.launcher
-    require(isinstance(node, DictConfig), "hydra.launcher", node, "must have a _target_ that names a class")
-    options = plain(node)
-    jobs = options.get("n_jobs", 1)
-    fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
-    rule = "must be at least 1 job at once, or -1 for as many as GPUs or cores allow"
-    require(fits, "hydra.launcher.n_jobs", jobs, rule)
-    if options.get("_target_") == JobLibLauncherConf._target_:
-        for option in fields(JobLibLauncherConf):
-            value = options[option.name]
-            rule = "is about joblib's worker processes, and here each run has a process of its own: only n_jobs counts"
-            require(option.name == "n_jobs" or value == option.default, f"hydra.launcher.{option.name}", value, rule)
-    return options
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    try:
-        resolved = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        name, reason = str(error.full_key or "config"), str(error.msg).splitlines()[0]
-        raise ConfigError(name, f"cannot be resolved: {reason}") from error
-    return {str(key): value for key, value in dict(resolved).items()}  # type: ignore[arg-type]
-
-
-def composed(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
+def composed(hydra: Hydra, name: str | None, overrides: list[str]) -> DictConfig:
     try:
         return hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
     except Exception as error:  # not only Hydra's: a YAML error, a null as the choice of a group, ...

@@ -1,27 +1,36 @@
 """What is wrong with a command line: Hydra's errors by name, value, rule and choices, and the names that were meant."""
 
 import contextlib
-import difflib
 import re
+import traceback
 from collections.abc import Iterator
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from atbptt.config.arms import ARM, FORMS, GROUP
 from atbptt.config.components import SUPPLIED
-from atbptt.errors import ConfigError, did_you_mean, listed
+from atbptt.errors import DESCRIBED, ConfigError, did_you_mean, listed, nearest, shortened
 
 OPEN = ("hydra.job.env_set", "hydra.callbacks", "hydra.launcher.")  # sections of any names
 
 
-def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -> ConfigError:
+def explained(error: Exception, hydra: Hydra, name: str | None, overrides: list[str]) -> ConfigError:
     """The error of a primary config that could not be composed with these overrides."""
-    text = str(error)
+    if isinstance(error, ConfigError):
+        return error
+    found = _explained(error, hydra, name, overrides)
+    return ConfigError(found.name, shortened(" ".join(found.rule.split()), DESCRIBED))
+
+
+def _explained(error: Exception, hydra: Hydra, name: str | None, overrides: list[str]) -> ConfigError:
+    if isinstance(error, RecursionError):
+        return _nested(error)
+    text = str(error) or type(error).__name__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
@@ -29,10 +38,12 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
         if group == GROUP:
             options = [each for each in options if not ARM.fullmatch(each)]  # of the user
             there = f"it is {FORMS}{''.join(f', or {each}' for each in options)}"
-        rule = f"(={option}) is no option{did_you_mean(option, options)}; {there}"
+        within = (
+            None if any(o.lstrip("+~").startswith(f"{group}=") for o in overrides) else re.match("In '(.+?)'", text)
+        )
+        by = f" (in the defaults of {within[1]}.yaml)" if within else ""
+        rule = f"(={option}) is no option{did_you_mean(option, options)}; {there}{by}"
         return ConfigError(group or "--config-name", rule)
-    if isinstance(error, OverrideParseException):
-        return ConfigError(f"'{error.override}'", "cannot be read: options are given as key=value")
     if match := re.search(r"Multiple values for ([\w/]+)\.", text):
         return ConfigError(match[1], f"is chosen already: {match[1]}=... without + chooses another")
     if "Config group override must be a string or a list. Got NoneType" in text:
@@ -55,26 +66,53 @@ def explained(error: Exception, hydra: Hydra, name: str, overrides: list[str]) -
             return ConfigError(
                 key, "is chosen nowhere: there is no such group, or `# @package _global_` is not a file's first line"
             )
-        if key.startswith(OPEN):
-            name = next(o for o in overrides if o.startswith(key))
-            return ConfigError(key, f"takes new names with + only: +{name}")
         parent, _, leaf = key.rpartition(".")
         meant: list[str] = []
-        try:
+        names: list[str] = []
+        choice = None
+        with contextlib.suppress(HydraException, OmegaConfBaseException):
             groups = [o for o in overrides if hydra.config_loader.get_group_options(o.partition("=")[0])]
             whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
             choice = whole.hydra.runtime.choices.get(parent)
             names = option_names(whole, parent)
             meant = [] if parent else full_names(hydra, whole, key)
-        except (HydraException, OmegaConfBaseException):
-            names, choice = [], None
+            if parent and not names:
+                full = (
+                    f"{section}.{each}" for section in option_names(whole, "") for each in option_names(whole, section)
+                )
+                meant = [each for each in (nearest(key, full, 0.6),) if each]
+        if key.startswith(OPEN) and nearest(leaf, names, 0.5) in ("", leaf):
+            typed = next(o for o in overrides if o.startswith(key))
+            return ConfigError(key, f"takes new names with + only: +{typed}")
         if meant:
             value = next((o.partition("=")[2] for o in overrides if o.partition("=")[0] == key), "")
-            return ConfigError(key, f"{f'(={value}) ' * bool(value)}is no option; did you mean {' or '.join(meant)}?")
+            return ConfigError(
+                key, f"{f'(={value}) ' * bool(value and not parent)}is no option; did you mean {' or '.join(meant)}?"
+            )
         of = f"of {parent}={choice} " if choice else ""
         known = f"; the options {of}are {listed(names)}" if names else ""
         return ConfigError(key, f"is no option{did_you_mean(leaf, names)}{known}")
+    if files := _composed_when(error, "_(extract|create)_defaults_list", "config_path"):
+        return ConfigError(f"{files[-1]}.yaml", f"has no list of defaults as Hydra reads it: {text}")
     return ConfigError("config", f"cannot be composed: {text}")
+
+
+def _composed_when(error: Exception, function: str, variable: str) -> list[str]:
+    """The files that Hydra was at in a function of its own, which its errors do not tell."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    called = [frame for frame in frames if re.fullmatch(function, frame.f_code.co_name) and variable in frame.f_locals]
+    return [str(frame.f_locals[variable]) for frame in called]
+
+
+def _nested(error: RecursionError) -> ConfigError:
+    """What contains itself: a file by its defaults list, or values."""
+    paths = _composed_when(error, "_create_defaults_tree_impl", "path")
+    loop = next((paths[: number + 1] for number, path in enumerate(paths) if path in paths[:number]), [])
+    if not loop:
+        return ConfigError("config", "cannot be composed: values are nested too deep")
+    first = loop.index(loop[-1])
+    files = (f"{path}.yaml" for path in loop[first:])
+    return ConfigError(f"{loop[-1]}.yaml", f"includes itself by the defaults of {' -> '.join(files)}")
 
 
 def full_names(hydra: Hydra, config: DictConfig, typed: str) -> list[str]:
@@ -95,7 +133,7 @@ def full_names(hydra: Hydra, config: DictConfig, typed: str) -> list[str]:
                 choices.setdefault(name, []).append(choice)
         for name, having in choices.items():
             known.setdefault(name, []).append(f"{group}.{name}, of {group}={','.join(having)}")
-    name = typed if typed in known else next(iter(difflib.get_close_matches(typed, [*top, *known], n=1)), "")
+    name = typed if typed in known else nearest(typed, [*top, *known], 0.6)
     return [] if name in top else known.get(name, [])
 
 

@@ -5,6 +5,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.types import RunMode
+from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from atbptt.config.settings import flattened
-from atbptt.errors import ConfigError, described, did_you_mean, listed, require
+from atbptt.errors import ConfigError, described, did_you_mean, listed, require, show
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./@]")  # an override of Hydra's own options
 REFERENCE = re.compile(r"\$\{hydra:\s*([\w./@]+)\s*\}")
@@ -65,7 +67,7 @@ def check_hydra(part: Mapping[str, Any], overrides: Sequence[str]) -> None:
     for name, (only, reason) in FIXED.items():
         given: Any = part
         for key in name.split("."):
-            given = given.get(key)
+            given = given.get(key) if isinstance(given, Mapping) else None
         shown = part["runtime"]["choices"].get(f"hydra/{name}", given)  # of a whole group, the name of the choice
         reason = reason if "hydra" in part["runtime"]["choices"] else NOT_OURS
         require(given == only, f"hydra.{name}", shown, f"would be ignored: {reason}")
@@ -81,7 +83,7 @@ def check_plugin(name: str, options: Any) -> None:
     """Raise a `ConfigError` unless the `_target_` of a launcher, sweeper or callback takes its other options."""
     target = options.get("_target_") if isinstance(options, Mapping) else None
     if not isinstance(target, str):
-        raise ConfigError(name, f"(={options}) must have a _target_ that names a class")
+        raise ConfigError(name, f"(={show(options)}) must have a _target_ that names a class")
     try:
         signature = inspect.signature(pkgutil.resolve_name(target))
     except Exception as error:  # importing a user's module may raise anything
@@ -96,6 +98,40 @@ def check_plugin(name: str, options: Any) -> None:
         signature.bind(**given)
     except TypeError as error:
         raise ConfigError(name, f"does not fit {target}: {error}") from error
+
+
+def launcher_options(config: DictConfig) -> dict[str, Any]:
+    """The launcher's options, with `_target_` (ConfigError)."""
+    node = config.hydra.launcher
+    require(isinstance(node, DictConfig), "hydra.launcher", node, "must have a _target_ that names a class")
+    options = plain(node)
+    jobs = options.get("n_jobs", 1)
+    fits = type(jobs) is int and (jobs >= 1 or jobs == -1)
+    rule = "must be at least 1 job at once, or -1 for as many as GPUs or cores allow"
+    require(fits, "hydra.launcher.n_jobs", jobs, rule)
+    if options.get("_target_") == JobLibLauncherConf._target_:
+        for option in fields(JobLibLauncherConf):
+            value = options[option.name]
+            rule = "is about joblib's worker processes, and here each run has a process of its own: only n_jobs counts"
+            require(option.name == "n_jobs" or value == option.default, f"hydra.launcher.{option.name}", value, rule)
+    return options
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise unresolved(error) from error
+    except RecursionError as error:
+        raise ConfigError("config", "cannot be resolved: values are nested too deep") from error
+    return {str(key): value for key, value in dict(resolved).items()}  # type: ignore[arg-type]
+
+
+def unresolved(error: OmegaConfBaseException) -> ConfigError:
+    """The error of a value that refers to what is not there."""
+    return ConfigError(
+        str(error.full_key or "config"), f"cannot be resolved: {str(error.msg or error).splitlines()[0]}"
+    )
 
 
 def check_same(shared: Mapping[str, Any], part: Mapping[str, Any], label: str) -> None:
@@ -168,8 +204,7 @@ def environment(config: DictConfig) -> Iterator[None]:
             variables[name] = wanted[name]
         except OmegaConfBaseException as error:
             if not OmegaConf.is_missing(config.hydra.job, "num"):
-                rule = f"cannot be resolved: {str(error.msg).splitlines()[0]}"
-                raise ConfigError(f"hydra.job.env_set.{name}", rule) from error
+                raise ConfigError(f"hydra.job.env_set.{name}", unresolved(error).rule) from error
     with env_override(variables):
         yield
 

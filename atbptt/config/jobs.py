@@ -18,8 +18,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from atbptt.config.composing import Command, ConfigLoaderImpl, Hydra, composed, plain
-from atbptt.config.hydra_options import REFERENCE, as_job, check_references, hydra_of, hydra_part
+from atbptt.config.composing import Command, ConfigLoaderImpl, Hydra, composed
+from atbptt.config.hydra_options import REFERENCE, as_job, check_references, hydra_of, hydra_part, plain
 
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
 

@@ -10,14 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
 from atbptt.config.components import SUPPLIED, Component, component, errors_of, rule_of
-from atbptt.errors import ConfigError, did_you_mean, listed, require, require_choice, show
+from atbptt.errors import ConfigError, did_you_mean, listed, printable, require, require_choice, show
 from atbptt.probes import FORMER_NAMES, ProbeSettings, renamed
 from atbptt.randomness import seed_global
+from atbptt.system import FILE_NAME_BYTES, is_file_name
 from atbptt.truncation import Policy, completed
 from atbptt.windows import LR_SCALINGS, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
+PROBLEMS = 20  # in a message
 HASH_DIGITS = 8  # of 64: enough to tell versions apart
 NOTED = ("notes", "tags")  # describe runs: others make no other run
 NOTES_LENGTH, TAG_LENGTH, TAGS = 1000, 50, 20  # at most: characters, characters of one, number
@@ -175,17 +177,28 @@ def typed(config: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(config)
     except ValidationError as error:
-        (name, rule), *others = [_explained(problem) for problem in error.errors()]
-        raise ConfigError(name, "\n".join([rule, *(" ".join(other) for other in others)])) from error
-    folder = settings.name not in ("", ".", "..") and not set(settings.name) & set("/\\\0")
-    require(folder, "name", settings.name, "must be the name of a folder, without / or \\")
-    require(settings.output_dir != "", "output_dir", settings.output_dir, "must be a folder; . is where you are")
+        problems = error.errors()
+        (name, rule), *others = [_explained(problem) for problem in problems[:PROBLEMS]]
+        more = [f"and {len(problems) - PROBLEMS} more"] * (len(problems) > PROBLEMS)
+        raise ConfigError(name, "\n".join([rule, *(" ".join(other) for other in others), *more])) from error
+    check_folder_name("name", settings.name)
+    folder = settings.output_dir
+    require(folder.strip() != "", "output_dir", folder, "must be a folder; . is where you are")
+    rule = "must be the path of a folder, without control characters or bytes that are no UTF-8"
+    require(_is_text(folder) and printable(folder) == folder, "output_dir", folder, rule)
     _check_notes(settings.notes or "", settings.tags or [])
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
     require_choice("device.type", settings.device.type, DEVICES)
     return settings
+
+
+def check_folder_name(name: str, value: Any) -> None:
+    """Raise a `ConfigError` unless a setting can be the name of a folder that is seen and typed as it is."""
+    fits = is_file_name(value) and not value.startswith(".") and value == value.strip()
+    rule = "must be the name of a folder, without / or \\, control characters, a dot before or blanks around it"
+    require(fits, name, value, f"{rule}, and of at most {FILE_NAME_BYTES} bytes")
 
 
 def _check_notes(notes: str, tags: list[str]) -> None:
@@ -223,7 +236,7 @@ def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _explained(problem: Any) -> tuple[str, str]:
-    path = [str(part) for part in problem["loc"]]
+    path = [show(str(part)) for part in problem["loc"]]
     name = ".".join(path)
     if isinstance(error := problem.get("ctx", {}).get("error"), ConfigError):  # of ProbeSettings
         return f"{name}.{error.name}", error.rule

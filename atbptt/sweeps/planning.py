@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from atbptt import config, training  # training loads torch when a name of it is used
 from atbptt.config import Command, ConfigFile, Settings
 from atbptt.errors import ConfigError, listed, require
-from atbptt.runs import Job, RunDirectory
+from atbptt.runs import Job, RunDirectory, schema
 from atbptt.sweeps.space import Space, read_space
 from atbptt.system import available_cores, check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
@@ -174,9 +174,8 @@ def _common(batch: list[list[str]]) -> set[str]:
 def differences(batch: list[list[str]]) -> list[str]:
     """What tells each job from the others."""
     common = _common(batch)
-    return [
-        " ".join(o for o in overrides if o not in common and not NOTES.match(o)) or "defaults" for overrides in batch
-    ]
+    shown = (" ".join(o for o in overrides if o not in common and not NOTES.match(o)) for overrides in batch)
+    return [label.replace("\n", "\\n") or "defaults" for label in shown]
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:
@@ -215,6 +214,8 @@ def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") ->
         if path.parent not in parents or path.exists():
             check_writable("output_dir", path)
         parents.add(path.parent)
+    for folder in dict.fromkeys(job.settings.output_dir for job in plan.ahead):
+        check_writable("output_dir", Path(folder, schema.SWEEPS))
 
 
 def task_of(settings: Settings, tasks: "dict[str, Task]") -> "Task":

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hydra._internal.hydra import Hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -43,6 +42,8 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         require_whole("hydra.sweeper.n_trials", self.n_trials, 1)
+        few = self.n_trials <= config.RUNS
+        require(few, "hydra.sweeper.n_trials", self.n_trials, f"must be at most {config.RUNS:,}")
         if self.n_jobs is not None:
             require_whole("hydra.sweeper.n_jobs", self.n_jobs, 1)
         rule = "must be minimize: of every validation metric, lower is better"
@@ -51,8 +52,8 @@ class SearchOptions:
         fits = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
         require(fits, "hydra.sweeper.max_failure_rate", rate, "must be between 0 and 1")
         name = self.study_name
-        fits = name is None or (isinstance(name, str) and name.strip(".") != "" and not set(name) & set("/\\\0"))
-        require(fits, "hydra.sweeper.study_name", name, "must be the name of a folder, without / or \\")
+        if name is not None:
+            config.check_folder_name("hydra.sweeper.study_name", name)
         fits = self.params is None or isinstance(self.params, dict)
         require(fits, "hydra.sweeper.params", self.params, "must be a range for each option: {lr: 'interval(0.1,30)'}")
         rule = "must be chosen by the group: hydra/sweeper/sampler=tpe or random"
@@ -129,11 +130,7 @@ def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
     """The search that a command line asks for (ConfigError); `shared` is composed without swept overrides."""
     given = config.plain(shared.hydra.sweeper)
     options = SearchOptions(**{name: given[name] for name in SearchOptions.__annotations__})
-    texts = config.with_params(command, options.params or {})
-    try:
-        parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(texts)
-    except HydraException as error:
-        raise config.explained(error, hydra, command.name, texts) from error
+    parsed = config.parse(hydra, config.with_params(command, options.params or {}))
     last = {override.get_key_element(): override for override in parsed}  # one in `params` is replaced by one typed
     found = Space(options)
     for key, override in sorted(last.items()):
@@ -142,7 +139,7 @@ def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
         if override.is_hydra_override():
             raise ConfigError(key, "cannot be searched: it changes no result")
         if key.lstrip("+") == "init":
-            found.inits.extend(f"{key}={value}" for value in _dimension_of_choices(key, override).choices)
+            found.inits.extend(f"{key}={v}" for v in _dimension_of_choices(key, override, options.n_trials).choices)
         else:
             found.dimensions[key] = _dimension(key, override)
     found.fixed.extend(
@@ -169,13 +166,21 @@ def _dimension(key: str, override: Override) -> Dimension:
         whole = isinstance(value.start, int) and isinstance(value.end, int)
         return Dimension(low=value.start, high=value.end, step=1 if whole and not tags else None, log=bool(tags))
     if isinstance(value, RangeSweep):
-        numbers = sorted(value.range())
-        if len(numbers) > 1:
-            return Dimension(low=numbers[0], high=numbers[-1], step=abs(value.step))
+        config.value_count(override)  # says what is wrong with it
+        numbers: Any = value.range()
+        if not isinstance(numbers, range):
+            config.check_runs([override])
+            numbers = list(numbers)
+        if numbers and numbers[0] != numbers[-1]:
+            low, high = sorted((numbers[0], numbers[-1]))
+            return Dimension(low=low, high=high, step=abs(value.step))
     return _dimension_of_choices(key, override)
 
 
-def _dimension_of_choices(key: str, override: Override) -> Dimension:
+def _dimension_of_choices(key: str, override: Override, each: int = 1) -> Dimension:
+    """What the override names one by one, for `each` of so many trials."""
+    if not override.is_interval_sweep():
+        config.check_runs([override], each)
     try:
         choices = list(dict.fromkeys(map(str, override.sweep_string_iterator())))
     except HydraException as error:  # an interval

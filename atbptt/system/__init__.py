@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         rendered as rendered,
     )
     from atbptt.system.reading import (
+        FILE_NAME_BYTES as FILE_NAME_BYTES,
         check_inside as check_inside,
         check_regular as check_regular,
         is_file_name as is_file_name,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         listen as listen,
         listening as listening,
     )
+    from atbptt.system.yaml_files import read_yaml as read_yaml
 else:
     from atbptt.lazy import exports
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from atbptt.config.composing import Command, launcher_options, read_command, split_flags
-from atbptt.config.hydra_options import check_plugin
+from atbptt.config.composing import Command, read_command, split_flags
+from atbptt.config.hydra_options import check_plugin, launcher_options
 from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 from tests.config.conftest import Opened, composed
@@ -70,11 +70,9 @@ def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, mes
 
 
 def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
-    flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=elsewhere"]
+    flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=docs"]
     command = read_command([*flags, "lr=1,2", "preview=true", "seed=3"], root / "conf")
-    assert command == Command(
-        ["lr=1,2", "seed=3"], True, "mine", root / "elsewhere", tmp_path, True, False, "elsewhere"
-    )
+    assert command == Command(["lr=1,2", "seed=3"], True, "mine", root / "docs", tmp_path, True, False, "docs")
     assert read_command([], root / "conf") == Command([], False, "config", root / "conf", None, False)
     for flag in ("--help", "--cfg=job", "--info=config", "--hydra-help"):  # only show something
         assert read_command([flag, "lr=1"], root / "conf") is None

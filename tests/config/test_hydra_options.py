@@ -12,8 +12,17 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from atbptt.config.composing import composer, expanded, launcher_options, read_command
-from atbptt.config.hydra_options import FIXED, as_job, check_hydra, check_plugin, check_same, hydra_of, hydra_part
+from atbptt.config.composing import composer, expanded, read_command
+from atbptt.config.hydra_options import (
+    FIXED,
+    as_job,
+    check_hydra,
+    check_plugin,
+    check_same,
+    hydra_of,
+    hydra_part,
+    launcher_options,
+)
 from atbptt.config.jobs import Shared
 from atbptt.config.settings import flattened
 from atbptt.errors import ConfigError

@@ -219,9 +219,9 @@ def test_finished_runs_are_neither_ahead_nor_checked(planned: Planned, monkeypat
 @pytest.mark.parametrize(
     ("sweep", "calls"),  # of build_task, build_policy, build, check_writable
     [
-        ("truncation.K=2,3,4 lr=1,2 init=range(3) scheme=tf,buffer", [1, 3, 1, 1]),
-        ("model.hidden=5,6 dataset.batch_size=3,4", [2, 1, 4, 1]),  # data first, whatever the order of the sweep
-        ("truncation=adaptive truncation.delta=0.5,1 truncation.estimator=bound,measured output_dir=a,b", [1, 4, 2, 2]),
+        ("truncation.K=2,3,4 lr=1,2 init=range(3) scheme=tf,buffer", [1, 3, 1, 2]),
+        ("model.hidden=5,6 dataset.batch_size=3,4", [2, 1, 4, 2]),  # data first, whatever the order of the sweep
+        ("truncation=adaptive truncation.delta=0.5,1 truncation.estimator=bound,measured output_dir=a,b", [1, 4, 2, 4]),
     ],
 )
 def test_what_jobs_share_is_built_once(

@@ -26,11 +26,15 @@ def main() -> NoReturn:
     command, *arguments = sys.argv[1:] or ["--help"]
     if command == "-sc":  # asked by Hydra's shell completion, of which `atbptt launch -sc install=bash` is the script
         command, arguments = "launch", [command, *arguments]
-        os.environ["COMP_LINE"] = os.environ.get("COMP_LINE", "").replace(" launch ", " ", 1)
+        if line := os.environ.get("COMP_LINE"):
+            os.environ["COMP_LINE"] = line.replace(" launch ", " ", 1)
     if command == "launch":
         from atbptt.launch import launch
 
-        sys.path.insert(0, os.getcwd())  # a user's classes are found as beside launch.py
+        try:
+            sys.path.insert(0, os.getcwd())  # a user's classes are found as beside launch.py
+        except FileNotFoundError:
+            sys.exit("error: the folder where you are has been deleted")
         launch(arguments, CONF)
     with needed_by(program(command)):
         if command == "fetch":

@@ -27,7 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from atbptt.config import Settings, as_job
-from atbptt.errors import described
+from atbptt.errors import ConfigError, described, show
 from atbptt.runs import BusyError, Origin, RunDirectory, schema
 from atbptt.system import ENDING, STORING, StoppedError, handled, listening, open_file, open_to_append
 from atbptt.training import run
@@ -73,8 +73,12 @@ def prepare(modules: Iterable[str] = ()) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
     _context.set_forkserver_preload(["atbptt.sweeps.preload"])
     # The server inherits ignored signals; `preload` ignores them, too.
-    with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
-        ensure_running()
+    try:
+        with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
+            ensure_running()
+    except OSError as error:  # AF_UNIX takes about 100 characters
+        rule = f"cannot hold the socket of the process that runs are forked from: {error}; set it to another folder"
+        raise ConfigError("TMPDIR", f"(={show(os.environ.get('TMPDIR', ''))}) {rule}") from error
     _prepared = True
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import hydra
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from atbptt import __version__
 from atbptt.errors import ConfigError
 from atbptt.sweeps.showing import shown
+from atbptt.system import program
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,7 @@ from atbptt.sweeps.showing import shown
         ("-m --info", r"^--multirun and --info exclude each other$"),
         ("--run -m", r"^--run and --multirun exclude each other$"),
         ("-sc", r"^--shell-completion needs install=SHELL or uninstall=SHELL, with bash, fish or zsh$"),
+        ("--cfg=job --package=nosuch", r"^--package \(=nosuch\) is no part of the config$"),
         ("-sc install=tcsh", r"^--shell-completion needs install=SHELL"),
         (
             "--experimental-rerun=x",
@@ -51,7 +54,6 @@ def test_a_config_is_shown_as_hydra_shows_it(
         monkeypatch.setattr(sys, "argv", ["launch.py", *arguments.split()])
         show()
         assert ours == capsys.readouterr().out.replace("name: test_showing", "name: launch")  # of the job
-    assert shown(["--cfg=job", "--package=nosuch"], root / "conf", lambda: None) == 1
 
 
 def test_of_a_sweep_each_config_is_shown_with_what_tells_it_from_the_others(
@@ -71,3 +73,33 @@ def test_of_a_search_the_ends_of_its_ranges_are_shown(root: Path, capsys: pytest
     given = ["-m", "--cfg=job", "--package=model", "hydra/sweeper=optuna", "model.hidden=int(interval(2,9))"]
     assert shown(given, root / "conf", lambda: None) == 0
     assert [document["hidden"] for document in yaml.safe_load_all(capsys.readouterr().out)] == [2, 9]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "printed"),
+    [("model=ls", 0, "model=lstm\n"), ("'lr ", 1, ""), ("lr=[ ", 1, ""), ("--nosuch lr", 1, "")],
+)
+def test_a_shell_is_told_what_completes_a_line_or_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, code: int, printed: str
+) -> None:
+    show = hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    monkeypatch.setenv("COMP_LINE", f"python launch.py {line}")
+    assert shown(["-sc", "query=bash"], root / "conf", show) == code
+    assert capsys.readouterr() == (printed, "")
+
+
+@pytest.mark.parametrize("arguments", ["--info=config", "--info=defaults", "--help"])
+def test_what_hydra_prints_has_no_control_characters(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: str
+) -> None:
+    show = hydra.main(version_base="1.3", config_path=str(root / "conf"), config_name="config")(lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["launch.py"])
+    OmegaConf.register_new_resolver("program", program, replace=True)  # as `atbptt.launch` does
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mi\x1bne.yaml").write_text('a: "b"\n')
+    assert shown([arguments, f"--config-dir={tmp_path}", "model='mi\x1bne'"], root / "conf", show) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert "mi\\x1bne" in out
+    assert len(out) > 300

@@ -88,7 +88,8 @@ def choose_lines(frame: pd.DataFrame, metric: str, most: int = MOST_LINES) -> Li
         }
     )
     runs["kind"] = runs["policy"].str.split(" ", n=1).str[0]
-    runs["delta"] = options["truncation.delta"].astype(float) if "truncation.delta" in options else np.nan
+    deltas = options.get("truncation.delta", pd.Series(np.nan, options.index))
+    runs["delta"] = pd.to_numeric(deltas, errors="coerce").astype(float)  # another class may have a delta of its own
     best = statistics.best_validation(frame[frame["metric"] == metric], metric).set_index(statistics.ID)["valid"]
     endings = statistics.endings(frame, metric).set_index(statistics.ID)
     runs["best"] = runs[statistics.ID].map(best)

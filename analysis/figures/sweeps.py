@@ -91,7 +91,7 @@ def outcomes(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     table = statistics.described(frame).astype({"policy": str})
     table["kind"] = table["policy"].str.split(" ", n=1).str[0]
     for name, column in {"lr": "lr", "K": "truncation.K", "delta": "truncation.delta"}.items():
-        table[name] = options[column].astype(float) if column in options else np.nan
+        table[name] = pd.to_numeric(options[column], errors="coerce").astype(float) if column in options else np.nan
     shared = [name for name in table if name != statistics.ID]
     values = frame.loc[frame["metric"] == metric, [statistics.ID, "step", "metric", "epoch", "replicate", "value"]]
     endings = statistics.endings(frame, metric)

@@ -25,15 +25,15 @@ from omegaconf import OmegaConf
 from atbptt.config import NOTED, Settings
 from atbptt.errors import ConfigError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
-from atbptt.runs.status import ENDED, read_status
+from atbptt.runs.status import ENDED, read_status, reason
 from atbptt.system import (
     StorageError,
     locks,
     move_folder,
     numbered,
     open_to_append,
-    read_file,
     read_json,
+    read_yaml,
     replacing,
     write_text,
 )
@@ -164,10 +164,13 @@ class RunDirectory:
             options |= _noted(self.settings, stored).noted()
             if options == stored or not self.finished():  # another process may have extended it meanwhile
                 return False
-            config = OmegaConf.merge(OmegaConf.create(read_file(self.path / schema.CONFIG).decode()), given)
-            write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(config))
+            try:
+                _, config = read_yaml(self.path / schema.CONFIG)
+                status = read_json(self.path / schema.STATUS)
+            except (OSError, ValueError) as error:
+                raise StorageError(f"{self.path / schema.CONFIG} cannot be read: {reason(error)}") from error
+            write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create({**config, **given})))
             tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
-            status = read_json(self.path / schema.STATUS)
             # A kill before this leaves a run that is not skipped: its process finds nothing to train.
             write_text(self.path / schema.STATUS, json.dumps({**status, "files": self._digests()}, indent=1))
         return True

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         program as program,
         run_command as run_command,
     )
-    from atbptt.system.cores import available_cores as available_cores
     from atbptt.system.files import (
         StorageError as StorageError,
         cache_folder as cache_folder,
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
         write_text as write_text,
     )
     from atbptt.system.locks import LockedError as LockedError, hold as hold
-    from atbptt.system.memory import (
-        as_size as as_size,
-        free_memory as free_memory,
-        require_memory as require_memory,
-    )
     from atbptt.system.plain_values import plain as plain
     from atbptt.system.printing import (
         Console as Console,
@@ -51,6 +45,12 @@ if TYPE_CHECKING:
         open_file as open_file,
         read_file as read_file,
         read_json as read_json,
+    )
+    from atbptt.system.resources import (
+        as_size as as_size,
+        available_cores as available_cores,
+        free_memory as free_memory,
+        require_memory as require_memory,
     )
     from atbptt.system.signals import (
         ENDING as ENDING,

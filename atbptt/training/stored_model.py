@@ -7,14 +7,23 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf
 from torch import nn
 
 from atbptt.config import Settings, validated
 from atbptt.datasets import Task
 from atbptt.errors import AnalysisError, described, require_whole
-from atbptt.runs import WAITING, CheckpointError, DamagedError, check_id, read_checkpoint, read_run, read_status, schema
-from atbptt.system import open_file, read_file
+from atbptt.runs import (
+    WAITING,
+    CheckpointError,
+    DamagedError,
+    check_id,
+    read_checkpoint,
+    read_run,
+    read_status,
+    reason,
+    schema,
+)
+from atbptt.system import open_file, read_yaml
 from atbptt.training.experiment import build
 from atbptt.training.trust import Trust
 from atbptt.windows import Cursor
@@ -167,9 +176,9 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _settings(path: Path, trust: Trust) -> Settings:
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.create(read_file(path).decode()))
-        given = {str(key): value for key, value in config.items()}
-    except Exception as error:  # of omegaconf, of YAML, of the file system
-        raise AnalysisError(f"{path} cannot be read: {described(error)[:300]}") from error
+        _, values = read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise AnalysisError(f"{path} cannot be read: {reason(error)}") from error
+    given = {str(key): value for key, value in values.items()}
     trust.check(given, path)
     return validated(given)

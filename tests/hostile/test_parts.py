@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from atbptt.config import composer, job_config, validated
 from atbptt.datasets import SPLITS
 from atbptt.errors import UNPRINTABLE, ConfigError, DataWarning
-from atbptt.system import memory
+from atbptt.system import resources
 from atbptt.training.experiment import build
 from atbptt.training.trainer import Parts
 from tests.conftest import ROOT, TINY
@@ -190,7 +190,7 @@ class Files:
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The same on any machine."""
-    monkeypatch.setattr(memory, "free_memory", lambda: FREE)
+    monkeypatch.setattr(resources, "free_memory", lambda: FREE)
     monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
 
 
@@ -563,7 +563,7 @@ def test_symbols_are_refused_where_a_run_would_need_too_much(monkeypatch: pytest
     """Fed one-hot, in an evaluation; a cluster's machine may have that much."""
     with pytest.raises(ConfigError, match=r"^model.hidden \(=6\) with 3.0e\+10 parameters, for 1000000000 inputs and "):
         built("dataset", {"symbols": 10**9})
-    monkeypatch.setattr(memory, "free_memory", lambda: 100 * 10**6)
+    monkeypatch.setattr(resources, "free_memory", lambda: 100 * 10**6)
     sizes = {"symbols": 1000, "valid_steps": 500, "batch_size": 64}
     rule = (
         r"^model \(=RecurrentNetwork\) in 500 steps of 64 streams at once needs about 256 MB of memory, and 100 MB are"
@@ -595,7 +595,7 @@ def test_a_probe_that_needs_too_much_is_refused(
 ) -> None:
     config = defaults()
     config = {**config, "dataset": config["dataset"] | {"train_steps": 2000}, "probe": config["probe"] | probe}
-    monkeypatch.setattr(memory, "free_memory", lambda: 50 * 10**6)
+    monkeypatch.setattr(resources, "free_memory", lambda: 50 * 10**6)
     with pytest.raises(ConfigError, match=rule):
         build(validated(config))
 

@@ -111,7 +111,7 @@ def test_a_config_that_does_not_belong_to_the_checkpoint(directory: Path) -> Non
     assert remark == f"{config} is not the config that the run {directory.name} began with"
     for content, message in (
         (began.replace("hidden: 6", "hidden: 7"), r"does not fit the model of .*config\.yaml.*size mismatch"),
-        ("a: [", r"config\.yaml cannot be read: ParserError"),
+        ("a: [", r"config\.yaml cannot be read: cannot be read as YAML"),
     ):
         config.write_text(content)
         with pytest.raises(AnalysisError, match=message):

@@ -1,4 +1,4 @@
-"""How much memory this process may still take, so that what needs more is refused before it takes it."""
+"""What this process may use: CPU cores, and memory, so that what needs more is refused before it takes it."""
 
 import os
 import resource
@@ -14,6 +14,13 @@ PROCESSES, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 FILES = ("memory.max", "memory.current", "inactive_file")
 FILES_OF_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+
+
+def available_cores() -> int:
+    """Cores that this process may use, by affinity and by the limits of a container."""
+    import joblib  # a tenth of a second, which --help need not wait for
+
+    return int(joblib.cpu_count())
 
 
 def require_memory(name: str, value: Any, needed: int, what: str = "") -> None:

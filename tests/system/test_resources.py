@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.system import memory
-from atbptt.system.memory import as_size, free_memory, require_memory
+from atbptt.system import resources
+from atbptt.system.resources import as_size, free_memory, require_memory
 
 GB = 10**9
 
@@ -15,8 +15,8 @@ GB = 10**9
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with 20 GB free, in whose /proc and /sys/fs/cgroup tests write."""
-    monkeypatch.setattr(memory, "PROCESSES", tmp_path / "proc")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(resources, "PROCESSES", tmp_path / "proc")
+    monkeypatch.setattr(resources, "GROUPS", tmp_path / "groups")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     (tmp_path / "proc" / "self").mkdir(parents=True)
     kilobytes = 20 * GB // 1024 + 1
@@ -41,7 +41,10 @@ def test_a_machine_without_limits(machine: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "root", "names"),
-    [("0::/job/step", "groups", memory.FILES), ("4:memory:/job/step", "groups/memory", memory.FILES_OF_VERSION_1)],
+    [
+        ("0::/job/step", "groups", resources.FILES),
+        ("4:memory:/job/step", "groups/memory", resources.FILES_OF_VERSION_1),
+    ],
 )
 def test_the_limits_of_control_groups_count_without_what_can_be_freed(
     machine: Path, line: str, root: str, names: tuple[str, ...]
@@ -69,7 +72,7 @@ def test_ulimit_counts() -> None:
 
 
 def test_what_needs_more_is_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda: 20 * GB)
+    monkeypatch.setattr(resources, "free_memory", lambda: 20 * GB)
     require_memory("steps", 3, 20 * GB)
     message = r"^steps \(=3\) with 64 streams needs about 1\.6 TB of memory, and 20 GB are free$"
     with pytest.raises(ConfigError, match=message):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 # What a terminal obeys, what shows text out of its order, and halves of characters, which no stream takes.
-UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 SHOWN = 150  # characters of a value in a message
 LONG_WORD = re.compile(r"\S{300,}")  # in a message: part of a value
 DESCRIBED = 1000  # characters of an error
@@ -105,7 +105,12 @@ def show(value: Any) -> str:
         text = value if isinstance(value, str) else repr(value)
     except Exception:  # of a user's own class, of a list in itself, of a number with too many digits
         text = f"a {type(value).__name__} that cannot be shown"
-    return shortened(printable(text).replace("\n", "\\n"), SHOWN)
+    return shortened(printable(in_one_line(text)), SHOWN)
+
+
+def in_one_line(text: str) -> str:
+    """The text with escapes for its new lines."""
+    return text.replace("\n", "\\n")
 
 
 def shortened(text: str, length: int) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from atbptt.errors import AnalysisError
-from atbptt.system import replacing
+from atbptt.system import cut_name, replacing
 
 from ..loading import Results
 from ..statistics import ID, validation_metrics
@@ -29,7 +29,7 @@ from .trials import trials
 
 FORMATS = ("png", "pdf")
 DPI = 200
-STEM = 60  # characters of a data set in the name of a file
+STEM = 100  # bytes of a data set in the name of a file
 PREDICTED_RUNS = 2  # whose predictions are drawn: the best of fixed and of adaptive policies, if there are both
 SEARCHED = (
     "Best validation of each trial, mean over init, in order with the best so far, and against each searched option. "
@@ -61,7 +61,7 @@ def draw(results: Results) -> Iterator[Drawing]:
         frame = frame.assign(dataset="unknown")
     frame = frame[frame[ID].isin(validation_metrics(frame).index)]
     for dataset, runs in frame.groupby("dataset", dropna=False, observed=True):
-        stem = re.sub(r"[^\w.-]", "_", str(dataset))[:STEM]
+        stem = cut_name(re.sub(r"[^\w.-]", "_", str(dataset)), STEM)
         for name, title, caption, drawn in _plans(results, runs, str(dataset)):
             try:
                 yield Drawing(f"{name}_{stem}", title, caption.strip(), drawn())

@@ -20,7 +20,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from atbptt.errors import AnalysisError, printable
 from atbptt.monitor import Reader
 from atbptt.runs.schema import FINISHED
-from atbptt.system import StorageError, check_inside, locks, read_file
+from atbptt.system import StorageError, check_inside, cut_name, locks, read_file
 
 from ..loading import Results
 from .runs import Evaluation, Run, labels_of, snapshots
@@ -130,8 +130,7 @@ def write_events(results: Results, folder: Path) -> None:
 
 
 def _name(text: str) -> str:
-    cut = printable(text.replace("/", "_").replace("\n", " ")).lstrip(".").encode()[:LABEL_BYTES]
-    return cut.decode(errors="ignore")
+    return cut_name(printable(text.replace("/", "_").replace("\n", " ")).lstrip("."), LABEL_BYTES)
 
 
 def _scalars(evaluation: Evaluation) -> bytes:

@@ -1,7 +1,6 @@
 """The options of runs: read, chosen by, made columns of a frame."""
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -170,11 +169,12 @@ def _plain(row: Row) -> Row:
     takes.
     """
     for name in (ID, "name"):
-        if not is_file_name(row.get(name, "unnamed")):
-            raise ValueError(f"{name} (={show(row[name])}) must be a name without / and control characters")
+        value = row.get(name)
+        if not (is_file_name(value) or (value is None and name != ID)):
+            raise ValueError(f"{name} (={show(value)}) must be a name without /, \\ and control characters")
     for name in NUMBERS:
         value = row.get(name, 0)
-        if value is not None and (not isinstance(value, int | float) or not abs(value) < math.inf):
+        if value is not None and not isinstance(value, int | float):
             raise ValueError(f"{name} (={show(value)}) must be a number")
     for part in (*row, *row.values()):
         if isinstance(part, str):

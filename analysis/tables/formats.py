@@ -14,7 +14,7 @@ from .cells import Table
 
 FORMATS = ("terminal", "markdown", "latex", "csv")
 WIDE = 10_000  # columns of the console: fitted to the terminal or to a pipe's 80 columns, cells would be cut
-FORMULA = re.compile(r"(?![+-]?([\d.]+(e[+-]?\d+)?|inf|nan)$)[=+\-@\t\r]")  # of a spreadsheet; no number
+FORMULA = re.compile(r"(?![+-]?([\d.]*(e[+-]?\d+)?|inf|nan)$)[=+\-@\t\r]")  # of a spreadsheet; no number
 NUMBER = re.compile(r"(?<![\w.])(?:(K|delta)=)?([+-]?)(\d+(?:\.\d+)?)(?:e([+-]?\d+))?(?!\w|\.\d)")
 LATEX = {ord(character): f"\\{character}" for character in "&%$#_{}"} | str.maketrans(
     {
@@ -103,13 +103,13 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with an apostrophe before texts that a spreadsheet would compute: `=1+1`, but not the number -1."""
-    quoted: dict[str, pd.Series] = {}
+    found = frame.copy(deep=False)
     for name, column in frame.items():
         if not pd.api.types.is_numeric_dtype(column):
             formulas = [text for text in column.dropna().unique() if FORMULA.match(str(text))]
             if formulas:
-                quoted[str(name)] = column.astype(object).replace({text: f"'{text}" for text in formulas})
-    return frame.assign(**quoted).rename(columns=lambda name: f"'{name}" if FORMULA.match(str(name)) else name)
+                found[name] = column.astype(object).replace({text: f"'{text}" for text in formulas})
+    return found.rename(columns=lambda name: f"'{name}" if FORMULA.match(str(name)) else name)
 
 
 def _markdown_text(text: str) -> str:

@@ -4,7 +4,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.config.arms import beside_policy as beside_policy
-    from atbptt.config.components import SUPPLIED as SUPPLIED, Component as Component, errors_of as errors_of
+    from atbptt.config.components import (
+        SUPPLIED as SUPPLIED,
+        Component as Component,
+        errors_of as errors_of,
+        leaves as leaves,
+    )
     from atbptt.config.composing import (
         CONFIG_NAME as CONFIG_NAME,
         RUNS as RUNS,

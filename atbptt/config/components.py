@@ -51,7 +51,8 @@ class Component:
         """The user's modules that its classes need, by name; nested ones too (ConfigError)."""
         # A process of a run has a script's module by another name.
         home = self.module.replace("__mp_main__", "__main__")
-        names = (home, self.target, *_targets(self.arguments))
+        nested = (part for name, part in leaves(self.arguments) if name.endswith("_target_") and isinstance(part, str))
+        names = (home, self.target, *nested)
         try:
             return user_sources(name.replace(":", ".") for name in names)
         except ConfigError as error:
@@ -187,15 +188,16 @@ def rule_of(error: Mapping[str, Any]) -> str:
     return message.split(", unable to parse")[0].split(", got a number")[0]
 
 
-def _targets(value: Any) -> Iterator[str]:
-    """The dotted paths of nested objects."""
-    if isinstance(value, dict):
-        if isinstance(target := value.get("_target_"), str):
-            yield target
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _targets(part)
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """All that is no dict or list within a value, by dotted names: `layers.0._target_`."""
+    pairs = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else None
+    )
+    if pairs is None:
+        yield name, value
+    else:
+        for key, part in pairs:
+            yield from leaves(part, f"{name}.{key}" if name else str(key))
 
 
 def _instantiated(value: Any) -> Any:

@@ -301,7 +301,6 @@ def check_size(name: str, texts: Sequence[str]) -> None:
 
 def parse(hydra: Hydra, texts: Sequence[str]) -> list[Override]:
     """Overrides as Hydra parses them (ConfigError)."""
-    check_size("a sweep", texts)
     parser = OverridesParser.create(config_loader=hydra.config_loader)
     found: list[Override] = []
     for text in texts:

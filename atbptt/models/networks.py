@@ -156,9 +156,7 @@ class PointProcessNetwork(Halved):
         return torch.cat([decoded, self.growth.expand(*decoded.shape[:-1], 1)], dim=-1)
 
 
-def check_layers(
-    cell: str, width: int, layers: int, hidden: int, dropout: float, outer: int = 0, reads: str = "such inputs"
-) -> None:
+def check_layers(cell: str, width: int, layers: int, hidden: int, dropout: float, outer: int, reads: str) -> None:
     """Raise a `ConfigError` if an option of the layers breaks its rule, or their parameters need too much memory.
 
     `outer` is the number of further parameters, `reads` what the network is made for.
@@ -169,12 +167,11 @@ def check_layers(
     require(0 <= dropout < 1, "dropout", dropout, "must be at least 0 and below 1")
     gates = {"lstm": 4, "gru": 3}.get(cell, 1)
     count = gates * hidden * (width + (2 * layers - 1) * hidden) + outer
-    # In training there are their gradients and two numbers of an optimizer, too.
-    require_memory("hidden", hidden, 16 * count, f"with {count:.1e} parameters, for {reads},")
+    # A check copies them in float64.
+    require_memory("hidden", hidden, 12 * count, f"with {count:.1e} parameters, for {reads},")
 
 
 def recurrent_layers(cell: str, width: int, layers: int, hidden: int, dropout: float) -> nn.RNNBase:
-    check_layers(cell, width, layers, hidden, dropout)
     kind, options = CELLS[cell]
     between = dropout if layers > 1 else 0.0  # torch warns about it with one layer
     return kind(width, hidden, layers, dropout=between, **options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt.errors import AnalysisError, show
+from atbptt.errors import AnalysisError, in_one_line, show
 from atbptt.runs import LATEST, UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, LOCK, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import is_utf8, locks
@@ -119,7 +119,7 @@ class Reader:
         for folder in dict.fromkeys(self._find(problems)):
             try:
                 self._plans[folder] = before[folder] if folder in before else self._plan(folder)
-            except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
                 why = f"lacks {error}" if isinstance(error, KeyError) else reason(error)
                 problems.append(f"{folder}/{PLAN}: {why}; sweep skipped")
         planned = {key for plan in self._plans.values() for key in plan.jobs}
@@ -151,10 +151,11 @@ class Reader:
                 above = os.path.dirname(above)
                 yield from _sweeps_in(above)
             for directory, folders, files in walk_folders(top, problems):
-                yield from _sweeps_in(directory)
                 if {CONFIG, STATUS} & {*files}:
                     self._found[directory] = None
                     folders.clear()  # runs are not nested
+                    continue
+                yield from _sweeps_in(directory)
                 folders[:] = [name for name in folders if os.path.join(directory, name) not in self._found]
 
     def _plan(self, folder: str) -> _Plan:
@@ -167,8 +168,8 @@ class Reader:
             budget = [job["settings"].get(name) for name in ("epochs", "seconds")]
             epochs, seconds = (None if value is None else float(value) for value in budget)
             if self._top(key) is not None:
-                jobs[key] = str(job["label"]), epochs, seconds
-        command = tuple(map(str, content["command"]))
+                jobs[key] = in_one_line(str(job["label"])), epochs, seconds
+        command = tuple(in_one_line(str(argument)) for argument in content["command"])
         launched = str(content["host"]), int(content["pid"]), float(content["started"])
         if not 0 <= launched[2] <= LATEST:
             raise ValueError(f"started (={launched[2]:g}) must be a time in seconds")
@@ -210,9 +211,9 @@ def walk_folders(top: str | Path, problems: list[str]) -> Iterator[tuple[str, li
 
     for directory, folders, files in os.walk(top, onerror=unreadable):
         seen = sorted(name for name in folders if not name.startswith("."))
-        odd = (os.path.join(directory, name) for name in seen if not is_utf8(name))
-        problems += [f"{path}: its name is no UTF-8; folder skipped" for path in odd]
-        folders[:] = filter(is_utf8, seen)
+        folders[:] = (name for name in seen if is_utf8(name) and "\n" not in name)
+        odd = (in_one_line(os.path.join(directory, name)) for name in {*seen}.difference(folders))
+        problems += [f"{path}: its name is no UTF-8, or no line; folder skipped" for path in sorted(odd)]
         yield directory, folders, files
 
 

@@ -18,6 +18,7 @@ from atbptt.system import plain, read_file, write_atomically
 
 FORMAT = 2  # of a checkpoint's content; another number is refused
 BEGIN_ANEW = "move its folder away to begin anew"
+ZIP = b"PK\x03\x04"  # begins what torch.save writes
 DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch does not notice changed numbers
 
 
@@ -56,9 +57,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     import torch
 
-    content = read_file(path)
+    content = read_file(path, most=None)
     if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
         raise DamagedError(f"{path} is damaged")
+    if not content.startswith(ZIP):  # torch reads other formats, too
+        raise CheckpointError(f"{path} is no checkpoint of a run")
     try:
         state = torch.load(io.BytesIO(content[:-DIGEST_BYTES]), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atbptt.errors import printable, show
-from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, LOCK, RUNNING, STATUS
+from atbptt.runs.schema import FAILED, FINISHED, ID, INTERRUPTED, LOCK, RUNNING, STATUS
 from atbptt.system import is_file_name, locks, read_json
 
 # States besides those that a status file can have.
@@ -150,6 +150,8 @@ def read_status(directory: Path) -> dict[str, Any]:
         stored = _content(directory)
     except (OSError, ValueError):
         return {}
+    if not is_file_name(stored.get(ID)):
+        stored.pop(ID, None)
     known = stored.items()
     return {name: value for name, value in known if name not in NUMBERS or _number(value, NUMBERS[name]) is not None}
 
@@ -186,8 +188,8 @@ def _stored(directory: Path) -> RunStatus:
         at = "" if found["epoch"] is None else f" at epoch {found['epoch']:.3g}"
         error_text = " ".join((_text(stored.get("error")) or "").split())
         found["why"] = error_text or ("no reason stored" if state == FAILED else f"interrupted{at}")
-    if is_file_name(own_id := stored.get("experiment_id")):
-        found["experiment_id"] = own_id
+    if is_file_name(own_id := stored.get(ID)):
+        found[ID] = own_id
     return replace(nothing, state=state, **found)
 
 

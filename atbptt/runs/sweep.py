@@ -59,7 +59,7 @@ def _make_sweep(output_dir: str) -> Path:
         while True:
             sweep = folder / next(names)
             with contextlib.suppress(FileExistsError):  # of a process with this number on another machine
-                sweep.mkdir()
+                sweep.mkdir(parents=True)  # an ending command may have deleted the folder, empty
                 return sweep
     except OSError as error:
         raise StorageError(f"{folder} cannot be made: {error.strerror}") from error

@@ -200,10 +200,12 @@ def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") ->
         by_data.setdefault(_canonical(job.settings.dataset), {})[number] = job
     for numbered in by_data.values():
         seen: set[tuple[str, str]] = set()
-        for number, job in numbered.items():
+        longest = sorted(numbered, key=lambda n: -policies[_policy_key(numbered[n].settings)].K)
+        for number in longest:  # of equal parts, the one that takes the most memory
+            job = numbered[number]
             settings = job.settings
             policy = policies[_policy_key(settings)]
-            asks = repr((policy.estimator, policy.confidence))
+            asks = repr((policy.estimator, policy.confidence, settings.device.type))
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
                 with config.as_job(settings.model_dump(), job.hydra_part(number)):

@@ -162,8 +162,9 @@ class Study:
                 yield
             finally:
                 if not (self.folder / schema.TRIALS).exists():  # it was refused before its first trial
-                    (self.folder / schema.LOCK).unlink()
-                    self.folder.rmdir()
+                    with contextlib.suppress(OSError):
+                        (self.folder / schema.LOCK).unlink()
+                        self.folder.rmdir()
 
     @property
     def trials(self) -> list[Trial]:

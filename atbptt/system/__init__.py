@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         FILE_NAME_BYTES as FILE_NAME_BYTES,
         check_inside as check_inside,
         check_regular as check_regular,
+        cut_name as cut_name,
         is_file_name as is_file_name,
         is_utf8 as is_utf8,
         open_file as open_file,

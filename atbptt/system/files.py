@@ -1,5 +1,6 @@
 """Files that are whole or absent: written beside their place, flushed to disk, renamed."""
 
+import contextlib
 import errno
 import functools
 import glob
@@ -66,8 +67,11 @@ def replacing(path: Path, *, parents: bool = True, previous: Path | None = None)
 def _delete_leftovers(path: Path) -> None:
     """Delete what processes of this machine that were killed have left of the same file."""
     for old in path.parent.glob(f".{glob.escape(path.name)}.{socket.gethostname()}.*.tmp"):
-        if not Path("/proc", old.name.split(".")[-2]).exists():
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(ValueError, PermissionError, IsADirectoryError):  # no number; it runs as another user
+            try:
+                os.kill(int(old.name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                old.unlink(missing_ok=True)
 
 
 def open_to_append(path: Path) -> int:

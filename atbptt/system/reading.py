@@ -1,6 +1,7 @@
 """Files that somebody else may have written: read without waiting for ever, and parsed without surprises."""
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -10,6 +11,7 @@ from typing import Any
 
 from atbptt.errors import AnalysisError, printable
 
+MOST = 1_000_000_000  # bytes of a file that is read at once: no run writes so much of one
 FILE_NAME_BYTES = 200  # most file systems take 255, and names of temporary files are longer
 
 
@@ -33,9 +35,12 @@ def check_regular(descriptor: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "is a pipe or a device, not a file", os.fspath(path))
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file (OSError, see `open_file`)."""
+def read_file(path: str | os.PathLike[str], most: int | None = MOST) -> bytes:
+    """The content of a file of at most so many bytes (OSError, see `open_file`)."""
     with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"has {size:,} bytes, must have at most {most:,}", os.fspath(path))
         return file.read()
 
 
@@ -56,6 +61,14 @@ def is_file_name(text: object) -> bool:
         and printable(text) == text
         and len(text.encode()) <= FILE_NAME_BYTES
     )
+
+
+def cut_name(text: str, most: int) -> str:
+    """A name of a file of at most so many bytes; two that are cut stay two, by a hash."""
+    content = text.encode(errors="replace")
+    if len(content) <= most:
+        return text
+    return content[: most - 9].decode(errors="ignore") + "-" + hashlib.sha256(content).hexdigest()[:8]
 
 
 def check_inside(path: Path, folder: Path) -> None:

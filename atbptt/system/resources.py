@@ -10,9 +10,9 @@ from typing import Any
 from atbptt.errors import require
 
 PROCESSES, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
-# Files of a control group: its limit, what it uses, and the line of memory.stat with what of that can be freed.
-FILES = ("memory.max", "memory.current", "inactive_file")
-FILES_OF_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+# Files of a control group: its limit, and what it uses; what begins the lines of memory.stat with what can be freed.
+FILES = ("memory.max", "memory.current", "")
+FILES_OF_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
@@ -24,7 +24,7 @@ def available_cores() -> int:
 
 
 def require_memory(name: str, value: Any, needed: int, what: str = "") -> None:
-    """Raise a `ConfigError` if a value needs more bytes of memory than are free; `what` says beside what else."""
+    """Raise a `ConfigError` if a value needs more bytes of memory than are free; `what` tells with what else."""
     free = free_memory()
     rule = f"{what} needs about {as_size(needed)} of memory, and {as_size(free)} are free".lstrip()
     require(needed <= free, name, value, rule)
@@ -67,7 +67,8 @@ def _of_groups() -> Iterator[int]:
         for folder in (inner, *(above for above in inner.parents if above.is_relative_to(root))):
             with suppress(OSError, ValueError, KeyError):  # no such file, or `max`: no limit
                 limit, used = (int((folder / name).read_text()) for name in files[:2])
-                yield limit - used + _numbers(folder / "memory.stat")[files[2]]
+                cached = _numbers(folder / "memory.stat")
+                yield limit - used + cached[f"{files[2]}inactive_file"] + cached.get(f"{files[2]}active_file", 0)
 
 
 def _of_process() -> Iterator[int]:

@@ -174,6 +174,8 @@ def check_optimizer(part: Component, lr: float, model: nn.Module, task: Task, cl
         inputs, targets = task.train.read(0, models.TRIED_STEPS)
         outputs, _ = models.pair_of(model, model(inputs, model.initial_state(task.train.batch)))  # type: ignore[operator]
         models.losses_of(task.loss, outputs, targets).mean().backward()
+    if any(group.get("capturable") for group in optimizer.param_groups):
+        return  # it steps on a GPU only, and a context on one takes memory
     for copy, parameter in zip(copies, parameters, strict=True):
         copy.grad, parameter.grad = parameter.grad, None
     with errors_of("optimizer", f"(={kind}) fails in its first step, which takes no closure"):

@@ -82,7 +82,7 @@ def open_stored_model(path: Path, trust: Trust = NO_TRUST) -> StoredModel:
     config = checkpoint.parent / schema.CONFIG
     settings = _settings(config, trust)
     parts = build(settings)
-    experiment_id = str(read_status(config.parent).get(schema.ID) or saved.get(schema.ID) or settings.experiment_id)
+    experiment_id = read_status(config.parent).get(schema.ID) or settings.experiment_id
     try:
         check_id(checkpoint, saved, experiment_id)
     except CheckpointError as error:

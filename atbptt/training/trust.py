@@ -2,13 +2,14 @@
 
 import inspect
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
+from atbptt.config import SUPPLIED, leaves
 from atbptt.errors import AnalysisError, show
 
 WINGS = ("atbptt.models", "atbptt.datasets", "atbptt.truncation")
@@ -29,24 +30,20 @@ class Trust:
 
     def check(self, config: Mapping[str, Any], path: Path) -> None:
         """Raise an AnalysisError for a class that is not trusted, before any of it is imported; `path` is named."""
-        for name, target in _targets(config):
-            if self.all or any(_is_of(module, target) for module in (*WINGS, OPTIMIZERS, *self.modules)):
+        for name, value in leaves({group: config.get(group) for group in SUPPLIED}):
+            known = not name.endswith("_target_") or any(_is_of(module, str(value)) for module in self._known)
+            if self.all or (known and "${" not in str(value)):  # which could make a `_target_` of its own
                 continue
-            module = target.replace(":", ".").rpartition(".")[0]
+            if known:
+                raise AnalysisError(f"{path}: {name} (={show(value)}) refers to something else; --trust allows all")
+            module = str(value).replace(":", ".").rpartition(".")[0]
             rule = "is no class of atbptt, and to make it would run its code"
             ways = f"if {show(module)} is a module of yours, add --module {show(module)}; --trust allows all"
-            raise AnalysisError(f"{path}: {name} (={show(target)}) {rule}; {ways}")
+            raise AnalysisError(f"{path}: {name} (={show(value)}) {rule}; {ways}")
 
-
-def _targets(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The names of all `_target_` in a config, and what they are."""
-    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for key, part in pairs:
-        inner = f"{name}.{key}".lstrip(".")
-        if key == "_target_":
-            yield inner, str(part)
-        else:
-            yield from _targets(part, inner)
+    @property
+    def _known(self) -> tuple[str, ...]:
+        return (*WINGS, OPTIMIZERS, *self.modules)
 
 
 def _is_of(module: str, target: str) -> bool:

@@ -116,7 +116,7 @@ def completed(given: AnyPolicy) -> Policy:
         policy = given if isinstance(given, Policy) else type(kind, (_Completed,), {})(given)  # messages name its class
         plain(policy.state_dict(), "state_dict")
     except Exception as error:  # no __dict__, or it holds an object
-        rule = "its state_dict() may have tensors, numbers, texts, and lists and dicts of them"
+        rule = "give it a state_dict() of tensors, numbers, texts, lists and dicts, and a load_state_dict()"
         raise ConfigError("_target_", f"(={kind}) cannot be stored in a checkpoint: {error}; {rule}") from error
     return policy
 
@@ -127,7 +127,8 @@ class _Completed(Policy):
     def __init__(self, given: Any) -> None:
         self.given = given
         self.probes = _reads_second_argument(given.update)
-        for name in ("probes", "estimator", "confidence", "check_scheme", "adjoint_factors"):
+        own = ("probes", "estimator", "confidence", "check_scheme", "adjoint_factors", "state_dict", "load_state_dict")
+        for name in own:
             if hasattr(given, name):
                 setattr(self, name, getattr(given, name))
 

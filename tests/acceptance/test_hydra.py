@@ -48,6 +48,12 @@ class Policy:
         assert os.environ["TOLD"] == "by env_set"
         assert self.hydra.runtime.choices.model == "lstm"
 
+    def state_dict(self):
+        return {"K": self.K}
+
+    def load_state_dict(self, saved):
+        self.K = saved["K"]
+
     def update(self, progress, probe):
         if self.hydra.job.get("num") == 1 and progress.step >= progress.epoch_steps:
             raise ValueError("not this one")

@@ -5,6 +5,7 @@ A new process for each of the cases would take minutes.
 
 import re
 import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from atbptt.errors import UNPRINTABLE
 from atbptt.sweeps.command import main as launch
 from atbptt.system import ENDING
 from atbptt.system.signals import STORING
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 MOST = 3000  # characters of an answer to bad input
@@ -83,3 +84,13 @@ def analysed(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         return Answer(code, *(COLOURS.sub("", text) for text in capsys.readouterr()))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a sweep of two small runs."""
+    top = tmp_path_factory.mktemp("made")
+    arguments = ["-m", *TINY, "init=0,1", "name=demo", "epochs=1"]
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+    subprocess.run(command, cwd=top, check=True, capture_output=True, timeout=300)
+    return top / "outputs"

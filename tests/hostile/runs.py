@@ -87,6 +87,11 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
+def sparse(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(8 * 10**12)
+
+
 def loop(path: Path) -> None:
     path.symlink_to(path.name)
 

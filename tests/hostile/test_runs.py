@@ -3,8 +3,6 @@
 import hashlib
 import io
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ import pytest
 import torch
 import yaml
 
-from atbptt.runs import schema
-from tests.conftest import ROOT, TINY
+from atbptt.config import Settings, validated
+from atbptt.runs import RunDirectory, schema
+from tests.conftest import TINY
 from tests.hostile.conftest import Command
 from tests.hostile.runs import (
     CONTROL,
@@ -30,6 +29,7 @@ from tests.hostile.runs import (
     pipe,
     plan,
     replaced,
+    sparse,
     status,
 )
 
@@ -44,8 +44,8 @@ ALL = (*TABLES, *STATES)
 ODD: dict[str, tuple[Spoil, tuple[str, ...], tuple[str, ...]]] = {
     f"{name} is a {kind.__name__}": (replaced(name, kind), commands, words)
     for name, commands, words in (
-        (schema.OPTIONS, TABLES, ("options.parquet", "skipped")),
-        (schema.METRICS, TABLES, ("metrics.parquet", "skipped")),
+        (schema.OPTIONS, ("table",), ("options.parquet", "skipped")),
+        (schema.METRICS, ("table",), ("metrics.parquet", "skipped")),
         (schema.GRADIENTS, ("compact",), ("gradients.parquet", "skipped")),
         (schema.PREDICTIONS, ("compact",), ("predictions.parquet", "skipped")),
         (schema.STATUS, STATES, ("status.json", "unknown")),
@@ -95,21 +95,15 @@ ODD |= {
     "values that are no numbers": (column(schema.METRICS, "value", NAN), ("compact",), ()),
     "lags out of range": (column(schema.GRADIENTS, "lag", 2**31 - 1), ("compact",), ("column lag has 2.14748e+09",)),
     "a plan of times out of range": (plan(started=1e300), STATES, ("plan.json", "started (=1e+300)", "sweep skipped")),
+    "a plan of an endless pid": (plan(pid=INF), STATES, ("plan.json", "sweep skipped")),
+    "a plan of lines of its own": (plan(job__label="a\nfinished  all runs", command=["a\nb"]), STATES, ()),
+    "a status of 8 TB": (replaced(schema.STATUS, sparse), STATES, ("status.json: has 8,000,000,000,000 bytes",)),
+    "options of 8 TB": (replaced(schema.OPTIONS, sparse), TABLES, ("has 8,000,000,000,000 bytes", "skipped")),
     "a plan without jobs": (plan(jobs=None), STATES, ("plan.json", "sweep skipped")),
     "a plan whose paths are no paths": (plan(job__path="a\0b"), STATES, ("plan.json", "path (=a\\x00b)")),
     "a plan whose paths lead elsewhere": (plan(job__path="../../../../etc"), STATES, ()),
     "a plan with control characters": (plan(command=[CONTROL], host=CONTROL, job__label=CONTROL), STATES, ()),
 }
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a sweep of two small runs."""
-    top = tmp_path_factory.mktemp("made")
-    arguments = ["-m", *TINY, "init=0,1", "name=demo", "epochs=1"]
-    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
-    subprocess.run(command, cwd=top, check=True, capture_output=True, timeout=300)
-    return top / "outputs"
 
 
 @pytest.mark.parametrize(("case", "command"), [(case, command) for case, (_, by, _) in ODD.items() for command in by])
@@ -138,14 +132,14 @@ def test_an_odd_run_is_named_and_the_rest_is_read(
     [
         (options(model="=1+1", notes="@x", tags="+1", lr=-1.0), "export"),
         (options(dataset=f"../../{CONTROL}", model=CONTROL), "report"),
-        (options(dataset="d" * 400, truncation__K="x", probe__tau=-1), "figures"),
-        (status(error=CONTROL, heartbeat=1e300, state="failed"), "report"),
-        (column(schema.METRICS, "value", INF), "report"),
-        (column(schema.METRICS, "value", -1e308), "report"),
-        (column(schema.GRADIENTS, "phi", INF), "figures"),
-        (column(schema.PREDICTIONS, "predicted", INF), "figures"),
-        (replaced(schema.ENVIRONMENT, pipe), "report"),
-        (replaced(schema.OUTPUT, pipe), "report"),
+        pytest.param(options(dataset="d" * 400, truncation__K="x", probe__tau=-1), "figures", marks=pytest.mark.slow),
+        pytest.param(status(error=CONTROL, heartbeat=1e300, state="failed"), "report", marks=pytest.mark.slow),
+        pytest.param(column(schema.METRICS, "value", INF), "report", marks=pytest.mark.slow),
+        pytest.param(column(schema.METRICS, "value", -1e308), "report", marks=pytest.mark.slow),
+        pytest.param(column(schema.GRADIENTS, "phi", INF), "figures", marks=pytest.mark.slow),
+        pytest.param(column(schema.PREDICTIONS, "predicted", INF), "figures", marks=pytest.mark.slow),
+        pytest.param(replaced(schema.ENVIRONMENT, pipe), "report", marks=pytest.mark.slow),
+        pytest.param(replaced(schema.OUTPUT, pipe), "report", marks=pytest.mark.slow),
     ],
 )
 def test_pages_figures_and_exports_of_odd_runs(
@@ -189,6 +183,7 @@ def test_a_link_within_an_earlier_export_is_not_written_through(made: Path, here
         (lambda top: (top / "self").symlink_to("self"), ()),
         (lambda top: (top / "gone").symlink_to("nowhere"), ()),
         (lambda top: Path(os.fsdecode(bytes(top / "demo") + b"/\xff")).mkdir(), (r"\udcff: its name is no UTF-8",)),
+        (lambda top: (top / "demo" / "a\nfinished  all runs").mkdir(), (r"a\nfinished  all runs: its name is",)),
         (lambda top: os.mkfifo(top / "demo" / "pipe"), ()),
         (lambda top: (top / "demo" / "\x1b[2J").mkdir(), ()),
     ],
@@ -272,6 +267,12 @@ def evil_config(target: str, **options: Any) -> Spoil:
         (evil_config("os.mkdir"), ("model._target_ (=os.mkdir) is no class of atbptt", "--trust")),
         (evil_config("atbptt.system.files.os.mkdir"), ("is no class of atbptt",)),
         (evil_config("evil.Model"), ("(=evil.Model) is no class of atbptt", "add --module evil")),
+        (
+            evil_config(
+                NETWORK, cell={"_target_": NETWORK, "input_size": "${oc.create:{_target_: os.mkdir, path: ran}}"}
+            ),
+            ("model.cell.input_size", "refers to something else"),
+        ),
         (evil_config(NETWORK, cell={"_target_": "os.mkdir", "path": "ran"}), ("model.cell._target_ (=os.mkdir)",)),
         (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
         (replaced(schema.CHECKPOINT, device), ("is a pipe or a device",)),
@@ -328,6 +329,23 @@ def test_source_that_is_a_link_is_not_emptied(made: Path, here: Path, launched: 
     (run / schema.SOURCE).symlink_to(here / "thesis")
     launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2").check(0)
     assert (here / "thesis" / "chapter.tex").exists()
+
+
+def test_a_link_within_source_is_not_written_through(made: Path, here: Path) -> None:
+    """As the sources of an attempt are stored."""
+    run = copied(made, here / "outputs")
+    (here / "thesis").mkdir()
+    (here / "thesis" / "models.py").write_text("precious")
+    (run / schema.SOURCE).mkdir()
+    (run / schema.SOURCE / "mine").symlink_to(here / "thesis")
+    directory = RunDirectory(validated(yaml.safe_load((run / schema.CONFIG).read_text())))
+    directory.path = run
+    sources = {"mine/models.py": b"from the user"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Settings, "sources", lambda _: sources)
+        directory._write_sources()
+    assert (here / "thesis" / "models.py").read_text() == "precious"
+    assert (run / schema.SOURCE / "mine" / "models.py").read_text() == "from the user"
 
 
 def test_the_directory_of_another_run_is_not_taken_for_the_one_named(made: Path, here: Path, launched: Command) -> None:

@@ -1,4 +1,4 @@
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -24,13 +24,13 @@ class Length(IntEnum):
     [
         (np.float64(0.1), 0.1),
         (np.int32(3), 3),
-        (Length.SHORT, 3),
-        (np.str_("a"), "a"),
-        (Pair([1], {"a": None}), ([1], {"a": None})),
+        (np.bool_(True), True),
+        (torch.Size([2, 3]), (2, 3)),
+        (([1], {"a": None}), ([1], {"a": None})),
         ({1: (True, b"x", 2.5)}, {1: (True, b"x", 2.5)}),
     ],
 )
-def test_values_become_those_they_derive_from(value: object, expected: object) -> None:
+def test_plain_values_and_numbers_of_numpy(value: object, expected: object) -> None:
     found = plain(value)
     assert found == expected
     assert type(found) is type(expected)
@@ -56,6 +56,9 @@ def test_the_versions_of_modules_are_kept() -> None:
         ({"a": [1, {2}]}, r"policy\[a\]\[1\] is a set, not a tensor, number, text"),
         (np.zeros(2), r"policy is a ndarray, not"),
         (print, r"policy is a builtin_function_or_method, not"),
+        (Length.SHORT, r"policy is a Length, not"),
+        (Pair(1, 2), r"policy is a Pair, not"),
+        (Counter("a"), r"policy is a Counter, not"),
     ],
 )
 def test_what_is_no_plain_value(value: object, message: str) -> None:

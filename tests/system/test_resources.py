@@ -28,7 +28,9 @@ def group(folder: Path, names: tuple[str, ...], limit: str, used: int, cached: i
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {cached}\n")
+    (folder / "memory.stat").write_text(
+        f"anon 1\n{names[2]}inactive_file {cached - cached // 4}\n{names[2]}active_file {cached // 4}\n"
+    )
 
 
 def test_a_machine_without_limits(machine: Path) -> None:

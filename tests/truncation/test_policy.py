@@ -55,6 +55,8 @@ def test_an_object_with_K_and_update_has_the_rest_by_default_and_keeps_its_own()
     assert (policy.base, policy.probes, policy.estimator) == (12, True, "measured")
     users.base = 9  # type: ignore[attr-defined]  # as an update may, or a checkpoint
     assert policy.base == 9
+    users.state_dict = lambda: {"next": 1}  # type: ignore[attr-defined]  # its own, where it has one
+    assert completed(users).state_dict() == {"next": 1}
     for bare in (type("Bare", (), {})(), SimpleNamespace()):
         bare.K, bare.update = 3, noted  # attributes of the object
         policy = completed(bare)

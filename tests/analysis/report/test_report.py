@@ -201,7 +201,7 @@ def test_before_the_first_evaluation_the_sections_say_so(outputs: Path, write_ru
 
 
 def test_what_users_name_is_text_and_nothing_else(outputs: Path, write_run: WriteRun) -> None:
-    names = {"name": EVIL, "dataset": EVIL, "truncation": EVIL, "model": EVIL, EVIL: "a"}
+    names = {"name": EVIL.replace("/", "|"), "dataset": EVIL, "truncation": EVIL, "model": EVIL, EVIL: "a"}
     run = write_run("a", {"valid_ppl": [1.5, 1.2]}, **names)
     write_run("b", {"valid_ppl": [1.5, 1.2]}, **{**names, EVIL: EVIL})
     broken = write_run("c", {"valid_ppl": [1.0]}, **names, init=1)

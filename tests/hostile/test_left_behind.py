@@ -1,0 +1,94 @@
+"""Commands that are refused, ended or cannot print leave nothing behind, and say so in a line."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY
+from tests.hostile.conftest import Command
+from tests.hostile.runs import copied
+
+LAUNCHER = """
+from hydra.plugins.launcher import Launcher
+
+class Refusing(Launcher):
+    def __init__(self):
+        raise RuntimeError("no room")
+
+    def setup(self, **options): pass
+
+    def launch(self, *jobs): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config-dir", "mine", "hydra/launcher=refusing"], "no room"),
+        (
+            ["-m", "hydra/sweeper=optuna", "lr=interval(0.1,1)", "hydra.sweeper.n_trials=2", "optimizer=mine"],
+            "optimizer",
+        ),
+    ],
+)
+def test_a_refused_sweep_leaves_no_folder(arguments: list[str], words: str, here: Path, launched: Command) -> None:
+    (here / "refusing.py").write_text(LAUNCHER)
+    folder = here / "mine" / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    (folder / "refusing.yaml").write_text("_target_: refusing.Refusing\n")
+    launched(*arguments, *TINY, "output_dir=out").check(1, words)
+    assert not [*here.glob("out/**/*")]
+
+
+def test_what_a_killed_command_has_left_goes_with_the_next(made: Path, here: Path, analysed: Command) -> None:
+    copied(made, here / "outputs")
+    folder = here / "outputs" / "demo"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()  # its number belongs to nobody now
+    gone, lives = (f".report.html.{socket.gethostname()}.{pid}.tmp" for pid in (process.pid, os.getppid()))
+    for name in (gone, lives):
+        (folder / name).touch()
+    analysed("report", "outputs/demo").check(0)
+    assert {path.name for path in folder.glob(".*")} == {lives}
+
+
+@pytest.mark.parametrize("after_s", [0.1, 0.4, 0.8, 1.5])
+def test_ctrl_c_ends_the_analysis_without_a_traceback(made: Path, here: Path, after_s: float) -> None:
+    copied(made, here / "outputs")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "analysis", "status", str(here / "outputs"), "--watch"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    # By the signal itself before the command has begun to read, as 130 in a shell.
+    assert (process.returncode, err) in ((130, "interrupted\n"), (-signal.SIGINT, ""), (0, ""))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
+def test_a_full_disk_behind_stdout_does_not_change_how_a_sweep_ends(here: Path) -> None:
+    command = [sys.executable, str(ROOT / "launch.py"), "-m", *TINY, "init=0,1", "output_dir=out"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=here, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len([*here.glob("out/copy_fixed/*/status.json")]) == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", "status", str(here / "out")],
+        cwd=ROOT,
+        stdout=open("/dev/full", "w"),  # noqa: SIM115
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, "error: OSError: [Errno 28] No space left on device\n")

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,42 @@ def test_a_crafted_run_that_continues_runs_no_code_and_says_why_it_does_not(
     assert "SIGTERM" not in answer.err
     assert not (here / "ran").exists()
     assert "1 failed" in answer.out
+
+
+def test_a_file_that_may_not_be_changed_is_named(made: Path, here: Path, launched: Command) -> None:
+    run = copied(made, here / "outputs")
+    file = run / schema.STATUS
+    fixed = subprocess.run(["chattr", "+i", file], capture_output=True)
+    if fixed.returncode:
+        pytest.skip("needs the right to fix attributes of files")
+    try:
+        answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2")
+    finally:
+        subprocess.run(["chattr", "-i", file], check=True)
+    answer.check(1, "status.json cannot be written: Operation not permitted; what stood there before is unchanged")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("probe", "outputs/demo/RUN", "--seed", "-1"), ("--seed (=-1) must be at least 0",)),
+        (("probe", "outputs/demo/RUN", "--probes", "100000"), ("probes (=100000) must be at most 1000",)),
+        (("report", "outputs/demo", "--out", "x" * 300), ("File name too long",)),
+        (("export", "outputs/demo", "--out", "x" * 300), ("File name too long",)),
+        (("table", "\x1b[2J"), (r"\x1b[2J: does not exist",)),
+        (("table", "\udcff"), ("is no UTF-8",)),
+        (("table", "outputs/demo", "--where", "\x1b[2J=1"), (r"where (=\x1b[2J)",)),
+    ],
+)
+def test_odd_arguments_are_refused_in_a_line(
+    arguments: tuple[str, ...], words: tuple[str, ...], made: Path, here: Path, analysed: Command
+) -> None:
+    run = copied(made, here / "outputs")
+    before = entries(here)
+    answer = analysed(*(argument.replace("RUN", run.name) for argument in arguments))
+    answer.check(1, *words)
+    assert len(answer.err.splitlines()) == 1
+    assert {*entries(here)} == {*before}
 
 
 def test_source_that_is_a_link_is_not_emptied(made: Path, here: Path, launched: Command) -> None:

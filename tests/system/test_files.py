@@ -45,7 +45,9 @@ def test_bytes_are_on_disk_before_the_file_is_renamed(tmp_path: Path, monkeypatc
     assert calls == ["flush 4 bytes", "replace", "flush the folder"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt("no more"), OSError("no more"), OSError(28, "no more")])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt("no more"), OSError("no more"), OSError(28, "no more"), OSError(27, "no more")]
+)
 def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, error: BaseException) -> None:
     """A refusal of the disk is a StorageError that names the file; other errors stay what they are."""
     path = tmp_path / "metrics.parquet"
@@ -55,7 +57,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, er
         file.write(b"ne")
         raise error
 
-    refused = getattr(error, "errno", None) == errno.ENOSPC
+    refused = getattr(error, "errno", None) in (errno.ENOSPC, errno.EFBIG)
     message = f"{path} cannot be written: no more; what stood there before is unchanged" if refused else "no more"
     with pytest.raises(StorageError if refused else type(error), match=f"^{message}$") as caught:
         write_atomically(path, half, tmp_path / "previous")

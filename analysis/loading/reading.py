@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import math
 import os
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -153,9 +154,11 @@ def _check_ranges(table: pa.Table) -> None:
     """Raise a ValueError for clocks and lags that no run can have: nothing could be drawn over them."""
     for name, (least, most) in RANGES.items():
         if name in table.schema.names and len(table):
-            values = table[name].to_numpy()
-            wrong = values[(values < least) | (values > most) | ((name == "epoch") & np.isnan(values))]
-            if len(wrong):
+            ends = pc.min_max(table[name]).as_py()  # without NaN, unless there is nothing else
+            wrong = [end for end in ends.values() if end is not None and (end < least or end > most)]
+            if name == "epoch" and pc.any(pc.is_nan(table[name])).as_py():
+                wrong.append(math.nan)
+            if wrong:
                 raise ValueError(f"column {name} has {wrong[0]:g}, must lie in {least}..{most:.0e}")
 
 

@@ -22,7 +22,7 @@ class ConfigError(ValueError):
 
     def __init__(self, name: str, rule: str) -> None:
         name, rule = (LONG_WORD.sub(lambda word: shortened(word[0], SHOWN), text) for text in (name, rule))
-        name = name.replace("\n", "\\n")
+        name = in_one_line(name)
         super().__init__(f"{name} {rule}")
         self.name = name
         self.rule = rule

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         value_count as value_count,
         with_params as with_params,
     )
-    from atbptt.config.explaining import explained as explained
     from atbptt.config.hydra_options import (
         OF_HYDRA as OF_HYDRA,
         as_job as as_job,

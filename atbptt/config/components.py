@@ -42,7 +42,7 @@ class Component:
 
     @property
     def module(self) -> str:
-        located = _locate(self.group, self.target)
+        located = locate(self.group, self.target)
         while isinstance(located, functools.partial):
             located = located.func
         return located.__module__ or ""  # None for some of Python's own
@@ -67,7 +67,7 @@ class Component:
         """A digest of the files that the class lists (see `Task`), else of all at the argument `path`, if any."""
         if "path" not in self.arguments:
             return None
-        located = _locate(self.group, self.target)
+        located = locate(self.group, self.target)
         path = self.arguments["path"]
         files = [Path(str(path))]
         if isinstance(inspect.getattr_static(located, "data_files", None), staticmethod):
@@ -86,7 +86,7 @@ class Component:
         """The object; a `ConfigError` if the class raises any error."""
         with errors_of(self.group, f"cannot be made by {show(self.target)}"):
             arguments = {key: _instantiated(value) for key, value in self.arguments.items()}
-            return _locate(self.group, self.target)(*supplied, **named, **arguments)
+            return locate(self.group, self.target)(*supplied, **named, **arguments)
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     target = node["_target_"]
     shown = show(target)
     given = {str(key): value for key, value in node.items() if key not in ("_target_", "name")}
-    located = _locate(group, target)
+    located = locate(group, target)
     read = _signature if isinstance(located, Hashable) else _signature.__wrapped__
     try:
         parameters, adapters = read(located, SUPPLIED[group])
@@ -137,7 +137,8 @@ def component(group: str, node: Mapping[str, Any]) -> Component:
     return Component(group, str(node.get("name") or target.rpartition(".")[2]), target, arguments)
 
 
-def _locate(group: str, target: str) -> Callable[..., Any]:
+def locate(group: str, target: str) -> Callable[..., Any]:
+    """What a `_target_` names, which imports its module (ConfigError)."""
     with errors_of(f"{group}._target_", f"(={show(target)}) cannot be imported"):
         located = pkgutil.resolve_name(target)
     require(callable(located), f"{group}._target_", target, "must be a class or function")

@@ -1,7 +1,6 @@
 """Hydra's part of a config: which of its options count here, and what it is for each job (HydraConfig, env_set)."""
 
 import inspect
-import pkgutil
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from atbptt.config.components import locate
 from atbptt.config.settings import flattened
-from atbptt.errors import ConfigError, described, did_you_mean, listed, require, show
+from atbptt.errors import ConfigError, did_you_mean, listed, require, show
 
 OF_HYDRA = re.compile(r"[+~]*hydra[./@]")  # an override of Hydra's own options
 REFERENCE = re.compile(r"\$\{hydra:\s*([\w./@]+)\s*\}")
@@ -84,10 +84,11 @@ def check_plugin(name: str, options: Any) -> None:
     target = options.get("_target_") if isinstance(options, Mapping) else None
     if not isinstance(target, str):
         raise ConfigError(name, f"(={show(options)}) must have a _target_ that names a class")
+    located = locate(name, target)
     try:
-        signature = inspect.signature(pkgutil.resolve_name(target))
-    except Exception as error:  # importing a user's module may raise anything
-        raise ConfigError(f"{name}._target_", f"(={target}) cannot be imported: {described(error)}") from error
+        signature = inspect.signature(located)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}._target_", f"(={show(target)}) does not tell what arguments it takes") from error
     given = {key: options[key] for key in options if not key.startswith("_")}
     known = signature.parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):

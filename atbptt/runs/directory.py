@@ -189,9 +189,8 @@ class RunDirectory:
             folder.unlink()
         files = {folder / name: content for name, content in self.settings.sources().items()}
         for path in [*folder.rglob("*")]:
-            if path.is_symlink() or (
-                path.is_file() and path not in files
-            ):  # of an attempt with the code in other files
+            # A link leads elsewhere; another file is of an attempt with the same code in other files.
+            if path.is_symlink() or (path.is_file() and path not in files):
                 path.unlink()
         for path, content in files.items():
             with replacing(path) as temporary:

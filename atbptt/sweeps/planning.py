@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from atbptt import config, training  # training loads torch when a name of it is used
 from atbptt.config import Command, ConfigFile, Settings
-from atbptt.errors import ConfigError, listed, require
+from atbptt.errors import ConfigError, in_one_line, listed, require
 from atbptt.runs import Job, RunDirectory, schema
 from atbptt.sweeps.space import Space, read_space
 from atbptt.system import available_cores, check_writable
@@ -175,7 +175,7 @@ def differences(batch: list[list[str]]) -> list[str]:
     """What tells each job from the others."""
     common = _common(batch)
     shown = (" ".join(o for o in overrides if o not in common and not NOTES.match(o)) for overrides in batch)
-    return [label.replace("\n", "\\n") or "defaults" for label in shown]
+    return [in_one_line(label) or "defaults" for label in shown]
 
 
 def _distinct(jobs: list[Job]) -> list[Job]:

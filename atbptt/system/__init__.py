@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from atbptt.system.reading import (
         FILE_NAME_BYTES as FILE_NAME_BYTES,
         check_inside as check_inside,
-        check_regular as check_regular,
         cut_name as cut_name,
         is_file_name as is_file_name,
         is_utf8 as is_utf8,
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from atbptt.system.resources import (
         as_size as as_size,
         available_cores as available_cores,
-        free_memory as free_memory,
         require_memory as require_memory,
     )
     from atbptt.system.signals import (

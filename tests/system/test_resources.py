@@ -67,7 +67,7 @@ def test_the_limits_of_control_groups_count_without_what_can_be_freed(
 
 
 def test_ulimit_counts() -> None:
-    code = "from atbptt.system import free_memory; print(free_memory())"
+    code = "from atbptt.system.resources import free_memory; print(free_memory())"
     command = f"ulimit -v 1000000; exec {sys.executable} -c '{code}'"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert 10**8 < int(done.stdout) < 1024 * 10**6

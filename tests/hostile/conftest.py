@@ -17,12 +17,13 @@ import pytest
 from analysis.__main__ import main as analyse
 from atbptt.errors import UNPRINTABLE
 from atbptt.sweeps.command import main as launch
-from atbptt.system import ENDING
+from atbptt.system import ENDING, resources
 from atbptt.system.signals import STORING
 from tests.conftest import ROOT, TINY
+from tests.helpers.projects import Project
+from tests.helpers.refusing import FREE, MODULES, MOST
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-MOST = 3000  # characters of an answer to bad input
 
 
 class Answer(NamedTuple):
@@ -94,3 +95,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, str(ROOT / "launch.py"), *arguments]
     subprocess.run(command, cwd=top, check=True, capture_output=True, timeout=300)
     return top / "outputs"
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same on any machine."""
+    monkeypatch.setattr(resources, "free_memory", lambda: FREE)
+    monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def users(project: Project) -> Project:
+    project.write(**MODULES)
+    return project

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TINY
+from tests.helpers.spoiling import copied
 from tests.hostile.conftest import Command
-from tests.hostile.runs import copied
 
 LAUNCHER = """
 from hydra.plugins.launcher import Launcher

@@ -87,9 +87,10 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-def sparse(path: Path) -> None:
+def sparse(path: Path, size: int = 8 * 10**12) -> None:
+    """A file of so many bytes that takes no room on the disk."""
     with open(path, "wb") as file:
-        file.truncate(8 * 10**12)
+        file.truncate(size)
 
 
 def loop(path: Path) -> None:

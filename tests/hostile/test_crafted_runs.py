@@ -1,0 +1,182 @@
+"""Runs that somebody crafted, diagnosed or continued: no code of theirs runs, and nothing of ours is lost."""
+
+import hashlib
+import io
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from atbptt.config import Settings, validated
+from atbptt.runs import RunDirectory, schema
+from tests.conftest import TINY
+from tests.helpers.spoiling import (
+    Spoil,
+    content,
+    copied,
+    device,
+    entries,
+    folder,
+    pipe,
+    replaced,
+    status,
+)
+from tests.hostile.conftest import Command
+
+NETWORK = "atbptt.models.RecurrentNetwork"
+
+
+class Evil:
+    """Unpickled, it would make a file."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("ran",)
+
+
+def evil_checkpoint(run: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({"format": 2, "model": Evil()}, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).digest()
+    (run / schema.CHECKPOINT).write_bytes(buffer.getvalue() + digest)
+
+
+def evil_without_digest(run: Path) -> None:
+    evil_checkpoint(run)
+    path = run / schema.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1])
+    (run / schema.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+
+
+def evil_config(target: str, **options: Any) -> Spoil:
+    """A config whose model is of another class."""
+
+    def spoil(run: Path) -> None:
+        path = run / schema.CONFIG
+        config = yaml.safe_load(path.read_text())
+        config["model"] |= {"_target_": target, **options}
+        path.write_text(yaml.safe_dump(config))
+        (run.parents[2] / "evil.py").write_text("import os\nos.mkdir('ran')\nclass Model: pass\n")
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (evil_checkpoint, ("holds an object of", "which is not loaded, since that could run code")),
+        (evil_without_digest, ("its checkpoints are damaged",)),
+        (evil_config("os.mkdir"), ("model._target_ (=os.mkdir) is no class of atbptt", "--trust")),
+        (evil_config("atbptt.system.files.os.mkdir"), ("is no class of atbptt",)),
+        (evil_config("evil.Model"), ("(=evil.Model) is no class of atbptt", "add --module evil")),
+        (
+            evil_config(
+                NETWORK, cell={"_target_": NETWORK, "input_size": "${oc.create:{_target_: os.mkdir, path: ran}}"}
+            ),
+            ("model.cell.input_size", "refers to something else"),
+        ),
+        (evil_config(NETWORK, cell={"_target_": "os.mkdir", "path": "ran"}), ("model.cell._target_ (=os.mkdir)",)),
+        (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
+        (replaced(schema.CHECKPOINT, device), ("is a pipe or a device",)),
+        (replaced(schema.CHECKPOINT, folder), ("is a folder, not a file",)),
+        (replaced(schema.CONFIG, pipe), ("config.yaml cannot be read", "is a pipe or a device")),
+        (replaced(schema.CONFIG, content(b"\xff\xfe")), ("config.yaml cannot be read",)),
+        (replaced(schema.CONFIG, content(b"- 1\n")), ("config.yaml cannot be read",)),
+        (replaced(schema.CONFIG, content(b"a: " + b"[" * 2000)), ("config.yaml cannot be read",)),
+        (status(experiment_id="0123456789ab"), ("not of 0123456789ab",)),
+    ],
+)
+def test_the_diagnosis_of_a_crafted_run_runs_no_code(
+    spoil: Spoil, words: tuple[str, ...], made: Path, here: Path, analysed: Command
+) -> None:
+    run = copied(made, here / "outputs")
+    spoil(run)
+    before = entries(here)
+    analysed("probe", str(run)).check(1, *words)
+    assert {*entries(here)} == {*before}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (evil_checkpoint, ("holds an object of", "move its folder away to begin anew")),
+        (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
+        (replaced(schema.CHECKPOINT, folder), ("is a folder, not a file",)),
+        (replaced(schema.LOG, folder), ("log.txt",)),
+        (replaced(schema.OUTPUT, folder), ("output.txt",)),
+        (replaced(schema.OUTPUT, device), ("output.txt",)),
+        (replaced(schema.OUTPUT, pipe), ("output.txt",)),
+        (replaced(schema.LOCK, folder), ("lock cannot be locked",)),
+        (replaced(schema.METRICS, folder), ("metrics.parquet",)),
+    ],
+)
+def test_a_crafted_run_that_continues_runs_no_code_and_says_why_it_does_not(
+    spoil: Spoil, words: tuple[str, ...], made: Path, here: Path, launched: Command
+) -> None:
+    """The reason is that of this try, not that of the one before."""
+    run = copied(made, here / "outputs")
+    status(state="interrupted", error="SIGTERM at epoch 0.5", epoch=0.5)(run)
+    spoil(run)
+    answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2", "hydra/launcher=joblib")
+    answer.check(1, *words)
+    assert "SIGTERM" not in answer.err
+    assert not (here / "ran").exists()
+    assert "1 failed" in answer.out
+
+
+def test_a_file_that_may_not_be_changed_is_named(made: Path, here: Path, launched: Command) -> None:
+    run = copied(made, here / "outputs")
+    file = run / schema.STATUS
+    fixed = subprocess.run(["chattr", "+i", file], capture_output=True)
+    if fixed.returncode:
+        pytest.skip("needs the right to fix attributes of files")
+    try:
+        answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2")
+    finally:
+        subprocess.run(["chattr", "-i", file], check=True)
+    answer.check(1, "status.json cannot be written: Operation not permitted; what stood there before is unchanged")
+
+
+def test_source_that_is_a_link_is_not_emptied(made: Path, here: Path, launched: Command) -> None:
+    run = copied(made, here / "outputs")
+    (here / "thesis").mkdir()
+    (here / "thesis" / "chapter.tex").touch()
+    (run / schema.SOURCE).symlink_to(here / "thesis")
+    launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2").check(0)
+    assert (here / "thesis" / "chapter.tex").exists()
+
+
+def test_a_link_within_source_is_not_written_through(made: Path, here: Path) -> None:
+    """As the sources of an attempt are stored."""
+    run = copied(made, here / "outputs")
+    (here / "thesis").mkdir()
+    (here / "thesis" / "models.py").write_text("precious")
+    (run / schema.SOURCE).mkdir()
+    (run / schema.SOURCE / "mine").symlink_to(here / "thesis")
+    directory = RunDirectory(validated(yaml.safe_load((run / schema.CONFIG).read_text())))
+    directory.path = run
+    sources = {"mine/models.py": b"from the user"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Settings, "sources", lambda _: sources)
+        directory._write_sources()
+    assert (here / "thesis" / "models.py").read_text() == "precious"
+    assert (run / schema.SOURCE / "mine" / "models.py").read_text() == "from the user"
+
+
+def test_the_directory_of_another_run_is_not_taken_for_the_one_named(made: Path, here: Path, launched: Command) -> None:
+    run = copied(made, here / "outputs")
+    other = next(path for path in run.parent.iterdir() if path.is_dir() and path != run)
+    for path in other.iterdir():
+        path.unlink()
+    for path in run.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    answer = launched(*TINY, f"init={run_init(run, other=True)}", "name=demo", "epochs=1")
+    answer.check(1, f"is a checkpoint of the run {run.name}, not of {other.name}")
+
+
+def run_init(run: Path, other: bool = False) -> int:
+    init = 0 if "init: 0\n" in (run / schema.CONFIG).read_text() else 1
+    return 1 - init if other else init

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from atbptt.runs import schema
 from atbptt.system import locks
@@ -119,7 +119,8 @@ class Disturbance:
     def __init__(self, sweep: Sweep, epochs: int, total: int, tell: Tell) -> None:
         self.sweep, self.epochs, self.total, self.tell = sweep, epochs, total, tell
         self.done: Counter[str] = Counter()  # kills by kind
-        self.left = 0  # runs that had to end by themselves, since their launching process was killed
+        self.left = 0  # runs that ended by themselves, since their launching process was killed
+        self.before: dict[Path, dict[str, Any]] = {}  # the runs in training before the last kill
         self.wrong: list[str] = []
 
     def disturb(self, kills: Sequence[Kill]) -> None:
@@ -151,7 +152,7 @@ class Disturbance:
         if kill.kind == START:
             if sweep.process is not None:
                 sweep.wait()
-            pid = sweep.launch().pid
+            pid, self.before = sweep.launch().pid, {}
             sweep.until(lambda: started(pid), "Python to start")
             time.sleep(kill.seconds)
         else:
@@ -160,6 +161,7 @@ class Disturbance:
                 sweep.kill(sweep.process.pid, signal.SIGUSR1)
             time.sleep(kill.seconds)
             self.wrong += unlocked(sweep)
+            self.before = sweep.training()
             pid = rng.choice(sweep.processes().get(kill.kind, [0]))
         if kill.number == signal.SIGINT and kill.kind in (LAUNCHER, START) and sweep.ended() is None:
             os.killpg(pid, kill.number)  # as Ctrl-C in a terminal
@@ -193,7 +195,8 @@ class Disturbance:
             state = self.sweep.statuses()[path]["state"]
             if state != schema.INTERRUPTED:
                 self.wrong.append(f"{path} went on without its launching process until it was {state}")
-        self.left += len(left)
+        ended = self.sweep.statuses()
+        self.left += sum(ended[path]["state"] == schema.INTERRUPTED for path in self.before)
         told = {130} if kill.kind == LAUNCHER else {130, -kill.number}  # it does not listen from its first moment
         if code not in ({-kill.number} if kill.number == signal.SIGKILL else told):
             self.wrong.append(f"the command ended with exit code {code} after {kill.number.name}")

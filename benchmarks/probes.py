@@ -121,8 +121,8 @@ def _our_ways(size: Size, window: int, device: torch.device) -> list[Call]:
     return [
         our_way(size, window, last, device),
         our_way(size, window, _positions(window, STACKED), device),
-        our_way(size, window, last, device, measured=True),
-        our_way(size, window, last, device, measured=True, resamples=RESAMPLES),
+        our_way(size, window, last, device, scheme="original-buffer"),
+        our_way(size, window, last, device, scheme="original-buffer", resamples=RESAMPLES),
     ]
 
 
@@ -171,7 +171,7 @@ def our_way(
     window: int,
     positions: list[int],
     device: torch.device,
-    measured: bool = False,
+    scheme: str | None = None,
     resamples: int = 0,
 ) -> Call:
     """A call of the project's probe."""
@@ -180,7 +180,7 @@ def our_way(
     weights = resampling_weights(resamples, len(positions), size.batch, numpy_generator("benchmarks, resamples"))
     generator = torch_generator("benchmarks, sketch")
     return lambda: lag_gradients(
-        model, cross_entropy, inputs, targets, positions, measured=measured, weights=weights, generator=generator
+        model, cross_entropy, inputs, targets, positions, scheme=scheme, weights=weights, generator=generator
     )
 
 

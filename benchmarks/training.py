@@ -154,9 +154,9 @@ class ClockedPolicy(Policy):
     def update(self, progress: Progress, probe: Probe) -> None:
         """Update the policy and time its probes."""
 
-        def clocked(*, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
+        def clocked(**wanted: bool) -> Sequence[BiasEstimate]:
             began = time.perf_counter()
-            estimates = probe(measured=measured, resampled=resampled)  # in numpy, so a GPU has finished
+            estimates = probe(**wanted)  # in numpy, so a GPU has finished
             self.seconds.append(time.perf_counter() - began)
             return estimates
 

@@ -37,6 +37,7 @@ ORDER = (
     "atbptt.models",
     "atbptt.system",
     "atbptt.randomness",
+    "atbptt.earlier",
     "atbptt.errors",
     "atbptt.lazy",
     "atbptt.__version__",

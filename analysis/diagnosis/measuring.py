@@ -72,6 +72,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
             inputs,
             targets,
             settings,
+            trained.settings.scheme,
             drawn_for=(PURPOSE, seed, trained.step),
             longest=trained.task.train.length,  # a longer K truncates nothing
         )

@@ -24,7 +24,7 @@ BAR_PER_DECADE, BAR_DECADES = 4, 8
 def report(diagnosis: Diagnosis, deltas: Sequence[float]) -> RenderableType:
     """All of the text but the warnings, for a console of 80 columns or more."""
     estimate, settings, K = diagnosis.measurement.estimate, diagnosis.settings, diagnosis.trained.K
-    lengths = lengths_of(diagnosis, deltas)
+    lengths, scheme = lengths_of(diagnosis, deltas), diagnosis.trained.settings.scheme
     return Group(
         _facts(diagnosis),
         Text("\nHow far back: phi, the norm of a loss's gradient at the state so many steps before\n"),
@@ -33,7 +33,7 @@ def report(diagnosis: Diagnosis, deltas: Sequence[float]) -> RenderableType:
         Text("\nWhat truncation at K loses: the smallest K whose relative bias is at most delta\n"),
         _length_table(estimate.bound, estimate.measured, deltas),
         Text("\n" + _at_present(diagnosis)),
-        Text(f"\n{answer(lengths, settings.window)}", style="bold"),
+        Text(f"\n{answer(lengths, settings.window, scheme)}", style="bold"),
         Text(judgement(lengths, K, settings.window), style="bold"),
     )
 
@@ -66,6 +66,7 @@ class Length(NamedTuple):
     delta: float
     bound: float
     measured: float | None
+    interval: str = ""  # of the measured one, or of the bound where it is not measured
 
     @property
     def steps(self) -> float:
@@ -80,22 +81,28 @@ class Length(NamedTuple):
 def lengths_of(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[Length]:
     """K(delta) for each delta."""
     bound, measured = diagnosis.measurement.estimate.bound, diagnosis.measurement.estimate.measured
-    return [
-        Length(delta, _steps(bound, delta), None if measured is None else _steps(measured, delta)) for delta in deltas
-    ]
+    found = []
+    for delta in deltas:
+        _, interval = length_cells(bound if measured is None else measured, delta)
+        found.append(
+            Length(delta, _steps(bound, delta), None if measured is None else _steps(measured, delta), interval)
+        )
+    return found
 
 
-def answer(lengths: Sequence[Length], window: int) -> str:
-    """How far back the network must backpropagate, in a sentence."""
+def answer(lengths: Sequence[Length], window: int, scheme: str) -> str:
+    """How far back the network must backpropagate, in a sentence, with the intervals of its lengths."""
     parts: list[str] = []
     for each in lengths:
         steps = _counted(int(each.steps), "step") if each.steps < math.inf else "farther than the bound can tell"
+        steps += f" ({each.interval})" if each.interval else ""
         of = "for" if parts else "for a relative bias of at most"
         parts.append(f"{'at least ' if each.is_far(window) else ''}{steps} {of} {each.delta:g}")
     if lengths[0].measured is None:
         return f"By the bound, this network must backpropagate {_joined(parts)}."
+    measured = f"as measured under scheme={scheme}"
     bound = _joined([_whole(each.bound) for each in lengths])
-    return f"This network must backpropagate {_joined(parts)}, as measured; by the bound, {bound}."
+    return f"This network must backpropagate {_joined(parts)}, {measured}; by the bound, {bound}."
 
 
 def judgement(lengths: Sequence[Length], K: int, window: int) -> str:
@@ -198,6 +205,8 @@ def _at_present(diagnosis: Diagnosis) -> str:
     facts = [f"bound {measurement.estimate.bound.at(K):.3g}"]
     if measurement.estimate.measured is not None:
         facts.append(f"measured {measurement.estimate.measured.at(K):.3g}")
+    if measurement.estimate.measured_of_steps is not None:
+        facts.append(f"{measurement.estimate.measured_of_steps.at(K):.3g} were every loss to see {_counted(K, 'step')}")
     if (found := measurement.gradients.parameters) is not None:
         facts.append(f"cosine with the whole window's gradient {found.cosine[min(K, len(found.cosine)) - 1]:.4g}")
     return f"Relative bias at the present K = {K}: {', '.join(facts)}."

@@ -107,8 +107,9 @@ def load_gradients(path: Paths, where: Where | None = None, components: Asked = 
     state tensor of one layer; a category), `lag` (steps, from 1), `phi` (norm of the loss's gradient with respect to
     the state `lag` steps before, mean over streams and loss positions), `kept_of_mean` (norm of the mean gradient
     summed over lags 1..lag); for `all`, of truncation at K = lag, `relative_bias` (its bound), `measured_bias` and
-    `cosine` (between the truncated gradient and the probe window's). `components` are chosen as the metrics of `load`
-    are: names or patterns. Path, `where`, warnings and errors as in `load`.
+    `cosine` (of the scheme, against the probe window's gradient), both of exactly K steps (`..._of_steps`), and the
+    noise of the gradient: `square`, `spread`, `signal`, `signal_to_noise`. `components` are chosen as the metrics of
+    `load` are: names or patterns. Path, `where`, warnings and errors as in `load`.
     """
     with _warning() as problems:
         return table(find_runs(path, problems, where), GRADIENTS, problems, Names.of("component", components))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atbptt.earlier import filled_in
 from atbptt.errors import AnalysisError, show, unknown
 from atbptt.runs.schema import ID, OPTIONS_JSON
 from atbptt.system import is_file_name, read_file
@@ -27,13 +28,13 @@ def read_options(path: str) -> list[Row]:
     """The options of the runs in one file, `experiment_id` among them; a list is its JSON. Raises one of UNREADABLE."""
     row = _stored_row(read_file(path))
     if row is not None:
-        return [_plain(row)]
+        return [filled_in(_plain(row))]
     with open_parquet(path) as parquet:
         table = parquet.read()
     check_columns(table.schema, [ID])
     check_no_nulls(table, [ID])
     table.validate(full=True)
-    return [_plain(row) for row in table.to_pylist()]
+    return [filled_in(_plain(row)) for row in table.to_pylist()]
 
 
 def matching(rows: Sequence[Row], where: Where) -> list[int]:

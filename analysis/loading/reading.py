@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from atbptt.errors import unknown
 from atbptt.runs import reason
-from atbptt.runs.schema import ID, OPTIONS
+from atbptt.runs.schema import ID, OPTIONS, READINGS
 from atbptt.system import open_file
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
@@ -32,7 +32,7 @@ CODED = pa.dictionary(pa.int32(), pa.string())
 # Files from elsewhere may lack these; they are read as NaN.
 OPTIONAL = (
     *("adaptive_epoch", "train_seconds", "compute_seconds"),
-    *("kept_of_mean", "relative_bias", "measured_bias", "cosine"),
+    *("kept_of_mean", *READINGS),
 )
 # Of all tables; a clock that was not stored is NaN.
 RANGES = {

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
+from atbptt import earlier
 from atbptt.config.components import SUPPLIED, Component, component, errors_of, rule_of
 from atbptt.errors import ConfigError, did_you_mean, listed, printable, require, require_choice, show
 from atbptt.probes import FORMER_NAMES, ProbeSettings, renamed
 from atbptt.randomness import seed_global
 from atbptt.system import FILE_NAME_BYTES, is_file_name
 from atbptt.truncation import Policy, completed
-from atbptt.windows import LR_SCALINGS, SCHEMES
+from atbptt.windows import LR_SCALINGS, PHASES, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
@@ -51,6 +52,7 @@ class Settings(Section):
     lr_decay: str
     clip_norm: float | None = Field(gt=0)
     scheme: str
+    phase: str = "fixed"  # stored configs of earlier versions have none
     seed: int = Field(ge=0)
     init: int = Field(ge=0)
     epochs: float = Field(gt=0)
@@ -90,13 +92,20 @@ class Settings(Section):
         """12 hex characters of a hash of all settings that decide the result.
 
         The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name, notes,
-        tags and monitor. An argument named `path` counts by the content of its files, a user's class by its code.
+        tags and monitor, and options that came later where they do as earlier versions did. An argument named `path`
+        counts by the content of its files, a user's class by its code.
         """
         where_and_how_long = {"name", "output_dir", *NOTED, "epochs", "seconds", "monitor", "device"}
         decisive = self.model_dump(exclude=where_and_how_long)
+        for name, value in earlier.OPTIONS.items():
+            if decisive[name] == value:
+                del decisive[name]
         for group in SUPPLIED:
             part = self.component(group)
             decisive[group] = {"_target_": part.target, **part.arguments}
+            for name, value in earlier.ARGUMENTS.get(part.target, {}).items():
+                if decisive[group].get(name, ...) == value:
+                    del decisive[group][name]
             if (digest := part.data_digest()) is not None:
                 decisive[group]["path"] = digest
             if (digest := part.code_digest()) is not None:
@@ -188,6 +197,7 @@ def typed(config: Mapping[str, Any]) -> Settings:
     require(_is_text(folder) and printable(folder) == folder, "output_dir", folder, rule)
     _check_notes(settings.notes or "", settings.tags or [])
     require_choice("scheme", settings.scheme, SCHEMES)
+    require_choice("phase", settings.phase, PHASES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
     require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
     require_choice("device.type", settings.device.type, DEVICES)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from atbptt.probes.measurement import Measurement as Measurement, measure as measure, probe as probe
     from atbptt.probes.settings import (
         FORMER_NAMES as FORMER_NAMES,
+        SCHEMES as SCHEMES,
         ProbeSettings as ProbeSettings,
         default_tau as default_tau,
+        lengths_seen as lengths_seen,
         renamed as renamed,
     )
 else:

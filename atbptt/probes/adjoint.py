@@ -5,7 +5,6 @@ lag follows from the layers' equations (layers.py): one forward pass over the wi
 loss positions at once. Only the outputs at the loss positions are decoded.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.models import State, leaves, tensors
-from atbptt.probes.lags import ProbeWindow, Segment, segments
+from atbptt.probes.lags import LagSums, ProbeWindow, Segment, segments
 from atbptt.probes.layers import Layer, layers_of
-from atbptt.probes.sums import LagSums, ParameterSums
+from atbptt.probes.parameters import ParameterSums
 
 SEGMENT = 2**19  # numbers: the gradients of this many lags are summed up at once, while they are in cache
-KEPT_GATES = 2**26  # numbers; if the gradients of the gates at all lags are more, they are computed twice
+KEPT_GATES = 2**26  # numbers: if the gradients of the gates at all lags are more, they are computed again for each part
 
 
 class UnsuitedError(Exception):
@@ -122,31 +121,29 @@ def sum_lags(
 ) -> None:
     """Take the `loss_gradients` back to the window's start, and add them to the sums of every lag."""
     layers, batch = recording.layers, gradient.shape[1]
-    cells = batch * sum(position + 1 for position in positions)
-    twice = parameters is not None and cells * sum(layer.gates * layer.hidden for layer in layers) > KEPT_GATES
     numbers = len(positions) * batch * sum(layer.states * layer.hidden for layer in layers)
-    # Gates are computed again from the start of a segment: as many starts are kept as a segment has lags.
-    longest = max(SEGMENT // numbers, math.isqrt(positions[-1]) if twice else 1, 1)
-    all_lags = list(segments(positions, longest, gradient.device))
-    state = [[torch.zeros_like(gradient)] * layer.states for layer in layers]
-    starts: list[list[list[Tensor]]] = []
-    kept: list[list[Tensor]] = []
-    for segment in all_lags:
-        if twice:
-            starts.append(state)
-        before, gates = _back(layers, gradient, segment, state)
-        for layer, parts in enumerate(before):
-            for place, part in zip(recording.order, parts, strict=True):
-                lags.add(place * len(layers) + layer, segment.lag, part)
+    all_lags = list(segments(positions, max(SEGMENT // numbers, 1), gradient.device))
+    cells = batch * sum(position + 1 for position in positions)
+    widths = [layer.gates * layer.hidden for layer in layers]
+    parts = 1 if parameters is None else -(-cells * sum(widths) // KEPT_GATES)
+    for part in range(parts):
+        columns = [slice(width * part // parts, width * (part + 1) // parts) for width in widths]
+        kept: list[list[Tensor]] = []
+        state = [[torch.zeros_like(gradient)] * layer.states for layer in layers]
+        for segment in all_lags:
+            before, gates = _back(layers, gradient, segment, state)
+            if part == 0:
+                for level, of_layer in enumerate(before):
+                    for place, of_state in zip(recording.order, of_layer, strict=True):
+                        lags.add(place * len(layers) + level, segment.lag, of_state)
+            if parameters is not None:
+                if part == 0:
+                    parameters.sketch(segment, gates)
+                some = (of_layer[..., at] for of_layer, at in zip(gates, columns, strict=True))
+                kept.append(gates if parts == 1 else [of_layer.clone() for of_layer in some])
+            state = [[of_state[-1].clone() for of_state in of_layer] for of_layer in before]  # without the segment's
         if parameters is not None:
-            parameters.add_all(segment, gates)
-            if not twice:
-                kept.append(gates)
-        state = [[part[-1].clone() for part in parts] for parts in before]  # without the segment's memory
-    if parameters is not None:
-        for segment in reversed(all_lags):
-            gates = _back(layers, gradient, segment, starts.pop())[1] if twice else kept.pop()
-            parameters.take_lags(segment, gates)
+            parameters.take(all_lags, kept, columns)
 
 
 def _back(

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.models import Halves, State, detach, leaves, map_state, native_layers, tensors, thawed
-from atbptt.probes.lags import ProbeWindow, segments
-from atbptt.probes.sums import LAGS_AT_ONCE, LagGradients, LagSums, ParameterGradients, parameter_gradients
+from atbptt.probes.lags import LAGS_AT_ONCE, LagGradients, LagSums, ProbeWindow, segments
+from atbptt.probes.parameters import SUMMED, ParameterGradients, TruncationSums
 
 
 def unrolled_gradients(
-    window: ProbeWindow, components: Sequence[str], weights: np.ndarray, measured: bool, unsuited: str
+    window: ProbeWindow, components: Sequence[str], weights: np.ndarray, scheme: str | None, unsuited: str
 ) -> LagGradients:
-    """`lag_gradients` of any model; the measured bias is not resampled."""
+    """`lag_gradients` of any model; the measured bias is not resampled, and its noise not known."""
     with native_layers():
-        parameters = recurrent_parameters(window.halves, window.inputs[:1], window.state) if measured else {}
+        parameters = recurrent_parameters(window.halves, window.inputs[:1], window.state) if scheme else {}
         unrolled = _Unrolled(window, parameters)
         sums = LagSums(components, len(window.inputs), unrolled.losses, weights)
         unrolled.sum_lags(sums)
-        return sums.result(unrolled.measure() if parameters else None, unsuited)
+        return sums.result(unrolled.measure(scheme) if scheme and parameters else None, unsuited)
 
 
 def recurrent_parameters(halves: Halves, inputs: Tensor, state: State) -> dict[str, nn.Parameter]:
@@ -68,24 +68,21 @@ class _Unrolled:
     def _differentiate(self, values: list[Tensor]) -> bool:
         """Take the gradients of all positions; returns whether any depends on a state."""
         depends = False
-        self.full = [torch.zeros_like(parameter) for parameter in self.parameters]  # gradient of the losses' sum
         self.gradients: list[list[Tensor]] = []  # of each position, of each tensor of the state, (lags, [L,] B, H)
         for number, (value, position) in enumerate(zip(values, self.window.positions, strict=True)):
             earlier = [tensors(state) for state in self.states[position::-1]]  # lag 1 first
             of_states = [part for parts in earlier for part in parts]
-            wanted = [*of_states, *self.parameters]
-            gradients: Sequence[Tensor | None] = [None] * len(wanted)
+            gradients: Sequence[Tensor | None] = [None] * len(of_states)
             if value.requires_grad:
                 more = number < len(values) - 1  # the graph is most of the memory
-                gradients = torch.autograd.grad(value.mean(), wanted, retain_graph=more, allow_unused=True)
-            depends = depends or any(gradient is not None for gradient in gradients[: len(of_states)])
+                gradients = torch.autograd.grad(value.mean(), of_states, retain_graph=more, allow_unused=True)
+            depends = depends or any(gradient is not None for gradient in gradients)
             found = [
                 torch.zeros_like(of) if gradient is None else gradient
-                for of, gradient in zip(wanted, gradients, strict=True)
+                for of, gradient in zip(of_states, gradients, strict=True)
             ]
-            self.full = [full + gradient for full, gradient in zip(self.full, found[len(of_states) :], strict=True)]
             kinds = len(earlier[0])
-            self.gradients.append([torch.stack(found[kind : len(of_states) : kinds]) for kind in range(kinds)])
+            self.gradients.append([torch.stack(found[kind::kinds]) for kind in range(kinds)])
         self.states = [detach(state) for state in self.states]  # without the graph
         return depends
 
@@ -99,22 +96,27 @@ class _Unrolled:
                     sums.add(component, segment.lag, layer)
                     component += 1
 
-    def measure(self) -> ParameterGradients:
-        """||g_K - g_W|| for every K, from the farthest cell on: each is run anew, and differentiated by itself."""
+    def measure(self, scheme: str) -> ParameterGradients:
+        """||m_K - g_W|| for every K: each cell is run anew, and differentiated by itself.
+
+        The sums over lags of many parameters take more memory than there may be: some are taken at a time.
+        """
         positions, window = self.window.positions, len(self.window.inputs)
-        beyond = [torch.zeros_like(full) for full in self.full]
-        errors, products = np.zeros(window), np.zeros(window)
-        with torch.enable_grad(), thawed(self.parameters):
-            for lag in reversed(range(positions[-1] + 1)):
-                errors[lag] = _inner(beyond, beyond)
-                products[lag] = _inner(beyond, self.full)
+        sums = TruncationSums(window, scheme, self.losses.device)
+        count, some = sum(parameter.numel() for parameter in self.parameters), max(1, SUMMED // (window + 1))
+        for start in range(0, count, some):
+            taken = slice(start, min(start + some, count))
+
+            def add(beyond: Tensor, lag: int, taken: slice = taken) -> None:
                 for number, position in enumerate(positions):
                     if lag <= position:
-                        gained = self._of_cell(number, position, lag)
-                        beyond = [part + gain for part, gain in zip(beyond, gained, strict=True)]
-        scale = len(positions) ** -2  # of the mean over positions, squared
-        square = scale * _inner(self.full, self.full)
-        return parameter_gradients(self.names, square, scale * errors, scale * products, None)
+                        with torch.enable_grad(), thawed(self.parameters):
+                            found = self._of_cell(number, position, lag)
+                        beyond += torch.cat([part.flatten() for part in found])[taken]
+
+            size = taken.stop - taken.start
+            sums.take(torch.zeros(1, size, dtype=torch.float64, device=self.losses.device), add)
+        return sums.result(self.names, 1 / len(positions))
 
     def _of_cell(self, number: int, position: int, lag: int) -> Sequence[Tensor]:
         """The part of a loss's parameter gradient that comes from the step `lag` steps before it."""
@@ -130,7 +132,3 @@ class _Unrolled:
             return [torch.zeros_like(parameter) for parameter in self.parameters]
         made, gradients = zip(*pairs, strict=True)
         return torch.autograd.grad(made, self.parameters, gradients, materialize_grads=True)
-
-
-def _inner(first: list[Tensor], second: list[Tensor]) -> float:
-    return sum(float((a.double() * b.double()).sum()) for a, b in zip(first, second, strict=True))

@@ -2,16 +2,23 @@
 
 Source: Aicher, Foti & Fox, "Adaptively Truncating Backpropagation Through Time to Control Gradient Bias" (UAI 2019),
 with the definitions of docs/definitions.md. Lags count from 1: row 0 of an array is lag 1, and `tau` and `fit_from`
-count rows. K counts lags, so row K is the first lag that truncation at K drops.
+count rows. K counts steps, the loss's own included: truncation at K keeps lags 0..K-1, so row K-1 is the first that it
+drops. The paper counts lags: its delta(K), of a gradient that keeps lags 0..K, is the one of K + 1 steps here.
 """
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from atbptt.errors import require
 from atbptt.probes.settings import ProbeSettings
+
+if TYPE_CHECKING:
+    from atbptt.probes.parameters import GradientNoise
 
 ESTIMATORS = ("bound", "measured")  # of the bias
 QUANTILE = 0.95  # of all pairwise slopes, for `quantile`
@@ -82,37 +89,38 @@ def log_decay_rate(phi: np.ndarray, settings: ProbeSettings) -> float:
 
 
 def absolute_error(phi: np.ndarray, tau: int, log_beta: float | np.ndarray, longest: int | None = None) -> np.ndarray:
-    """E(K) for K = 1..longest (W if left out): what truncation at K drops, up to the paper's factor M.
+    """E(K) for K = 1..longest (W if left out): what truncation at K steps drops, up to the paper's factor M.
 
-    E(K) = sum of phi over lags K+1..tau, plus the tail from lag tau+1 as a geometric series of ratio beta; for
-    K >= tau, E(K) = phi_{tau+1} beta^(K-tau) / (1-beta). Infinite for every K if beta >= 1. With too little signal to
+    E(K) = sum of phi over lags K..tau, plus the tail from lag tau+1 as a geometric series of ratio beta; for
+    K > tau, E(K) = phi_{tau+1} beta^(K-1-tau) / (1-beta). Infinite for every K if beta >= 1. With too little signal to
     fit a decay (beta = 0), the measured lags up to W are summed. `phi` is (W,), or (R, W) with a log beta each.
     """
-    K = np.arange(1, (longest or phi.shape[-1]) + 1)
+    last = np.arange(longest or phi.shape[-1])  # lag that is kept
     log_beta = np.asarray(log_beta, dtype=float)[..., None]
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         tail = phi[..., tau, None] / -np.expm1(log_beta)
-        beyond = np.where(tau > K, tail, tail * np.exp((K - tau) * log_beta))
-        extrapolated = _dropped(phi[..., :tau], K) + beyond
-        error = np.where(log_beta == -np.inf, _dropped(phi, K), extrapolated)
+        beyond = np.where(tau > last, tail, tail * np.exp((last - tau) * log_beta))
+        extrapolated = _dropped(phi[..., :tau], last) + beyond
+        error = np.where(log_beta == -np.inf, _dropped(phi, last), extrapolated)
     return np.where(log_beta >= 0, np.inf, error)
 
 
-def _dropped(phi: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Sum of phi over lags beyond each K; an unknown lag (NaN) adds nothing."""
+def _dropped(phi: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Sum of phi over the lags beyond each last one; an unknown lag (NaN) adds nothing."""
     sums = np.cumsum(np.nan_to_num(phi)[..., ::-1], axis=-1)[..., ::-1]
-    sums = np.concatenate([sums, np.zeros((*phi.shape[:-1], 1))], axis=-1)  # row K: lags K+1..
-    return sums[..., np.minimum(K, phi.shape[-1])]
+    sums = np.concatenate([sums, np.zeros((*phi.shape[:-1], 1))], axis=-1)  # row k: lags k+1..
+    return sums[..., np.minimum(last, phi.shape[-1])]
 
 
 def relative_bias(error: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """delta(K) = E(K) / max_j (g_j - E(j)); infinite if the gradient has no positive lower bound.
+    """delta(K) = E(K) / max_j (g_j - e_j); infinite if that is not positive.
 
-    `kept` is g_j, the norm of the gradient that truncation at j keeps, (W,) or of R resamples (R, W).
+    `kept` is g_j, the norm of the gradient of lags 1..j, (W,) or of R resamples (R, W), and e_j what lags beyond j add,
+    E(j + 1).
     """
-    shared = min(error.shape[-1], kept.shape[-1])
+    shared = min(error.shape[-1] - 1, kept.shape[-1])
     with np.errstate(invalid="ignore"):
-        gaps = kept[..., :shared] - error[..., :shared]
+        gaps = kept[..., :shared] - error[..., 1 : shared + 1]
         lower_bound = np.max(np.where(np.isnan(gaps), -np.inf, gaps), axis=-1, keepdims=True)
         return np.where(lower_bound > 0, error / np.where(lower_bound > 0, lower_bound, 1.0), np.inf)
 
@@ -129,7 +137,7 @@ class RelativeBias:
 
     Attributes:
         values: delta(K).
-        resampled: delta(K) in each of R resamples of streams and loss positions, (R, W); R may be 0.
+        resampled: delta(K) in each of R resamples of streams and loss positions, from K = 1 on; R may be 0.
     """
 
     values: np.ndarray
@@ -180,12 +188,13 @@ class RelativeBias:
 class Bound(RelativeBias):
     """The bound of Aicher, Foti & Fox on the relative bias, from the norms of gradients at each lag.
 
-    It falls as K grows, from K = tau on by the same factor beta a lag.
+    It falls as K grows, from K = tau + 1 on by the same factor beta a step. With `kept_norm` `sum` it is an estimate
+    and no bound, see docs/definitions.md.
 
     Attributes:
         phi: averaged gradient norm per lag, (W,); row 0 is lag 1.
         log_beta: log of the decay per lag beyond tau.
-        error: E(K) for K = 1, 2, ..., at least W of them.
+        error: E(K) for K = 1, 2, ..., at least W + 1 of them.
         resampled_log_beta: of each resample, (R,).
     """
 
@@ -213,12 +222,16 @@ class BiasEstimate:
     """The relative bias of truncation that one probe found.
 
     Attributes:
-        bound: on the relative bias, for every K up to the stream's length.
-        measured: against the gradient of the whole probe window, for K = 1..W; None if it was not measured.
+        bound: on the relative bias of K steps, for every K up to the stream's length.
+        measured: of the scheme, against the gradient of the whole probe window, for K = 1..W; None if not measured.
+        measured_of_steps: the same with every loss backpropagated through exactly K steps; without resamples.
+        noise: of the gradient under the scheme; None if it was not measured.
     """
 
     bound: Bound
     measured: RelativeBias | None = None
+    measured_of_steps: RelativeBias | None = None
+    noise: GradientNoise | None = None
 
 
 def bias_bound(
@@ -236,9 +249,9 @@ def bias_bound(
     `weights` (R, P, B) and `resampled_kept_of_mean` (R, W).
     """
     phi = average_norms(norms, settings.average)
-    longest = max(longest or 0, len(phi))
+    longest = max(longest or 0, len(phi) + 1)
     kept = kept_of_mean if settings.kept_norm == "of_mean" else np.cumsum(average_norms(norms))
-    resampled, log_betas = np.empty((0, len(phi))), np.empty(0)
+    resampled, log_betas = np.empty((0, len(phi) + 1)), np.empty(0)
     if not (np.isfinite(phi).all() and np.isfinite(kept).all()):
         unknown = np.full(longest, np.nan)
         return Bound(unknown, resampled, phi, np.nan, unknown, log_betas)
@@ -249,5 +262,5 @@ def bias_bound(
         log_betas = np.array([log_decay_rate(of_resample, settings) for of_resample in phis])
         if settings.kept_norm == "sum":
             resampled_kept_of_mean = np.cumsum(average_norms(norms, "mean", weights), axis=1)
-        resampled = relative_bias(absolute_error(phis, settings.tau, log_betas), resampled_kept_of_mean)
+        resampled = relative_bias(absolute_error(phis, settings.tau, log_betas, len(phi) + 1), resampled_kept_of_mean)
     return Bound(relative_bias(error, kept), resampled, phi, log_beta, error, log_betas)

@@ -12,8 +12,8 @@ from atbptt import models
 from atbptt.models import LossFunction, State
 from atbptt.probes.adjoint import UnsuitedError, loss_gradients, record, sum_lags
 from atbptt.probes.autograd import unrolled_gradients
-from atbptt.probes.lags import ProbeWindow
-from atbptt.probes.sums import LagGradients, LagSums, ParameterSums
+from atbptt.probes.lags import LagGradients, LagSums, ProbeWindow
+from atbptt.probes.parameters import ParameterSums
 
 
 def lag_gradients(
@@ -24,7 +24,8 @@ def lag_gradients(
     positions: list[int],
     burn_in: int = 0,
     state: State = None,
-    measured: bool = False,
+    scheme: str | None = None,
+    noise: bool = False,
     weights: np.ndarray | None = None,
     generator: torch.Generator | None = None,
 ) -> LagGradients:
@@ -37,10 +38,11 @@ def lag_gradients(
         positions: steps of the window (0..W-1) whose loss is differentiated, in ascending order.
         burn_in: steps run without gradient before the window.
         state: before the burn-in; zero by default.
-        measured: also measure the gradient of the recurrent parameters truncated at every K: those of torch's recurrent
-            layers; in other models those on which the next state depends, without embeddings.
+        scheme: also measure the gradient of the recurrent parameters truncated at every K, as under this scheme: those
+            of torch's recurrent layers; in other models those on which the next state depends, without embeddings.
+        noise: measure its noise, too, which resamples give anyway.
         weights: of each loss in R resamples, see `resampling_weights`.
-        generator: on the CPU, for the random projections of the resampled measured bias.
+        generator: on the CPU, for the random projections of the resampled measured bias and of the noise.
 
     Raises:
         ConfigError: no output of the model depends on its state.
@@ -60,14 +62,14 @@ def lag_gradients(
             recording = record(window)
             losses, gradient = loss_gradients(window, recording)
         except UnsuitedError as why:
-            return unrolled_gradients(window, components, weights, measured, str(why))
+            return unrolled_gradients(window, components, weights, scheme, str(why))
         with torch.no_grad():
             lags, parameters = LagSums(components, steps, losses, weights), None
-            if measured:
+            if scheme is not None:
                 of_layers = {id(parameter) for parameter in recording.rnn.parameters()}
                 names = [name for name, parameter in model.named_parameters() if id(parameter) in of_layers]
-                generator = generator or torch.Generator()
-                parameters = ParameterSums(names, recording.layers, steps, losses, weights, generator)
+                sketched = (weights, generator or torch.Generator()) if noise or len(weights) else None
+                parameters = ParameterSums(names, recording.layers, steps, losses, scheme, sketched)
             sum_lags(recording, gradient, window.positions, lags, parameters)
             return lags.result(None if parameters is None else parameters.result())
 

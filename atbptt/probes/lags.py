@@ -1,14 +1,22 @@
-"""The window of a probe, its loss positions, and the steps that lie a lag before them."""
+"""The window of a probe, its loss positions, and what is measured and summed up at each lag before them."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atbptt.models import Halves, LossFunction, State, losses_of
+
+if TYPE_CHECKING:
+    from atbptt.probes.parameters import ParameterGradients
+
+LAGS_AT_ONCE = 16  # lags that are summed at once
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,90 @@ class Kept:
         if segment.spacing:  # a view
             return self.whole[last - (segment.count - 1) * segment.spacing : last + 1 : segment.spacing]
         return self.whole.index_select(0, segment.steps[index])
+
+
+@dataclass(frozen=True)
+class LagGradients:
+    """Gradients of losses at P positions with respect to the states at lags 1..W; row 0 is lag 1.
+
+    The loss at a position is the mean over the B streams. A position fewer than W steps into the window has no state
+    at the largest lags: NaN there. A gradient that is not finite has infinite norm. Positions are in ascending order.
+
+    Attributes:
+        losses: (P, B).
+        norms: phi, (P, W, B), over all layers and, for an LSTM, h and c together.
+        component_norms: the same for each of C components (each state tensor of each layer), (C, P, W, B).
+        components: their names, `hidden0`, `cell0`, ...
+        kept_of_mean: (W,), the norm of the gradient averaged over streams and positions and summed over lags up to the
+            row's.
+        component_kept_of_mean: the same for each component, (C, W).
+        weights: of each loss in R resamples, (R, P, B), each with the sum 1.
+        resampled_kept_of_mean: `kept_of_mean` of each resample, (R, W).
+        parameters: gradients of the recurrent parameters; None if they were not measured.
+        unsuited: why the model was run step by step; None if its layers were taken apart.
+    """
+
+    losses: np.ndarray
+    norms: np.ndarray
+    component_norms: np.ndarray
+    components: tuple[str, ...]
+    kept_of_mean: np.ndarray
+    component_kept_of_mean: np.ndarray
+    weights: np.ndarray
+    resampled_kept_of_mean: np.ndarray
+    parameters: ParameterGradients | None
+    unsuited: str | None
+
+
+class LagSums:
+    """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`."""
+
+    def __init__(self, components: Sequence[str], window: int, losses: Tensor, weights: np.ndarray) -> None:
+        self.components = tuple(components)
+        self.losses = losses
+        self.resampling = weights
+        self.weights = with_mean(weights, losses)
+        count = len(self.components)
+        self.squares = losses.new_full((count, len(losses), window, losses.shape[1]), torch.nan, dtype=torch.float64)
+        self.sums = [losses.new_zeros(1, 1)] * count  # of the gradients up to a lag, (1 + R, H)
+        self.squares_of_sums = losses.new_full((count, window, 1 + len(weights)), torch.nan, dtype=torch.float64)
+
+    def add(self, component: int, row: int, gradients: Tensor) -> None:
+        """Add (lags, P', B, H) of the last P' positions, from lag row + 1 on; lags must come in order."""
+        left = gradients.shape[1]
+        weights = self.weights[:, -left:].flatten(1)
+        # A resample that has none of the positions left has no gradient.
+        weights = (weights / weights.sum(dim=1, keepdim=True)).nan_to_num(nan=0.0)
+        for some in gradients.split(LAGS_AT_ONCE):
+            rows = slice(row, row + len(some))
+            norms = torch.linalg.vector_norm(some, dim=-1, dtype=torch.float64)  # (lags, P', B)
+            squares = norms.square().nan_to_num(nan=torch.inf, posinf=torch.inf)
+            self.squares[component, -left:, rows] = squares.swapaxes(0, 1)
+            sums = torch.matmul(weights, some.flatten(1, 2)).cumsum(dim=0) + self.sums[component]
+            self.sums[component] = sums[-1]
+            self.squares_of_sums[component, rows] = torch.linalg.vector_norm(sums, dim=-1, dtype=torch.float64).square()
+            row += len(some)
+
+    def result(self, parameters: ParameterGradients | None, unsuited: str | None = None) -> LagGradients:
+        squares = self.squares.cpu().numpy()
+        kept = self.squares_of_sums.cpu().numpy()
+        lags = int((~np.isnan(squares[0, -1, :, 0])).sum())
+        kept[:, lags:] = kept[:, lags - 1 : lags]  # nothing is added beyond the last position's lags
+        return LagGradients(
+            losses=self.losses.double().cpu().numpy(),
+            norms=np.sqrt(squares.sum(axis=0)),
+            component_norms=np.sqrt(squares),
+            components=self.components,
+            kept_of_mean=np.sqrt(kept[:, :, 0].sum(axis=0)),
+            component_kept_of_mean=np.sqrt(kept[:, :, 0]),
+            weights=self.resampling,
+            resampled_kept_of_mean=np.sqrt(kept[:, :, 1:].sum(axis=0)).T,
+            parameters=parameters,
+            unsuited=unsuited,
+        )
+
+
+def with_mean(weights: np.ndarray, losses: Tensor) -> Tensor:
+    """The weights of the mean over all losses, then those of R resamples: (1 + R, P, B)."""
+    mean = torch.full_like(losses, 1 / losses.numel()).unsqueeze(0)
+    return torch.cat([mean, torch.from_numpy(weights).to(losses)])

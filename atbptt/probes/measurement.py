@@ -10,8 +10,9 @@ from atbptt.errors import ConfigError, require, require_choice
 from atbptt.models import LossFunction, State, check_recurrent, check_streams, widened
 from atbptt.probes.bias import ESTIMATORS, BiasEstimate, RelativeBias, bias_bound, resampling_weights
 from atbptt.probes.gradients import lag_gradients
-from atbptt.probes.settings import ProbeSettings, default_tau, taking_former_names
-from atbptt.probes.sums import LagGradients
+from atbptt.probes.lags import LagGradients
+from atbptt.probes.parameters import GradientNoise
+from atbptt.probes.settings import SCHEMES, ProbeSettings, default_tau, taking_former_names
 from atbptt.randomness import numpy_generator, torch_generator
 
 
@@ -39,8 +40,18 @@ class Measurement:
 
     @property
     def measured(self) -> np.ndarray | None:
-        """The relative bias at K = 1..W against the gradient of the whole window; None if it was not measured."""
+        """The relative bias of the scheme at K = 1..W against the whole window's gradient; None if not measured."""
         return None if self.estimate.measured is None else self.estimate.measured.values
+
+    @property
+    def measured_of_steps(self) -> np.ndarray | None:
+        """`measured` with every loss backpropagated through exactly K steps."""
+        return None if self.estimate.measured_of_steps is None else self.estimate.measured_of_steps.values
+
+    @property
+    def noise(self) -> GradientNoise | None:
+        """How much the scheme's gradient varies, at K = 1..W; None if it was not measured."""
+        return self.estimate.noise
 
     def K(self, delta: float, estimator: str = "bound") -> int | None:  # noqa: N802  (the field's name for a length)
         """K(delta), the smallest truncation length whose relative bias is at most delta; None if there is none.
@@ -82,6 +93,7 @@ def probe(
     inputs: Tensor,
     targets: Tensor,
     *,
+    scheme: str = "original-buffer",
     state: State = None,
     burn_in: int = 0,
     tau: int | None = None,
@@ -102,6 +114,7 @@ def probe(
         model: (inputs, state) -> (outputs, state), time first.
         loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged.
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
+        scheme: how training will cut the stream, one of `SCHEMES`: the measured bias and the noise are of it.
         state: before the first of them; zero by default.
         burn_in: steps run without gradient before the window.
         tau: lags whose measured norms are summed; the fitted decay is extrapolated beyond them. Three quarters of the
@@ -113,6 +126,7 @@ def probe(
     Raises:
         ConfigError: an argument breaks its rule, or the model, the loss or the streams do not fit together.
     """
+    require_choice("scheme", scheme, SCHEMES)
     check_streams(inputs, targets)
     inputs, targets = widened(inputs), widened(targets)
     check_recurrent(model, inputs, state, training=False)
@@ -121,7 +135,7 @@ def probe(
     tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
-    return measure(model, loss, inputs, targets, settings, state=state, drawn_for=("probe", seed))
+    return measure(model, loss, inputs, targets, settings, scheme, state=state, drawn_for=("probe", seed))
 
 
 def measure(
@@ -130,11 +144,13 @@ def measure(
     inputs: Tensor,
     targets: Tensor,
     settings: ProbeSettings,
+    scheme: str,
     *,
     state: State = None,
     drawn_for: tuple[Any, ...],
     measured: bool = True,
     resampled: bool = True,
+    noise: bool = True,
     longest: int | None = None,
 ) -> Measurement:
     """Measure one window, of the length in the settings; see `probe`.
@@ -143,6 +159,7 @@ def measure(
         drawn_for: the purpose and the numbers that name its random streams.
         measured: measure the relative bias besides its bound.
         resampled: resample streams and positions, for intervals.
+        noise: measure the noise of the gradient, if the bias is measured.
         longest: largest K of interest if it exceeds W.
     """
     purpose, *numbers = drawn_for
@@ -161,7 +178,8 @@ def measure(
         positions,
         settings.burn_in,
         state,
-        measured=measured,
+        scheme=scheme if measured else None,
+        noise=noise,
         weights=weights,
         generator=torch_generator(f"sketch of {purpose}", *numbers),
     )
@@ -176,4 +194,5 @@ def measure(
     if (found := gradients.parameters) is None:
         return Measurement(gradients, BiasEstimate(bound))
     of_resamples = np.empty((0, len(found.bias))) if found.resampled_bias is None else found.resampled_bias
-    return Measurement(gradients, BiasEstimate(bound, RelativeBias(found.bias, of_resamples)))
+    of_steps = RelativeBias(found.bias_of_steps, np.empty((0, len(found.bias))))
+    return Measurement(gradients, BiasEstimate(bound, RelativeBias(found.bias, of_resamples), of_steps, found.noise))

@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from atbptt.errors import require, require_choice, show
 from atbptt.system import require_memory
 
+SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")  # windows/schemes.py cuts streams by them
 AVERAGES = ("mean", "geometric")
 DECAY_FITS = ("ols", "max", "quantile")
 KEPT_NORMS = ("of_mean", "sum")
@@ -40,6 +43,17 @@ def taking_former_names(call: Call) -> Call:
         return call(*arguments, **renamed(options))
 
     return taking  # type: ignore[return-value]
+
+
+def lengths_seen(scheme: str, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest and the most steps through which a full window's losses are backpropagated, at each K.
+
+    One loss of the window has each length from the first to the second. With `buffer`, whose losses reach cells of
+    several windows, they have these lengths on average.
+    """
+    require_choice("scheme", scheme, SCHEMES)
+    first = np.ones_like(K) if scheme in ("tf", "double-tf") else K
+    return first, K if scheme in ("original", "tf") else 2 * K - 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ class ProbeSettings:
         """
         W, P, R = self.window, self.positions, self.resamples
         steps = W * batch * numbers * 4  # what the model keeps for the way back
-        norms = W * P * batch * (2 * components + 4)
+        norms = W * P * batch * (2 * components + 4 + SKETCH // 2)  # sketches are in single precision
         slopes = 3 * W**2 if self.decay_fit == "quantile" else 0
         require_memory("window", W, 8 * (steps + slopes), f"with {batch} streams")
         require_memory("positions", P, 8 * norms, f"with window (={W}) and {batch} streams")

@@ -37,6 +37,14 @@ _EVALUATION = [
     ("step", pa.int64()),  # training steps of the stream, from the start of the run
     ("epoch", pa.float64()),  # step over the stream's length
 ]
+# Of truncation at K = lag: the bound on the relative bias of K steps; the scheme's bias as measured and the cosine of
+# the angle to the whole window's gradient, and both with every loss backpropagated through exactly K steps; the mean
+# square of one loss's gradient, its standard deviation over streams, the square of the mean gradient, and that over the
+# variance of an update.
+READINGS = (
+    *("relative_bias", "measured_bias", "cosine", "measured_bias_of_steps", "cosine_of_steps"),
+    *("square", "spread", "signal", "signal_to_noise"),
+)
 METRICS_SCHEMA = pa.schema(
     [
         *_EVALUATION,
@@ -58,11 +66,7 @@ GRADIENTS_SCHEMA = pa.schema(
         ("lag", pa.int32()),  # 1..W
         ("phi", pa.float64()),  # averaged over streams and loss positions
         ("kept_of_mean", pa.float64()),  # norm of the mean gradient summed over lags 1..lag
-        # Of component `all`, else null: the relative bias of truncation at K = lag, its bound and as measured, and the
-        # cosine of the angle between the truncated gradient and the whole window's.
-        ("relative_bias", pa.float64()),
-        ("measured_bias", pa.float64()),
-        ("cosine", pa.float64()),
+        *((name, pa.float64()) for name in READINGS),  # of component `all`, else null
     ]
 )
 # phi before it is averaged over loss positions: component `all` of gradients.parquet, position by position.

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from atbptt.runs import schema
 from atbptt.system import open_file, read_file, write_atomically
 
+LATER = ("compute_seconds", *schema.READINGS)  # columns that checkpoints of earlier versions may lack
+
 
 class Tables:
     """The tables of one run, in its directory; the first column of each is the run's experiment id."""
@@ -53,10 +55,10 @@ class Tables:
                 path.unlink(missing_ok=True)
                 continue
             rows = pq.read_table(io.BytesIO(kept))
-            if name == schema.METRICS and "compute_seconds" not in rows.schema.names:  # of an earlier version
-                unknown = pa.array([math.nan] * len(rows), pa.float64())
-                rows = rows.append_column("compute_seconds", unknown).select(columns.names)
-            rows = rows.cast(columns)
+            for column in {*LATER} & {*columns.names} - {*rows.schema.names}:  # of an earlier version
+                unknown = pa.array([math.nan] * len(rows), pa.float64(), from_pandas=name != schema.METRICS)
+                rows = rows.append_column(column, unknown)
+            rows = rows.select(columns.names).cast(columns)
             self.content[name], self._rows[name] = kept, [rows]
             if digest(path) != zlib.crc32(kept):
                 if not _holds_later(path, rows["step"][-1].as_py()):  # as a killed run leaves

@@ -100,7 +100,7 @@ def compose_jobs(
                     policies[key] = config.build_policy(each)
             except ConfigError as error:
                 raise config.beside_policy(error, overrides) from error
-        check_scheme(policies[key], each.scheme)
+        check_scheme(policies[key], each.scheme, each.phase)
     return Composed(made.command, batch, remarks, settings, files, policies, parts, shared, made)
 
 

@@ -78,9 +78,15 @@ def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str,
         found = list(_metrics_of(estimate.bound, K, ""))
         if estimate.measured is not None:
             found += _metrics_of(estimate.measured, K, "_measured")
+        if estimate.measured_of_steps is not None:
+            found += _metrics_of(estimate.measured_of_steps, K, "_measured_of_steps")
         found.append(("log_beta", estimate.bound.log_beta))
+        at_K = {}
         if (measured := measurement.gradients.parameters) is not None:
-            found.append(("gradient_cosine", float(measured.cosine[min(K, len(measured.cosine)) - 1])))
+            at_K = {"gradient_cosine": measured.cosine, "gradient_cosine_of_steps": measured.cosine_of_steps}
+        if estimate.noise is not None:
+            at_K["signal_to_noise"] = estimate.noise.signal_to_noise
+        found += [(name, float(of_all[min(K, len(of_all)) - 1])) for name, of_all in at_K.items()]
         values += [(name, replicate, value) for name, value in found]
     return values
 
@@ -106,8 +112,13 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
         gradients, found = measurement.gradients, measurement.gradients.parameters
         lags = np.arange(1, len(gradients.kept_of_mean) + 1)
         unknown = np.full(len(lags), np.nan)
-        of_measured = (unknown, unknown) if found is None else (found.bias, found.cosine)
-        of_all = (measurement.estimate.bound.values[: len(lags)], *of_measured)
+        of_all = {"relative_bias": measurement.estimate.bound.values[: len(lags)]}
+        if found is not None:
+            of_all |= {"measured_bias": found.bias, "measured_bias_of_steps": found.bias_of_steps}
+            of_all |= {"cosine": found.cosine, "cosine_of_steps": found.cosine_of_steps}
+        if (noise := measurement.noise) is not None:
+            of_all |= {"square": noise.square, "spread": noise.spread, "signal": noise.signal}
+            of_all["signal_to_noise"] = noise.signal_to_noise
         components = zip(
             ("all", *gradients.components),
             (gradients.norms, *gradients.component_norms),
@@ -115,11 +126,11 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
             strict=True,
         )
         for name, norms, kept in components:
-            biases = of_all if name == "all" else (unknown,) * 3
+            known = of_all if name == "all" else {}
+            readings = (known.get(reading, unknown) for reading in schema.READINGS)
             phi = average_norms(norms, average)
-            rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *biases))
-    names = ("replicate", "component", "lag", "phi", "kept_of_mean", "relative_bias", "measured_bias", "cosine")
-    return _joined(names, rows)
+            rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *readings))
+    return _joined(("replicate", "component", "lag", "phi", "kept_of_mean", *schema.READINGS), rows)
 
 
 def position_profiles(

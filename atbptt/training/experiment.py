@@ -35,7 +35,7 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True, 
     is whether it will run on this machine, whose memory it must fit in then.
     """
     policy = build_policy(settings)
-    check_scheme(policy, settings.scheme)
+    check_scheme(policy, settings.scheme, settings.phase)
     task = build_task(settings) if task is None else task
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)

@@ -72,13 +72,14 @@ class Trainer:
         self.directory, self.device, self.log, self.signals, self.costs = directory, device, log, signals, costs
         self.last_beat = self.last_checkpoint = time.monotonic()
         self.monitor = f"valid_{settings.monitor or self.task.metric_names[0]}"
-        self.prober = Prober(settings.probe, settings.seed, log)
+        self.prober = Prober(settings.probe, settings.scheme, settings.seed, log)
         self.windows = Windows.over(
             self.task.train,
             self.model,
             self.task.loss,
             self.policy,
             scheme=settings.scheme,
+            phase=settings.phase,
             prober=self.prober,
             seed=lambda purpose, step: seed_global(purpose, settings.seed, step),
         )

@@ -12,14 +12,16 @@ class Adaptive(Policy):
 
     Arguments:
         delta: the largest relative bias allowed.
-        estimator: `bound`, the paper's bound on the bias; or `measured`, against the gradient of the whole probe
-            window, so that K never exceeds W.
+        estimator: `bound`, the paper's bound on the bias of K steps; or `measured`, the bias of the scheme in use
+            against the gradient of the whole probe window, so that K never exceeds W.
         confidence: share of the resamples of streams and loss positions in which the bias must be at most delta; with
             None, the estimate itself must be.
         K_init: K until the first update.
-        K_min, K_max: K is clamped to them; K_max if no K has so small a bias.
+        K_min, K_max: K(delta) of each probe is clamped to them; K_max if no K has so small a bias.
         max_factor: the most that an update may multiply or divide K by, but K may always move by 1; None for any.
         update_every: epochs between updates, a fraction is fine.
+        as_published: take the number of the last lag that must be kept for K, as the released code did, which is one
+            step short of the bound's promise. It does not concern `estimator=measured`.
 
     An update averages K(delta) over the probes and rounds down. Probes that are not finite are ignored; without any
     finite probe K stays.
@@ -40,6 +42,7 @@ class Adaptive(Policy):
         estimator: str = "bound",
         confidence: float | None = None,
         max_factor: float | None = None,
+        as_published: bool = False,
     ) -> None:
         require(delta > 0, "delta", delta, "must be greater than 0")
         require_choice("estimator", estimator, ESTIMATORS)
@@ -59,6 +62,7 @@ class Adaptive(Policy):
         self.K_max = K_max
         self.max_factor = max_factor
         self.update_every = update_every
+        self.as_published = as_published
         self.next_update: int | None = None  # in steps
 
     def update(self, progress: Progress, probe: Probe) -> None:
@@ -72,9 +76,11 @@ class Adaptive(Policy):
         biases = [getattr(estimate, self.estimator) for estimate in estimates]
         lengths = [bias.truncation(self.delta, self.confidence) for bias in biases if bias.finite]
         if lengths:
-            mean = sum(self.K_max if K is None else K for K in lengths) / len(lengths)
-            shortest, longest = self.K_min, self.K_max
+            short = int(self.as_published and self.estimator == "bound")
+            clamped = [self.K_max if K is None else min(max(K - short, self.K_min), self.K_max) for K in lengths]
+            K = sum(clamped) // len(clamped)
             if self.max_factor is not None:
-                shortest = max(shortest, min(math.ceil(self.K / self.max_factor), self.K - 1))
-                longest = min(longest, max(math.floor(self.K * self.max_factor), self.K + 1))
-            self.K = min(max(int(mean), shortest), longest)
+                shortest = min(math.ceil(self.K / self.max_factor), self.K - 1)
+                longest = max(math.floor(self.K * self.max_factor), self.K + 1)
+                K = min(max(K, shortest), longest)
+            self.K = K

@@ -31,12 +31,15 @@ class Progress:
 class Probe(Protocol):
     """Measures the relative bias at the present parameters."""
 
-    def __call__(self, *, measured: bool = False, resampled: bool = False) -> Sequence[BiasEstimate]:
+    def __call__(
+        self, *, measured: bool = False, resampled: bool = False, noise: bool = False
+    ) -> Sequence[BiasEstimate]:
         """One estimate for each probe that is finite.
 
         Arguments:
-            measured: measure the bias besides bounding it, which takes 1.5 to 2.3 times as long.
+            measured: measure the scheme's bias besides bounding it, which takes 1.5 to 2.3 times as long.
             resampled: resample streams and positions, for intervals and confidence.
+            noise: with `measured`, measure the noise of the gradient.
         """
 
 

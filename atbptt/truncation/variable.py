@@ -19,6 +19,7 @@ class Variable(Policy):
         sd: standard deviation of K, in steps.
         half_probability: the probability that K is drawn around half of `base`.
         K_min: smallest K; shorter draws are raised to it.
+        K_max: largest K; longer draws are lowered to it. None for any.
         seed: of the draws, which depend on it and on the step of the stream only.
 
     Raises:
@@ -28,7 +29,13 @@ class Variable(Policy):
     base: int
 
     def __init__(
-        self, base: int, sd: float = 5.0, half_probability: float = 0.05, K_min: int = 5, seed: int = 0
+        self,
+        base: int,
+        sd: float = 5.0,
+        half_probability: float = 0.05,
+        K_min: int = 5,
+        seed: int = 0,
+        K_max: int | None = None,
     ) -> None:
         require_whole("base", base, 1)
         require_whole("seed", seed, 0)
@@ -36,10 +43,14 @@ class Variable(Policy):
         require(0 <= half_probability <= 1, "half_probability", half_probability, "must lie between 0 and 1")
         require_whole("K_min", K_min, 1)
         require(K_min <= base, "K_min", K_min, f"must be at most base (={base})")
+        if K_max is not None:
+            require_whole("K_max", K_max, 1)
+            require(K_max >= base, "K_max", K_max, f"must be at least base (={base})")
         self.base = self.K = base
         self.sd = sd
         self.half_probability = half_probability
         self.K_min = K_min
+        self.K_max = K_max
         self.seed = seed
 
     def check_scheme(self, scheme: str) -> None:
@@ -51,4 +62,5 @@ class Variable(Policy):
         """Draw K."""
         generator = numpy_generator("variable length", self.seed, progress.step)
         center = self.base / 2 if generator.random() < self.half_probability else self.base
-        self.K = max(self.K_min, int(generator.normal(center, self.sd)))
+        drawn = max(self.K_min, int(generator.normal(center, self.sd)))
+        self.K = drawn if self.K_max is None else min(drawn, self.K_max)

@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from atbptt.probes import SCHEMES as SCHEMES
     from atbptt.windows.cursor import Cursor as Cursor
     from atbptt.windows.loop import StreamWindow as StreamWindow, Windows as Windows
     from atbptt.windows.prober import Prober as Prober, check_asked as check_asked
     from atbptt.windows.schemes import (
         LR_SCALINGS as LR_SCALINGS,
-        SCHEMES as SCHEMES,
+        PHASES as PHASES,
         Window as Window,
         check_scheme as check_scheme,
         full_lr as full_lr,

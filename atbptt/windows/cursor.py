@@ -6,7 +6,7 @@ from typing import Any
 from atbptt.errors import require, require_whole
 from atbptt.models import State, map_state, tensors
 from atbptt.truncation import Policy, Probe, Progress, update
-from atbptt.windows.schemes import Window, cut
+from atbptt.windows.schemes import Window, cut, random_phase
 
 SAVED = ("epochs_done", "start", "position")
 
@@ -14,8 +14,10 @@ SAVED = ("epochs_done", "start", "position")
 class Cursor:
     """Moves over a stream of T steps, pass after pass, in windows that a scheme cuts."""
 
-    def __init__(self, scheme: str, policy: Policy, length: int) -> None:
+    def __init__(self, scheme: str, policy: Policy, length: int, phase_seed: int | None = None) -> None:
+        """With a seed for the phase, the length of each pass's first window is drawn by it."""
         self.scheme = scheme
+        self.phase_seed = phase_seed
         self.policy = policy
         self.length = length
         self.epochs_done = 0
@@ -35,7 +37,10 @@ class Cursor:
     def next_window(self, probe: Probe) -> Window:
         """Let the policy set its K with the help of `probe`, and cut the next window."""
         update(self.policy, Progress(self.step, self.length), probe)
-        return cut(self.scheme, self.policy.K, self.length, self.start, self.position)
+        phase = None
+        if self.position == 0 and self.phase_seed is not None:
+            phase = random_phase(self.scheme, self.policy.K, self.length, self.phase_seed, self.epochs_done)
+        return cut(self.scheme, self.policy.K, self.length, self.start, self.position, phase)
 
     def advance(self, window: Window, state: State) -> None:
         """Move behind a window, given the state at its `next_start`."""

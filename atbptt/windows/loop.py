@@ -96,9 +96,11 @@ class Windows:
         targets: (T, B, ...).
         policy: sets K before each window.
         scheme: one of `SCHEMES`.
+        phase: `random` draws the length of the first window of each pass, so that windows do not end at the same steps
+            in every pass; or `fixed`.
         state: before the first step of every pass and of every probe; zero by default.
         probes: settings of the policy's probes, if it makes any.
-        seed: of the probes' draws.
+        seed: of the probes' and the phase's draws.
 
     Raises:
         ConfigError: an argument breaks its rule, or the arguments do not fit together.
@@ -113,6 +115,7 @@ class Windows:
         policy: AnyPolicy,
         *,
         scheme: str = "original-buffer",
+        phase: str = "fixed",
         state: State = None,
         probes: ProbeSettings | None = None,
         seed: int = 0,
@@ -123,14 +126,14 @@ class Windows:
             policy = completed(policy)
         except ConfigError as error:
             raise ConfigError("policy" if error.name == "_target_" else error.name, error.rule) from error
-        check_scheme(policy, scheme)
+        check_scheme(policy, scheme, phase)
         first_state = None if state is None else detach(state)
         check_recurrent(model, stream.read(0, TRIED_STEPS)[0], first_state)
         probes = ProbeSettings() if probes is None else probes
         if policy.probes:  # before training rather than at its first update
             probes.check_stream(stream.length)
             check_asked(probes, model, loss, stream, policy, first_state)
-        self._begin(model, loss, stream, policy, scheme, Prober(probes, seed), first_state)
+        self._begin(model, loss, stream, policy, scheme, phase, Prober(probes, scheme, seed), first_state)
 
     @classmethod
     def over(
@@ -141,12 +144,13 @@ class Windows:
         policy: Policy,
         *,
         scheme: str,
+        phase: str,
         prober: Prober,
         seed: Seed,
     ) -> Windows:
         """Windows of parts that fit together, with a prober; `seed` is called before random numbers are drawn."""
         windows = cls.__new__(cls)
-        windows._begin(model, loss, stream, policy, scheme, prober, None, seed)
+        windows._begin(model, loss, stream, policy, scheme, phase, prober, None, seed)
         return windows
 
     def _begin(
@@ -156,6 +160,7 @@ class Windows:
         stream: Stream,
         policy: Policy,
         scheme: str,
+        phase: str,
         prober: Prober,
         first_state: State,
         seed: Seed | None = None,
@@ -164,7 +169,7 @@ class Windows:
         self.halves = halves(model)
         self.loss = loss
         self.stream = stream
-        self.cursor = Cursor(scheme, policy, stream.length)
+        self.cursor = Cursor(scheme, policy, stream.length, prober.seed if phase == "random" else None)
         self.prober = prober
         self.first_state = first_state
         self.probe_steps = 0
@@ -217,9 +222,9 @@ class Windows:
             self._current = None
             self.cursor.advance(window.steps, state)
 
-    def _probe(self, *, measured: bool = False, resampled: bool = False) -> list[BiasEstimate]:
+    def _probe(self, *, measured: bool = False, resampled: bool = False, noise: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
-        how: dict[str, Any] = {"measured": measured, "resampled": resampled, "state": self.first_state}
+        how: dict[str, Any] = {"measured": measured, "resampled": resampled, "noise": noise, "state": self.first_state}
         found = self.prober.measure(self.model, self.loss, self.stream, "policy", self.step, **how)
         return [each.estimate for each in found if each.problem() is None]
 
@@ -228,6 +233,7 @@ class Windows:
             "policy": type(self.cursor.policy).__name__,
             "scheme": self.cursor.scheme,
             "streams": tuple(self.stream.inputs.shape[:2]),
+            **({} if self.cursor.phase_seed is None else {"phase": "random"}),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -238,7 +244,7 @@ class Windows:
         """Go back to where it was when its `state_dict` was taken.
 
         Raises:
-            ConfigError: it was taken with another policy, scheme or stream.
+            ConfigError: it was taken with another policy, scheme, phase or stream.
         """
         found, own = saved.get("made_for"), self._made_for()
         require(found == own, "state_dict", found, f"must be of the same policy, scheme and streams: {own}")

@@ -16,14 +16,14 @@ from atbptt.windows.streams import Stream
 def check_asked(
     settings: ProbeSettings, model: nn.Module, loss: LossFunction, stream: Stream, policy: Policy, state: State = None
 ) -> None:
-    """Raise a `ConfigError` unless probes of the model give what the policy needs: `estimator` and `confidence`.
+    """Raise a `ConfigError` unless probes of the model give what the policy needs: `estimator`, `confidence`, `noise`.
 
     Nor if they need more memory than is free.
     """
     measured, confidence = policy.estimator == "measured", policy.confidence
     # The first two steps of the data, measured as a probe measures its window.
     weights = np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
-    gradients = lag_gradients(model, loss, *stream.read(0, 2), [0, 1], state=state, measured=True, weights=weights)
+    gradients = lag_gradients(model, loss, *stream.read(0, 2), [0, 1], state=state, scheme="tf", weights=weights)
     begun = tensors(starting_state(model, stream.read(0, 1)[0], state))
     numbers = sum(part.numel() for part in begun) // stream.batch
     if gradients.unsuited:  # run step by step, it keeps the gradients of all positions
@@ -48,12 +48,13 @@ def check_asked(
 class Prober:
     """Draws windows from a stream, each column's from an independent random start, and measures them.
 
-    Draws depend on the seed, the purpose and the step only. A log receives which probes are not usable, and once why
-    probes are slow.
+    The measured bias and the noise are of windows that the scheme cuts. Draws depend on the seed, the purpose and the
+    step only. A log receives which probes are not usable, and once why probes are slow.
     """
 
-    def __init__(self, settings: ProbeSettings, seed: int, log: logging.Logger | None = None) -> None:
+    def __init__(self, settings: ProbeSettings, scheme: str, seed: int, log: logging.Logger | None = None) -> None:
         self.settings = settings
+        self.scheme = scheme
         self.seed = seed
         self.log = log
         self.steps = settings.probes * settings.steps  # of the stream that one call of `measure` reads
@@ -69,6 +70,7 @@ class Prober:
         *,
         measured: bool,
         resampled: bool,
+        noise: bool = False,
         state: State = None,
     ) -> list[Measurement]:
         """Make the probes of one estimate, for the `policy` or an `evaluation`; see `probes.measure`."""
@@ -81,10 +83,12 @@ class Prober:
                 loss,
                 *stream.draw(self.settings.steps, torch_generator(*drawn_for)),
                 self.settings,
+                self.scheme,
                 state=state,
                 drawn_for=drawn_for,
                 measured=measured,
                 resampled=resampled,
+                noise=noise,
                 longest=stream.length,  # a longer K truncates no less
             )
             found.append(measurement)

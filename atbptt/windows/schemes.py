@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from atbptt.errors import require, require_choice
-from atbptt.truncation import Policy
+from atbptt.probes import SCHEMES
+from atbptt.randomness import numpy_generator
+from atbptt.truncation import Full, Policy
 
 Length = TypeVar("Length", int, float)  # in steps
 LR_SCALINGS = ("none", "sqrt", "linear")
-SCHEMES = ("original-buffer", "original", "tf", "double-tf", "buffer")
+PHASES = ("fixed", "random")  # where the windows of a pass end
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,32 @@ def full_losses(scheme: str, K: Length) -> Length:
     return {"original": type(K)(1), "double-tf": 2 * K - 1}.get(scheme, K)
 
 
-def cut(scheme: str, K: int, length: int, start: int, position: int) -> Window:
+def random_phase(scheme: str, K: int, length: int, seed: int, number: int) -> int:
+    """Losses of the first window of a pass, drawn evenly from 1 to those of a full window; `number` is the pass's."""
+    return int(numpy_generator("phase", seed, number).integers(full_losses(scheme, min(K, length)))) + 1
+
+
+def cut(scheme: str, K: int, length: int, start: int, position: int, phase: int | None = None) -> Window:
     """The next window of a stream of `length` steps.
 
     The state is known at `start` (0, or the last window's `next_start`), and losses are counted up to `position` (0, or
-    its `loss_stop`).
+    its `loss_stop`). With a phase it counts that many losses instead of a full window's, at most to the end.
 
     After a change of K one window still has the old pre-roll, since the state is known only where the last window left
     it; with `original`, as many windows as the pre-roll takes to grow.
     """
+    losses = full_losses(scheme, K) if phase is None else phase
     if scheme == "buffer":
-        stop = min(position + 2 * K - 1, length)
+        stop = min(position + losses + K - 1, length)
         # A window that reaches the end has nothing left to look ahead to and counts all its steps.
-        loss_stop = length if stop == length else position + full_losses(scheme, K)
+        loss_stop = length if stop == length else position + losses
         return Window(start, position, loss_stop, stop, loss_stop)
     if scheme == "original":
         # The first loss is that of the first step with K steps to backpropagate through.
         loss_start = min(K, length) - 1 if position == 0 else position
-        loss_stop, pre_roll = loss_start + full_losses(scheme, K), K - 1
+        loss_stop, pre_roll = loss_start + losses, K - 1
     else:
-        loss_start, loss_stop = position, min(position + full_losses(scheme, K), length)
+        loss_start, loss_stop = position, min(position + losses, length)
         pre_roll = K - 1 if scheme == "original-buffer" else 0
     next_start = max(start, loss_stop - pre_roll)
     return Window(start, loss_start, loss_stop, loss_stop, next_start)
@@ -81,9 +89,18 @@ def windows(scheme: str, K: int, length: int) -> Iterator[Window]:
         start, position = window.next_start, window.loss_stop
 
 
-def check_scheme(policy: Policy, scheme: str) -> None:
-    """Raise a `ConfigError` if the scheme does not work with the policy."""
+def check_scheme(policy: Policy, scheme: str, phase: str = "fixed") -> None:
+    """Raise a `ConfigError` if the scheme or the phase does not work with the policy."""
     require_choice("scheme", scheme, SCHEMES)
+    require_choice("phase", phase, PHASES)
+    if phase == "random":
+        kind = type(policy).__name__.lower()
+        require(
+            scheme != "original", "phase", phase, "must be fixed with scheme=original: it makes an update every step"
+        )
+        rule = f"must be fixed with the {kind} policy:"
+        require(not isinstance(policy, Full), "phase", phase, f"{rule} it would cut what is to be whole")
+        require(policy.adjoint_factors(1) is None, "phase", phase, f"{rule} its cuts are random already")
     if policy.adjoint_factors(1) is not None:
         kind = type(policy).__name__.lower()
         rule = f"must be tf with the {kind} policy: in others a gradient does not end at the policy's cuts"

@@ -79,7 +79,7 @@ def test_a_clocked_policy_is_the_policy_with_its_probes_timed() -> None:
     policy = ClockedPolicy(Doubling())
     assert policy.K == 2
     policy.update(Progress(3, 10), probe)
-    probe.assert_called_once_with(measured=True, resampled=False)
+    probe.assert_called_once_with(measured=True)
     assert policy.K == 4
     assert len(policy.seconds) == 1
 

@@ -13,7 +13,7 @@ from atbptt.errors import ConfigError
 
 BASE: dict[str, Any] = yaml.safe_load("""
 {name: mine, output_dir: outputs, notes: null, tags: null,
- scheme: tf, lr: 1.0, lr_scaling: sqrt, lr_decay: none, clip_norm: 1.0,
+ scheme: tf, phase: fixed, lr: 1.0, lr_scaling: sqrt, lr_decay: none, clip_norm: 1.0,
  seed: 0, init: 0, epochs: 2.0, seconds: null, evaluate_every: 1.0, monitor: null,
  probe: {window: 12, tau: 8, burn_in: 4, positions: 2, probes: 1, resamples: 100,
    average: mean, decay_fit: ols, fit_from: null, kept_norm: of_mean},
@@ -33,7 +33,7 @@ IGNORED: dict[str, Any] = yaml.safe_load("""
  model.name: my lstm, dataset.name: my data, truncation.name: my policy, optimizer.name: my adam}
 """)
 DECISIVE: dict[str, Any] = yaml.safe_load("""
-{lr: 2.0, lr_scaling: none, lr_decay: inverse_sqrt, clip_norm: null, scheme: original, seed: 1, init: 1,
+{lr: 2.0, lr_scaling: none, lr_decay: inverse_sqrt, clip_norm: null, scheme: double-tf, phase: random, seed: 1, init: 1,
  evaluate_every: 0.5,
  probe.window: 13, probe.tau: 7, probe.burn_in: 5, probe.positions: 1, probe.probes: 2, probe.resamples: 10,
  probe.average: geometric, probe.decay_fit: max, probe.fit_from: 0, probe.kept_norm: sum,
@@ -62,10 +62,13 @@ ID = "07fbdd18bc15"
 IDS = {
     "truncation.K=5": "cd456756d046",
     "probe.decay_fit=max": "165f01a7d19c",
-    "probe.decay_fit=quantile truncation=adaptive truncation.estimator=measured": "94968c06134f",
+    "probe.decay_fit=quantile truncation=adaptive truncation.estimator=measured truncation.as_published=true": (
+        "94968c06134f"
+    ),
     "experiment=copy_fixed arm=delta0.9": "10817e2d385d",
     "experiment=copy_fixed arm=K15 probe.decay_fit=max": "fc9056dca3ce",
-    "dataset=text dataset.path=HERE truncation=adaptive": "1c76ab29ec74",
+    "dataset=text dataset.path=HERE truncation=adaptive truncation.as_published=true": "1c76ab29ec74",
+    "dataset=text dataset.path=HERE truncation=adaptive": "f9a14fb30f6c",  # since K counts steps
     "dataset=text dataset.path=HERE truncation=randomized probe.decay_fit=quantile": "ef7a59e59fd1",
     "dataset=copy_variable model=gru truncation=warmup": "8d803c4d49a6",
     "truncation=variable optimizer=adam lr_scaling=sqrt scheme=tf": "22e997c19a50",

@@ -54,7 +54,7 @@ def test_each_policy_has_a_page_and_each_page_a_policy() -> None:
 def test_a_policys_page_has_every_option_with_its_default(policy: str) -> None:
     options = yaml.safe_load((ROOT / "conf" / "truncation" / f"{policy}.yaml").read_text())
     defaults = {
-        f"truncation.{name}": "the run's `seed`" if value == "${seed}" else "null" if value is None else str(value)
+        f"truncation.{name}": "the run's `seed`" if value == "${seed}" else yaml.safe_dump(value).split("\n")[0]
         for name, value in options.items()
         if name not in ("name", "_target_")
     }

@@ -86,7 +86,8 @@ def gradients(experiment_id: str, lags: int = 6, evaluations: int = 3, beta: flo
         for component in ("all", "hidden0")
         for lag in range(1, lags + 1)
     ]
-    return pd.DataFrame(rows, columns=["experiment_id", "step", "epoch", "replicate", "component", "lag", "phi"])
+    frame = pd.DataFrame(rows, columns=["experiment_id", "step", "epoch", "replicate", "component", "lag", "phi"])
+    return frame.assign(signal_to_noise=frame["lag"] * frame["phi"])
 
 
 def positions(experiment_id: str, lags: int = 6, evaluations: int = 3, beta: float = 0.5) -> pd.DataFrame:

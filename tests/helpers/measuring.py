@@ -3,8 +3,9 @@
 import numpy as np
 
 from atbptt.probes.bias import BiasEstimate, Bound, RelativeBias
+from atbptt.probes.lags import LagGradients
 from atbptt.probes.measurement import Measurement
-from atbptt.probes.sums import LagGradients, ParameterGradients
+from atbptt.probes.parameters import GradientNoise, ParameterGradients
 
 
 def made_measurement(finite: bool = True) -> Measurement:
@@ -14,9 +15,15 @@ def made_measurement(finite: bool = True) -> Measurement:
     none = np.empty((0, 4))
     norms = np.ones((1, 4, 2)) if finite else np.full((1, 4, 2), np.inf)
     losses = np.array([[1.0, 1.0 if finite else np.nan]])
-    parameters = ParameterGradients(("w",), 1.0, measured, np.array([0.5, 0.8, 0.9, 1.0]), None)
+    cosine = np.array([0.5, 0.8, 0.9, 1.0])
+    of_steps = np.array([0.9, 0.6, 0.2, 0.0])
+    noise = GradientNoise(
+        2, np.arange(1, 5), np.array([4.0, 5.0, 6.0, 8.0]), np.ones(4), np.array([3.0, 1.0, 2.0, -1.0]), np.ones(4)
+    )
+    parameters = ParameterGradients(("w",), 1.0, measured, cosine, of_steps, cosine / 2, None, noise)
     kept = np.arange(4.0)
     gradients = LagGradients(losses, norms, norms[None], ("hidden0",), kept, kept[None], none, none, parameters, None)
     log_beta = -1.0 if finite else np.nan
     bound = Bound(bias, resampled, norms.mean(axis=(0, 2)), log_beta, bias, np.full(2, -0.1))
-    return Measurement(gradients, BiasEstimate(bound, RelativeBias(measured, none)))
+    estimate = BiasEstimate(bound, RelativeBias(measured, none), RelativeBias(of_steps, none), noise)
+    return Measurement(gradients, estimate)

@@ -12,7 +12,7 @@ from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.states import leaves, map_state, tensors
 from atbptt.probes import gradients
 from atbptt.probes.adjoint import UnsuitedError
-from atbptt.probes.sums import LagGradients
+from atbptt.probes.lags import LagGradients
 
 CELLS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 

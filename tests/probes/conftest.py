@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from atbptt.probes.gradients import lag_gradients
-from atbptt.probes.sums import LagGradients
+from atbptt.probes.lags import LagGradients
 from tests.helpers.probing import force_autograd
 
 WAYS = ("adjoint", "autograd")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.recurrent import halves
 from atbptt.models.states import detach
-from atbptt.probes import adjoint, sums
+from atbptt.probes import adjoint, parameters
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.bias import resampling_weights
 from atbptt.probes.gradients import lag_gradients
@@ -22,14 +22,14 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize(("layers", "scheme"), [(1, "tf"), (3, "original-buffer")])
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_ways_give_the_same(
-    cell: str, layers: int, dtype: torch.dtype, rtol: float, device: str, both: Any, loss: Any
+    cell: str, layers: int, scheme: str, dtype: torch.dtype, rtol: float, device: str, both: Any, loss: Any
 ) -> None:
     model = network(cell=cell, layers=layers, hidden=16).to(device=device, dtype=dtype)
     inputs, targets = (part.to(device) for part in symbols(30))
-    by_layers, by_autograd = both(model, loss, inputs, targets, [11, 12, 19, 24], burn_in=5, measured=True)
+    by_layers, by_autograd = both(model, loss, inputs, targets, [11, 12, 19, 24], burn_in=5, scheme=scheme)
     # Where phi is below 1e-4 of the largest, a single precision number knows less than five digits of it.
     atol = 1e-4 * rtol * np.nanmax(by_autograd.norms)
     np.testing.assert_allclose(by_layers.norms, by_autograd.norms, rtol=rtol, atol=atol)
@@ -39,6 +39,8 @@ def test_both_ways_give_the_same(
     np.testing.assert_allclose(by_layers.parameters.norm, by_autograd.parameters.norm, rtol=rtol)
     np.testing.assert_allclose(by_layers.parameters.bias, by_autograd.parameters.bias, rtol=rtol, atol=rtol)
     np.testing.assert_allclose(by_layers.parameters.cosine, by_autograd.parameters.cosine, rtol=10 * rtol)
+    of_steps = by_layers.parameters.bias_of_steps, by_autograd.parameters.bias_of_steps
+    np.testing.assert_allclose(*of_steps, rtol=rtol, atol=rtol)
 
 
 class StateInADict(Elman):
@@ -92,7 +94,7 @@ SUITED: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("what", SUITED)
 def test_a_users_model_around_one_module_is_taken_apart(what: str, both: Any, loss: Any) -> None:
     model, (inputs, targets) = SUITED[what](), symbols(12)
-    by_layers, by_autograd = both(model, loss, inputs, targets, [5, 9], burn_in=2, measured=True)
+    by_layers, by_autograd = both(model, loss, inputs, targets, [5, 9], burn_in=2, scheme="original")
     assert (by_layers.unsuited, by_autograd.unsuited) == (None, "")
     assert_same(by_layers, by_autograd, 1e-10)
     np.testing.assert_allclose(by_layers.parameters.bias, by_autograd.parameters.bias, rtol=1e-9, atol=1e-12)
@@ -167,7 +169,7 @@ UNSUITED: dict[str, Callable[[], nn.Module]] = {
 def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -> None:
     model, (inputs, targets) = UNSUITED[why]().requires_grad_(False), symbols(8)
     state = model.initial_state(3)
-    found = lag_gradients(model, loss, inputs, targets, [7], measured=True)
+    found = lag_gradients(model, loss, inputs, targets, [7], scheme="original")
     np.testing.assert_allclose(found.norms, norms_by_hand(model, loss, inputs, targets, [7], state), rtol=1e-10)
     assert found.unsuited is not None
     assert 0 <= found.parameters.bias[-1] < found.parameters.bias[0]
@@ -179,12 +181,12 @@ def test_what_is_more_than_one_module_is_run_step_by_step(why: str, loss: Any) -
 
 def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, (inputs, targets) = network(cell="gru", layers=2), symbols(20)
-    options = {"measured": True, "weights": resampling_weights(3, 3, 3, np.random.default_rng(0))}
+    options = {"scheme": "original", "weights": resampling_weights(3, 3, 3, np.random.default_rng(0))}
     found = []
-    for segment, gates, rows in ((adjoint.SEGMENT, adjoint.KEPT_GATES, sums.ROWS), (3 * 3 * 8 * 4, 0, 40)):
+    for segment, gates, rows in ((adjoint.SEGMENT, adjoint.KEPT_GATES, parameters.SUMMED), (3 * 3 * 8 * 4, 1000, 40)):
         monkeypatch.setattr(adjoint, "SEGMENT", segment)  # four lags
         monkeypatch.setattr(adjoint, "KEPT_GATES", gates)
-        monkeypatch.setattr(sums, "ROWS", rows)  # two or three
+        monkeypatch.setattr(parameters, "SUMMED", rows)  # one or two
         generator = torch.Generator().manual_seed(0)
         found.append(lag_gradients(model, loss, inputs, targets, [13, 15, 19], generator=generator, **options))
     whole, parts = found

@@ -36,31 +36,32 @@ def test_golden_estimates(golden: Any) -> None:
             arrays[f"input{case['input']}_cumulative_norm"],
             settings_of(norms, case["tau"], decay_fit=case["method"], fit_from=case["fit_from"]),
         )
+        # The paper's K is the last lag kept: that of K + 1 steps.
         expected = -np.inf if case["log_beta"] is None else case["log_beta"]
         np.testing.assert_allclose(found.log_beta, expected, rtol=1e-9)
         prefix = f"case{case['case']}"
-        np.testing.assert_allclose(found.error, arrays[f"{prefix}_absolute_error"], rtol=1e-9)
-        np.testing.assert_allclose(found.values, arrays[f"{prefix}_relative_error"], rtol=1e-9)
-        lengths = [found.truncation(delta) or len(norms) for delta in case["deltas"]]
+        np.testing.assert_allclose(found.error[1:], arrays[f"{prefix}_absolute_error"], rtol=1e-9)
+        np.testing.assert_allclose(found.values[1:], arrays[f"{prefix}_relative_error"], rtol=1e-9)
+        lengths = [max((found.truncation(delta) or len(norms) + 1) - 1, 1) for delta in case["deltas"]]
         assert lengths == case["truncation"], case
 
 
 @pytest.mark.parametrize("decay_fit", DECAY_FITS)
 @pytest.mark.parametrize("fit_from", [0, None])
 def test_a_geometric_decay_by_hand(decay_fit: str, fit_from: int | None) -> None:
-    """phi_k = 2^-k: E(K) = 2^-K, whatever is summed and whatever extrapolated."""
+    """phi_k = 2^-k: E(K) = 2^-(K-1), whatever is summed and whatever extrapolated."""
     phi = 0.5 ** np.arange(1, 13)
     assert log_decay_rate(phi, settings_of(phi[:, None], 6, decay_fit=decay_fit, fit_from=fit_from)) == pytest.approx(
         math.log(0.5)
     )
-    np.testing.assert_allclose(absolute_error(phi, 6, math.log(0.5), 15), 0.5 ** np.arange(1, 16))
+    np.testing.assert_allclose(absolute_error(phi, 6, math.log(0.5), 15), 0.5 ** np.arange(15))
 
 
 def test_relative_bias_by_hand() -> None:
-    error, kept = np.array([4.0, 2.0, 1.0]), np.array([3.0, 5.0, 5.0])
-    np.testing.assert_allclose(relative_bias(error, kept), [1.0, 0.5, 0.25])  # the lower bound is 5 - 1
-    assert [truncation_length(relative_bias(error, kept), d) for d in (1.0, 0.9, 0.5, 0.2)] == [1, 2, 2, None]
-    assert np.isinf(relative_bias(np.array([4.0, 3.0]), np.array([1.0, 2.0]))).all()  # no positive lower bound
+    error, kept = np.array([8.0, 4.0, 2.0, 1.0]), np.array([3.0, 5.0, 5.0])
+    np.testing.assert_allclose(relative_bias(error, kept), [2.0, 1.0, 0.5, 0.25])  # the lower bound is 5 - 1
+    assert [truncation_length(relative_bias(error, kept), d) for d in (1.0, 0.9, 0.5, 0.2)] == [2, 3, 3, None]
+    assert np.isinf(relative_bias(np.array([9.0, 4.0, 3.0]), np.array([1.0, 2.0]))).all()  # no positive lower bound
 
 
 def test_growing_and_dead_gradients_have_no_length() -> None:
@@ -105,7 +106,7 @@ def test_bias_falls_with_K_and_lengths_grow_as_delta_shrinks(phi: np.ndarray, da
 def test_without_signal_the_measured_lags_are_summed_and_nothing_beyond() -> None:
     phi = np.array([1.0, 0.5, 1e-30, 1e-30, 0.0])
     assert log_decay_rate(phi, settings_of(phi[:, None], 2)) == -np.inf
-    np.testing.assert_allclose(absolute_error(phi, 2, -np.inf, 7), [0.5, 2e-30, 1e-30, 0, 0, 0, 0], rtol=1e-9)
+    np.testing.assert_allclose(absolute_error(phi, 2, -np.inf, 7), [1.5, 0.5, 2e-30, 1e-30, 0, 0, 0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -153,12 +154,12 @@ def test_a_resampled_bound_is_the_bound_of_what_was_drawn(kept_norm: str, decay_
     settings = settings_of(norms, 8, decay_fit=decay_fit, kept_norm=kept_norm)
     weights = resampling_weights(3, 2, 5, generator)
     found = bias_bound(norms, kept[0], settings, longest=20, weights=weights, resampled_kept_of_mean=kept)
-    assert found.resampled.shape == (3, 12)
+    assert found.resampled.shape == (3, 13)
     for resample, drawn in enumerate(weights):
         positions, streams = (np.round(drawn.sum(axis=axis) * count).astype(int) for axis, count in ((1, 2), (0, 5)))
         taken = np.repeat(np.repeat(norms, positions, axis=0), streams, axis=2)
         again = bias_bound(taken, kept[resample], settings, longest=20)
-        np.testing.assert_allclose(found.resampled[resample], again.values[:12])
+        np.testing.assert_allclose(found.resampled[resample], again.values[:13])
         for delta in (0.5, 0.03, 0.01, 0.001):  # some lie beyond the window, and the last ones beyond the longest
             assert found._lengths(delta)[resample] == (again.truncation(delta) or np.inf)
 

@@ -38,7 +38,7 @@ def test_a_gradient_that_is_not_finite_is_no_absent_lag(loss: Any, way: str) -> 
     with torch.no_grad():
         model.rnn.weight_hh_l0[0, 0] = torch.nan
     inputs, targets = symbols(6)
-    measured = lag_gradients(model, loss, inputs, targets, [3, 5], measured=True)
+    measured = lag_gradients(model, loss, inputs, targets, [3, 5], scheme="original")
     assert np.isinf(measured.norms[0, :4]).all()
     assert np.isnan(measured.norms[0, 4:]).all()
     assert not np.isfinite(average_norms(measured.norms)).any()

@@ -35,6 +35,16 @@ def truncated_gradients(
     return truncated
 
 
+# The steps through which the losses of a window are backpropagated, of docs/definitions.md.
+LENGTHS = {
+    "original-buffer": lambda K: range(K, 2 * K),
+    "original": lambda K: [K],
+    "tf": lambda K: range(1, K + 1),
+    "double-tf": lambda K: range(1, 2 * K),
+    "buffer": lambda K: range(K, 2 * K),
+}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_probe_is_what_autograd_says_by_hand(name: str) -> None:
     model, loss = made(name)
@@ -51,12 +61,27 @@ def test_a_probe_is_what_autograd_says_by_hand(name: str) -> None:
     assert parameters is not None
     gradients = truncated_gradients(model, loss, inputs, targets, positions, state, parameters.names)
     full = gradients[-1]
-    bias = [float((g - full).norm() / full.norm()) for g in gradients]
-    cosine = [float(nn.functional.cosine_similarity(g, full, dim=0)) for g in gradients]
     np.testing.assert_allclose(parameters.norm, float(full.norm()), rtol=1e-9)
-    np.testing.assert_allclose(found.measured, bias, rtol=1e-8, atol=1e-12)
-    np.testing.assert_allclose(parameters.cosine, cosine, rtol=1e-9)
-    assert len(found.bound) == WINDOW
+    for scheme, lengths in LENGTHS.items():
+        found = atbptt.probe(model, loss, *data(), scheme=scheme, burn_in=BURN_IN, tau=TAU, positions=2)
+        parameters = found.gradients.parameters
+        assert parameters is not None
+        means = [
+            torch.stack([gradients[min(length, WINDOW) - 1] for length in lengths(K)]).mean(dim=0)
+            for K in range(1, WINDOW + 1)
+        ]
+        of_scheme, of_steps = (
+            (
+                [float((g - full).norm() / full.norm()) for g in each],
+                [float(nn.functional.cosine_similarity(g, full, dim=0)) for g in each],
+            )
+            for each in (means, gradients)
+        )
+        np.testing.assert_allclose(found.measured, of_scheme[0], rtol=1e-8, atol=1e-12, err_msg=scheme)
+        np.testing.assert_allclose(parameters.cosine, of_scheme[1], rtol=1e-9)
+        np.testing.assert_allclose(found.measured_of_steps, of_steps[0], rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(parameters.cosine_of_steps, of_steps[1], rtol=1e-9)
+    assert len(found.bound) == WINDOW + 1
     assert found.problem() is None
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from atbptt.runs.schema import METRICS, OPTIONS_JSON, POSITIONS, PREDICTIONS, SCHEMAS
+from atbptt.runs.schema import GRADIENTS, METRICS, OPTIONS_JSON, POSITIONS, PREDICTIONS, READINGS, SCHEMAS
 from atbptt.runs.tables import Tables, serialised, serialised_options
 
 LOG = logging.getLogger(__name__)
@@ -21,6 +21,10 @@ def add(tables: Tables, name: str, step: int) -> None:
     columns: dict[str, Any] = {
         METRICS: {"metric": ["K", "lr"], "replicate": [0, 1], "value": [float(step), math.nan]},
         POSITIONS: {"replicate": [0, 0], "position": [3, 3], "lag": [1, 2], "phi": [0.5, math.nan]},
+        GRADIENTS: {
+            **{"replicate": [0, 0], "component": ["all"] * 2, "lag": [1, 2], "phi": [1.0, 0.5]},
+            **{each: [float(step), math.nan] for each in ("kept_of_mean", *READINGS)},
+        },
         PREDICTIONS: {
             "stream": [0, 0],
             "position": [0, 1],
@@ -111,3 +115,14 @@ def test_rows_of_an_earlier_version_gain_the_columns_that_they_lack(tables: Tabl
     table = pq.read_table(tmp_path / METRICS)
     assert table.schema.equals(SCHEMAS[METRICS])
     assert repr(table["compute_seconds"].to_pylist()) == repr([math.nan] * 4 + [0.5] * 2)
+
+
+def test_profiles_of_an_earlier_version_gain_the_readings_that_they_lack(tables: Tables, tmp_path: Path) -> None:
+    add(tables, GRADIENTS, 10)
+    later = [name for name in READINGS if name not in ("relative_bias", "measured_bias", "cosine")]
+    tables.restore({GRADIENTS: serialised(pq.read_table(tmp_path / GRADIENTS).drop_columns(later))}, LOG)
+    add(tables, GRADIENTS, 20)
+    table = pq.read_table(tmp_path / GRADIENTS)
+    assert table.schema.equals(SCHEMAS[GRADIENTS])
+    assert table["cosine"].to_pylist() == [10, None, 20, None]
+    assert table["signal"].to_pylist() == [None, None, 20, None]

@@ -177,15 +177,22 @@ def test_what_is_logged_of_a_probe_by_hand() -> None:
         ("log_relative_bias", 0, math.log(0.7)),
         ("K_1_measured", 0, 1), ("K_0.9_measured", 0, 1), ("K_0.5_measured", 0, 2), ("K_0.1_measured", 0, 3),
         ("log_relative_bias_measured", 0, math.log(0.05)),
+        ("K_1_measured_of_steps", 0, 1), ("K_0.9_measured_of_steps", 0, 1),
+        ("K_0.5_measured_of_steps", 0, 3), ("K_0.1_measured_of_steps", 0, 4),
+        ("log_relative_bias_measured_of_steps", 0, math.log(0.2)),
         ("log_beta", 0, -1.0),
-        ("gradient_cosine", 0, 0.9),
+        ("gradient_cosine", 0, 0.9), ("gradient_cosine_of_steps", 0, 0.45),
+        ("signal_to_noise", 0, 3.0),  # 2 over (6 - 2) / (2 streams * 3 losses)
     ]  # fmt: skip
     logged = bias_metrics([made_measurement()] * 2, K=9)  # beyond the window
-    assert [replicate for _, replicate, _ in logged] == [0] * 20 + [1] * 20
+    assert [replicate for _, replicate, _ in logged] == [0] * 27 + [1] * 27
     assert {("log_relative_bias_measured", 1, -math.inf), ("gradient_cosine", 1, 1.0)} < set(logged)
+    assert ("signal_to_noise", 1, 0.0) in logged  # all noise
     not_finite = {name: value for name, _, value in bias_metrics([made_measurement(finite=False)], K=3)}
     unknown = {name for name, value in not_finite.items() if math.isnan(value)}
-    assert unknown == {name for name in not_finite if "measured" not in name and name != "gradient_cosine"}
+    assert unknown == {
+        name for name in not_finite if "measured" not in name and not name.startswith(("gradient_cosine", "signal"))
+    }
 
 
 def test_profiles_have_the_bias_in_the_rows_of_the_whole_state() -> None:
@@ -196,6 +203,12 @@ def test_profiles_have_the_bias_in_the_rows_of_the_whole_state() -> None:
         ("relative_bias", [2.0, 0.95, 0.7, 0.3]),
         ("measured_bias", [0.8, 0.4, 0.05, 0.0]),
         ("cosine", [0.5, 0.8, 0.9, 1.0]),
+        ("measured_bias_of_steps", [0.9, 0.6, 0.2, 0.0]),
+        ("cosine_of_steps", [0.25, 0.4, 0.45, 0.5]),
+        ("square", [4.0, 5.0, 6.0, 8.0]),
+        ("spread", [1.0] * 4),
+        ("signal", [3.0, 1.0, 2.0, -1.0]),
+        ("signal_to_noise", [6.0, 1.0, 3.0, 0.0]),
     ):
         np.testing.assert_array_equal(profiles[column], [*of_all, *NOTHING])
 

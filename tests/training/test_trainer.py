@@ -71,8 +71,10 @@ def test_every_evaluation_logs_every_metric_whatever_the_policy(finished: RunDir
     lengths = {f"K_{delta}{kind}" for delta in ("1", "0.9", "0.5", "0.1") for kind in ("", "_measured")}
     assert set(last["metric"]) == {
         "train_loss", "valid_loss", "valid_ppl", "test_loss", "test_ppl", "grad_norm", "K", "mean_K", "lr",
-        "log_relative_bias", "log_relative_bias_measured", "log_beta", "gradient_cosine",
-        *lengths, *(f"{length}{end}" for length in lengths for end in ("_low", "_high")),
+        "log_relative_bias", "log_relative_bias_measured", "log_relative_bias_measured_of_steps", "log_beta",
+        "gradient_cosine", "gradient_cosine_of_steps", "signal_to_noise",
+        *lengths, *(f"K_{delta}_measured_of_steps" for delta in ("1", "0.9", "0.5", "0.1")),
+        *(f"{length}{end}" for length in lengths for end in ("_low", "_high")),
     }  # fmt: skip
     assert last.loc[last["metric"] == "log_relative_bias", "replicate"].tolist() == [0, 1]
     ppl, loss = (last.loc[last["metric"] == f"valid_{name}", "value"].item() for name in ("ppl", "loss"))

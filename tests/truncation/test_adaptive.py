@@ -41,6 +41,23 @@ def test_adaptive_takes_the_mean_length_of_its_probes(lengths: list[int | None],
     assert policy.K == K
 
 
+def test_each_probe_is_clamped_before_the_mean() -> None:
+    policy = adaptive(K_max=60)
+    for last in (300, None):  # beyond K_max, or none at all
+        policy.update(at(1 if last else 2), lambda **_: [estimate(45)] * 4 + [estimate(last)])  # noqa: B023
+        assert policy.K == (4 * 45 + 60) // 5
+
+
+def test_as_published_takes_one_step_less_of_the_bound() -> None:
+    for length, K in ((8, 7), (3, 2), (1, 2), (None, 40)):  # no less than K_min
+        policy = adaptive(as_published=True)
+        policy.update(at(1), lambda **_: [estimate(length)])  # noqa: B023
+        assert policy.K == K
+    measured = adaptive(as_published=True, estimator="measured")
+    measured.update(at(1), lambda **_: [estimate(30, measured=8)])
+    assert measured.K == 8
+
+
 def test_updates_fall_on_multiples_of_update_every_and_not_before_the_first() -> None:
     probed = []
     policy = adaptive(update_every=0.5)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from atbptt.errors import ConfigError
 from atbptt.truncation import Progress, Variable
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.schemes import window_lr
@@ -29,6 +30,9 @@ def test_no_length_is_shorter_than_K_min() -> None:
     found = drawn(Variable(base=6, sd=5.0, K_min=4), 500)
     assert found.min() == 4
     assert (found == 4).mean() > 0.2
+    assert drawn(Variable(base=6, sd=5.0, K_max=9), 500).max() == 9
+    with pytest.raises(ConfigError, match=r"^K_max \(=5\) must be at least base \(=6\)$"):
+        Variable(base=6, K_max=5)
     assert set(drawn(Variable(base=20, sd=0.0, half_probability=0.5), 100)) == {10, 20}
 
 

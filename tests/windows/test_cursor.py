@@ -34,6 +34,17 @@ def test_at_constant_K_every_pass_has_the_windows_of_its_scheme(scheme: str) -> 
     assert walk(Cursor(scheme, Listed([4]), 21), 2) == list(windows(scheme, 4, 21)) * 2
 
 
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "original"])
+def test_with_a_random_phase_passes_end_elsewhere_and_a_restored_one_goes_on_alike(scheme: str) -> None:
+    made = walk(Cursor(scheme, Listed([4]), 21, phase_seed=3), 6)
+    begins = [number for number, window in enumerate(made) if window.start == window.loss_start == 0]
+    assert len({made[number].losses for number in begins}) > 1
+    first, second = (Cursor(scheme, Listed([4]), 21, phase_seed=3) for _ in range(2))
+    walk(first, 2)
+    second.restore(first.saved(), None)
+    assert walk(second, 6) == made[begins[2] :]
+
+
 def test_the_policy_receives_the_steps_of_all_passes() -> None:
     policy = Listed([4])
     walk(Cursor("tf", policy, 10), 2)

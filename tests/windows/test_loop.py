@@ -209,17 +209,15 @@ def test_the_adaptive_policys_probes_set_K_and_are_counted(estimator: str) -> No
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("scheme", ["original-buffer", "buffer"])
-def test_a_loop_of_your_own_ends_where_a_run_of_the_config_does(scheme: str, settings: Any) -> None:
-    made = settings(
-        "truncation=adaptive", "truncation.update_every=0.4", f"scheme={scheme}", "lr_scaling=linear", "seed=3"
-    )
+@pytest.mark.parametrize(("scheme", "phase"), [("original-buffer", "random"), ("buffer", "fixed")])
+def test_a_loop_of_your_own_ends_where_a_run_of_the_config_does(scheme: str, phase: str, settings: Any) -> None:
+    schedule = ("truncation.update_every=0.4", "lr_scaling=linear", "seed=3")
+    made = settings("truncation=adaptive", f"scheme={scheme}", f"phase={phase}", *schedule)
     expected = torch.load(run(made).path / CHECKPOINT)["model"]
     task, model, policy, optimizer = build(made)
     stream = task.train
-    windows = Windows(
-        model, task.loss, stream.inputs, stream.targets, policy, scheme=scheme, probes=made.probe, seed=made.seed
-    )
+    how = {"scheme": scheme, "phase": phase, "probes": made.probe, "seed": made.seed}
+    windows = Windows(model, task.loss, stream.inputs, stream.targets, policy, **how)
     for window in (window for _ in range(2) for window in windows):
         for group in optimizer.param_groups:
             group["lr"] = window_lr(made.lr, made.lr_scaling, policy, scheme, window.steps)
@@ -267,6 +265,7 @@ REFUSED = {
     ),
     "no policy": (lambda: start(10), r"K \(=null\) must be an integer from 1 on in an object of int"),
     "no update": (lambda: start(type("Still", (), {"K": 1})()), r"policy \(=Still\) must have a method update"),
+    "a phase of the whole": (lambda: start(Full(), phase="random"), r"phase \(=random\) must be fixed with the full"),
     "a class": (lambda: start(Fixed), r"K \(=null\) must be an integer from 1 on in an object of type"),
     "a stream shorter than a probe": (
         lambda: start(adaptive(), length=9),

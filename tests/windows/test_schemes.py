@@ -1,11 +1,13 @@
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from atbptt.errors import ConfigError
+from atbptt.probes import lengths_seen
 from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
-from atbptt.windows.schemes import SCHEMES, Window, check_scheme, cut, full_losses, windows
+from atbptt.windows.schemes import SCHEMES, Window, check_scheme, cut, full_losses, random_phase, windows
 
 schemes = st.sampled_from(SCHEMES)
 lengths = st.integers(1, 60)
@@ -41,6 +43,9 @@ def test_each_scheme_has_the_losses_and_lags_of_its_definition(length: int, K: i
     """Lags that the losses of the windows between the first and the last see, of TBPTT(k1, k2)."""
     lags = {"tf": (1, K), "double-tf": (1, 2 * K - 1), "original": (K, K), "original-buffer": (K, 2 * K - 1)}
     for scheme in SCHEMES:
+        first, last = lengths_seen(scheme, np.array([K]))
+        assert (first, last) == lags.get(scheme, lags["original-buffer"])
+        assert last - first + 1 == full_losses(scheme, K)
         made = list(windows(scheme, K, length))
         assert {w.losses for w in made[:-1]} <= {full_losses(scheme, K)}
         if scheme in lags:
@@ -63,6 +68,48 @@ def test_original_buffer_by_hand() -> None:
     changing = pass_with("original-buffer", 40, [4, 4, 10, 10, 10])
     assert [w.losses for w in changing] == [4, 4, 10, 10, 10, 2]
     assert [w.loss_start - w.start for w in changing] == [0, 3, 3, 9, 9, 9]
+
+
+@given(st.sampled_from([scheme for scheme in SCHEMES if scheme != "original"]), lengths, st.integers(1, 25), st.data())
+def test_a_phase_shortens_the_first_window_and_moves_the_others(
+    scheme: str, length: int, K: int, data: st.DataObject
+) -> None:
+    phase = data.draw(st.integers(1, full_losses(scheme, K)))
+    window = cut(scheme, K, length, 0, 0, phase)
+    made = [window]
+    while made[-1].loss_stop < length:
+        made.append(cut(scheme, K, length, made[-1].next_start, made[-1].loss_stop))
+    assert [t for w in made for t in range(w.loss_start, w.loss_stop)] == list(range(length))
+    assert window.loss_stop == min(phase, length) or (scheme == "buffer" and window.stop == length)
+    for w in made[1:-1]:
+        assert (w.loss_start - phase) % full_losses(scheme, K) == 0
+    if scheme == "buffer":
+        assert window.stop == min(phase + K - 1, length)
+
+
+def test_phases_are_even_over_the_lengths_and_new_in_every_pass() -> None:
+    drawn = [random_phase("double-tf", 3, 100, 0, number) for number in range(500)]
+    assert np.bincount(drawn).tolist()[0] == 0
+    assert (np.abs(np.bincount(drawn)[1:] - 100) < 40).all()  # 1..5, four standard errors
+    assert drawn[:5] == [random_phase("double-tf", 3, 100, 0, number) for number in range(5)]
+    assert drawn != [random_phase("double-tf", 3, 100, 1, number) for number in range(500)]
+    assert max(random_phase("tf", 10**9, 7, 0, number) for number in range(100)) == 7  # at most the stream
+
+
+@pytest.mark.parametrize(
+    ("policy", "scheme", "rule"),
+    [
+        (Fixed(5), "original", "with scheme=original: it makes an update every step"),
+        (Full(), "tf", "with the full policy: it would cut what is to be whole"),
+        (Randomized(length=8.0), "tf", "with the randomized policy: its cuts are random already"),
+    ],
+)
+def test_what_has_no_phase_refuses_a_random_one(policy: Policy, scheme: str, rule: str) -> None:
+    check_scheme(policy, scheme, "fixed")
+    with pytest.raises(ConfigError, match=rf"^phase \(=random\) must be fixed {rule}$"):
+        check_scheme(policy, scheme, "random")
+    with pytest.raises(ConfigError, match=r"^phase \(=randm\) must be one of fixed, random; did you mean random\?"):
+        check_scheme(Fixed(5), "tf", "randm")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_the_numbers_are_those_of_the_runs_own_probes(trained: StoredModel) -> N
     """Drawn as the run draws for its evaluation, the same streams give the same phi and biases."""
     settings = trained.settings.probe
     found = diagnose(trained, "train", settings, seed=5)
-    (own,) = Prober(settings, 5).measure(
+    (own,) = Prober(settings, trained.settings.scheme, 5).measure(
         trained.model, trained.task.loss, trained.task.train, "diagnosis", trained.step, measured=True, resampled=False
     )
     np.testing.assert_allclose(found.phi, own.phi, rtol=1e-5)

@@ -13,14 +13,14 @@ INF = math.inf
     ("lengths", "expected"),
     [
         (
-            [Length(0.9, 11, 1), Length(0.1, INF, 7)],
-            "This network must backpropagate 1 step for a relative bias of at most 0.9 and 7 steps for 0.1, as "
-            "measured; by the bound, 11 and none.",
+            [Length(0.9, 11, 1, "1 to 2"), Length(0.1, INF, 7, "5 to none")],
+            "This network must backpropagate 1 step (1 to 2) for a relative bias of at most 0.9 and 7 steps (5 to "
+            "none) for 0.1, as measured under scheme=tf; by the bound, 11 and none.",
         ),
         (
             [Length(0.9, 30, 20), Length(0.1, 50, 21)],  # 21 is in the far half of the window
             "This network must backpropagate 20 steps for a relative bias of at most 0.9 and at least 21 steps for "
-            "0.1, as measured; by the bound, 30 and 50.",
+            "0.1, as measured under scheme=tf; by the bound, 30 and 50.",
         ),
         (
             [Length(0.9, 11, None), Length(0.5, 32, None), Length(0.1, INF, None)],
@@ -30,7 +30,7 @@ INF = math.inf
     ],
 )
 def test_the_answer(lengths: list[Length], expected: str) -> None:
-    assert answer(lengths, window=40) == expected
+    assert answer(lengths, window=40, scheme="tf") == expected
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from .lags import (
     lag_maps as lag_maps,
     lag_profiles as lag_profiles,
     lag_ratios as lag_ratios,
+    noise_profiles as noise_profiles,
     position_maps as position_maps,
 )
 from .predictions import intervals as intervals, symbols as symbols, values as values

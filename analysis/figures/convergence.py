@@ -20,7 +20,7 @@ CLOCKS = {
 }
 ENDS = 1e-4, 1e3  # of the axis: diverged runs can have a bias far beyond
 LABEL_HEIGHT = 0.08  # of the axis
-PANELS = {"log_relative_bias": "bound", "log_relative_bias_measured": "measured"}
+PANELS = {"log_relative_bias": "bound, K steps", "log_relative_bias_measured": "measured, scheme"}
 
 
 @style.styled
@@ -89,7 +89,7 @@ def _values(frame: pd.DataFrame, lines: Lines) -> tuple[pd.DataFrame, pd.DataFra
 
 @style.styled
 def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
-    """The bound on the relative bias at the K in use, and the bias as measured, against the epoch.
+    """The bound on the relative bias of K steps at the K in use, and the scheme's bias as measured, against the epoch.
 
     Dashed lines are the delta of adaptive policies. An infinite bound, or a measured bias of zero (at K = W, by
     definition), is a gap. Arguments as in `convergence`.

@@ -19,7 +19,7 @@ from atbptt.system import cut_name, replacing
 from ..loading import Results
 from ..statistics import ID, validation_metrics
 from .convergence import clocks, convergence, relative_bias
-from .lags import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
+from .lags import component_profiles, lag_maps, lag_profiles, lag_ratios, noise_profiles, position_maps
 from .lines import default_lines
 from .predictions import intervals, symbols, values
 from .runs import choose_runs
@@ -126,8 +126,8 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
     yield (
         "relative_bias",
         "Relative bias of the gradient",
-        "The bound on the relative bias at the K in use, and the bias as measured; dashed: delta of the adaptive "
-        f"policies. Gaps: an infinite bound, or K at the probe window's end. {remark}",
+        "At the K in use, the bound on the relative bias of K steps, and the scheme's bias as measured; dashed: delta "
+        f"of the adaptive policies. Gaps: an infinite bound, or K at the probe window's end. {remark}",
         partial(relative_bias, drawn, dataset, lines),
     )
     for against, name, kind in (("K", "truncation length", "Fixed"), ("delta", "allowed bias", "Adaptive")):
@@ -162,9 +162,17 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
         partial(lag_profiles, gradients, frame, dataset, names),
     )
     yield (
+        "noise_profiles",
+        "Signal to noise by truncation length",
+        "The square of an update's mean gradient over its variance, were it made with another K at the same "
+        "parameters, at three moments of training. Points: the K in use; below the dashed line an update is mostly "
+        f"noise. {chosen}",
+        partial(noise_profiles, gradients, frame, dataset, names),
+    )
+    yield (
         "components",
         "Gradient norm by lag and component",
-        f"As above for each part of the state. One run: {names[best]}.",
+        f"phi for each part of the state. One run: {names[best]}.",
         partial(component_profiles, gradients[gradients[ID] == best], frame, dataset),
     )
     yield (

@@ -1,4 +1,4 @@
-"""phi_k, the gradient norm by lag k, of single runs: profiles, heat maps, and ratios of successive lags."""
+"""phi_k, the gradient norm by lag k, of single runs, and what probes say at each K: profiles, heat maps, ratios."""
 
 from typing import Any
 
@@ -58,6 +58,29 @@ def lag_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names
 
 
 @style.styled
+def noise_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
+    """Signal to noise of an update at each K, at the first, a middle and the last evaluation; a panel for each run.
+
+    A point marks the K in use; above the dashed line the signal is larger than the noise. Arguments as in
+    `lag_profiles`.
+
+    Raises:
+        NoDataError: no run has measured it.
+        AnalysisError: more than 4 runs.
+    """
+    gradients = gradients[(gradients["component"] == "all") & gradients["signal_to_noise"].gt(0)]
+    gradients = gradients[np.isfinite(gradients["signal_to_noise"])]
+    labels = {"x": "truncation K (steps)", "y": "signal to noise"}
+    figure, each = run_panels(gradients, frame, title, names, 2.6, sharex=True, sharey=True, **labels)
+    for run, axes in each.items():
+        _draw_moments(axes, gradients[gradients[ID] == run], frame, run, with_decay=False, column="signal_to_noise")
+        axes.axhline(1.0, **style.REFERENCE)
+        axes.legend(fontsize="small", handlelength=1.2)
+    style.legend_below(figure, [Line2D([], [], label="K in use", **K_IN_USE)])
+    return figure
+
+
+@style.styled
 def component_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str) -> Figure:
     """`lag_profiles` of each component of the state (hidden0, cell0, ...) of one run; a panel for each."""
     run = next(iter(named(gradients, frame, None)))
@@ -72,8 +95,10 @@ def component_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str)
     return figure
 
 
-def _draw_moments(axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str, with_decay: bool) -> bool:
-    """Draw phi by lag of the first, a middle and the last evaluation; returns whether any decay is visible."""
+def _draw_moments(
+    axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str, with_decay: bool, column: str = "phi"
+) -> bool:
+    """Draw a column by lag of the first, a middle and the last evaluation; returns whether any decay is visible."""
     K, log_beta = by_step(frame, run, "K"), by_step(frame, run, "log_beta")
     tau, fit_from = option(frame, run, "probe.tau"), option(frame, run, "probe.fit_from")
     epochs = table.groupby("step")["epoch"].first()
@@ -81,7 +106,7 @@ def _draw_moments(axes: Axes, table: pd.DataFrame, frame: pd.DataFrame, run: str
     fitted = False
     for step, shade in zip(epochs.index, SHADES, strict=False):
         color = colormaps[style.COLOR_MAP](shade)
-        phi = table[table["step"] == step].groupby("lag")["phi"].mean()
+        phi = table[table["step"] == step].groupby("lag")[column].mean()
         seen = phi[phi > SHOWN * phi.max()]
         label, marker = f"epoch {epochs[step]:.3g}", "." if len(seen) == 1 else None
         axes.semilogy(seen.index, seen, color=color, label=label, lw=1.6, marker=marker)

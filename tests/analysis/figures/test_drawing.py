@@ -38,8 +38,8 @@ def test_all_that_there_are_in_a_fixed_order() -> None:
     )
     drawings = list(draw(results))
     stems = (
-        "convergence clocks relative_bias lr_by_K parallel lag_profiles components lag_maps position_maps lag_ratios "
-        "symbols intervals values"
+        "convergence clocks relative_bias lr_by_K parallel lag_profiles noise_profiles components lag_maps "
+        "position_maps lag_ratios symbols intervals values"
     )
     assert [drawing.name for drawing in drawings] == [f"{stem}_copy" for stem in stems.split()]
     for drawing in drawings:
@@ -78,7 +78,8 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
     results = made.results(*runs, gradients=made.gradients(names[0] + "1.0"))
     paths = save_figures(results, tmp_path)
     assert [path.name for path in paths] == [
-        f"{stem}__d_.png" for stem in ("convergence", "clocks", "parallel", "lag_profiles", "components", "lag_maps")
+        f"{stem}__d_.png"
+        for stem in ("convergence", "clocks", "parallel", "lag_profiles", "noise_profiles", "components", "lag_maps")
     ]
     figure = next(draw(results)).figure
     texts = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from analysis.figures import component_profiles, lag_maps, lag_profiles, lag_ratios, position_maps
+from analysis.figures import component_profiles, lag_maps, lag_profiles, lag_ratios, noise_profiles, position_maps
 from analysis.figures.lags import successive_ratios
 from tests.helpers.made_runs import gradients, positions, run, sweep
 
@@ -42,6 +42,17 @@ def test_without_a_fit_and_what_is_of_no_consequence(metrics: dict[str, list[flo
     frame = sweep(run("a", {"valid_ppl": [2], **metrics}))
     (axes,) = lag_profiles(gradients("a", evaluations=1, beta=1e-5), frame, "").axes
     assert [(line.get_label(), list(line.get_xdata())) for line in axes.get_lines()] == [("epoch 0", [1, 2, 3])]
+
+
+def test_the_signal_to_noise_at_each_K_with_the_K_in_use() -> None:
+    (axes,) = noise_profiles(gradients("a"), FRAME, "").axes
+    lines = [line for line in axes.get_lines() if str(line.get_label()).startswith("epoch")]
+    for evaluation, line in enumerate(lines):
+        K = np.arange(1, 7)
+        assert line.get_ydata() == pytest.approx(2 * (evaluation + 1) * K * 0.5**K)  # mean of two probes
+    points = [list(line.get_xdata()) for line in axes.get_lines() if line.get_marker() == "o"]
+    assert points == [[2], [3], [4]]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("truncation K (steps)", "signal to noise")
 
 
 def test_a_panel_for_each_component() -> None:

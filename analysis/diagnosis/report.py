@@ -91,18 +91,17 @@ def lengths_of(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[Length]:
 
 
 def answer(lengths: Sequence[Length], window: int, scheme: str) -> str:
-    """How far back the network must backpropagate, in a sentence, with the intervals of its lengths."""
+    """Which K the network needs, in a sentence, with the intervals."""
     parts: list[str] = []
     for each in lengths:
-        steps = _counted(int(each.steps), "step") if each.steps < math.inf else "farther than the bound can tell"
-        steps += f" ({each.interval})" if each.interval else ""
+        K = f"{each.steps:.0f}" if each.steps < math.inf else "more than the bound can tell"
+        K += f" ({each.interval})" if each.interval else ""
         of = "for" if parts else "for a relative bias of at most"
-        parts.append(f"{'at least ' if each.is_far(window) else ''}{steps} {of} {each.delta:g}")
+        parts.append(f"{'at least ' if each.is_far(window) else ''}{K} {of} {each.delta:g}")
     if lengths[0].measured is None:
-        return f"By the bound, this network must backpropagate {_joined(parts)}."
-    measured = f"as measured under scheme={scheme}"
+        return f"By the bound, this network needs a K of {_joined(parts)}."
     bound = _joined([_whole(each.bound) for each in lengths])
-    return f"This network must backpropagate {_joined(parts)}, {measured}; by the bound, {bound}."
+    return f"Under scheme={scheme} this network needs a K of {_joined(parts)}, as measured; by the bound, {bound}."
 
 
 def judgement(lengths: Sequence[Length], K: int, window: int) -> str:
@@ -206,10 +205,16 @@ def _at_present(diagnosis: Diagnosis) -> str:
     if measurement.estimate.measured is not None:
         facts.append(f"measured {measurement.estimate.measured.at(K):.3g}")
     if measurement.estimate.measured_of_steps is not None:
-        facts.append(f"{measurement.estimate.measured_of_steps.at(K):.3g} were every loss to see {_counted(K, 'step')}")
+        of_steps = measurement.estimate.measured_of_steps.at(K)
+        facts[-1] += f" ({of_steps:.3g} if every loss saw exactly {_counted(K, 'step')})"
     if (found := measurement.gradients.parameters) is not None:
         facts.append(f"cosine with the whole window's gradient {found.cosine[min(K, len(found.cosine)) - 1]:.4g}")
-    return f"Relative bias at the present K = {K}: {', '.join(facts)}."
+    text = f"Relative bias at the present K = {K}: {', '.join(facts)}."
+    if (noise := measurement.noise) is not None:
+        # The probes' streams are measured as one; an update has those of one probe.
+        of_update = noise.signal_to_noise[min(K, len(noise.losses)) - 1] / diagnosis.settings.probes
+        text += f" Signal to noise of an update: {of_update:.3g}."
+    return text
 
 
 def _table(*headings: str) -> Table:

@@ -14,18 +14,18 @@ INF = math.inf
     [
         (
             [Length(0.9, 11, 1, "1 to 2"), Length(0.1, INF, 7, "5 to none")],
-            "This network must backpropagate 1 step (1 to 2) for a relative bias of at most 0.9 and 7 steps (5 to "
-            "none) for 0.1, as measured under scheme=tf; by the bound, 11 and none.",
+            "Under scheme=tf this network needs a K of 1 (1 to 2) for a relative bias of at most 0.9 and 7 (5 to none) "
+            "for 0.1, as measured; by the bound, 11 and none.",
         ),
         (
             [Length(0.9, 30, 20), Length(0.1, 50, 21)],  # 21 is in the far half of the window
-            "This network must backpropagate 20 steps for a relative bias of at most 0.9 and at least 21 steps for "
-            "0.1, as measured under scheme=tf; by the bound, 30 and 50.",
+            "Under scheme=tf this network needs a K of 20 for a relative bias of at most 0.9 and at least 21 for 0.1, "
+            "as measured; by the bound, 30 and 50.",
         ),
         (
             [Length(0.9, 11, None), Length(0.5, 32, None), Length(0.1, INF, None)],
-            "By the bound, this network must backpropagate 11 steps for a relative bias of at most 0.9, 32 steps for "
-            "0.5 and farther than the bound can tell for 0.1.",
+            "By the bound, this network needs a K of 11 for a relative bias of at most 0.9, 32 for 0.5 and more than "
+            "the bound can tell for 0.1.",
         ),
     ],
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Full as Full,
         Policy as Policy,
         Progress as Progress,
+        ProgressPerCost as ProgressPerCost,
         Randomized as Randomized,
         Variable as Variable,
         Warmup as Warmup,

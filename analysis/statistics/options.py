@@ -29,7 +29,7 @@ NOT_SETTINGS = {
     "tags",
 }  # replicates, and what changes no result
 # What is asked, not what is chosen to answer it best: runs are compared where these are equal.
-CONDITIONS = {"name", "dataset", "model", "scheme", "seed", "epochs", "seconds", "evaluate_every"}
+CONDITIONS = {"name", "dataset", "model", "scheme", "phase", "seed", "epochs", "seconds", "evaluate_every"}
 HASHES = "code_hash", "data_hash"  # of the source of a user's class, of the data at `path`
 
 

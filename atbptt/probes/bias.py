@@ -226,12 +226,14 @@ class BiasEstimate:
         measured: of the scheme, against the gradient of the whole probe window, for K = 1..W; None if not measured.
         measured_of_steps: the same with every loss backpropagated through exactly K steps; without resamples.
         noise: of the gradient under the scheme; None if it was not measured.
+        cosine: of the angle between the scheme's mean gradient and the whole window's, for K = 1..W; None likewise.
     """
 
     bound: Bound
     measured: RelativeBias | None = None
     measured_of_steps: RelativeBias | None = None
     noise: GradientNoise | None = None
+    cosine: np.ndarray | None = None
 
 
 def bias_bound(

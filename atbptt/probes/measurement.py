@@ -195,4 +195,5 @@ def measure(
         return Measurement(gradients, BiasEstimate(bound))
     of_resamples = np.empty((0, len(found.bias))) if found.resampled_bias is None else found.resampled_bias
     of_steps = RelativeBias(found.bias_of_steps, np.empty((0, len(found.bias))))
-    return Measurement(gradients, BiasEstimate(bound, RelativeBias(found.bias, of_resamples), of_steps, found.noise))
+    measured_bias = RelativeBias(found.bias, of_resamples)
+    return Measurement(gradients, BiasEstimate(bound, measured_bias, of_steps, found.noise, found.cosine))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from atbptt.probes.lags import Segment, with_mean
 from atbptt.probes.layers import Layer, Product
-from atbptt.probes.settings import SKETCH, lengths_seen
+from atbptt.probes.settings import FEW_SKETCHES, SKETCH, lengths_seen
 
 SUMMED = 2**24  # numbers: of so many parameters, times W, the sums over lags are kept at once
 
@@ -61,6 +61,7 @@ class GradientNoise:
     Attributes:
         streams: B.
         losses: of each stream in an update, (W,).
+        steps: that an update reads, (W,).
         square: mean of the squared norm over streams and positions, (W,).
         spread: standard deviation of that over streams, each averaged over positions, (W,); NaN with one stream.
         signal: ||m_K||^2, from products of different streams, whose noise is independent: (W,). It may be negative by
@@ -70,6 +71,7 @@ class GradientNoise:
 
     streams: int
     losses: np.ndarray
+    steps: np.ndarray
     square: np.ndarray
     spread: np.ndarray
     signal: np.ndarray
@@ -101,7 +103,7 @@ class TruncationSums:
         first, last = lengths_seen(scheme, np.arange(1, window + 1))
         self.window = window
         self.first, self.last = np.minimum(first, window), np.minimum(last, window)
-        self.count = last - first + 1
+        self.count, self.steps = last - first + 1, last
         self.longer = np.maximum(last, window) - np.maximum(first - 1, window)  # lengths beyond the window
         self.square = torch.zeros((), dtype=torch.float64, device=device)
         # ||g_W - g_K||^2, and the square of the sum of g_W - g_j over the lengths of K.
@@ -165,16 +167,17 @@ class LossSketches:
     ) -> None:
         self.products = products
         self.weights = weights
+        count = SKETCH if len(weights) else FEW_SKETCHES
 
         def signs(rows: int) -> Tensor:
-            return torch.randint(2, (rows, SKETCH), generator=generator).mul_(2).sub_(1).to(losses)
+            return torch.randint(2, (rows, count), generator=generator).mul_(2).sub_(1).to(losses)
 
         self.projections = []
         for _, product in products:
             inputs = product.kept.whole  # (T, B, n)
             self.projections.append((signs(product.stop - product.start), inputs @ signs(inputs.shape[-1])))
         # Of the mean loss over streams: a stream's own gradient is B times as large.
-        self.lags = losses.new_zeros(window, *losses.shape, SKETCH)
+        self.lags = losses.new_zeros(window, *losses.shape, count)
 
     def add(self, segment: Segment, gates: list[Tensor]) -> None:
         """Add a segment's lags, from the gates of each layer, (lags, P', B, gates * H)."""
@@ -200,26 +203,33 @@ class LossSketches:
 
     def noise(self, truncation: TruncationSums, kept: np.ndarray, along: np.ndarray) -> GradientNoise:
         """Of ||m_K||^2 and g_W m_K, as they are with noise, (W,), and of each stream's own."""
-        window, positions, streams, _ = self.lags.shape
-        some = max(1, SUMMED // (window * positions * SKETCH))
+        window, positions, streams, count = self.lags.shape
+        some = max(1, SUMMED // (window * positions * count))
         found = [self._of_streams(each * streams, truncation) for each in self.lags.split(some, dim=2)]
-        squares, own, own_along = (torch.cat(each, dim=1).double().cpu().numpy() for each in zip(*found, strict=True))
-        others = streams - 1 if streams > 1 else np.nan
+        means, *others = (torch.cat(each, dim=1).double() for each in zip(*found, strict=True))
+        squares, own, own_along = (each.cpu().numpy() for each in others)
+        pairs = streams - 1 if streams > 1 else np.nan
+        signal = (streams * kept - own.mean(axis=1)) / pairs
+        # What the projections make of the signal is taken from what they make of the squares: of a strong signal their
+        # error would be large beside the noise.
+        kept_in_sketch = means.mean(dim=1).square().mean(dim=1).cpu().numpy()
+        in_sketch = (streams * kept_in_sketch - own.mean(axis=1)) / pairs
         return GradientNoise(
             streams,
             truncation.count,
-            squares.mean(axis=1),
+            truncation.steps,
+            squares.mean(axis=1) - in_sketch + signal if streams > 1 else squares.mean(axis=1),
             squares.std(axis=1, ddof=1) if streams > 1 else np.full(window, np.nan),
-            (streams * kept - own.mean(axis=1)) / others,
-            (streams * along - own_along.mean(axis=1)) / others,
+            signal,
+            (streams * along - own_along.mean(axis=1)) / pairs,
         )
 
     @staticmethod
-    def _of_streams(lags: Tensor, truncation: TruncationSums) -> tuple[Tensor, Tensor, Tensor]:
-        """Of some streams' own gradients, (W, P, B', SKETCH): for every K, (W, B').
+    def _of_streams(lags: Tensor, truncation: TruncationSums) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of some streams' own gradients at each lag, (W, P, B', sketches), for every K.
 
-        The mean squared norm over losses at the positions, the squared norm of their mean, and that mean's product with
-        the whole window's.
+        The mean over positions, (W, B', sketches); then, (W, B'), the mean squared norm over positions, the squared
+        norm of the mean, and its product with the whole window's.
         """
         truncated = lags.cumsum(dim=0)  # by steps
         whole = truncated[-1]
@@ -230,7 +240,7 @@ class LossSketches:
         losses = (sums[truncation.last] - sums[truncation.first - 1] + longer * whole) / count
         mean = losses.mean(dim=1)
         along = (mean * whole.mean(dim=0)).mean(dim=-1)
-        return losses.square().mean(dim=(1, 3)), mean.square().mean(dim=-1), along
+        return mean, losses.square().mean(dim=(1, 3)), mean.square().mean(dim=-1), along
 
 
 class ParameterSums:

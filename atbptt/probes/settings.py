@@ -16,6 +16,7 @@ DECAY_FITS = ("ols", "max", "quantile")
 KEPT_NORMS = ("of_mean", "sum")
 MOST = {"probes": 1000, "resamples": 100_000}  # more take hours, and say no more
 SKETCH = 128  # random projections from which the norms of resampled gradients are estimated
+FEW_SKETCHES = 32  # the same for the noise alone, which is a mean over all losses
 # Former names of options: still accepted, and the ones in stored runs and in their ids.
 FORMER_NAMES = {"estimator": "decay_fit"}
 

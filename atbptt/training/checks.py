@@ -152,6 +152,8 @@ def check_probe(settings: ProbeSettings, model: nn.Module, task: Task, policy: P
             check_asked(settings, model, task.loss, task.train, policy)
     except ConfigError as error:
         name = error.name.removeprefix("model.")
+        if name == "policy":
+            raise ConfigError("truncation", error.rule) from error
         raise (ConfigError(f"{GROUPS[name]}.{name}", error.rule) if name in GROUPS else error) from error
 
 

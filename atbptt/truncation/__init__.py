@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         next_due as next_due,
         update as update,
     )
+    from atbptt.truncation.progress import ProgressPerCost as ProgressPerCost
     from atbptt.truncation.randomized import Randomized as Randomized
     from atbptt.truncation.variable import Variable as Variable
     from atbptt.truncation.warmup import Warmup as Warmup

@@ -65,6 +65,7 @@ class Policy(ABC):
         probes: whether `update` calls `probe`. Such a policy is refused before the first window if probes cannot be
             made. For an object without the attribute, found from the code of its `update`.
         estimator: of the relative bias that it uses, `bound` or `measured`; not every model's bias can be measured.
+        noise: whether it uses the noise of the gradient, which not every model's probes can measure.
         confidence: not None if it uses the share of resamples whose bias is small enough, see `Adaptive`.
     """
 
@@ -73,6 +74,7 @@ class Policy(ABC):
     probes: bool = False
     estimator: str = "bound"
     confidence: float | None = None
+    noise: bool = False
 
     @abstractmethod
     def update(self, progress: Progress, probe: Probe) -> None:
@@ -130,7 +132,16 @@ class _Completed(Policy):
     def __init__(self, given: Any) -> None:
         self.given = given
         self.probes = _reads_second_argument(given.update)
-        own = ("probes", "estimator", "confidence", "check_scheme", "adjoint_factors", "state_dict", "load_state_dict")
+        own = (
+            "probes",
+            "estimator",
+            "confidence",
+            "noise",
+            "check_scheme",
+            "adjoint_factors",
+            "state_dict",
+            "load_state_dict",
+        )
         for name in own:
             if hasattr(given, name):
                 setattr(self, name, getattr(given, name))

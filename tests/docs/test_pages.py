@@ -13,7 +13,7 @@ from atbptt.config.settings import validated
 from atbptt.errors import ConfigError
 from atbptt.runs import schema
 from atbptt.training.experiment import run
-from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Variable, Warmup
+from atbptt.truncation import Adaptive, Fixed, Full, Policy, ProgressPerCost, Randomized, Variable, Warmup
 from atbptt.windows.schemes import SCHEMES, check_scheme
 from tests.conftest import TINY_PROBE, TINY_STREAMS
 
@@ -24,6 +24,7 @@ PAGE = re.compile(r"\]\((\w+)\.md(?:#[\w-]+)?\)")  # the page of a link, in the 
 POLICY: dict[str, Callable[[], Policy]] = {
     "fixed": lambda: Fixed(10),
     "adaptive": lambda: Adaptive(0.9, 10, 2, 40, 1.0),
+    "progress": ProgressPerCost,
     "variable": lambda: Variable(10),
     "randomized": lambda: Randomized(10.0),
     "warmup": lambda: Warmup(2, 20, 10.0),

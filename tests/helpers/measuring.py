@@ -18,7 +18,13 @@ def made_measurement(finite: bool = True) -> Measurement:
     cosine = np.array([0.5, 0.8, 0.9, 1.0])
     of_steps = np.array([0.9, 0.6, 0.2, 0.0])
     noise = GradientNoise(
-        2, np.arange(1, 5), np.array([4.0, 5.0, 6.0, 8.0]), np.ones(4), np.array([3.0, 1.0, 2.0, -1.0]), np.ones(4)
+        2,
+        np.arange(1, 5),
+        np.arange(1, 5),
+        np.array([4.0, 5.0, 6.0, 8.0]),
+        np.ones(4),
+        np.array([3.0, 1.0, 2.0, -1.0]),
+        np.ones(4),
     )
     parameters = ParameterGradients(("w",), 1.0, measured, cosine, of_steps, cosine / 2, None, noise)
     kept = np.arange(4.0)

@@ -66,7 +66,7 @@ def test_a_gradient_of_zero_tells_nothing_of_the_bias(way: str) -> None:
 
 def test_the_noise_is_that_of_single_losses_by_hand(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many projections the estimate is close to what autograd says, loss by loss."""
-    monkeypatch.setattr(parameters, "SKETCH", 2**15)
+    monkeypatch.setattr(parameters, "FEW_SKETCHES", 2**15)
     model, (inputs, targets), positions = network(layers=2), symbols(6, batch=4), [3, 5]
     found = lag_gradients(model, loss, inputs, targets, positions, scheme="tf", noise=True).parameters
     own = np.array(
@@ -106,10 +106,10 @@ def truncated(model: Any, loss: Any, inputs: Any, targets: Any, position: int, s
 
 def test_signal_and_noise_of_an_update_by_hand() -> None:
     numbers = (np.array(each) for each in ([10.0, 20.0, 5.0], [1.0, 1.0, 1.0], [4.0, 0.0, 6.0], [1.0, 1.0, 1.0]))
-    noise = GradientNoise(3, np.array([1, 2, 3]), *numbers)
+    noise = GradientNoise(3, np.array([1, 2, 3]), np.array([1, 2, 3]), *numbers)
     np.testing.assert_allclose(noise.of_update, [2.0, 20 / 6, 0.0])
     np.testing.assert_array_equal(noise.signal_to_noise, [2.0, 0.0, np.inf])
-    lost = GradientNoise(3, np.ones(1), np.array([9.0]), np.ones(1), np.array([-2.0]), np.ones(1))
+    lost = GradientNoise(3, np.ones(1), np.ones(1), np.array([9.0]), np.ones(1), np.array([-2.0]), np.ones(1))
     assert lost.signal_to_noise == [0.0]  # more noise than signal, by chance
 
 

@@ -58,7 +58,12 @@ def test_a_run_continued_is_the_run_that_was_not_interrupted(
 
 @pytest.mark.parametrize(
     "policy",
-    [*DRAWING, ("warmup", "truncation.epochs=1.5"), ("full", "truncation.window=25")],
+    [
+        *DRAWING,
+        ("progress", "truncation.K_max=9"),
+        ("warmup", "truncation.epochs=1.5"),
+        ("full", "truncation.window=25"),
+    ],
     ids=lambda policy: policy[0],
 )
 def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path, policy: tuple[str, ...]) -> None:

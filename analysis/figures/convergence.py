@@ -20,7 +20,7 @@ CLOCKS = {
 }
 ENDS = 1e-4, 1e3  # of the axis: diverged runs can have a bias far beyond
 LABEL_HEIGHT = 0.08  # of the axis
-PANELS = {"log_relative_bias": "bound, K steps", "log_relative_bias_measured": "measured, scheme"}
+PANELS = {"log_relative_bias": "bound", "log_relative_bias_measured": "measured"}
 
 
 @style.styled

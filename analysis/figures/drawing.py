@@ -166,7 +166,7 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
         "Signal to noise by truncation length",
         "The square of an update's mean gradient over its variance, were it made with another K at the same "
         "parameters, at three moments of training. Points: the K in use; below the dashed line an update is mostly "
-        f"noise. {chosen}",
+        f"noise; gaps: the signal is lost in it. {chosen}",
         partial(noise_profiles, gradients, frame, dataset, names),
     )
     yield (

@@ -68,8 +68,10 @@ def noise_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, nam
         NoDataError: no run has measured it.
         AnalysisError: more than 4 runs.
     """
-    gradients = gradients[(gradients["component"] == "all") & gradients["signal_to_noise"].gt(0)]
-    gradients = gradients[np.isfinite(gradients["signal_to_noise"])]
+    gradients = gradients[gradients["component"] == "all"]
+    values = gradients["signal_to_noise"]
+    gradients = gradients.assign(signal_to_noise=values.where(values.gt(0) & np.isfinite(values)))
+    gradients = gradients[gradients[ID].isin(gradients.dropna(subset="signal_to_noise")[ID])]
     labels = {"x": "truncation K (steps)", "y": "signal to noise"}
     figure, each = run_panels(gradients, frame, title, names, 2.6, sharex=True, sharey=True, **labels)
     for run, axes in each.items():
@@ -109,7 +111,10 @@ def _draw_moments(
         phi = table[table["step"] == step].groupby("lag")[column].mean()
         seen = phi[phi > SHOWN * phi.max()]
         label, marker = f"epoch {epochs[step]:.3g}", "." if len(seen) == 1 else None
-        axes.semilogy(seen.index, seen, color=color, label=label, lw=1.6, marker=marker)
+        if seen.empty:
+            continue
+        drawn = phi.where(phi.isin(seen)).loc[seen.index.min() : seen.index.max()]  # with gaps
+        axes.semilogy(drawn.index, drawn, color=color, label=label, lw=1.6, marker=marker)
         if K.get(step) in seen.index:
             axes.plot(K[step], seen[K[step]], **K_IN_USE | {"color": color}, zorder=4)
         if with_decay and tau is not None and tau + 1 in phi.index and np.isfinite(log_beta.get(step, np.nan)):

@@ -205,7 +205,7 @@ def _check(plan: Plan, policies: dict[str, Policy], tasks: "dict[str, Task]") ->
             job = numbered[number]
             settings = job.settings
             policy = policies[_policy_key(settings)]
-            asks = repr((policy.estimator, policy.confidence, settings.device.type))
+            asks = repr((policy.estimator, policy.confidence, policy.noise, settings.device.type))
             parts = (settings.model_dump_json(exclude=BESIDES_PARTS), asks)
             if parts not in seen:
                 with config.as_job(settings.model_dump(), job.hydra_part(number)):

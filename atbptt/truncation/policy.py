@@ -37,7 +37,7 @@ class Probe(Protocol):
         """One estimate for each probe that is finite.
 
         Arguments:
-            measured: measure the scheme's bias besides bounding it, which takes 1.5 to 2.3 times as long.
+            measured: measure the scheme's bias besides bounding it, which takes 1.5 to 2.4 times as long.
             resampled: resample streams and positions, for intervals and confidence.
             noise: with `measured`, measure the noise of the gradient.
         """

@@ -105,7 +105,7 @@ def test_an_experiment_also_runs_with_other_data_and_policies(planned: Planned, 
     np.savez(tmp_path / "own.npz", **dict.fromkeys(names, symbols))
     data = ("dataset=arrays", f"dataset.path={tmp_path}/own.npz")
     jobs = planned("-m", "experiment=copy_fixed,copy_variable", *data, "truncation=glob(*)", "scheme=tf", size=()).jobs
-    assert [job.settings.name for job in jobs] == ["published_copy_fixed"] * 6 + ["published_copy_variable"] * 6
+    assert [job.settings.name for job in jobs] == ["published_copy_fixed"] * 7 + ["published_copy_variable"] * 7
     assert {job.settings.model["layers"] for job in jobs} == {2}
     assert [job.settings.truncation.get("K_init") for job in jobs if "=adaptive" in job.label] == [15, 15]
 
@@ -241,13 +241,13 @@ def test_all_that_the_probe_check_reads_of_a_policy_is_known(settings: Callable[
     class Noting(Fixed):
         def __getattribute__(self, name: str) -> Any:
             read.add(name)
-            return {"estimator": "measured", "confidence": 0.5}.get(name)
+            return {"estimator": "measured", "confidence": 0.5, "noise": True}.get(name)
 
     composed = settings()
     task = build_task(composed)
     model = composed.component("model").build(input_size=task.input_size, output_size=task.output_size)
     check_probe(composed.probe, model, task, Noting(5))
-    assert read - {"K"} == {"estimator", "confidence"}
+    assert read - {"K"} == {"estimator", "confidence", "noise"}
 
 
 def test_what_needs_no_torch_is_answered_without_it(root: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_run_continued_is_the_run_that_was_not_interrupted(
     "policy",
     [
         *DRAWING,
-        ("progress", "truncation.K_max=9"),
+        ("progress", "truncation.K_init=4", "truncation.K_max=6"),
         ("warmup", "truncation.epochs=1.5"),
         ("full", "truncation.window=25"),
     ],

@@ -53,6 +53,8 @@ def cautions(diagnosis: Diagnosis, deltas: Sequence[float]) -> list[str]:
         found.append(
             "phi does not decay (beta >= 1): the bound is infinite, and the window too short or the probe noisy"
         )
+    if settings.kept_norm == "sum":
+        found.append("with kept_norm=sum what is called the bound is an estimate: the bias may exceed it")
     if measurement.estimate.measured is None:
         found.append("the model has no recurrent parameters to measure the bias of: there is the bound only")
     elif settings.resamples and not len(measurement.estimate.measured.resampled):

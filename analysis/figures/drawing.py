@@ -126,8 +126,9 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
     yield (
         "relative_bias",
         "Relative bias of the gradient",
-        "At the K in use, the bound on the relative bias of K steps, and the scheme's bias as measured; dashed: delta "
-        f"of the adaptive policies. Gaps: an infinite bound, or K at the probe window's end. {remark}",
+        "At the K in use, the bound on the relative bias of K steps (an estimate with kept_norm=sum), and the scheme's "
+        "bias as measured; dashed: delta of the adaptive policies. Gaps: an infinite bound, or K at the probe window's "
+        f"end. {remark}",
         partial(relative_bias, drawn, dataset, lines),
     )
     for against, name, kind in (("K", "truncation length", "Fixed"), ("delta", "allowed bias", "Adaptive")):

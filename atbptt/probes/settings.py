@@ -71,7 +71,8 @@ class ProbeSettings:
         average: of gradient norms over streams and positions, `mean` or `geometric`.
         decay_fit: `ols`, `max` or `quantile`, see docs/definitions.md.
         fit_from: first row of the decay's fit; tau if None.
-        kept_norm: norm of the gradient that truncation keeps, `of_mean` or `sum`.
+        kept_norm: norm of the gradient that truncation keeps, `of_mean`; or `sum`, the sum of mean norms, with which
+            the bound is an estimate and no bound.
 
     Raises:
         ConfigError: a value breaks its rule.

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ def test_a_window_too_short_to_tell(trained: StoredModel) -> None:
     found = diagnose(trained, "train", ProbeSettings(4, 2, 0, 1, 1, 0), seed=0)
     caution = "K for delta 0.001 lies in the far half of the window (W = 4), beyond which nothing is seen"
     assert f"{caution}; --window 8 tells more" in cautions(found, (0.001,))
+    estimated = replace(found, settings=replace(found.settings, kept_norm="sum"))
+    assert "with kept_norm=sum what is called the bound is an estimate" in "".join(cautions(estimated, (0.9,)))
 
 
 def test_without_decay_there_is_no_bound(trained: StoredModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

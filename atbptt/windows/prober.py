@@ -30,10 +30,6 @@ def check_asked(
         numbers *= settings.positions
     settings.check_memory(stream.batch, len(gradients.components), numbers)
     found = gradients.parameters
-    if measured and found is None:
-        name = type(model).__name__
-        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
-        raise ConfigError("estimator", rule)
     if policy.noise:
         rule = (
             "needs the noise of the gradient: a model whose whole state is that of one torch.nn.LSTM, GRU or RNN, and "
@@ -41,6 +37,10 @@ def check_asked(
         )
         known = found is not None and found.noise is not None and stream.batch > 1
         require(known, "policy", type(policy).__name__, rule)
+    if measured and found is None:
+        name = type(model).__name__
+        rule = f"(=measured) needs recurrent parameters, and the state of the model {name} depends on none"
+        raise ConfigError("estimator", rule)
     if confidence is not None:
         rule = f"must be at least 1 for the policy's confidence (={confidence})"
         require(settings.resamples > 0, "resamples", settings.resamples, rule)

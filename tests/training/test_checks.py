@@ -9,7 +9,7 @@ from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.probes import ProbeSettings
 from atbptt.training.checks import check_fit, check_probe, check_task
-from atbptt.truncation import Adaptive
+from atbptt.truncation import Adaptive, ProgressPerCost
 
 
 def task() -> Any:
@@ -131,3 +131,5 @@ def test_measuring_a_model_without_recurrent_parameters_is_refused() -> None:
     message = r"^truncation.estimator \(=measured\) needs recurrent parameters, .* model Model depends on none"
     with pytest.raises(ConfigError, match=message):
         check_probe(probe, Model(), task(), policy)
+    with pytest.raises(ConfigError, match=r"^truncation \(=ProgressPerCost\) needs the noise of the gradient: "):
+        check_probe(probe, Model(), task(), ProgressPerCost(K_max=5, K_init=2))

@@ -13,13 +13,13 @@ from atbptt.models.states import State, tensors
 from atbptt.probes.settings import ProbeSettings
 from atbptt.runs.schema import CHECKPOINT
 from atbptt.training.experiment import build, run
-from atbptt.truncation import Adaptive, Fixed, Full, Randomized
+from atbptt.truncation import Adaptive, Fixed, Full, ProgressPerCost, Randomized
 from atbptt.truncation.policy import Probe, Progress
 from atbptt.windows.loop import Windows
 from atbptt.windows.schemes import SCHEMES, window_lr
 from atbptt.windows.update import step
 from tests.helpers.modules import data, made as made_model
-from tests.helpers.probing import network, symbols
+from tests.helpers.probing import OfCells, network, symbols
 from tests.windows.test_cursor import Listed
 
 PROBES = ProbeSettings(window=8, tau=5, burn_in=2, positions=2)
@@ -278,6 +278,14 @@ REFUSED = {
     "measured without parameters": (
         of_echo,
         r"estimator \(=measured\) needs recurrent parameters, .* Echo depends on none",
+    ),
+    "noise of cells": (
+        lambda: Windows(OfCells(), cross_entropy, *symbols(19), ProgressPerCost(), probes=PROBES),
+        r"policy \(=ProgressPerCost\) needs the noise of the gradient: a model whose whole state is that of one torch",
+    ),
+    "noise of one stream": (
+        lambda: Windows(network(), cross_entropy, *symbols(19, batch=1), ProgressPerCost(), probes=PROBES),
+        r"policy \(=ProgressPerCost\) needs the noise of the gradient: .* and more than one stream$",
     ),
     "confidence without resamples": (
         lambda: start(adaptive(confidence=0.9), probes=ProbeSettings(8, 5, 2, 2, resamples=0)),

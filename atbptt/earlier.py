@@ -1,21 +1,40 @@
-"""Options that came later, at the values by which earlier versions trained.
+"""Options that came later, and by which of their values earlier versions trained.
 
-They are left out of ids, so that finished runs are found, and filled in where the stored options of runs lack them.
+At these values they are left out of ids, so that finished runs are found, and they are filled in where the stored
+options of runs lack them. A config that lacks them gets the present default.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 OPTIONS: Mapping[str, Any] = {"phase": "fixed"}
-# Of an atbptt class in the group `truncation`, by its `_target_`.
-ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
-    "atbptt.truncation.Adaptive": {"as_published": True},
-    "atbptt.truncation.Variable": {"K_max": None},
-}
+ADAPTIVE, VARIABLE = (
+    {f"atbptt.truncation.{name}", f"atbptt.{name}", f"atbptt.truncation.{name.lower()}.{name}"}
+    for name in ("Adaptive", "Variable")
+)
+
+
+def with_defaults(policy: dict[str, Any]) -> dict[str, Any]:
+    """The config of a policy, with the argument that decides how it acts; the others act as before by default."""
+    lacking = policy.get("_target_") in ADAPTIVE and "as_published" not in policy
+    return {**policy, "as_published": False} if lacking else policy
+
+
+def later_arguments(target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a policy's later arguments by which earlier versions trained.
+
+    None for `estimator=measured`, which was of exactly K steps: no value does the same now.
+    """
+    if target in ADAPTIVE and arguments.get("estimator", "bound") == "bound":
+        return {"as_published": True}
+    return {"K_max": None} if target in VARIABLE else {}
 
 
 def filled_in(options: dict[str, Any]) -> dict[str, Any]:
     """The stored options of a run, without nulls, by their dotted names, with those that its version did not have."""
-    of_policy = ARGUMENTS.get(str(options.get("truncation._target_")), {})
-    later = {**OPTIONS, **{f"truncation.{name}": value for name, value in of_policy.items() if value is not None}}
-    return {**later, **options} if "scheme" in options else options
+    if "scheme" not in options:
+        return options
+    group = "truncation."
+    arguments = {name.removeprefix(group): value for name, value in options.items() if name.startswith(group)}
+    later = later_arguments(str(arguments.get("_target_")), arguments)
+    return {**OPTIONS, **{group + name: value for name, value in later.items() if value is not None}, **options}

@@ -61,11 +61,10 @@ def main() -> int:
     """Measure, print and store."""
     configure_torch(threads=1)
     console = Console(width=160)
-    readings = []
+    readings: list[Reading] = []
     for cell in CELLS:
         for task, overrides in TASKS.items():
-            for reading in look(cell, task, overrides):
-                readings.append(reading)
+            readings.extend(look(cell, task, overrides))
             console.print(f"{cell} {task}: {len(readings)} readings", highlight=False)
     for table in (by_scheme(readings), by_cell(readings)):
         console.print(table)
@@ -90,18 +89,18 @@ def look(cell: str, task: str, overrides: Sequence[str]) -> Iterator[Reading]:
         done = epochs
         for scheme in SCHEMES:
             found = probe(parts, settings.probe, scheme)
-            gradients_of = found.gradients.parameters
-            assert gradients_of is not None
-            assert gradients_of.noise is not None
+            parameters = found.gradients.parameters
+            assert parameters is not None
+            assert parameters.noise is not None
             for estimator, delta in LENGTHS:
                 K = found.K(delta, estimator)
                 if K is None or settings.probe.window // 2 < K:
                     continue
-                exact, noise = of_stream(parts, scheme, K, gradients_of.names)
+                exact, noise = of_stream(parts, scheme, K, parameters.names)
                 yield Reading(
                     *(cell, task, epochs, scheme, f"{estimator} {delta}", K, found.estimate.bound.at(K)),
-                    *(float(gradients_of.bias_of_steps[K - 1]), float(gradients_of.bias[K - 1]), exact),
-                    *(float(gradients_of.noise.of_update[K - 1]) * PROBES, noise),
+                    *(float(parameters.bias_of_steps[K - 1]), float(parameters.bias[K - 1]), exact),
+                    *(float(parameters.noise.of_update[K - 1]) * PROBES, noise),
                 )
 
 

@@ -136,5 +136,5 @@ def _end(last: int, in_use: int, window: int) -> float:
 
 
 def _shown(values: np.ndarray) -> np.ndarray:
-    """The values within the axis, NaN for others, such as the measured bias at K = W, which is 0."""
+    """The values within the axis, NaN for others, such as a measured bias of 0 at K = W."""
     return np.where((values >= ENDS[0]) & (values <= ENDS[1]), values, np.nan)

@@ -96,10 +96,12 @@ def answer(lengths: Sequence[Length], window: int, scheme: str) -> str:
     """Which K the network needs, in a sentence, with the intervals."""
     parts: list[str] = []
     for each in lengths:
-        K = f"{each.steps:.0f}" if each.steps < math.inf else "more than the bound can tell"
+        if each.steps < math.inf:
+            K = f"{'at least ' if each.is_far(window) else ''}{each.steps:.0f}"
+        else:
+            K = "more than the bound can tell" if each.measured is None else f"more than {window}"
         K += f" ({each.interval})" if each.interval else ""
-        of = "for" if parts else "for a relative bias of at most"
-        parts.append(f"{'at least ' if each.is_far(window) else ''}{K} {of} {each.delta:g}")
+        parts.append(f"{K} {'for' if parts else 'for a relative bias of at most'} {each.delta:g}")
     if lengths[0].measured is None:
         return f"By the bound, this network needs a K of {_joined(parts)}."
     bound = _joined([_whole(each.bound) for each in lengths])

@@ -91,8 +91,8 @@ def _values(frame: pd.DataFrame, lines: Lines) -> tuple[pd.DataFrame, pd.DataFra
 def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figure:
     """The bound on the relative bias of K steps at the K in use, and the scheme's bias as measured, against the epoch.
 
-    Dashed lines are the delta of adaptive policies. An infinite bound, or a measured bias of zero (at K = W, by
-    definition), is a gap. Arguments as in `convergence`.
+    Dashed lines are the delta of adaptive policies. An infinite bound, or a measured bias of zero (mostly at K =
+    W), is a gap. Arguments as in `convergence`.
 
     Raises:
         NoDataError: no run has measured a finite bias.

@@ -70,8 +70,8 @@ def noise_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, nam
     """
     gradients = gradients[gradients["component"] == "all"]
     values = gradients["signal_to_noise"]
-    gradients = gradients.assign(signal_to_noise=values.where(values.gt(0) & np.isfinite(values)))
-    gradients = gradients[gradients[ID].isin(gradients.dropna(subset="signal_to_noise")[ID])]
+    gradients = gradients.assign(signal_to_noise=values.where(np.isfinite(values)))
+    gradients = gradients[gradients[ID].isin(gradients.loc[values.gt(0) & np.isfinite(values), ID])]
     labels = {"x": "truncation K (steps)", "y": "signal to noise"}
     figure, each = run_panels(gradients, frame, title, names, 2.6, sharex=True, sharey=True, **labels)
     for run, axes in each.items():
@@ -108,22 +108,21 @@ def _draw_moments(
     fitted = False
     for step, shade in zip(epochs.index, SHADES, strict=False):
         color = colormaps[style.COLOR_MAP](shade)
-        phi = table[table["step"] == step].groupby("lag")[column].mean()
-        seen = phi[phi > SHOWN * phi.max()]
+        values = table[table["step"] == step].groupby("lag")[column].mean()
+        shown = values > SHOWN * values.max()
+        seen = values[shown]
         label, marker = f"epoch {epochs[step]:.3g}", "." if len(seen) == 1 else None
-        if seen.empty:
-            continue
-        drawn = phi.where(phi.isin(seen)).loc[seen.index.min() : seen.index.max()]  # with gaps
+        drawn = values.where(shown).loc[seen.index.min() : seen.index.max()] if len(seen) else seen  # with gaps
         axes.semilogy(drawn.index, drawn, color=color, label=label, lw=1.6, marker=marker)
         if K.get(step) in seen.index:
             axes.plot(K[step], seen[K[step]], **K_IN_USE | {"color": color}, zorder=4)
-        if with_decay and tau is not None and tau + 1 in phi.index and np.isfinite(log_beta.get(step, np.nan)):
+        if with_decay and tau is not None and tau + 1 in values.index and np.isfinite(log_beta.get(step, np.nan)):
             # The geometric series through the first lag beyond tau, over the lags of its fit.
-            lags = phi.index[phi.index > (tau if fit_from is None else fit_from)]
-            decay = phi[tau + 1] * np.exp(log_beta[step] * (lags - tau - 1))
-            seen = decay > SHOWN * phi.max()
-            axes.plot(lags[seen], decay[seen], color=color, **DECAY)
-            fitted |= bool(seen.any())
+            lags = values.index[values.index > (tau if fit_from is None else fit_from)]
+            decay = values[tau + 1] * np.exp(log_beta[step] * (lags - tau - 1))
+            shown = decay > SHOWN * values.max()
+            axes.plot(lags[shown], decay[shown], color=color, **DECAY)
+            fitted |= bool(shown.any())
     return fitted
 
 

@@ -74,6 +74,11 @@ class Settings(Section):
     def _probe_by_present_names(cls, value: Any) -> Any:
         return renamed(value) if isinstance(value, Mapping) else value
 
+    @field_validator("truncation", mode="before")
+    @classmethod
+    def _policy_with_defaults(cls, value: Any) -> Any:
+        return earlier.with_defaults(dict(value)) if isinstance(value, Mapping) else value
+
     @field_validator("tags", mode="before")
     @classmethod
     def _one_tag_or_several(cls, value: Any) -> Any:
@@ -103,7 +108,7 @@ class Settings(Section):
         for group in SUPPLIED:
             part = self.component(group)
             decisive[group] = {"_target_": part.target, **part.arguments}
-            for name, value in earlier.ARGUMENTS.get(part.target, {}).items():
+            for name, value in earlier.later_arguments(part.target, part.arguments).items():
                 if decisive[group].get(name, ...) == value:
                     del decisive[group][name]
             if (digest := part.data_digest()) is not None:

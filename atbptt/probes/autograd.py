@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from atbptt.errors import ConfigError
 from atbptt.models import Halves, State, detach, leaves, map_state, native_layers, tensors, thawed
 from atbptt.probes.lags import LAGS_AT_ONCE, LagGradients, LagSums, ProbeWindow, segments
-from atbptt.probes.parameters import SUMMED, ParameterGradients, TruncationSums
+from atbptt.probes.parameters import ParameterGradients, TruncationSums
+
+SUMMED = 2**26  # numbers: of so many parameters, times W, the sums over lags are kept at once
 
 
 def unrolled_gradients(
@@ -99,7 +101,7 @@ class _Unrolled:
     def measure(self, scheme: str) -> ParameterGradients:
         """||m_K - g_W|| for every K: each cell is run anew, and differentiated by itself.
 
-        The sums over lags of many parameters take more memory than there may be: some are taken at a time.
+        For every `SUMMED` numbers of parameters times W again, since their sums over lags take so much memory.
         """
         positions, window = self.window.positions, len(self.window.inputs)
         sums = TruncationSums(window, scheme, self.losses.device)

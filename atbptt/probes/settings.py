@@ -134,7 +134,7 @@ class ProbeSettings:
         slopes = 3 * W**2 if self.decay_fit == "quantile" else 0
         require_memory("window", W, 8 * (steps + slopes), f"with {batch} streams")
         require_memory("positions", P, 8 * norms, f"with window (={W}) and {batch} streams")
-        resampled = W * (2 * SKETCH + 2 * components + 8) + 2 * P * batch
+        resampled = W * (3 * SKETCH + 2 * components + 8) + 2 * P * batch
         require_memory("resamples", R, 8 * R * resampled, f"with window (={W}), positions (={P}) and {batch} streams")
 
     @property

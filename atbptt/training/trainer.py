@@ -214,8 +214,9 @@ class Trainer:
             found |= {f"{split}_{name}": value for name, value in measured.items()}
         K = self.windows.cursor.K
         found |= {"K": K, "lr": full_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, K)}
+        all_readings = {"measured": True, "resampled": True, "noise": True}
         measurements = self.prober.measure(
-            self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, measured=True, resampled=True
+            self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, **all_readings
         )
         found |= self.costs.measured(self.device)
         values = [(metric, 0, value) for metric, value in found.items()] + bias_metrics(measurements, K)

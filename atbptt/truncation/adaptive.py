@@ -13,15 +13,15 @@ class Adaptive(Policy):
     Arguments:
         delta: the largest relative bias allowed.
         estimator: `bound`, the paper's bound on the bias of K steps; or `measured`, the bias of the scheme in use
-            against the gradient of the whole probe window, so that K never exceeds W.
+            against the gradient of the whole probe window, at K up to W.
         confidence: share of the resamples of streams and loss positions in which the bias must be at most delta; with
             None, the estimate itself must be.
         K_init: K until the first update.
         K_min, K_max: K(delta) of each probe is clamped to them; K_max if no K has so small a bias.
         max_factor: the most that an update may multiply or divide K by, but K may always move by 1; None for any.
         update_every: epochs between updates, a fraction is fine.
-        as_published: take the number of the last lag that must be kept for K, as the released code did, which is one
-            step short of the bound's promise. It does not concern `estimator=measured`.
+        as_published: as the released code did, take the number of the last lag that the bound needs for K, which is one
+            step short of its promise, and clamp the mean over probes only.
 
     An update averages K(delta) over the probes and rounds down. Probes that are not finite are ignored; without any
     finite probe K stays.
@@ -77,10 +77,15 @@ class Adaptive(Policy):
         lengths = [bias.truncation(self.delta, self.confidence) for bias in biases if bias.finite]
         if lengths:
             short = int(self.as_published and self.estimator == "bound")
-            clamped = [self.K_max if K is None else min(max(K - short, self.K_min), self.K_max) for K in lengths]
-            K = sum(clamped) // len(clamped)
+            found = [self.K_max if K is None else max(K - short, 1) for K in lengths]
+            if not self.as_published:  # or a K far beyond K_max would move the mean as if such windows could be made
+                found = [self._clamped(K) for K in found]
+            K = self._clamped(sum(found) // len(found))
             if self.max_factor is not None:
                 shortest = min(math.ceil(self.K / self.max_factor), self.K - 1)
                 longest = max(math.floor(self.K * self.max_factor), self.K + 1)
                 K = min(max(K, shortest), longest)
             self.K = K
+
+    def _clamped(self, K: int) -> int:
+        return min(max(K, self.K_min), self.K_max)

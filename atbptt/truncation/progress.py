@@ -1,6 +1,7 @@
 """The truncation length with the most expected progress per cost, from the gradient's direction and noise."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class ProgressPerCost(Policy):
     it reads and as much as `update_cost` steps more. L is the same for every K, and drops out.
 
     That is myopic: while near lags still have most of the gradient, short windows look best. So K is the best among
-    those whose mean gradient points within `max_sine` of the full one, and K_max if none does.
+    those whose mean gradient points within `max_sine` of the full one; if none does, the longest that the probe tells.
 
     Arguments:
         K_init: K until the first update.
@@ -30,7 +31,7 @@ class ProgressPerCost(Policy):
             has changed by more than a factor of `CHANGE`.
         update_cost: what an update costs besides the steps that it reads, in steps.
         max_sine: the largest sine of the angle between m and g: the part of g that no rescaling of m makes good.
-        memory: weight of the earlier probes in the mean of all; 0 uses the last ones alone.
+        memory: weight of the earlier updates' probes in the mean of all; 0 uses the last update's alone.
         hold: K stays while its expected progress is short of the best one by at most this share.
 
     Probes that are not finite are ignored; without any finite probe K stays.
@@ -83,8 +84,7 @@ class ProgressPerCost(Policy):
         """Probe and set K if an update is due."""
         if progress.step < self.last_update + math.ceil(self.interval * progress.epoch_steps):
             return
-        for estimate in probe(measured=True, noise=True):
-            self._add(estimate)
+        self._add([_readings(estimate) for estimate in probe(measured=True, noise=True)])
         before = self.K
         if self.readings:
             self.K = self._best()
@@ -92,25 +92,13 @@ class ProgressPerCost(Policy):
         self.interval = min(max(self.interval / 2 if much else self.interval * 2, self.first_update), self.update_every)
         self.last_update = progress.step
 
-    def _add(self, estimate: BiasEstimate) -> None:
-        """Take a probe into the means, in units of its own gradients: their size changes by orders of magnitude."""
-        noise = estimate.noise
-        assert noise is not None
-        assert estimate.cosine is not None
-        unit = float(noise.square[-1])
-        if not 0 < unit < math.inf:
-            return
-        found = {
-            "along": noise.along / unit,
-            "square": (np.maximum(noise.signal, 0) + noise.of_update) / unit,
-            "sine": np.sqrt(np.maximum(1 - np.square(estimate.cosine), 0)),
-            "steps": noise.steps,
-        }
-        if not all(np.isfinite(values).all() for values in found.values()):
-            return
-        for name, values in found.items():
-            before = np.array(self.readings.get(name, values))
-            self.readings[name] = (self.memory * before + (1 - self.memory) * values).tolist()
+    def _add(self, found: Sequence[dict[str, np.ndarray]]) -> None:
+        """Take an update's probes into the means, but for those that are not finite."""
+        usable = [each for each in found if all(np.isfinite(values).all() for values in each.values())]
+        for name in usable[0] if usable else ():
+            mean = np.mean([each[name] for each in usable], axis=0)
+            before = np.array(self.readings.get(name, mean))
+            self.readings[name] = (self.memory * before + (1 - self.memory) * mean).tolist()
 
     def _best(self) -> int:
         along, square, sine, steps = (np.array(self.readings[name]) for name in ("along", "square", "sine", "steps"))
@@ -124,3 +112,18 @@ class ProgressPerCost(Policy):
         if len(expected) >= self.K and expected[self.K - 1] >= (1 - self.hold) * expected[best]:
             return self.K
         return best + 1
+
+
+def _readings(estimate: BiasEstimate) -> dict[str, np.ndarray]:
+    """Of a probe at each K, in units of its own gradients: their size changes by orders of magnitude."""
+    noise, cosine = estimate.noise, estimate.cosine
+    assert noise is not None
+    assert cosine is not None
+    unit = float(noise.square[-1])
+    unit = unit if 0 < unit < math.inf else math.nan
+    return {
+        "along": noise.along / unit,
+        "square": (np.maximum(noise.signal, 0) + noise.of_update) / unit,
+        "sine": np.where(cosine > 0, np.sqrt(np.maximum(1 - np.square(cosine), 0)), 1.0),
+        "steps": noise.steps,
+    }

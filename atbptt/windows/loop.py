@@ -247,7 +247,7 @@ class Windows:
             ConfigError: it was taken with another policy, scheme, phase or stream.
         """
         found, own = saved.get("made_for"), self._made_for()
-        require(found == own, "state_dict", found, f"must be of the same policy, scheme and streams: {own}")
+        require(found == own, "state_dict", found, f"must be of the same policy, scheme, phase and streams: {own}")
         self.restore(saved)
 
     def saved(self) -> dict[str, Any]:

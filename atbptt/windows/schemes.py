@@ -45,7 +45,10 @@ class Window:
 
 
 def full_losses(scheme: str, K: Length) -> Length:
-    """Losses that every window but the last of a stream counts; `K` may be the mean of lengths that are drawn."""
+    """Losses that a full window counts; the last of a stream, and with a phase the first, may count fewer.
+
+    `K` may be the mean of lengths that are drawn.
+    """
     return {"original": type(K)(1), "double-tf": 2 * K - 1}.get(scheme, K)
 
 

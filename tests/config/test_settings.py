@@ -62,9 +62,7 @@ ID = "07fbdd18bc15"
 IDS = {
     "truncation.K=5": "cd456756d046",
     "probe.decay_fit=max": "165f01a7d19c",
-    "probe.decay_fit=quantile truncation=adaptive truncation.estimator=measured truncation.as_published=true": (
-        "94968c06134f"
-    ),
+    "probe.decay_fit=quantile truncation=adaptive truncation.estimator=measured": "7559c0d539cb",  # of the scheme
     "experiment=copy_fixed arm=delta0.9": "10817e2d385d",
     "experiment=copy_fixed arm=K15 probe.decay_fit=max": "fc9056dca3ce",
     "dataset=text dataset.path=HERE truncation=adaptive truncation.as_published=true": "1c76ab29ec74",
@@ -81,6 +79,15 @@ def test_ids_stay_what_they_were(settings: Callable[..., Settings], tmp_path: Pa
         (tmp_path / f"{split}.txt").write_text("one two three four five six\n" * 300)
     given = [override.replace("HERE", str(tmp_path)) for override in overrides.split()]
     assert settings(*given, size=()).experiment_id == IDS[overrides]
+
+
+def test_a_policys_config_without_a_later_argument_has_its_default_and_the_id_of_that() -> None:
+    given = {"_target_": "atbptt.truncation.Adaptive", "delta": 0.5, "K_init": 4, "K_min": 2, "K_max": 9}
+    without = validated(changed(truncation={**given, "name": "adaptive", "update_every": 1.0}))
+    assert without.options()["truncation.as_published"] is False
+    for stored, same in ((False, True), (True, False)):
+        told = validated(changed(truncation={**without.truncation, "as_published": stored}))
+        assert (told.experiment_id == without.experiment_id) == same
 
 
 def test_the_former_name_of_an_option_is_read_and_stored() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.models.recurrent import halves
 from atbptt.models.states import detach
-from atbptt.probes import adjoint, parameters
+from atbptt.probes import adjoint, autograd, parameters
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.bias import resampling_weights
 from atbptt.probes.gradients import lag_gradients
@@ -194,6 +194,15 @@ def test_the_size_of_a_segment_and_what_is_kept_change_nothing(loss: Any, monkey
     np.testing.assert_allclose(parts.resampled_kept_of_mean, whole.resampled_kept_of_mean, rtol=1e-12)
     np.testing.assert_allclose(parts.parameters.bias, whole.parameters.bias, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(parts.parameters.resampled_bias, whole.parameters.resampled_bias, rtol=1e-9, atol=1e-15)
+
+
+def test_parameters_taken_some_at_a_time_give_the_same_by_autograd(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for summed in (autograd.SUMMED, 500):  # all, and about 38 of 176 at a time
+        monkeypatch.setattr(autograd, "SUMMED", summed)
+        found.append(lag_gradients(OfCells(), loss, *symbols(12), [7, 11], scheme="tf").parameters)
+    np.testing.assert_allclose(found[1].bias, found[0].bias, rtol=1e-12)
+    np.testing.assert_allclose(found[1].norm, found[0].norm, rtol=1e-12)
 
 
 def test_what_is_kept_of_a_probe_does_not_grow_with_its_positions(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:

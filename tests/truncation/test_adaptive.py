@@ -46,6 +46,9 @@ def test_each_probe_is_clamped_before_the_mean() -> None:
     for last in (300, None):  # beyond K_max, or none at all
         policy.update(at(1 if last else 2), lambda **_: [estimate(45)] * 4 + [estimate(last)])  # noqa: B023
         assert policy.K == (4 * 45 + 60) // 5
+    published = adaptive(K_min=10, as_published=True)
+    published.update(at(1), lambda **_: [estimate(K + 1) for K in (4, 5, 5, 3, 30)])
+    assert published.K == 10  # the mean is 9; clamped one by one, 14
 
 
 def test_as_published_takes_one_step_less_of_the_bound() -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,24 @@ def test_K_stays_while_little_would_be_gained() -> None:
 
 def test_probes_are_averaged_in_units_of_their_own_gradients() -> None:
     near, far = estimate(2, 0.1), estimate(8, 10.0)
-    both = chosen(near, far, memory=0.5)
+    both = chosen(near, far)
     assert chosen(near) < both < chosen(far)
-    assert chosen(near, estimate(8, 10.0, size=1e6), memory=0.5) == both
-    assert chosen(far, near, memory=0.0) == chosen(near)
+    assert chosen(near, estimate(8, 10.0, size=1e6)) == chosen(far, near) == both
+
+
+def test_earlier_updates_count_by_the_memory() -> None:
+    def after_two(memory: float) -> int:
+        policy = ProgressPerCost(K_max=W, hold=0.0, memory=memory, update_cost=2.0)
+        policy.update(Progress(100, 100), lambda **_: [estimate(8, 10.0)])
+        policy.update(Progress(900, 100), lambda **_: [estimate(2, 0.1)])
+        return policy.K
+
+    assert after_two(0.0) == chosen(estimate(2, 0.1)) < after_two(0.5) < chosen(estimate(8, 10.0))
+
+
+def test_an_update_against_the_gradient_has_not_its_direction() -> None:
+    against = replace(estimate(3, 0.0), cosine=np.where(K < 7, -1.0, 1.0))
+    assert chosen(against) == 7
 
 
 def test_a_probe_that_is_not_finite_is_ignored() -> None:

@@ -161,7 +161,7 @@ def test_a_loop_continued_is_the_loop_that_was_not_stopped(scheme: str, until: i
 
 def test_a_state_dict_of_another_scheme_is_refused() -> None:
     saved = Windows(network(), cross_entropy, *symbols(19), Fixed(4)).state_dict()
-    rule = r"state_dict .* must be of the same policy, scheme and streams: .*'Fixed'.*tf"
+    rule = r"state_dict .* must be of the same policy, scheme, phase and streams: .*'Fixed'.*tf"
     with pytest.raises(ConfigError, match=rule):
         Windows(network(), cross_entropy, *symbols(19), Fixed(4), scheme="tf").load_state_dict(saved)
 

@@ -18,6 +18,11 @@ INF = math.inf
             "for 0.1, as measured; by the bound, 11 and none.",
         ),
         (
+            [Length(0.9, 11, 4), Length(0.1, 30, INF, "38 to none")],
+            "Under scheme=tf this network needs a K of 4 for a relative bias of at most 0.9 and more than 40 (38 to "
+            "none) for 0.1, as measured; by the bound, 11 and 30.",
+        ),
+        (
             [Length(0.9, 30, 20), Length(0.1, 50, 21)],  # 21 is in the far half of the window
             "Under scheme=tf this network needs a K of 20 for a relative bias of at most 0.9 and at least 21 for 0.1, "
             "as measured; by the bound, 30 and 50.",

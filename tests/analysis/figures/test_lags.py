@@ -55,6 +55,15 @@ def test_the_signal_to_noise_at_each_K_with_the_K_in_use() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("truncation K (steps)", "signal to noise")
 
 
+def test_a_signal_lost_in_one_probe_counts_as_none_and_lost_in_all_is_a_gap() -> None:
+    lost = gradients("a", evaluations=1)
+    lost.loc[(lost["replicate"] == 0) | (lost["lag"] == 3), "signal_to_noise"] = 0.0
+    (axes,) = noise_profiles(lost, FRAME, "").axes
+    (line,) = (line for line in axes.get_lines() if str(line.get_label()).startswith("epoch"))
+    K = np.array([1, 2, np.nan, 4, 5, 6])
+    np.testing.assert_allclose(line.get_ydata(), 1.5 * K * 0.5**K)  # half of the second probe's
+
+
 def test_a_panel_for_each_component() -> None:
     figure = component_profiles(gradients("a", evaluations=1), FRAME, "")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["whole state", "hidden0"]

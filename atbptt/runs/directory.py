@@ -272,6 +272,7 @@ class RunDirectory:
     @contextmanager
     def logging(self) -> Iterator[logging.Logger]:
         logger = logging.getLogger(f"atbptt.run.{self.experiment_id}")
+        logger.disabled = False  # as a logging configuration of someone else may have left it, Hydra's too
         logger.setLevel(logging.INFO)
         logger.propagate = False
         handler = _LogFile(self.path / schema.LOG)

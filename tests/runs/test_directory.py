@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -292,3 +293,11 @@ def test_the_log_goes_to_the_runs_file_alone(directory: RunDirectory, capsys: py
         log.info("epoch %d", 3)
     assert (directory.path / schema.LOG).read_text().endswith("epoch 3\n")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_logging_configuration_of_someone_else_does_not_silence_the_log(directory: RunDirectory) -> None:
+    """As one of Hydra's, which disables the loggers that there are."""
+    logging.getLogger(f"atbptt.run.{directory.experiment_id}").disabled = True
+    with directory.logging() as log:
+        log.info("heard")
+    assert (directory.path / schema.LOG).read_text().endswith("heard\n")

@@ -143,7 +143,7 @@ def gradients(parts: Parts, cut: Iterable[Window], names: Sequence[str]) -> tupl
 def by_scheme(readings: Sequence[Reading]) -> Table:
     """How far what is measured lies from what is."""
     table = Table(
-        "scheme", "asked", "n", "K", "exact bias", "|measured - exact|", "|of steps - exact|", "noise / exact"
+        "scheme", "K by", "readings", "K", "exact bias", "|measured - exact|", "|of steps - exact|", "noise / exact"
     )
     for scheme in SCHEMES:
         for estimator, delta in LENGTHS:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from atbptt.config import Component
 from atbptt.errors import show
-from atbptt.probes import ProbeSettings, RelativeBias
+from atbptt.probes import ProbeSettings, RelativeBias, at_length
 from atbptt.runs.schema import INTERVAL
 
 from .measuring import Diagnosis
@@ -212,11 +212,11 @@ def _at_present(diagnosis: Diagnosis) -> str:
         of_steps = measurement.estimate.measured_of_steps.at(K)
         facts[-1] += f" ({of_steps:.3g} if every loss saw exactly {_counted(K, 'step')})"
     if (found := measurement.gradients.parameters) is not None:
-        facts.append(f"cosine with the whole window's gradient {found.cosine[min(K, len(found.cosine)) - 1]:.4g}")
+        facts.append(f"cosine with the whole window's gradient {at_length(found.cosine, K):.4g}")
     text = f"Relative bias at the present K = {K}: {', '.join(facts)}."
     if (noise := measurement.noise) is not None:
         # The probes' streams are measured as one; an update has those of one probe.
-        of_update = noise.signal_to_noise[min(K, len(noise.losses)) - 1] / diagnosis.settings.probes
+        of_update = at_length(noise.signal_to_noise, K) / diagnosis.settings.probes
         text += f" Signal to noise of an update: {of_update:.3g}."
     return text
 

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
         ESTIMATORS as ESTIMATORS,
         BiasEstimate as BiasEstimate,
         RelativeBias as RelativeBias,
+        at_length as at_length,
         average_norms as average_norms,
         resampling_weights as resampling_weights,
     )

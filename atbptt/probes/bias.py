@@ -131,6 +131,11 @@ def truncation_length(bias: np.ndarray, delta: float) -> int | None:
     return int(allowed[0]) + 1 if len(allowed) else None
 
 
+def at_length(values: np.ndarray, K: int) -> float:
+    """The value at K of values at K = 1, 2, ...; the last one if K exceeds them."""
+    return float(values[min(K, len(values)) - 1])
+
+
 @dataclass(frozen=True)
 class RelativeBias:
     """The relative bias of truncation at K = 1, 2, ..., with resamples.
@@ -150,7 +155,7 @@ class RelativeBias:
 
     def at(self, K: int) -> float:
         """delta(K) of one truncation length; of the longest estimated if K exceeds it."""
-        return float(self.values[min(K, len(self.values)) - 1])
+        return at_length(self.values, K)
 
     def truncation(self, delta: float, confidence: float | None = None) -> int | None:
         """K(delta), the smallest K whose bias is at most delta, or None if there is none.

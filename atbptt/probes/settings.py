@@ -20,6 +20,7 @@ FEW_SKETCHES = 32  # the same for the noise alone, which is a mean over all loss
 # Former names of options: still accepted, and the ones in stored runs and in their ids.
 FORMER_NAMES = {"estimator": "decay_fit"}
 
+Lengths = TypeVar("Lengths", int, float, np.ndarray)  # in steps
 Call = TypeVar("Call", bound=Callable[..., Any])
 
 
@@ -46,14 +47,14 @@ def taking_former_names(call: Call) -> Call:
     return taking  # type: ignore[return-value]
 
 
-def lengths_seen(scheme: str, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def lengths_seen(scheme: str, K: Lengths) -> tuple[Lengths, Lengths]:
     """The fewest and the most steps through which a full window's losses are backpropagated, at each K.
 
     One loss of the window has each length from the first to the second. With `buffer`, whose losses reach cells of
     several windows, they have these lengths on average.
     """
     require_choice("scheme", scheme, SCHEMES)
-    first = np.ones_like(K) if scheme in ("tf", "double-tf") else K
+    first = K * 0 + 1 if scheme in ("tf", "double-tf") else K  # as many as there are K
     return first, K if scheme in ("original", "tf") else 2 * K - 1
 
 

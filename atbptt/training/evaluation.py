@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
 from atbptt.models import evaluating, halves, steps_at_once
-from atbptt.probes import Measurement, RelativeBias, average_norms
+from atbptt.probes import Measurement, RelativeBias, at_length, average_norms
 from atbptt.runs import schema
 from atbptt.windows import Stream
 
@@ -86,7 +86,7 @@ def bias_metrics(measurements: Sequence[Measurement], K: int) -> list[tuple[str,
             at_K = {"gradient_cosine": measured.cosine, "gradient_cosine_of_steps": measured.cosine_of_steps}
         if estimate.noise is not None:
             at_K["signal_to_noise"] = estimate.noise.signal_to_noise
-        found += [(name, float(of_all[min(K, len(of_all)) - 1])) for name, of_all in at_K.items()]
+        found += [(name, at_length(of_all, K)) for name, of_all in at_K.items()]
         values += [(name, replicate, value) for name, value in found]
     return values
 

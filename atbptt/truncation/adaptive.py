@@ -2,9 +2,9 @@
 
 import math
 
-from atbptt.errors import require, require_choice, require_whole
+from atbptt.errors import require, require_choice
 from atbptt.probes import ESTIMATORS
-from atbptt.truncation.policy import Policy, Probe, Progress, next_due
+from atbptt.truncation.policy import Policy, Probe, Progress, check_lengths, next_due
 
 
 class Adaptive(Policy):
@@ -47,10 +47,7 @@ class Adaptive(Policy):
         require(delta > 0, "delta", delta, "must be greater than 0")
         require_choice("estimator", estimator, ESTIMATORS)
         require(confidence is None or 0 < confidence < 1, "confidence", confidence, "must lie between 0 and 1, or null")
-        for name, K in (("K_init", K_init), ("K_min", K_min), ("K_max", K_max)):
-            require_whole(name, K, 1)
-        require(K_min <= K_max, "K_min", K_min, f"must not exceed K_max (={K_max})")
-        require(K_min <= K_init <= K_max, "K_init", K_init, f"must lie in K_min..K_max (={K_min}..{K_max})")
+        check_lengths(K_init, K_min, K_max)
         factor = max_factor is None or 1 < max_factor < math.inf
         require(factor, "max_factor", max_factor, "must be greater than 1, or null")
         require(0 < update_every < math.inf, "update_every", update_every, "must be greater than 0 (epochs)")

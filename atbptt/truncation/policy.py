@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Protocol
 
-from atbptt.errors import ConfigError, require
+from atbptt.errors import ConfigError, require, require_whole
 from atbptt.probes import BiasEstimate
 from atbptt.system import plain
 
@@ -191,6 +191,14 @@ def update(policy: Policy, progress: Progress, probe: Probe) -> None:
     except TypeError:
         require(False, "truncation.K", policy.K, "must be an integer after an update")
     require(policy.K >= 1, "truncation.K", policy.K, "must be at least 1 after an update")
+
+
+def check_lengths(K_init: int, K_min: int, K_max: int) -> None:
+    """Raise a `ConfigError` unless a policy can begin with K_init and stay within K_min..K_max."""
+    for name, K in (("K_init", K_init), ("K_min", K_min), ("K_max", K_max)):
+        require_whole(name, K, 1)
+    require(K_min <= K_max, "K_min", K_min, f"must not exceed K_max (={K_max})")
+    require(K_min <= K_init <= K_max, "K_init", K_init, f"must lie in K_min..K_max (={K_min}..{K_max})")
 
 
 def next_due(step: int, every: float, epoch_steps: int) -> int:

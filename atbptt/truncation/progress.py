@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atbptt.errors import require, require_whole
+from atbptt.errors import require
 from atbptt.probes import BiasEstimate
-from atbptt.truncation.policy import Policy, Probe, Progress
+from atbptt.truncation.policy import Policy, Probe, Progress, check_lengths
 
 CHANGE = 1.5  # factor: if K changes by more, the next update comes sooner
 
@@ -56,10 +56,7 @@ class ProgressPerCost(Policy):
         memory: float = 0.5,
         hold: float = 0.05,
     ) -> None:
-        for name, K in (("K_init", K_init), ("K_min", K_min), ("K_max", K_max)):
-            require_whole(name, K, 1)
-        require(K_min <= K_max, "K_min", K_min, f"must not exceed K_max (={K_max})")
-        require(K_min <= K_init <= K_max, "K_init", K_init, f"must lie in K_min..K_max (={K_min}..{K_max})")
+        check_lengths(K_init, K_min, K_max)
         require(0 < update_every < math.inf, "update_every", update_every, "must be greater than 0 (epochs)")
         rule = f"must be greater than 0 and at most update_every (={update_every:g})"
         require(0 < first_update <= update_every, "first_update", first_update, rule)

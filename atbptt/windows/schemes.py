@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from atbptt.errors import require, require_choice
-from atbptt.probes import SCHEMES
+from atbptt.probes import SCHEMES, lengths_seen
 from atbptt.randomness import numpy_generator
 from atbptt.truncation import Full, Policy
 
@@ -49,7 +49,8 @@ def full_losses(scheme: str, K: Length) -> Length:
 
     `K` may be the mean of lengths that are drawn.
     """
-    return {"original": type(K)(1), "double-tf": 2 * K - 1}.get(scheme, K)
+    first, last = lengths_seen(scheme, K)
+    return last - first + 1
 
 
 def random_phase(scheme: str, K: int, length: int, seed: int, number: int) -> int:

@@ -136,7 +136,7 @@ def test_a_signal_ends_the_runs_and_starts_no_other(machine: Machine) -> None:
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         launch(2, 9, lines.append)
-    assert machine.numbers == [0, 1]
+    assert sorted(machine.numbers) == [0, 1]  # two threads start them, in any order
     assert all(run.requests == [signal.SIGTERM] for run in machine.started)
     assert lines == ["ending 2 runs, each with a checkpoint; a second signal kills them"]
 

@@ -1,4 +1,4 @@
-"""Copy: repeat a sequence as many steps later as it is long."""
+"""Copy: repeat a sequence as many steps later as it is long; also with sequences that get longer during training."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +7,7 @@ import numpy as np
 
 from atbptt.datasets.task import SymbolTask, generated, symbol_stream
 from atbptt.errors import require
+from atbptt.randomness import numpy_generator
 from atbptt.windows import Stream
 
 BLANK, MARK = 0, 1
@@ -37,6 +38,31 @@ class Copy(SymbolTask):
         self.input_size = self.output_size = symbols
         make = partial(_stream, low, high, symbols)
         self.train, self.valid, self.test = generated("copy", self, make, shortest=2 * high, kept=16, making=32)
+
+
+@dataclass(eq=False)
+class GrowingCopy(Copy):
+    """Copy whose longest m grows from pass to pass, so that ever longer windows are needed.
+
+    In pass n = 0, 1, ... of training, m is uniform in `min_length` to `first_length` + (`max_length` - `first_length`)
+    min(1, n / `growth`), rounded down. Each pass has new data. Validation and test have all m up to `max_length`.
+    """
+
+    first_length: int  # the largest m of the first pass
+    growth: int  # passes until m has all lengths
+
+    def __post_init__(self) -> None:
+        require(self.growth >= 1, "growth", self.growth, "must be at least 1 (passes)")
+        super().__post_init__()
+        within = self.min_length <= self.first_length <= self.max_length
+        rule = f"must be within min_length..max_length (={self.min_length}..{self.max_length})"
+        require(within, "first_length", self.first_length, rule)
+        self.train = self.train_pass(0)
+
+    def train_pass(self, number: int) -> Stream:
+        longest = self.first_length + (self.max_length - self.first_length) * min(number, self.growth) // self.growth
+        generator = numpy_generator("copy train", self.seed, number)
+        return _stream(self.min_length, longest, self.symbols, self.train_steps, self.batch_size, generator)
 
 
 def _stream(

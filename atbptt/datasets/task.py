@@ -22,7 +22,7 @@ class Task(Protocol):
 
     The constructor checks its arguments and makes or opens the data; `atbptt.system.require_memory` refuses what needs
     too much. An argument named `path` counts in the experiment id by the content of that file or folder, or of the
-    files that a static method `data_files(arguments)` lists. The method of `Predicting` is optional.
+    files that a static method `data_files(arguments)` lists. The methods of `Predicting` and `Changing` are optional.
 
     Attributes:
         train, valid, test: the three splits.
@@ -58,6 +58,14 @@ class Predicting(Protocol):
 
         Symbols and events are numbered from 0.
         """
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """A task with another training stream in each pass; `train` is that of the first, or of the pass in progress."""
+
+    def train_pass(self, number: int) -> Stream:
+        """The stream of a pass, numbered from 0: of the shape of `train`, and the same whenever it is asked for."""
 
 
 class SymbolTask:

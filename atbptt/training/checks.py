@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from atbptt import models
 from atbptt.config import Component, errors_of
-from atbptt.datasets import SPLITS, Predicting, Task
+from atbptt.datasets import SPLITS, Changing, Predicting, Task
 from atbptt.errors import ConfigError, DataWarning, did_you_mean, listed, require, require_whole, show
 from atbptt.probes import ProbeSettings
 from atbptt.system import plain, require_memory
@@ -44,6 +44,14 @@ def check_task(task: Task) -> None:
         require(isinstance(stream, Stream), name, type(stream).__name__, "must be an atbptt.datasets.Stream")
         with _errors_of(name):
             models.check_streams(stream.inputs, stream.targets)
+    if isinstance(task, Changing):
+        with errors_of("dataset", "fails to make the training stream of the second pass"):
+            second = task.train_pass(1)
+        require(isinstance(second, Stream), "dataset.train_pass", type(second).__name__, "must return a Stream")
+        for name in ("inputs", "targets"):
+            found, own = (tuple(getattr(stream, name).shape) for stream in (second, task.train))
+            rule = f"must have the shape of train.{name}, {own}"
+            require(found == own, f"dataset.train_pass(1).{name}", found, rule)
 
 
 def _check_description(task: Task) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from atbptt.config import Settings, validated
-from atbptt.datasets import Task
+from atbptt.datasets import Changing, Task
 from atbptt.errors import AnalysisError, described, require_whole
 from atbptt.runs import (
     WAITING,
@@ -42,7 +42,7 @@ class StoredModel:
         experiment_id: of the run.
         state: of the run, as in `atbptt.runs.RunStatus`; None where none is stored.
         settings: the run's config.
-        task, model: on the CPU, the model with the checkpoint's parameters.
+        task, model: on the CPU, the model with the checkpoint's parameters, the training stream that of its pass.
         K: the truncation length in use (steps), at most the length of the training stream.
         step: training steps of the stream so far.
         remarks: warnings, a line each.
@@ -96,6 +96,8 @@ def open_stored_model(path: Path, trust: Trust = NO_TRUST) -> StoredModel:
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
         cursor.restore(saved, None)
         require_whole("K", parts.policy.K, 1)
+        if isinstance(parts.task, Changing):
+            parts.task.train = parts.task.train_pass(cursor.epochs_done)
     except Exception as error:  # what is stored may be anything, also for a user's own class
         problem = "; ".join([f"does not fit the model of {config}, whose class may have changed", *changes])
         raise AnalysisError(f"{checkpoint} {problem}: {described(error)[:300]}") from error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.config import Settings
-from atbptt.datasets import SPLITS, Task
+from atbptt.datasets import SPLITS, Changing, Task
 from atbptt.errors import described, show
 from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
@@ -84,6 +84,7 @@ class Trainer:
             seed=lambda purpose, step: seed_global(purpose, settings.seed, step),
         )
         self.steps_at_once = steps_at_once(self.task.train.batch, self.task.output_size)
+        self.pass_read = 0  # whose stream is `task.train`
         self.updates = 0
         self.train_seconds = self.compute_seconds = 0.0
         self.clock = ComputeClock(device)
@@ -117,11 +118,13 @@ class Trainer:
         for note in getattr(self.task, "notes", ()):
             self.log.info("data, %s", note)
         self._resume()
+        self._begin_pass()
         self.directory.set_status(schema.RUNNING, epoch=self.windows.epoch, first_epoch=self.windows.epoch)
         self._evaluate_if_due()
         while not self.settings.budget_spent(self.windows.epoch, self.train_seconds):
             with self.clock.running():
                 self._advance()
+            self._begin_pass()
             self._pause()
             self._evaluate_if_due()
         if self.sums["steps"]:
@@ -131,6 +134,14 @@ class Trainer:
             self._evaluate()
         self.directory.finish(**self._progress())
         self.log.info("finished: %.3g epochs, %d updates, %.1f s", self.windows.epoch, self.updates, self.train_seconds)
+
+    def _begin_pass(self) -> None:
+        """Read the stream of the pass in progress, where each has another: after the end of one, the next one's."""
+        number = self.windows.cursor.epochs_done
+        if isinstance(self.task, Changing) and number != self.pass_read:
+            self.task.train = self.task.train_pass(number).to(self.device)
+            self.windows.read(self.task.train)
+            self.pass_read = number
 
     def _evaluate_if_due(self) -> None:
         if self.windows.step < self.next_evaluation:

@@ -176,6 +176,27 @@ class Windows:
         self._seed = seed
         self._current: StreamWindow | None = None
 
+    def feed(self, inputs: Tensor, targets: Tensor) -> None:
+        """Read other streams from the next window on; probes draw from them, too. For data that change between passes.
+
+        Arguments:
+            inputs, targets: of the shapes and types of those before.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        check_streams(inputs, targets)
+        self.read(Stream(inputs, targets))
+
+    def read(self, stream: Stream) -> None:
+        """`feed` of a stream."""
+        for name in ("inputs", "targets"):
+            found, own = (
+                (tuple(part.shape), part.dtype) for part in (getattr(stream, name), getattr(self.stream, name))
+            )
+            require(found == own, name, found, f"must be like those before: {own}")
+        self.stream = stream
+
     @property
     def step(self) -> int:
         """Steps whose loss has been counted, over all passes."""

@@ -1,9 +1,11 @@
 from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import given, settings, strategies as st
 
-from atbptt.datasets import SPLITS, Copy
+from atbptt.datasets import SPLITS, Copy, GrowingCopy
+from atbptt.windows import Stream
 from tests.datasets.test_task import GENERATED
 
 
@@ -11,13 +13,14 @@ def copies(**changes: Any) -> Copy:
     return Copy(**GENERATED[Copy] | changes)
 
 
+def columns(stream: Stream) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each stream, (T,) inputs and targets."""
+    return [(stream.inputs[:, b].numpy(), stream.targets[:, b].numpy()) for b in range(stream.batch)]
+
+
 def streams(task: Copy) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Each stream of each split, (T,) inputs and targets."""
-    return [
-        (getattr(task, split).inputs[:, b].numpy(), getattr(task, split).targets[:, b].numpy())
-        for split in SPLITS
-        for b in range(getattr(task, split).batch)
-    ]
+    """Each stream of each split."""
+    return [column for split in SPLITS for column in columns(getattr(task, split))]
 
 
 def decoded(inputs: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -66,3 +69,19 @@ def test_streams_are_out_of_phase_at_every_phase() -> None:
     first = (task.train.inputs == 1).int().argmax(dim=0)
     assert sorted(set(first.tolist())) == list(range(8))
     assert set(task.train.inputs.flatten().tolist()) == set(range(6))
+
+
+def test_the_longest_m_grows_from_pass_to_pass_each_with_data_of_its_own() -> None:
+    task = GrowingCopy(**GENERATED[GrowingCopy] | {"train_steps": 800})
+    longest = []
+    for number in range(6):
+        stream = task.train_pass(number)
+        found = [(decoded(inputs), targets) for inputs, targets in columns(stream)]
+        assert all((targets == expected).all() for (expected, _), targets in found)
+        longest.append(max(m for (_, lengths), _ in found for m in lengths))
+        assert min(m for (_, lengths), _ in found for m in lengths[:-1]) == 2
+        assert torch.equal(stream.inputs, task.train_pass(number).inputs)
+    assert longest == [2, 3, 4, 5, 5, 5]
+    assert torch.equal(task.train.inputs, task.train_pass(0).inputs)
+    assert not torch.equal(task.train_pass(4).inputs, task.train_pass(5).inputs)
+    assert max(m for inputs, _ in columns(task.valid) for m in decoded(inputs)[1]) == 5

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from atbptt.datasets import SPLITS, Copy, Linear, Repeat, SymbolTask
+from atbptt.datasets import SPLITS, Copy, GrowingCopy, Linear, Repeat, SymbolTask
 from atbptt.datasets.task import symbol_stream
 from atbptt.errors import ConfigError
 
 SIZES = {"train_steps": 60, "valid_steps": 40, "test_steps": 30, "batch_size": 16, "seed": 0}
 GENERATED: dict[Any, dict[str, Any]] = {
     Copy: {**SIZES, "min_length": 2, "max_length": 5, "symbols": 6},
+    GrowingCopy: {**SIZES, "min_length": 2, "first_length": 2, "max_length": 5, "growth": 3, "symbols": 6},
     Repeat: {**SIZES, "period": 8, "symbols": 4, "shift": 0},
     Linear: {**SIZES, "state_size": 4, "features": 3, "radius": 0.9, "noise": 0.5},
 }
@@ -50,7 +51,7 @@ def test_generated_streams_have_their_sizes_and_predict_the_next_step(kind: Any)
         stream = getattr(task, split)
         assert stream.inputs.shape == stream.targets.shape == (steps, 16, *tail)
         assert stream.inputs.dtype == (torch.float32 if kind is Linear else torch.int64)
-        if kind is not Copy:
+        if not issubclass(kind, Copy):
             assert torch.equal(stream.targets[:-1], stream.inputs[1:])  # the next one
     size = 3 if kind is Linear else GENERATED[kind]["symbols"]
     assert task.input_size == task.output_size == size
@@ -75,6 +76,8 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (Copy, {"max_length": 1}, "max_length (=1) must be at least min_length (=2)"),
     (Copy, {"symbols": 2}, "symbols (=2) must be at least 3: the blank, the mark and one to copy"),
     (Copy, {"test_steps": 9}, "test_steps (=9) must be at least 10"),
+    (GrowingCopy, {"growth": 0}, "growth (=0) must be at least 1 (passes)"),
+    (GrowingCopy, {"first_length": 6}, "first_length (=6) must be within min_length..max_length (=2..5)"),
     (Repeat, {"period": 0}, "period (=0) must be at least 1"),
     (Repeat, {"period": 1, "test_steps": 1}, "test_steps (=1) must be at least 2"),
     (Repeat, {"symbols": 1}, "symbols (=1) must be at least 2"),

@@ -95,6 +95,12 @@ def predicting(pair: Any) -> dict[str, Any]:
             {"loss": lambda outputs, targets: (outputs[..., 0] - targets).log() * 0 - torch.inf},
             r"^dataset.loss \(=(-inf|nan)\) must be finite for the model's first outputs, on the first 8 steps",
         ),
+        ({"train_pass": lambda _: None}, r"^dataset.train_pass \(=NoneType\) must return a Stream$"),
+        (
+            {"train_pass": lambda _: Stream(torch.zeros(8, 3), torch.zeros(8, 3))},
+            r"^dataset.train_pass\(1\).inputs \(=\(8, 3\)\) must have the shape of train.inputs, \(9, 3\)$",
+        ),
+        ({"train_pass": lambda _: {}[1]}, r"^dataset fails to make the training stream of the second pass: KeyError"),
         (
             {"measures": lambda *_: {}[1]},
             r"^dataset fails on the first steps of the data: KeyError: 1 \(line \d+ of ",

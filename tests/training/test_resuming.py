@@ -74,6 +74,17 @@ def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path
     check_same(run(settings(*chosen)), run(broken))
 
 
+@pytest.mark.parametrize("updates", [7, 20])
+def test_a_run_whose_data_change_from_pass_to_pass_continues_as_exactly(
+    settings: Make, tmp_path: Path, updates: int
+) -> None:
+    """Within a pass, and between two."""
+    chosen = ("dataset=copy_growing", "dataset.max_length=4", "dataset.growth=2", *ADAPTIVE)
+    broken = settings(*chosen, f"output_dir={tmp_path}/broken")
+    run_interrupted(broken, updates)
+    check_same(run(settings(*chosen)), run(broken))
+
+
 @pytest.mark.parametrize(("updates", "mean_K"), [(6, [10, 10]), (9, [10, math.nan])], ids=["between epochs", "within"])
 def test_a_checkpoint_of_an_earlier_version_continues(
     settings: Make, tmp_path: Path, monkeypatch: Patch, updates: int, mean_K: list[float]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from atbptt.config.settings import Settings
+from atbptt.datasets import GrowingCopy
 from atbptt.errors import AnalysisError
 from atbptt.models import cross_entropy
 from atbptt.runs import checkpoints, read_checkpoint, schema, tables
@@ -54,6 +55,13 @@ def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, 
     rows = pq.read_table(directory / schema.METRICS).to_pylist()
     metrics = [row for row in rows if row["metric"] == "test_loss"]
     assert cross_entropy(outputs, targets).mean().item() == pytest.approx(metrics[-1]["value"], rel=1e-5)
+
+
+def test_the_training_stream_is_that_of_the_pass_in_progress(tmp_path: Path) -> None:
+    options = ("dataset=copy_growing", "dataset.max_length=4", "dataset.growth=2", "epochs=1.5")
+    task = open_stored_model(train(tmp_path, *options)).task
+    assert isinstance(task, GrowingCopy)
+    assert torch.equal(task.train.inputs, task.train_pass(1).inputs)
 
 
 def test_full_backpropagation_has_the_stream_as_its_length(tmp_path: Path) -> None:

@@ -35,6 +35,19 @@ class Probing(Listed):
         probe()
 
 
+class Reading(Full):
+    """Notes the bound on the bias of one step, as each pass begins."""
+
+    probes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bounds: list[float] = []
+
+    def update(self, _: Progress, probe: Probe) -> None:
+        self.bounds.append(probe()[0].bound.at(1))
+
+
 def train(windows: Windows, optimizer: torch.optim.Optimizer, until: int) -> list[tuple[int, float]]:
     """The user's loop until a step: K and the mean loss of each window."""
     found = []
@@ -108,6 +121,27 @@ def test_every_pass_begins_in_the_first_state_that_was_given() -> None:
         torch.testing.assert_close(window.loss(), expected)
         window.loss().backward()
     assert first[0].grad is None  # what made the first state is the user's
+
+
+def test_windows_and_probes_read_the_streams_that_are_fed() -> None:
+    (inputs, targets), (others, other_targets) = symbols(19), [part.flip(0) for part in symbols(19)]
+    model, read = network(), Reading()
+    windows = Windows(model, cross_entropy, inputs, targets, read, probes=PROBES)
+    pairs = ((inputs, targets), (others, other_targets))
+    expected = [cross_entropy(model(each, model.initial_state(3))[0], of).mean() for each, of in pairs]
+    losses = []
+    for _ in range(2):
+        losses += [window.loss() for window in windows]
+        windows.feed(others, other_targets)
+    torch.testing.assert_close(losses, expected)
+    of_others = Reading()
+    fed = Windows(model, cross_entropy, others, other_targets, of_others, probes=PROBES)
+    fed.cursor.epochs_done = 1
+    next(iter(fed))
+    assert read.bounds == [read.bounds[0], *of_others.bounds]
+    rule = r"^inputs \(=\(\(18, 3\), torch.int64\)\) must be like those before: \(\(19, 3\), torch.int64\)"
+    with pytest.raises(ConfigError, match=rule):
+        windows.feed(inputs[1:], targets[1:])
 
 
 def test_a_window_whose_loss_was_not_called_is_refused() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -231,9 +232,9 @@ class LossSketches:
         The mean over positions, (W, B', sketches); then, (W, B'), the mean squared norm over positions, the squared
         norm of the mean, and its product with the whole window's.
         """
-        truncated = lags.cumsum(dim=0)  # by steps
+        truncated = _from_the_start(lags)  # by steps
         whole = truncated[-1]
-        sums = torch.cat([torch.zeros_like(truncated[:1]), truncated.cumsum(dim=0)])
+        sums = torch.cat([torch.zeros_like(truncated[:1]), _from_the_start(truncated)])
         longer, count = (
             torch.from_numpy(numbers).to(sums)[:, None, None, None] for numbers in (truncation.longer, truncation.count)
         )
@@ -292,6 +293,16 @@ class ParameterSums:
         return self.truncation.result(self.names, 1 / self.positions, self.sketches)
 
 
+def _from_the_start(values: Tensor) -> Tensor:
+    """Row i: the sum of the rows up to i."""
+    if values.is_cuda:
+        return values.cumsum(dim=0)
+    sums = values.clone()  # on the CPU, torch's cumsum over the first axis takes 15 times as long
+    for before, row in pairwise(sums):
+        row += before
+    return sums
+
+
 def _from_the_end(values: Tensor) -> Tensor:
-    """Row i: the sum over rows from i on."""
-    return values.flip(0).cumsum(dim=0).flip(0)
+    """Row i: the sum of the rows from i on."""
+    return _from_the_start(values.flip(0)).flip(0)

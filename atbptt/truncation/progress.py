@@ -9,7 +9,7 @@ from atbptt.errors import require
 from atbptt.probes import BiasEstimate
 from atbptt.truncation.policy import Policy, Probe, Progress, check_lengths
 
-CHANGE = 1.5  # factor: if K changes by more, the next update comes sooner
+CHANGE = 1.2  # factor: if K changes by more, the next update comes sooner
 
 
 class ProgressPerCost(Policy):

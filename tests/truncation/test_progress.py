@@ -104,6 +104,15 @@ def test_updates_come_often_while_K_changes_much_and_then_every_so_many_epochs()
     assert steps == [10, 30, 70, 150, 310, 510, 710, 910, 1010, 1210, 1410]
 
 
+@pytest.mark.parametrize(("K", "interval"), [(12, 2.0), (9, 2.0), (13, 0.5), (8, 0.5)])
+def test_K_has_changed_if_it_did_by_more_than_a_fifth(K: int, interval: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = ProgressPerCost(K_init=10, first_update=0.1)
+    policy.interval = 1.0
+    monkeypatch.setattr(policy, "_best", lambda: K)
+    policy.update(Progress(100, 100), lambda **_: [estimate(3, 1.0)])
+    assert (policy.K, policy.interval) == (K, interval)
+
+
 def test_it_goes_on_from_a_checkpoint() -> None:
     whole, first = ProgressPerCost(K_max=W), ProgressPerCost(K_max=W)
     found = [estimate(reach, noise) for reach, noise in ((2, 0.1), (8, 10.0), (4, 3.0))]

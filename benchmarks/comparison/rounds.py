@@ -1,0 +1,119 @@
+"""The runs of a comparison: every lr on a few inits, lr beyond the grid's edge, then the best lr on all inits."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+import analysis
+from analysis.statistics import COMPLETE, ID, best_validation, endings
+from atbptt.system import available_cores
+from benchmarks.comparison.tasks import RATES, ComparedTask, Options, Setting
+from benchmarks.machine import ROOT
+
+OUTPUTS = Path("outputs/comparison")
+LOG = OUTPUTS / "log.txt"  # what the commands print
+
+Say = Callable[[str], object]
+
+
+class RunsMissingError(RuntimeError):
+    """A command has not made its runs."""
+
+
+def run_all(task: ComparedTask, scheme: str, say: Say) -> None:
+    """Make the runs of a task under a scheme that are not there yet.
+
+    Raises:
+        RunsMissingError: a command did not start its runs.
+    """
+    settings = task.settings(scheme)
+    first = range(task.choosing)
+    name = run_name(task, scheme)
+    say(f"{name}: {len(task.rates)} lr of {len(settings)} settings, {task.choosing} init")
+    launch([command(task, scheme, setting, task.rates, first, setting.phases[0]) for setting in settings])
+    while True:
+        runs = endings_of(OUTPUTS / name)
+        scores = [scores_of(runs, task, setting) for setting in settings]
+        further = [(setting, next_rate(found)) for setting, found in zip(settings, scores, strict=True)]
+        wider = [command(task, scheme, s, [lr], first, s.phases[0]) for s, lr in further if lr is not None]
+        if not wider:
+            break
+        say(f"{name}: {len(wider)} settings whose best lr is at the edge, at the next one")
+        launch(wider)
+    say(f"{name}: {task.inits} init of {len(settings)} settings at their best lr")
+    best = [min(found, key=lambda lr: found[lr]) for found in scores]
+    inits = {"random": range(task.inits), "fixed": range(task.fixed_inits)}
+    chosen = [(each, lr, phase) for each, lr in zip(settings, best, strict=True) for phase in each.phases]
+    launch([command(task, scheme, each, [lr], inits[phase], phase) for each, lr, phase in chosen])
+
+
+def run_name(task: ComparedTask, scheme: str) -> str:
+    return f"{task.name}-{scheme}"
+
+
+def command(
+    task: ComparedTask, scheme: str, setting: Setting, rates: Sequence[float], inits: range, phase: str
+) -> list[str]:
+    """Overrides of `launch.py -m`."""
+    swept = {"phase": phase, "lr": ",".join(f"{lr:g}" for lr in rates), "init": f"range({len(inits)})"}
+    where = {"name": run_name(task, scheme), "output_dir": OUTPUTS}
+    options: Options = {**task.options, "scheme": scheme, **setting.options, **swept, **where}
+    return [f"{name}={value}" for name, value in options.items()]
+
+
+def launch(commands: Iterable[list[str]]) -> None:
+    """Run the commands, one on each core. Finished runs are skipped, and runs that fail are failures of their lr."""
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        for _ in pool.map(_launch, commands):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _launch(overrides: list[str]) -> None:
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, str(ROOT / "launch.py"), "-m", *overrides, "hydra.launcher.n_jobs=1"]
+    with LOG.open("a") as log:
+        subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False)
+
+
+def endings_of(folder: Path) -> pd.DataFrame:
+    """A row per run: its options, `valid` (its best), `ending`."""
+    frame = analysis.load(folder)
+    ends = endings(frame)[[ID, "ending"]].merge(best_validation(frame)[[ID, "valid"]], on=ID)
+    return analysis.load_options(folder).merge(ends, on=ID)
+
+
+def runs_of(runs: pd.DataFrame, setting: Setting, **more: object) -> pd.DataFrame:
+    """The rows of a frame, which has the options, of one setting."""
+    chosen = pd.Series(True, index=runs.index)
+    for name, value in {**setting.options, **more}.items():
+        if name in runs and value != "false":
+            chosen &= (runs[name] == value).fillna(False).astype(bool)
+    return runs[chosen]
+
+
+def scores_of(runs: pd.DataFrame, task: ComparedTask, setting: Setting) -> dict[float, float]:
+    """The mean of the best validation at each lr, of the first inits; infinite unless all of these are complete."""
+    own = runs_of(runs, setting, phase=setting.phases[0])
+    own = own[own["init"] < task.choosing]
+    if own.empty:
+        raise RunsMissingError(f"there are no runs of {dict(setting.options)}; {LOG} has what launch.py printed")
+    values = own["valid"].where(own["ending"] == COMPLETE, math.inf)
+    by_rate = {rate: values[own["lr"] == rate] for rate in own["lr"].unique()}
+    return {rate: each.mean() if len(each) == task.choosing else math.inf for rate, each in by_rate.items()}
+
+
+def next_rate(scores: dict[float, float]) -> float | None:
+    """The lr beyond the edge of those tried, if the best is there; None if it is not, or `RATES` ends."""
+    tried = sorted(scores)
+    best = min(tried, key=lambda lr: scores[lr])
+    if math.isinf(scores[best]) or best == tried[0]:
+        return max((lr for lr in RATES if lr < tried[0] * 0.99), default=None)
+    return min((lr for lr in RATES if lr > best * 1.01), default=None) if best == tried[-1] else None

@@ -6,6 +6,7 @@
 # make test-lowest test-3.12 test-3.13  the fast tests at the lower bounds, or on that Python; test-versions: one in turn
 # make torture     a sweep of 20 runs, 50 of its processes ended at random moments, compared with an undisturbed one
 # make bench  time and memory against plain baselines and the floor, in about 14 minutes
+# make compare  every policy at its best lr on five tasks, into docs/comparison.md; hours, and continues where it ended
 # make docs   the documentation as a site: site/index.html, to open as a file
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ RUN := $(VENV)/bin/python
 # One thread a process: tests and jobs run side by side, one a core.
 export OMP_NUM_THREADS := 1
 
-.PHONY: env demo test test-slow test-browser test-slurm test-extras test-versions test-lowest test-3.12 test-3.13 torture bench docs lint types clean
+.PHONY: env demo test test-slow test-browser test-slurm test-extras test-versions test-lowest test-3.12 test-3.13 torture bench compare docs lint types clean
 
 env: $(VENV)/installed
 
@@ -60,6 +61,9 @@ torture: env
 
 bench: env
 	$(RUN) -m benchmarks
+
+compare: env
+	$(RUN) -m benchmarks.comparison
 
 # The theme's makers warn of the next version of MkDocs, which constraints.txt keeps out.
 docs: env

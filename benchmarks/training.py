@@ -36,6 +36,7 @@ def rows(device: torch.device, speed: float) -> Iterator[Row]:
     yield from _ptb(device, speed)
     yield from _copy(device, speed)
     yield from _probes_share(device)
+    yield from _progress_share(device)
     yield from _as_the_length_grows(device, speed)
 
 
@@ -137,6 +138,28 @@ def _probes_share(device: torch.device) -> Iterator[Row]:
         "a probe",
         Comparison("training", Measured(between), "ours / its", ours="probes", goal=Goal("at most", 0.05)),
     )
+
+
+def _progress_share(device: torch.device) -> Iterator[Row]:
+    """All probes of a run of the policy `progress`, and all of its training."""
+    for scheme in ("tf", "original-buffer"):
+        settings = settings_of("dataset=copy_variable", "truncation=progress", f"scheme={scheme}", "lr=3")
+        parts = build(settings)
+        policy = ClockedPolicy(parts.policy)
+        trainer = trainer_of(settings, parts._replace(policy=policy), device)
+        began = time.perf_counter()
+        while not settings.budget_spent(trainer.windows.epoch, 0.0):
+            trainer._advance()
+        took = Measured((time.perf_counter() - began,))
+        probes = Measured((sum(policy.seconds),))
+        share = Comparison("training with them", took, "ours / its", ours="probes", goal=Goal("at most", 0.1))
+        yield Row(
+            f"probes of progress, copy_variable, {scheme}",
+            f"L1 H50 B64, {settings.epochs:g} epochs",
+            probes,
+            f"{len(policy.seconds)} probes",
+            share,
+        )
 
 
 class ClockedPolicy(Policy):

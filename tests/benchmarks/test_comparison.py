@@ -9,7 +9,7 @@ import pytest
 from analysis.statistics import COMPLETE, ID
 from atbptt.training.experiment import build_policy
 from atbptt.windows.schemes import check_scheme
-from benchmarks.comparison import page, rounds
+from benchmarks.comparison import comparing, page, rounds
 from benchmarks.comparison.tasks import SCHEMES, TASKS, ComparedTask
 from benchmarks.composing import settings_of
 from tests.helpers import made_runs
@@ -106,7 +106,9 @@ def runs(phase: str) -> Iterator[pd.DataFrame]:
 
 
 def test_the_table_compares_after_equal_epochs_and_after_equal_time() -> None:
-    lines = list(page.table(made_runs.sweep(*runs("random"), *runs("fixed"))))
+    found = comparing.compared("Copy", "tf", made_runs.sweep(*runs("random"), *runs("fixed")))
+    heading, *lines = page.table(found)
+    assert heading == "### Copy, `scheme=tf`\n"
     assert lines[0] == "PPL, mean (sd). Equal time is 3 s of the processor; the best fixed K then is fixed K=4.\n"
     rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1:] for line in lines[1:-1]}
     assert [*rows] == ["policy", "---", "fixed K=4", "progress", "fixed K=2"]
@@ -123,12 +125,16 @@ def test_the_page_keeps_what_is_written_around_its_tables(tmp_path: Path, monkey
     monkeypatch.setattr(page, "PAGE", written)
     frame = made_runs.sweep(*runs("random"), *runs("fixed"))
     monkeypatch.setattr(page, "chosen_runs", lambda *_: frame)
+    (tmp_path / "copy-tf").mkdir()
     for _ in range(2):
         page.write_page([TASK], tmp_path)
         text = written.read_text()
-        assert text.startswith(f"Before.\n\n{page.MARKS[0]}\n\n### Copy, `scheme=tf`\n")
+        assert text.startswith(
+            f"Before.\n\n{page.MARKS[0]}\n\n![{page.ALT}](comparison.png)\n\n### Copy, `scheme=tf`\n"
+        )
         assert text.endswith(f"|\n\n{page.MARKS[1]}\n\nAfter.\n")
         assert "old" not in text
+        assert (tmp_path / "comparison.png").stat().st_size > 5000
 
 
 def test_only_runs_at_the_best_lr_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +144,7 @@ def test_only_runs_at_the_best_lr_count(monkeypatch: pytest.MonkeyPatch) -> None
         for lr, valid in ((1.0, 2.0), (3.0, 1.0), (10.0, 0.5))
         for init in range(2 if lr < 10 else 1)  # of the last, one is lost
     ]
-    monkeypatch.setattr(page, "endings_of", lambda _: pd.DataFrame(rows).assign(ending=COMPLETE))
-    monkeypatch.setattr(page.analysis, "load", lambda _: pd.DataFrame({ID: [row[ID] for row in rows]}))
-    found = page.chosen_runs(TASK, "original-buffer", Path())[ID]
+    monkeypatch.setattr(comparing, "endings_of", lambda _: pd.DataFrame(rows).assign(ending=COMPLETE))
+    monkeypatch.setattr(comparing.analysis, "load", lambda _: pd.DataFrame({ID: [row[ID] for row in rows]}))
+    found = comparing.chosen_runs(TASK, "original-buffer", Path())[ID]
     assert sorted(found) == sorted(f"{n} 3.0 {i}" for n in range(12) for i in range(2))

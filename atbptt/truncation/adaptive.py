@@ -34,11 +34,11 @@ class Adaptive(Policy):
 
     def __init__(
         self,
-        delta: float,
-        K_init: int,
-        K_min: int,
-        K_max: int,
-        update_every: float,
+        delta: float = 0.9,
+        K_init: int = 10,
+        K_min: int = 2,
+        K_max: int = 40,
+        update_every: float = 1.0,
         estimator: str = "bound",
         confidence: float | None = None,
         max_factor: float | None = None,

@@ -1,11 +1,12 @@
 """Probes of a stream: windows drawn from it at random, measured for a policy or for an evaluation."""
 
 import logging
+import warnings
 
 import numpy as np
 from torch import nn
 
-from atbptt.errors import ConfigError, require
+from atbptt.errors import ConfigError, DataWarning, require
 from atbptt.models import LossFunction, State, starting_state, tensors
 from atbptt.probes import Measurement, ProbeSettings, lag_gradients, measure
 from atbptt.randomness import torch_generator
@@ -56,7 +57,8 @@ class Prober:
     """Draws windows from a stream, each column's from an independent random start, and measures them.
 
     The measured bias and the noise are of windows that the scheme cuts. Draws depend on the seed, the purpose and the
-    step only. A log receives which probes are not usable, and once why probes are slow.
+    step only. Which probes are not usable is written to the log, with once why probes are slow; without a log it is a
+    warning.
     """
 
     def __init__(self, settings: ProbeSettings, scheme: str, seed: int, log: logging.Logger | None = None) -> None:
@@ -99,12 +101,17 @@ class Prober:
                 longest=stream.length,  # a longer K truncates no less
             )
             found.append(measurement)
-            if self.log is None:
-                continue
-            if (unsuited := measurement.gradients.unsuited) and not self.noted_unsuited:
+            unsuited = measurement.gradients.unsuited
+            if self.log is not None and unsuited and not self.noted_unsuited:
                 self.noted_unsuited = True
                 self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
             if problem := measurement.problem():
-                message = "epoch %.3g: probe %d for %s is not usable: %s"
-                self.log.warning(message, step / stream.length, number, purpose, problem)
+                epoch = f"{step / stream.length:.3g}"
+                self._warn(f"epoch {epoch}: probe {number} for {purpose} is not usable: {problem}")
         return found
+
+    def _warn(self, message: str) -> None:
+        if self.log is None:
+            warnings.warn(message, DataWarning, stacklevel=2)
+        else:
+            self.log.warning(message)

@@ -11,7 +11,8 @@ import torch
 
 from atbptt.config import CONFIG_NAME, SUPPLIED, Settings, composer, flattened, job_config
 from atbptt.models.states import tensors
-from atbptt.training.experiment import build
+from atbptt.training.experiment import build, build_policy
+from atbptt.truncation import Adaptive
 from atbptt.truncation.full import BEYOND_ANY_STREAM
 from tests.conftest import TINY_PROBE, TINY_STREAMS
 
@@ -225,6 +226,10 @@ def test_what_an_experiment_sets_for_a_choice_belongs_to_one(root: Path) -> None
         group = path.parent.name
         names = [f"{experiment}_{option}" for experiment in OPTIONS["experiment"] for option in OPTIONS[group]]
         assert path.stem in names
+
+
+def test_the_librarys_adaptive_policy_has_the_defaults_of_conf(compose: Callable[..., Settings]) -> None:
+    assert vars(build_policy(compose("truncation", "adaptive"))) == vars(Adaptive())
 
 
 def test_the_defaults_list_names_every_option(root: Path) -> None:

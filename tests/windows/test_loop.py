@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from atbptt.errors import ConfigError
+from atbptt.errors import ConfigError, DataWarning
 from atbptt.models.losses import cross_entropy
 from atbptt.models.states import State, tensors
 from atbptt.probes.settings import ProbeSettings
@@ -241,6 +241,17 @@ def test_the_adaptive_policys_probes_set_K_and_are_counted(estimator: str) -> No
     assert policy.K > 4  # so small a bias needs more
     assert not model.training
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+def test_a_probe_that_is_not_usable_warns_and_leaves_K() -> None:
+    model, policy = network(), adaptive(K_init=7)
+    windows = Windows(model, cross_entropy, *symbols(19), policy, scheme="tf", probes=PROBES)
+    windows.cursor.position = 8
+    next(model.parameters()).data.fill_(torch.nan)
+    message = r"^epoch 0.421: probe 0 for policy is not usable: its loss must be finite, and is nan in stream 0$"
+    with pytest.warns(DataWarning, match=message):
+        next(iter(windows))
+    assert policy.K == 7
 
 
 @pytest.mark.parametrize(("scheme", "phase"), [("original-buffer", "random"), ("buffer", "fixed")])

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from atbptt.runs.checkpoints import (
-        BEGIN_ANEW as BEGIN_ANEW,
         CheckpointError as CheckpointError,
         DamagedError as DamagedError,
         check_id as check_id,
+        fitting as fitting,
         read_checkpoint as read_checkpoint,
     )
     from atbptt.runs.directory import BusyError as BusyError, RunDirectory as RunDirectory

@@ -3,17 +3,19 @@
 It holds tensors and plain values only: reading one that somebody else has written runs no code.
 """
 
+import contextlib
 import hashlib
 import io
 import logging
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from atbptt.errors import described, show
-from atbptt.runs.schema import CHECKPOINT, ID, PREVIOUS_CHECKPOINT
+from atbptt.runs.schema import BEST, CHECKPOINT, ID, PREVIOUS_BEST, PREVIOUS_CHECKPOINT
 from atbptt.system import plain, read_file, write_atomically
 
 FORMAT = 2  # of a checkpoint's content; another number is refused
@@ -30,8 +32,8 @@ class DamagedError(RuntimeError):
     """A file whose content has changed since it was written."""
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint and keep the previous one; on a StorageError both are unchanged.
+def save(folder: Path, state: dict[str, Any], name: str = CHECKPOINT, previous: str = PREVIOUS_CHECKPOINT) -> None:
+    """Replace a checkpoint and keep the previous one; on a StorageError both are unchanged.
 
     A CheckpointError if the state has more than tensors and plain values.
     """
@@ -40,11 +42,11 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     try:
         content = plain({"format": FORMAT, **state}, "state")
     except TypeError as error:
-        raise CheckpointError(f"{folder / CHECKPOINT} cannot be stored: {error}") from error
+        raise CheckpointError(f"{folder / name} cannot be stored: {error}") from error
     buffer = io.BytesIO()  # torch's own writer would report a full disk as an internal error
     torch.save(content, buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
-    write_atomically(folder / CHECKPOINT, lambda file: file.write(buffer.getbuffer()), folder / PREVIOUS_CHECKPOINT)
+    write_atomically(folder / name, lambda file: file.write(buffer.getbuffer()), folder / previous)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -77,11 +79,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     raise CheckpointError(f"{path} was stored by another version of atbptt ({shown})")
 
 
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Report what is raised while parts of a run take over a checkpoint as a CheckpointError."""
+    try:
+        yield
+    except Exception as error:  # what is stored may be anything, also for a user's own class
+        rule = f"does not fit the run, whose classes may have changed: {described(error)}"
+        raise CheckpointError(f"{path} {rule}; {BEGIN_ANEW}") from error
+
+
 def check_id(path: Path, state: Mapping[str, Any], experiment_id: str) -> None:
     """Raise a CheckpointError for the checkpoint of another run; earlier versions did not store whose it is."""
     found = state.get(ID, experiment_id)
     if found != experiment_id:
         raise CheckpointError(f"{path} is a checkpoint of the run {show(found)}, not of {experiment_id}")
+
+
+def keep_best(folder: Path, best: Mapping[str, Any]) -> None:
+    """Of the models stored at a best evaluation, keep that of this one, and forget later ones.
+
+    A run that continues repeats the evaluations since its checkpoint, or with a larger budget has none there.
+    """
+    for path in (folder / BEST, folder / PREVIOUS_BEST):
+        with contextlib.suppress(OSError, DamagedError, CheckpointError):
+            if read_checkpoint(path).get("best") == best:
+                path.replace(folder / BEST)
+                break
+        path.unlink(missing_ok=True)
 
 
 def load(folder: Path, experiment_id: str, log: logging.Logger) -> dict[str, Any] | None:

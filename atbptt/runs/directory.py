@@ -261,12 +261,18 @@ class RunDirectory:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         checkpoints.save(self.path, {schema.ID: self.experiment_id, **state, "tables": self.tables.content})
+        (self.path / schema.PREVIOUS_BEST).unlink(missing_ok=True)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Store the model at its best evaluation, `best` of the state; it is what a later checkpoint goes on from."""
+        checkpoints.save(self.path, {schema.ID: self.experiment_id, **state}, schema.BEST, schema.PREVIOUS_BEST)
 
     def load_checkpoint(self, log: logging.Logger) -> dict[str, Any] | None:
         """The last checkpoint that can be read, or None; tables are restored from it."""
         state = checkpoints.load(self.path, self.experiment_id, log)
         if state is not None:
             self.tables.restore(state["tables"], log)
+            checkpoints.keep_best(self.path, state["best"])
         return state
 
     @contextmanager

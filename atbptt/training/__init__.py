@@ -10,7 +10,11 @@ if TYPE_CHECKING:
         parallel_jobs as parallel_jobs,
     )
     from atbptt.training.experiment import build as build, build_task as build_task, run as run
-    from atbptt.training.stored_model import StoredModel as StoredModel, open_stored_model as open_stored_model
+    from atbptt.training.stored_model import (
+        StoredModel as StoredModel,
+        load as load,
+        open_stored_model as open_stored_model,
+    )
     from atbptt.training.trainer import Parts as Parts, Trainer as Trainer
     from atbptt.training.trust import Trust as Trust
 else:

@@ -10,7 +10,7 @@ from atbptt.config import Settings, build_policy
 from atbptt.datasets import Task
 from atbptt.errors import require_choice
 from atbptt.randomness import seed_global
-from atbptt.runs import Origin, RunDirectory, schema
+from atbptt.runs import DamagedError, Origin, RunDirectory, fitting, read_checkpoint, schema
 from atbptt.system import Signals, StoppedError, listen, listening
 from atbptt.training.checks import check_fit, check_model, check_optimizer, check_probe, check_room, check_task
 from atbptt.training.costs import Costs
@@ -52,6 +52,18 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True, 
     return Parts(task, model, policy, optimizer)
 
 
+def _check_checkpoint(directory: RunDirectory, parts: Parts) -> None:
+    """Raise a CheckpointError if the last checkpoint cannot be taken over by the parts, which then have its state."""
+    path = directory.path / schema.CHECKPOINT
+    try:
+        saved = read_checkpoint(path)
+    except (OSError, DamagedError):
+        return  # the run goes on from the previous one, or begins anew
+    with fitting(path):
+        for name in ("model", "optimizer", "policy"):
+            getattr(parts, name).load_state_dict(saved[name])
+
+
 def run(settings: Settings, origin: Origin | None = None, signals: Signals | None = None) -> RunDirectory:
     """Run an experiment to its budget, from its checkpoint if there is one; a finished run returns at once.
 
@@ -64,7 +76,8 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
     Raises:
         BusyError: another process works on it.
         StoppedError: a signal ended it; it continues from its checkpoint.
-        Exception: any other error; its traceback is stored first, and the status is failed.
+        Exception: any other error; its traceback is stored first, and the status is failed, but for a finished run with
+            a larger budget whose parts cannot be built, or not take over its checkpoint: it stays finished.
     """
     origin = Origin() if origin is None else origin
     costs = Costs()
@@ -82,6 +95,9 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
         with directory.lock():
             if directory.finished():  # by the process that held the lock until now
                 return directory
+            if directory.status().get("state") == schema.FINISHED:  # extended; if it cannot be, it stays finished
+                parts = make() if parts is None else parts
+                _check_checkpoint(directory, parts)
             try:
                 directory.begin(origin)
                 parts = make() if parts is None else parts

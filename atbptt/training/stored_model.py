@@ -1,6 +1,8 @@
 """The model of a run at its checkpoint, with its data. The run is only read: not locked, not changed."""
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from torch import nn
 
 from atbptt.config import Settings, validated
 from atbptt.datasets import Changing, Task
-from atbptt.errors import AnalysisError, described, require_whole
+from atbptt.errors import AnalysisError, described, require_choice, require_whole
 from atbptt.runs import (
     WAITING,
     CheckpointError,
@@ -29,13 +31,13 @@ from atbptt.training.trust import Trust
 from atbptt.windows import Cursor
 
 NO_TRUST = Trust()
-NAMES = (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT)
+NAMES = {"last": (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT), "best": (schema.BEST,)}
 ELSEWHERE = "for a model trained elsewhere, use atbptt.probe(model, loss, inputs, targets) in Python"
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A run's model at its checkpoint.
+    """A run's model at a checkpoint.
 
     Attributes:
         checkpoint: the file that was read.
@@ -64,7 +66,33 @@ class StoredModel:
         return self.step / self.task.train.length
 
 
-def open_stored_model(path: Path, trust: Trust = NO_TRUST) -> StoredModel:
+def load(
+    run: str | os.PathLike[str], which: str = "last", *, modules: Sequence[str] = (), trust: bool = False
+) -> StoredModel:
+    """The model, data and config of a run, which may still be running.
+
+    ```python
+    found = atbptt.load("outputs/copy_fixed/0a1b2c3d4e5f", which="best")
+    outputs, state = found.model(inputs, found.model.initial_state(batch))
+    ```
+
+    Nothing that the run's files name is run, but for classes that you allow: the run may be somebody else's.
+
+    Arguments:
+        run: its directory, or a checkpoint in it.
+        which: `best`, the model at its best validation, or `last`.
+        modules: top modules that may be imported besides those of atbptt and torch's optimizers (`("series",)`).
+        trust: allow all classes that the run's config names.
+
+    Raises:
+        ConfigError: `which` is neither; or the run's config breaks a rule; for example, its data are gone.
+        AnalysisError: there is no checkpoint of a run, it cannot be read, or a class is not trusted.
+    """
+    require_choice("which", which, NAMES)
+    return open_stored_model(Path(run), Trust(trust, tuple(modules)), which)
+
+
+def open_stored_model(path: Path, trust: Trust = NO_TRUST, which: str = "last") -> StoredModel:
     """Make the model of a run as it is in its checkpoint; the run may still be running.
 
     Nothing that the run's files name is run, but for what `trust` allows.
@@ -72,13 +100,14 @@ def open_stored_model(path: Path, trust: Trust = NO_TRUST) -> StoredModel:
     Arguments:
         path: a run's directory, or a checkpoint in it. In a directory, the previous checkpoint is read where the last
             one is damaged.
+        which: in a directory, the `last` checkpoint or that of the `best` validation.
         trust: which classes the config may name besides those of atbptt and torch's optimizers.
 
     Raises:
         AnalysisError: there is no checkpoint of a run, it cannot be read, or a class is not trusted.
         ConfigError: the run's config breaks a rule; for example, its data are gone.
     """
-    checkpoint, saved, remarks = _read(path)
+    checkpoint, saved, remarks = _read(path, NAMES[which])
     config = checkpoint.parent / schema.CONFIG
     settings = _settings(config, trust)
     parts = build(settings)
@@ -139,10 +168,12 @@ def _hashes(options: Path) -> dict[str, str]:
         return {}
 
 
-def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
+def _read(path: Path, names: Sequence[str]) -> tuple[Path, dict[str, Any], list[str]]:
     """A checkpoint, its content, and a remark on each that was left out; in a directory, the last that is whole."""
     if path.is_dir():
-        candidates = [path / name for name in NAMES if (path / name).exists()]
+        candidates = [path / name for name in names if (path / name).exists()]
+        if not candidates and (path / schema.CHECKPOINT).exists():
+            raise AnalysisError(f"{path}: has no {names[0]}, which versions up to 0.2 did not store")
         if not candidates and (path / schema.CONFIG).exists():
             raise AnalysisError(f"{path}: the run has stored no checkpoint yet")
         if not candidates:
@@ -157,7 +188,7 @@ def _read(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
             remarks.append(f"{error} and left out")
     if path.is_dir():
         raise AnalysisError(f"{path}: its checkpoints are damaged")
-    if candidates[0].name in NAMES:
+    if candidates[0].name in names:
         raise AnalysisError(f"{candidates[0]} is damaged; give the run's directory to read the checkpoint before it")
     raise AnalysisError(f"{candidates[0]}: is no checkpoint of a run; {ELSEWHERE}")
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Changing, Task
-from atbptt.errors import described, show
+from atbptt.errors import show
 from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
-from atbptt.runs import BEGIN_ANEW, CheckpointError, RunDirectory, schema
+from atbptt.runs import RunDirectory, fitting, schema
 from atbptt.system import Signals, StoppedError
 from atbptt.training.clock import ComputeClock
 from atbptt.training.costs import Costs
@@ -238,6 +238,8 @@ class Trainer:
             self.best.update(value=found[self.monitor], epoch=self.windows.epoch)
             if predictions := predict(self.model, self.task):
                 tables.add(schema.PREDICTIONS, predictions, clock)
+            state = {"model": self.model.state_dict(), **self.windows.saved(), "best": self.best}
+            self.directory.save_best(state)
         tables.add(schema.METRICS, _columns(values), clock)
         probe = self.settings.probe
         tables.add(schema.GRADIENTS, lag_profiles(measurements, probe.average), clock)
@@ -307,11 +309,8 @@ class Trainer:
         saved = self.directory.load_checkpoint(self.log)
         if saved is None:
             return
-        try:
+        with fitting(self.directory.path / schema.CHECKPOINT):
             self._restore(saved)
-        except Exception as error:  # what is stored may be anything, also for a user's own class
-            rule = f"does not fit the run, whose classes may have changed: {described(error)}"
-            raise CheckpointError(f"{self.directory.path / schema.CHECKPOINT} {rule}; {BEGIN_ANEW}") from error
         self.log.info("continues from its checkpoint at epoch %.3g", self.windows.epoch)
 
     def _restore(self, saved: dict[str, Any]) -> None:

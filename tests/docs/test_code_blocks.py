@@ -20,6 +20,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import analysis
+from benchmarks.comparison.tasks import TASKS
 from tests.docs.blocks import ROOT, Checkout, blocks_of, furnish
 
 SKIPPED = {  # beginnings of commands that are not run, with the reason
@@ -27,6 +28,7 @@ SKIPPED = {  # beginnings of commands that are not run, with the reason
     "pip install ": "installs",
     "python docs/characters.py ": "test_characters.py runs it",
     "python -m atbptt.datasets fetch ": "downloads",
+    "python -m benchmarks.comparison ": "takes hours",
 }
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
 COMMANDS = [f"{command} " for page in PAGES for block in blocks_of(page) for command in block.commands()]
@@ -67,6 +69,7 @@ def test_commands_that_are_not_run_are_valid(checkout: Checkout) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(skipped("pip install ")) <= {".", *(f"'.[{extra}]'" for extra in extras)}
     assert skipped("python docs/characters.py ")
+    assert set(skipped("python -m benchmarks.comparison ")) <= {*TASKS}
     for arguments in skipped("python -m atbptt.datasets fetch "):
         with pytest.raises(AssertionError, match="nowhere"):  # that folder is missing; all else is right
             checkout.run_command(f"python -m atbptt.datasets fetch {arguments} --from nowhere")

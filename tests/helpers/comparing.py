@@ -53,16 +53,23 @@ def differences_of_a_run(path: Path, expected: Path) -> Iterator[str]:
     for name in sorted(tables.keys() & other_tables.keys()):
         table, other = (pq.read_table(io.BytesIO(content[name])) for content in (tables, other_tables))
         yield from (f"{schema.CHECKPOINT}: {name}: {what}" for what in _of_a_table(table, other))
-    leaves, other_leaves = (
-        {(place, value) for place, value in _leaves(stored) if not f"{place}.".startswith(COSTS)}
-        for stored in (state, other_state)
-    )
-    yield from (f"{schema.CHECKPOINT}: {place} differs" for place in sorted(dict(leaves ^ other_leaves)))
+    yield from (f"{schema.CHECKPOINT}: {place} differs" for place in _differing(state, other_state))
+    best, other_best = (read_checkpoint(folder / schema.BEST) for folder in (path, expected))
+    yield from (f"{schema.BEST}: {place} differs" for place in _differing(best, other_best))
     status, other_status = (json.loads((folder / schema.STATUS).read_text()) for folder in (path, expected))
     for name in RESULTS:
         value, other_value = (repr(stored.get(name, "missing")) for stored in (status, other_status))
         if value != other_value:
             yield f"{schema.STATUS}: {name} is {value} instead of {other_value}"
+
+
+def _differing(stored: Any, other: Any) -> list[str]:
+    """The places in two checkpoints whose values differ, costs aside."""
+    leaves, other_leaves = (
+        {(place, value) for place, value in _leaves(each) if not f"{place}.".startswith(COSTS)}
+        for each in (stored, other)
+    )
+    return sorted(dict(leaves ^ other_leaves))
 
 
 def _of_a_table(table: pa.Table, other: pa.Table) -> Iterator[str]:

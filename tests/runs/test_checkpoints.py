@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbptt.runs.checkpoints import FORMAT, CheckpointError, load, save
-from atbptt.runs.schema import CHECKPOINT, PREVIOUS_CHECKPOINT
+from atbptt.runs.checkpoints import FORMAT, CheckpointError, keep_best, load, read_checkpoint, save
+from atbptt.runs.schema import BEST, CHECKPOINT, PREVIOUS_BEST, PREVIOUS_CHECKPOINT
 
 LOG = logging.getLogger(__name__)
 RUN = "0123456789ab"
@@ -95,3 +95,23 @@ def test_more_than_plain_values_is_not_stored(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"cannot be stored: state\[policy\]\[seen\] is a set, not a"):
         save(tmp_path, {"policy": {"seen": {1}}})
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("last", "before", "kept"), [(3, 2, 3), (4, 3, 3), (5, 4, None), (None, 3, 3), (None, None, None)]
+)
+def test_the_best_model_is_that_of_the_checkpoint(
+    last: int | None, before: int | None, kept: int | None, tmp_path: Path
+) -> None:
+    for epoch, name in ((last, BEST), (before, PREVIOUS_BEST)):
+        if epoch is not None:
+            save(tmp_path, {"best": {"epoch": epoch}}, name, "none")
+    keep_best(tmp_path, {"epoch": 3})
+    found = read_checkpoint(tmp_path / BEST)["best"]["epoch"] if (tmp_path / BEST).exists() else None
+    assert found == kept
+
+
+def test_a_damaged_best_model_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / BEST).write_bytes(b"PK")
+    keep_best(tmp_path, {})
+    assert not (tmp_path / BEST).exists()

@@ -151,14 +151,29 @@ def test_an_evaluation_cut_short_is_made_again(
 def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(
     whole: RunDirectory, settings: Make, monkeypatch: Patch
 ) -> None:
-    """No row of the shorter budget's last evaluation is kept."""
+    """No row of the shorter budget's last evaluation is kept, nor its model as the best."""
     done = run(settings(*ADAPTIVE, "epochs=1.3"))
     assert done.finished()
+    checkpoints.save(done.path, {"best": {"epoch": 1.3}}, schema.BEST, schema.PREVIOUS_BEST)
     assert not RunDirectory(settings(*ADAPTIVE)).finished()
     with monkeypatch.context() as patch:
         patch.setattr("atbptt.training.trainer.CHECKPOINT_SECONDS", 0.0)
         run_interrupted(settings(*ADAPTIVE), 2 + int(metrics(done)["updates"].max()))
     check_same(whole, run(settings(*ADAPTIVE)))
+
+
+def test_a_finished_run_that_cannot_be_extended_stays_finished(settings: Make) -> None:
+    directory = run(settings())
+    state = checkpoints.read_checkpoint(directory.path / schema.CHECKPOINT)
+    checkpoints.save(directory.path, {**state, "model": {"other": torch.zeros(1)}})
+    before = {path.name: path.read_bytes() for path in directory.path.glob("*.*")}
+    message = (
+        r"checkpoint.pt does not fit the run, whose classes may have changed: RuntimeError: .*; move its folder away"
+    )
+    with pytest.raises(checkpoints.CheckpointError, match=message):
+        run(settings("epochs=3"))
+    assert {path.name: path.read_bytes() for path in directory.path.glob("*.*")} == before
+    assert directory.finished()
 
 
 def test_a_run_that_an_earlier_version_finished_is_looked_over_once_and_loses_nothing(settings: Make) -> None:

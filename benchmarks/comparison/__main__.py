@@ -1,5 +1,6 @@
 """`python -m benchmarks.comparison [TASK ...]`: make the runs that are missing, store them, write the page."""
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from analysis.loading import Results, compact
 from atbptt.errors import listed, require_choice
 from atbptt.runs.schema import METRICS, OPTIONS
-from atbptt.system import Parser, run_command
+from atbptt.system import Parser, handled, run_command
 from benchmarks.comparison.data import make_small_ptb
 from benchmarks.comparison.page import write_page
 from benchmarks.comparison.rounds import OUTPUTS, RunsMissingError, run_all, run_name
@@ -24,9 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = _parser().parse_args(arguments).task
         for name in names:
             require_choice("task", name, TASKS)
-        for name in names or TASKS:
-            _compare(name)
-            write_page(TASKS.values(), RESULTS)
+        with handled({signal.SIGTERM: signal.default_int_handler}):
+            for name in names or TASKS:
+                _compare(name)
+                write_page(TASKS.values(), RESULTS)
 
     return run_command(command, RunsMissingError)
 

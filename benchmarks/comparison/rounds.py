@@ -3,8 +3,10 @@
 import math
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +19,7 @@ from benchmarks.machine import ROOT
 
 OUTPUTS = Path("outputs/comparison")
 LOG = OUTPUTS / "log.txt"  # what the commands print
+POLL_SECONDS = 0.2
 
 Say = Callable[[str], object]
 
@@ -67,20 +70,28 @@ def command(
 
 
 def launch(commands: Iterable[list[str]]) -> None:
-    """Run the commands, one on each core. Finished runs are skipped, and runs that fail are failures of their lr."""
+    """Run the commands, one on each core. Finished runs are skipped, and runs that fail are failures of their lr.
+
+    If anything is raised meanwhile, as by Ctrl-C, the runs store a checkpoint and end.
+    """
+    ending = threading.Event()
     pool = ThreadPoolExecutor(available_cores())
     try:
-        for _ in pool.map(_launch, commands):
+        for _ in pool.map(partial(_launch, ending), commands):
             pass
     finally:
+        ending.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _launch(overrides: list[str]) -> None:
+def _launch(ending: threading.Event, overrides: list[str]) -> None:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, str(ROOT / "launch.py"), "-m", *overrides, "hydra.launcher.n_jobs=1"]
-    with LOG.open("a") as log:
-        subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, check=False)
+    with LOG.open("a") as log, subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT) as process:
+        while process.poll() is None:
+            if ending.wait(POLL_SECONDS):
+                process.terminate()
+                process.wait()
 
 
 def endings_of(folder: Path) -> pd.DataFrame:

@@ -47,11 +47,13 @@ class ComparedTask:
         adaptive: Options = {"truncation": "adaptive", **own, **clamp, "truncation.update_every": self.probes_every}
         by_bound: Options = {**adaptive, "truncation.estimator": "bound"}
         by_measure: Options = {**adaptive, "truncation.estimator": "measured"}
+        # The first losses of a window of tf see few steps: so small a bias as 0.1 takes K beyond the probe window.
+        small = 0.25 if scheme == "tf" else 0.1
         growth = float(str(self.options["epochs"])) / 3
         found = [
             *(Setting({"truncation": "fixed", "truncation.K": K}) for K in self.lengths),
             *(Setting({**by_bound, "truncation.delta": delta}) for delta in (0.9, 0.5)),
-            *(Setting({**by_measure, "truncation.delta": delta}) for delta in (0.5, 0.1)),
+            *(Setting({**by_measure, "truncation.delta": delta}) for delta in (0.5, small)),
             *(Setting({"truncation": "variable", "truncation.base": base}) for base in (short, long)),
             Setting({"truncation": "warmup", "truncation.K_final": self.lengths[-1], "truncation.epochs": growth}),
             Setting({"truncation": "progress", **clamp}),

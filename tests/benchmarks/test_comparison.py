@@ -1,3 +1,4 @@
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Machine:
         self.commands: list[dict[str, str]] = []
         self.rows: dict[str, dict[str, Any]] = {}
 
-    def launch(self, overrides: list[str]) -> None:
+    def launch(self, _: object, overrides: list[str]) -> None:
         command = dict(each.split("=", 1) for each in overrides)
         self.commands.append(command)
         (setting,) = (s for s in TASK.settings("tf") if columns(s).items() <= self.typed(command).items())
@@ -71,6 +72,19 @@ def test_every_setting_ends_at_a_best_lr_that_is_not_at_the_edge(
         for phase in setting.phases:
             inits = rounds.runs_of(runs, setting, lr=found, phase=phase)["init"]
             assert sorted(inits) == [*range({"random": 4, "fixed": 3}[phase])]
+
+
+def test_what_has_been_launched_ends_with_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first command fails to start; the other, which would sleep, is ended, and the third is not started."""
+    (tmp_path / "launch.py").write_text("import sys, time; print('begun', flush=True); time.sleep(float(sys.argv[2]))")
+    monkeypatch.setattr(rounds, "ROOT", tmp_path)
+    monkeypatch.setattr(rounds, "LOG", tmp_path / "log")
+    monkeypatch.setattr(rounds, "available_cores", lambda: 2)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="embedded null byte"):
+        rounds.launch([["0\0"], ["300"], ["300"]])
+    assert time.monotonic() - began < 60
+    assert (tmp_path / "log").read_text().count("begun") <= 1
 
 
 def test_a_setting_without_runs_is_an_error() -> None:

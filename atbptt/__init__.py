@@ -1,7 +1,6 @@
 """How far back must a recurrent network backpropagate? Truncation policies, windows and probes for any training loop.
 
-These names are the library: they import torch and numpy, and but for `load`, which reads a run, nothing that runs
-experiments.
+These names are the library: they import torch and numpy, and nothing that runs experiments.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from atbptt.errors import ConfigError as ConfigError
     from atbptt.models import cross_entropy as cross_entropy
     from atbptt.probes import Measurement as Measurement, ProbeSettings as ProbeSettings, probe as probe
-    from atbptt.training import StoredModel as StoredModel, load as load
+    from atbptt.stored import load as load
     from atbptt.truncation import (
         Adaptive as Adaptive,
         Fixed as Fixed,

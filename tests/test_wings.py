@@ -43,12 +43,19 @@ ORDER = (
     "atbptt.__version__",
 )
 # Names of earlier versions, and the package itself, which re-exports names of wings.
-ALIASES = ("atbptt", "atbptt.streams", "atbptt.schedules", "atbptt.probe")
+ALIASES = ("atbptt", "atbptt.streams", "atbptt.schedules", "atbptt.probe", "atbptt.stored")
 TRAINING = {
     f"atbptt.{wing}" for wing in ("sweeps", "training", "datasets", "windows", "truncation", "probes", "models")
 }
 # Modules that other wings import as a whole: names of files and columns, and locks.hold; commands; `__version__`.
-SHARED = {"atbptt.runs.schema", "atbptt.system.locks", "analysis.__main__", "atbptt.datasets.__main__", "atbptt"}
+SHARED = {
+    "atbptt.runs.schema",
+    "atbptt.system.locks",
+    "analysis.__main__",
+    "atbptt.datasets.__main__",
+    "atbptt",
+    "atbptt.stored",
+}
 # These have one file per data set or figure, however many.
 LISTS = ("atbptt.datasets", "analysis.figures")
 

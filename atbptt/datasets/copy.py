@@ -30,6 +30,8 @@ class Copy(SymbolTask):
     batch_size: int  # streams B
     seed: int  # of the data
 
+    KEPT = 16  # bytes of a step of a stream
+
     def __post_init__(self) -> None:
         low, high, symbols = self.min_length, self.max_length, self.symbols
         require(low >= 1, "min_length", low, "must be at least 1")
@@ -37,7 +39,7 @@ class Copy(SymbolTask):
         require(symbols >= 3, "symbols", symbols, "must be at least 3: the blank, the mark and one to copy")
         self.input_size = self.output_size = symbols
         make = partial(_stream, low, high, symbols)
-        self.train, self.valid, self.test = generated("copy", self, make, shortest=2 * high, kept=16, making=32)
+        self.train, self.valid, self.test = generated("copy", self, make, shortest=2 * high, kept=self.KEPT, making=32)
 
 
 @dataclass(eq=False)
@@ -51,9 +53,11 @@ class GrowingCopy(Copy):
     first_length: int  # the largest m of the first pass
     growth: int  # passes until m has all lengths
 
+    KEPT = 32  # between two passes, with the next one's
+
     def __post_init__(self) -> None:
-        require(self.growth >= 1, "growth", self.growth, "must be at least 1 (passes)")
         super().__post_init__()
+        require(self.growth >= 1, "growth", self.growth, "must be at least 1 (passes)")
         within = self.min_length <= self.first_length <= self.max_length
         rule = f"must be within min_length..max_length (={self.min_length}..{self.max_length})"
         require(within, "first_length", self.first_length, rule)

@@ -62,10 +62,13 @@ class Predicting(Protocol):
 
 @runtime_checkable
 class Changing(Protocol):
-    """A task with another training stream in each pass; `train` is that of the first, or of the pass in progress."""
+    """A task with another training stream in each pass; `train` is that of the first, later of the pass in progress."""
 
     def train_pass(self, number: int) -> Stream:
-        """The stream of a pass, numbered from 0: of the shape of `train`, and the same whenever it is asked for."""
+        """The stream of a pass, numbered from 0: of the shape and types of `train`, the same whenever it is asked for.
+
+        The global random generators are seeded by `seed` and the number before.
+        """
 
 
 class SymbolTask:

@@ -3,7 +3,6 @@
 It holds tensors and plain values only: reading one that somebody else has written runs no code.
 """
 
-import contextlib
 import hashlib
 import io
 import logging
@@ -96,17 +95,24 @@ def check_id(path: Path, state: Mapping[str, Any], experiment_id: str) -> None:
         raise CheckpointError(f"{path} is a checkpoint of the run {show(found)}, not of {experiment_id}")
 
 
-def keep_best(folder: Path, best: Mapping[str, Any]) -> None:
-    """Of the models stored at a best evaluation, keep that of this one, and forget later ones.
+def keep_best(folder: Path, experiment_id: str, best: object, log: logging.Logger) -> None:
+    """Of the models stored at a best evaluation, keep that of this one, and delete others.
 
-    A run that continues repeats the evaluations since its checkpoint, or with a larger budget has none there.
+    A run that continues repeats the evaluations since its checkpoint, or with a larger budget has none there. OSError
+    if one cannot be read.
     """
     for path in (folder / BEST, folder / PREVIOUS_BEST):
-        with contextlib.suppress(OSError, DamagedError, CheckpointError):
-            if read_checkpoint(path).get("best") == best:
+        try:
+            state = read_checkpoint(path)
+            check_id(path, state, experiment_id)
+            if state.get("best") == best:
                 path.replace(folder / BEST)
-                break
-        path.unlink(missing_ok=True)
+                return
+        except FileNotFoundError:
+            continue
+        except (DamagedError, CheckpointError) as error:
+            log.warning("%s, and deleted", error)
+        path.unlink()
 
 
 def load(folder: Path, experiment_id: str, log: logging.Logger) -> dict[str, Any] | None:

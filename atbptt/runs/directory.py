@@ -272,7 +272,7 @@ class RunDirectory:
         state = checkpoints.load(self.path, self.experiment_id, log)
         if state is not None:
             self.tables.restore(state["tables"], log)
-            checkpoints.keep_best(self.path, state["best"])
+            checkpoints.keep_best(self.path, self.experiment_id, state.get("best"), log)
         return state
 
     @contextmanager

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     )
     from atbptt.training.experiment import build as build, build_task as build_task, run as run
     from atbptt.training.stored_model import (
+        WHICH as WHICH,
         StoredModel as StoredModel,
-        load as load,
         open_stored_model as open_stored_model,
     )
     from atbptt.training.trainer import Parts as Parts, Trainer as Trainer

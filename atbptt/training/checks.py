@@ -17,6 +17,7 @@ from atbptt.config import Component, errors_of
 from atbptt.datasets import SPLITS, Changing, Predicting, Task
 from atbptt.errors import ConfigError, DataWarning, did_you_mean, listed, require, require_whole, show
 from atbptt.probes import ProbeSettings
+from atbptt.randomness import seed_global
 from atbptt.system import plain, require_memory
 from atbptt.truncation import Policy
 from atbptt.windows import Stream, check_asked, clip
@@ -44,14 +45,22 @@ def check_task(task: Task) -> None:
         require(isinstance(stream, Stream), name, type(stream).__name__, "must be an atbptt.datasets.Stream")
         with _errors_of(name):
             models.check_streams(stream.inputs, stream.targets)
-    if isinstance(task, Changing):
-        with errors_of("dataset", "fails to make the training stream of the second pass"):
-            second = task.train_pass(1)
-        require(isinstance(second, Stream), "dataset.train_pass", type(second).__name__, "must return a Stream")
-        for name in ("inputs", "targets"):
-            found, own = (tuple(getattr(stream, name).shape) for stream in (second, task.train))
-            rule = f"must have the shape of train.{name}, {own}"
-            require(found == own, f"dataset.train_pass(1).{name}", found, rule)
+
+
+def read_pass(task: Task, number: int, seed: int) -> None:
+    """Let `task.train` be the stream of a pass, if each has another (ConfigError unless it is like the one before)."""
+    if not isinstance(task, Changing):
+        return
+    call = f"train_pass({number})"
+    seed_global("data", seed, number)
+    with errors_of("dataset", f"fails in {call}"):
+        stream = task.train_pass(number)
+    require(isinstance(stream, Stream), f"dataset.{call}", type(stream).__name__, "must be an atbptt.datasets.Stream")
+    for name in ("inputs", "targets"):
+        parts = (getattr(each, name) for each in (stream, task.train))
+        found, own = ((tuple(part.shape), str(part.dtype)) for part in parts)
+        require(found == own, f"dataset.{call}.{name}", found, f"must be like those of the pass before: {own}")
+    task.train = stream
 
 
 def _check_description(task: Task) -> None:

@@ -1,5 +1,6 @@
 """One experiment: build what its config describes, train it to its budget."""
 
+import math
 from contextlib import nullcontext
 from functools import partial
 
@@ -10,9 +11,17 @@ from atbptt.config import Settings, build_policy
 from atbptt.datasets import Task
 from atbptt.errors import require_choice
 from atbptt.randomness import seed_global
-from atbptt.runs import DamagedError, Origin, RunDirectory, fitting, read_checkpoint, schema
+from atbptt.runs import DamagedError, Origin, RunDirectory, check_id, fitting, read_checkpoint, schema
 from atbptt.system import Signals, StoppedError, listen, listening
-from atbptt.training.checks import check_fit, check_model, check_optimizer, check_probe, check_room, check_task
+from atbptt.training.checks import (
+    check_fit,
+    check_model,
+    check_optimizer,
+    check_probe,
+    check_room,
+    check_task,
+    read_pass,
+)
 from atbptt.training.costs import Costs
 from atbptt.training.devices import configure_torch, leased_device, on_gpu
 from atbptt.training.evaluation import CHUNK
@@ -25,6 +34,9 @@ def build_task(settings: Settings) -> Task:
     seed_global("data", settings.seed)
     task: Task = settings.component("dataset").build()
     check_task(task)
+    # Not after hours that another pass cannot be made.
+    for number in (math.ceil(settings.epochs) - 1, 0):
+        read_pass(task, number, settings.seed)
     return task
 
 
@@ -59,6 +71,7 @@ def _check_checkpoint(directory: RunDirectory, parts: Parts) -> None:
         saved = read_checkpoint(path)
     except (OSError, DamagedError):
         return  # the run goes on from the previous one, or begins anew
+    check_id(path, saved, directory.experiment_id)
     with fitting(path):
         for name in ("model", "optimizer", "policy"):
             getattr(parts, name).load_state_dict(saved[name])

@@ -1,7 +1,6 @@
 """The model of a run at its checkpoint, with its data. The run is only read: not locked, not changed."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import pyarrow.parquet as pq
 from torch import nn
 
 from atbptt.config import Settings, validated
-from atbptt.datasets import Changing, Task
-from atbptt.errors import AnalysisError, described, require_choice, require_whole
+from atbptt.datasets import Task
+from atbptt.errors import AnalysisError, described, require_whole
 from atbptt.runs import (
     WAITING,
     CheckpointError,
@@ -26,12 +25,13 @@ from atbptt.runs import (
     schema,
 )
 from atbptt.system import open_file, read_yaml
+from atbptt.training.checks import read_pass
 from atbptt.training.experiment import build
 from atbptt.training.trust import Trust
 from atbptt.windows import Cursor
 
 NO_TRUST = Trust()
-NAMES = {"last": (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT), "best": (schema.BEST,)}
+WHICH = {"last": (schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT), "best": (schema.BEST, schema.PREVIOUS_BEST)}
 ELSEWHERE = "for a model trained elsewhere, use atbptt.probe(model, loss, inputs, targets) in Python"
 
 
@@ -66,32 +66,6 @@ class StoredModel:
         return self.step / self.task.train.length
 
 
-def load(
-    run: str | os.PathLike[str], which: str = "last", *, modules: Sequence[str] = (), trust: bool = False
-) -> StoredModel:
-    """The model, data and config of a run, which may still be running.
-
-    ```python
-    found = atbptt.load("outputs/copy_fixed/0a1b2c3d4e5f", which="best")
-    outputs, state = found.model(inputs, found.model.initial_state(batch))
-    ```
-
-    Nothing that the run's files name is run, but for classes that you allow: the run may be somebody else's.
-
-    Arguments:
-        run: its directory, or a checkpoint in it.
-        which: `best`, the model at its best validation, or `last`.
-        modules: top modules that may be imported besides those of atbptt and torch's optimizers (`("series",)`).
-        trust: allow all classes that the run's config names.
-
-    Raises:
-        ConfigError: `which` is neither; or the run's config breaks a rule; for example, its data are gone.
-        AnalysisError: there is no checkpoint of a run, it cannot be read, or a class is not trusted.
-    """
-    require_choice("which", which, NAMES)
-    return open_stored_model(Path(run), Trust(trust, tuple(modules)), which)
-
-
 def open_stored_model(path: Path, trust: Trust = NO_TRUST, which: str = "last") -> StoredModel:
     """Make the model of a run as it is in its checkpoint; the run may still be running.
 
@@ -107,7 +81,7 @@ def open_stored_model(path: Path, trust: Trust = NO_TRUST, which: str = "last") 
         AnalysisError: there is no checkpoint of a run, it cannot be read, or a class is not trusted.
         ConfigError: the run's config breaks a rule; for example, its data are gone.
     """
-    checkpoint, saved, remarks = _read(path, NAMES[which])
+    checkpoint, saved, remarks = _read(path, WHICH[which])
     config = checkpoint.parent / schema.CONFIG
     settings = _settings(config, trust)
     parts = build(settings)
@@ -125,11 +99,10 @@ def open_stored_model(path: Path, trust: Trust = NO_TRUST, which: str = "last") 
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
         cursor.restore(saved, None)
         require_whole("K", parts.policy.K, 1)
-        if isinstance(parts.task, Changing):
-            parts.task.train = parts.task.train_pass(cursor.epochs_done)
     except Exception as error:  # what is stored may be anything, also for a user's own class
         problem = "; ".join([f"does not fit the model of {config}, whose class may have changed", *changes])
         raise AnalysisError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
+    read_pass(parts.task, cursor.pass_read, settings.seed)
     state = read_run(config.parent).state
     return StoredModel(
         checkpoint,
@@ -173,7 +146,7 @@ def _read(path: Path, names: Sequence[str]) -> tuple[Path, dict[str, Any], list[
     if path.is_dir():
         candidates = [path / name for name in names if (path / name).exists()]
         if not candidates and (path / schema.CHECKPOINT).exists():
-            raise AnalysisError(f"{path}: has no {names[0]}, which versions up to 0.2 did not store")
+            raise AnalysisError(f"{path}: the run has stored no {names[0]}")
         if not candidates and (path / schema.CONFIG).exists():
             raise AnalysisError(f"{path}: the run has stored no checkpoint yet")
         if not candidates:
@@ -188,8 +161,8 @@ def _read(path: Path, names: Sequence[str]) -> tuple[Path, dict[str, Any], list[
             remarks.append(f"{error} and left out")
     if path.is_dir():
         raise AnalysisError(f"{path}: its checkpoints are damaged")
-    if candidates[0].name in names:
-        raise AnalysisError(f"{candidates[0]} is damaged; give the run's directory to read the checkpoint before it")
+    if any(candidates[0].name in names for names in WHICH.values()):
+        raise AnalysisError(f"{candidates[0]} is damaged; give the run's directory to read another")
     raise AnalysisError(f"{candidates[0]}: is no checkpoint of a run; {ELSEWHERE}")
 
 

@@ -17,6 +17,7 @@ from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, fitting, schema
 from atbptt.system import Signals, StoppedError
+from atbptt.training.checks import read_pass
 from atbptt.training.clock import ComputeClock
 from atbptt.training.costs import Costs
 from atbptt.training.evaluation import bias_metrics, evaluate, lag_profiles, position_profiles, predict
@@ -118,13 +119,12 @@ class Trainer:
         for note in getattr(self.task, "notes", ()):
             self.log.info("data, %s", note)
         self._resume()
-        self._begin_pass()
+        self._read_pass(self.windows.cursor.pass_read)
         self.directory.set_status(schema.RUNNING, epoch=self.windows.epoch, first_epoch=self.windows.epoch)
         self._evaluate_if_due()
         while not self.settings.budget_spent(self.windows.epoch, self.train_seconds):
             with self.clock.running():
                 self._advance()
-            self._begin_pass()
             self._pause()
             self._evaluate_if_due()
         if self.sums["steps"]:
@@ -135,11 +135,11 @@ class Trainer:
         self.directory.finish(**self._progress())
         self.log.info("finished: %.3g epochs, %d updates, %.1f s", self.windows.epoch, self.updates, self.train_seconds)
 
-    def _begin_pass(self) -> None:
-        """Read the stream of the pass in progress, where each has another: after the end of one, the next one's."""
-        number = self.windows.cursor.epochs_done
+    def _read_pass(self, number: int) -> None:
+        """Go on with the stream of a pass, where each has another."""
         if isinstance(self.task, Changing) and number != self.pass_read:
-            self.task.train = self.task.train_pass(number).to(self.device)
+            read_pass(self.task, number, self.settings.seed)
+            self.task.train = self.task.train.to(self.device)
             self.windows.read(self.task.train)
             self.pass_read = number
 
@@ -172,6 +172,7 @@ class Trainer:
             raise StoppedError(f"{ending.name} at epoch {self.windows.epoch:.3g}")
 
     def _advance(self) -> None:
+        self._read_pass(self.windows.cursor.epochs_done)
         began, step_before = time.perf_counter(), self.windows.step
         window = next(iter(self.windows))
         lr = window_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, self.settings.scheme, window.steps)

@@ -52,7 +52,7 @@ class ProgressPerCost(Policy):
         first_update: float = 0.1,
         update_every: float = 4.0,
         update_cost: float = 12.0,
-        max_sine: float = 0.4,
+        max_sine: float = 0.3,
         memory: float = 0.5,
         hold: float = 0.05,
     ) -> None:

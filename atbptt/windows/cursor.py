@@ -30,6 +30,11 @@ class Cursor:
         return self.epochs_done * self.length + self.position
 
     @property
+    def pass_read(self) -> int:
+        """The number of the pass that was read last: between two, of the one that has ended."""
+        return self.epochs_done - (self.position == 0 and self.epochs_done > 0)
+
+    @property
     def K(self) -> int:  # noqa: N802  (the field's name for a length)
         """The policy's K, or T if that is shorter: a longer K truncates no less."""
         return min(self.policy.K, self.length)

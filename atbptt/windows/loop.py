@@ -43,6 +43,7 @@ class StreamWindow:
     def __init__(self, windows: Windows, steps: Window, state: State) -> None:
         policy = windows.cursor.policy
         self._windows = windows
+        self._stream = windows.stream
         self._state = state
         self.steps = steps
         self.K = windows.cursor.K
@@ -69,7 +70,7 @@ class StreamWindow:
         """
         windows = self._windows
         objective, self._mean_loss, handed_over = window_loss(
-            windows.halves, windows.loss, windows.stream, self.steps, self._state, steps_at_once, self._factors
+            windows.halves, windows.loss, self._stream, self.steps, self._state, steps_at_once, self._factors
         )
         windows._hand_over(self, handed_over)
         return objective

@@ -10,7 +10,7 @@ from analysis.loading import Results, compact
 from atbptt.errors import listed, require_choice
 from atbptt.runs.schema import METRICS, OPTIONS
 from atbptt.system import Parser, handled, run_command
-from benchmarks.comparison.data import make_small_ptb
+from benchmarks.comparison.data import check_data, make_small_ptb
 from benchmarks.comparison.page import write_page
 from benchmarks.comparison.rounds import OUTPUTS, RunsMissingError, run_all, run_name
 from benchmarks.comparison.tasks import SCHEMES, TASKS
@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = _parser().parse_args(arguments).task
         for name in names:
             require_choice("task", name, TASKS)
+        for name in names or TASKS:
+            check_data(name)  # rather than after hours
         with handled({signal.SIGTERM: signal.default_int_handler}):
             for name in names or TASKS:
                 _compare(name)

@@ -7,7 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 import analysis
-from analysis.statistics import ID, options_of, paired_differences, policies, summarize, validation_metrics
+from analysis.statistics import (
+    COMPLETE,
+    ID,
+    endings,
+    options_of,
+    paired_differences,
+    policies,
+    summarize,
+    validation_metrics,
+)
 from benchmarks.comparison.rounds import endings_of, runs_of, scores_of
 from benchmarks.comparison.tasks import ComparedTask
 
@@ -45,7 +54,9 @@ class Comparison:
 def compared(title: str, scheme: str, frame: pd.DataFrame) -> Comparison:
     """Compare the policies; `frame` is as from `chosen_runs`."""
     random, fixed = (frame[frame["phase"] == phase] for phase in ("random", "fixed"))
-    seconds = random.groupby(ID, observed=True)["compute_seconds"].max().min()
+    ends = endings(random)
+    whole = random[random[ID].isin(ends.loc[ends["ending"] == COMPLETE, ID])]
+    seconds = whole.groupby(ID, observed=True)["compute_seconds"].max().min()
     timed = within(random, seconds)
     after_time = summarize(timed).set_index("policy")
     best = str(after_time.loc[after_time.index.str.startswith("fixed"), "valid_mean"].idxmin())

@@ -30,9 +30,10 @@ def differences(found: Sequence[Comparison]) -> Figure:
     by_title = [[each for each in found if each.title == title] for title in titles]
     policies = [sorted({name for each in own for name in _shown(each).index}, key=natural) for own in by_title]
     height = 0.7 + ROW * max(len(names) for names in policies)
-    figure, panels = style.panels(
-        "Test value against the best fixed K, after equal processor time", len(titles), height
-    )
+    title = "Test value against the best fixed K, after equal processor time"
+    figure, panels = style.panels(title, len(titles), height)
+    if len(titles) > 1:
+        figure.set_figwidth(WIDTH)
     for own, names, axes in zip(by_title, policies, panels, strict=True):
         for each in own:
             _draw(axes, each, names[::-1])
@@ -42,9 +43,10 @@ def differences(found: Sequence[Comparison]) -> Figure:
         axes.set_xlabel(f"test {measure_name(own[0].metric)}{unit}")
         axes.set_yticks(range(len(names)), names[::-1])
         axes.set_ylim(-0.6, len(names) - 0.4)
-        ends = np.concatenate([_values(each)[:, 1:].ravel() for each in own])
+        ends = np.concatenate([[0.0], *(_values(each)[:, 1:].ravel() for each in own)])
         edge = WIDEST * np.nanquantile(np.abs(ends), 0.75)
-        axes.set_xlim(max(ends.min() * 1.1, -edge), min(ends.max() * 1.1, edge))
+        low, high = max(np.nanmin(ends), -edge), min(np.nanmax(ends), edge)
+        axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     keys = [Line2D([], [], color=_color(scheme), marker=MARKERS[scheme], ms=4, label=scheme) for scheme in MARKERS]
     style.legend_below(figure, keys)
     return figure

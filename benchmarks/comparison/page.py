@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.statistics import is_perplexity
+from analysis.statistics import COMPLETE, is_perplexity
 from analysis.tables import cells
 from atbptt.system import write_text
 from benchmarks.comparison.comparing import Comparison, chosen_runs, compared
@@ -63,9 +63,11 @@ def table(found: Comparison) -> Iterator[str]:
     yield _row(["---"] * len(HEADINGS))
     for policy in [*found.time.sort_values("test_mean").index, *found.fixed.index.difference(found.time.index)]:
         pair = found.pairs.loc[policy] if policy in found.pairs.index else None
+        rows = found.epochs if policy in found.epochs.index else found.fixed
+        lost = int(rows.loc[policy, "of"] - (rows.loc[policy, "ending"] == COMPLETE) * rows.loc[policy, "runs"])
         yield _row(
             [
-                policy,
+                policy + (f" ({lost} of {rows.loc[policy, 'of']} diverged)" if lost else ""),
                 f"{found.rates[policy]:g}",
                 found.lengths[policy],
                 _mean(found.epochs, policy, "valid"),

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
 import analysis
-from analysis.statistics import COMPLETE, ID, best_validation, endings
+from analysis.statistics import COMPLETE, DIVERGED, ID, best_validation, endings
+from atbptt.errors import AnalysisError
 from atbptt.system import available_cores
 from benchmarks.comparison.tasks import RATES, ComparedTask, Options, Setting
 from benchmarks.machine import ROOT
@@ -32,27 +34,37 @@ def run_all(task: ComparedTask, scheme: str, say: Say) -> None:
     """Make the runs of a task under a scheme that are not there yet.
 
     Raises:
-        RunsMissingError: a command did not start its runs.
+        RunsMissingError: a command did not make its runs.
     """
     settings = task.settings(scheme)
+    rates = [[*task.rates] for _ in settings]
     first = range(task.choosing)
     name = run_name(task, scheme)
+
+    def tried(setting: Setting, lr: Sequence[float]) -> list[str]:
+        return command(task, scheme, setting, lr, first, setting.phases[0])
+
     say(f"{name}: {len(task.rates)} lr of {len(settings)} settings, {task.choosing} init")
-    launch([command(task, scheme, setting, task.rates, first, setting.phases[0]) for setting in settings])
+    launch([tried(setting, task.rates) for setting in settings])
     while True:
         runs = endings_of(OUTPUTS / name)
-        scores = [scores_of(runs, task, setting) for setting in settings]
-        further = [(setting, next_rate(found)) for setting, found in zip(settings, scores, strict=True)]
-        wider = [command(task, scheme, s, [lr], first, s.phases[0]) for s, lr in further if lr is not None]
+        scores = [scores_of(runs, task, each, lr) for each, lr in zip(settings, rates, strict=True)]
+        further = [next_rate(found) for found in scores]
+        wider = [tried(setting, [lr]) for setting, lr in zip(settings, further, strict=True) if lr is not None]
         if not wider:
             break
+        for known, lr in zip(rates, further, strict=True):
+            known += [] if lr is None else [lr]
         say(f"{name}: {len(wider)} settings whose best lr is at the edge, at the next one")
         launch(wider)
     say(f"{name}: {task.inits} init of {len(settings)} settings at their best lr")
+    inits = {"random": task.inits, "fixed": task.fixed_inits}
     best = [min(found, key=lambda lr: found[lr]) for found in scores]
-    inits = {"random": range(task.inits), "fixed": range(task.fixed_inits)}
     chosen = [(each, lr, phase) for each, lr in zip(settings, best, strict=True) for phase in each.phases]
-    launch([command(task, scheme, each, [lr], inits[phase], phase) for each, lr, phase in chosen])
+    launch([command(task, scheme, each, [lr], range(inits[phase]), phase) for each, lr, phase in chosen])
+    runs = endings_of(OUTPUTS / name)
+    for each, lr, phase in chosen:
+        ended(runs_of(runs, each, phase=phase, lr=lr), each, inits[phase])
 
 
 def run_name(task: ComparedTask, scheme: str) -> str:
@@ -87,18 +99,35 @@ def launch(commands: Iterable[list[str]]) -> None:
 def _launch(ending: threading.Event, overrides: list[str]) -> None:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, str(ROOT / "launch.py"), "-m", *overrides, "hydra.launcher.n_jobs=1"]
-    with LOG.open("a") as log, subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT) as process:
+    with LOG.open("a") as log, _started(line, log) as process:
         while process.poll() is None:
             if ending.wait(POLL_SECONDS):
                 process.terminate()
                 process.wait()
 
 
+def _started(line: Sequence[str], log: IO[str]) -> subprocess.Popen[bytes]:
+    # In a session of its own: a Ctrl-C would reach it from the terminal, too, and a second signal kills its runs.
+    return subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
 def endings_of(folder: Path) -> pd.DataFrame:
-    """A row per run: its options, `valid` (its best), `ending`."""
-    frame = analysis.load(folder)
+    """A row per run: its options, `valid` (its best), `ending`; both NaN before its first evaluation."""
+    try:
+        frame = analysis.load(folder)
+    except AnalysisError as error:
+        raise RunsMissingError(f"{error}; {LOG} has what launch.py printed") from error
     ends = endings(frame)[[ID, "ending"]].merge(best_validation(frame)[[ID, "valid"]], on=ID)
-    return analysis.load_options(folder).merge(ends, on=ID)
+    return analysis.load_options(folder).merge(ends, on=ID, how="left")
+
+
+def ended(runs: pd.DataFrame, setting: Setting, count: int) -> pd.DataFrame:
+    """The runs, which must be so many and have ended by themselves (RunsMissingError): complete, or diverged."""
+    whole = runs["ending"].isin([COMPLETE, DIVERGED]).sum()
+    if whole != count or len(runs) != count:
+        rule = f"{whole} of {len(runs)} runs have ended, and should be {count}"
+        raise RunsMissingError(f"{dict(setting.options)}: {rule}; {LOG} has what launch.py printed")
+    return runs
 
 
 def runs_of(runs: pd.DataFrame, setting: Setting, **more: object) -> pd.DataFrame:
@@ -110,15 +139,20 @@ def runs_of(runs: pd.DataFrame, setting: Setting, **more: object) -> pd.DataFram
     return runs[chosen]
 
 
-def scores_of(runs: pd.DataFrame, task: ComparedTask, setting: Setting) -> dict[float, float]:
-    """The mean of the best validation at each lr, of the first inits; infinite unless all of these are complete."""
+def scores_of(
+    runs: pd.DataFrame, task: ComparedTask, setting: Setting, rates: Iterable[float] | None = None
+) -> dict[float, float]:
+    """The mean of the best validation at each lr, of the first inits; infinite where one of them diverged.
+
+    `rates` are by default those that there are runs of. RunsMissingError if one has not its runs.
+    """
     own = runs_of(runs, setting, phase=setting.phases[0])
     own = own[own["init"] < task.choosing]
-    if own.empty:
-        raise RunsMissingError(f"there are no runs of {dict(setting.options)}; {LOG} has what launch.py printed")
-    values = own["valid"].where(own["ending"] == COMPLETE, math.inf)
-    by_rate = {rate: values[own["lr"] == rate] for rate in own["lr"].unique()}
-    return {rate: each.mean() if len(each) == task.choosing else math.inf for rate, each in by_rate.items()}
+    found = {}
+    for rate in own["lr"].unique() if rates is None else rates:
+        of_rate = ended(own[own["lr"] == rate], setting, task.choosing)
+        found[float(rate)] = math.inf if (of_rate["ending"] == DIVERGED).any() else float(of_rate["valid"].mean())
+    return found
 
 
 def next_rate(scores: dict[float, float]) -> float | None:

@@ -52,7 +52,7 @@ def test_a_sweep_runs_every_job_and_says_so(first: subprocess.CompletedProcess[s
     assert first.stdout.count("finished     lr=") == 2
     assert f"runs in {ODD}/copy_fixed/, see: python -m analysis table '{ODD}/copy_fixed'" in first.stdout
     texts = {schema.STATUS, schema.CONFIG, schema.ENVIRONMENT, schema.LOG, schema.OUTPUT, schema.LOCK}
-    checkpoints = {schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT}
+    checkpoints = {schema.CHECKPOINT, schema.PREVIOUS_CHECKPOINT, schema.BEST}
     found = ((file.name for file in path.iterdir()) for path in runs(folder / ODD).values())
     files = [{name for name in names if not name.startswith("code-")} for names in found]  # of a tree with changes
     assert files == [{*TABLES, *texts, *checkpoints}] * 2

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics import COMPLETE, ID
+from analysis.statistics import COMPLETE, DIVERGED, ID
 from atbptt.training.experiment import build_policy
 from atbptt.windows.schemes import check_scheme
 from benchmarks.comparison import comparing, page, rounds
@@ -37,7 +37,7 @@ class Machine:
         (setting,) = (s for s in TASK.settings("tf") if columns(s).items() <= self.typed(command).items())
         for lr in map(float, command["lr"].split(",")):
             for init in range(int(command["init"].removeprefix("range(").rstrip(")"))):
-                ending = COMPLETE if lr < self.broken else "diverged"
+                ending = COMPLETE if lr < self.broken else DIVERGED
                 row = {**columns(setting), "phase": command["phase"], "lr": lr, "init": init, "ending": ending}
                 self.rows[str(row)] = {**row, "valid": abs(np.log(lr / self.best)) + init / 10}
 
@@ -87,12 +87,29 @@ def test_what_has_been_launched_ends_with_the_program(tmp_path: Path, monkeypatc
     assert (tmp_path / "log").read_text().count("begun") <= 1
 
 
-def test_a_setting_without_runs_is_an_error() -> None:
-    runs = pd.DataFrame({"truncation": ["fixed"], "truncation.K": [99], "phase": ["random"], "init": [0]})
-    with pytest.raises(
-        rounds.RunsMissingError, match=r"there are no runs of {'truncation': 'fixed', 'truncation.K': 2}"
-    ):
-        rounds.scores_of(runs, TASK, TASK.settings("tf")[0])
+@pytest.mark.parametrize("change", ["missing", "failed", "unevaluated", "of another setting"])
+def test_runs_that_have_not_ended_by_themselves_are_an_error(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say nothing of their lr: in the first round as in the last."""
+    machine = Machine(3, 1e9)
+
+    def endings_of(_: Path) -> pd.DataFrame:
+        runs = machine.endings_of(Path())
+        last = (runs["lr"] == 3) & (runs["init"] == (3 if runs["init"].max() > 1 else 1))
+        if change == "missing":
+            return runs[~last]
+        if change == "of another setting":
+            return pd.concat([runs, runs[last]])
+        ending = "unfinished" if change == "failed" else np.nan
+        return runs.assign(ending=runs["ending"].mask(last, ending))
+
+    monkeypatch.setattr(rounds, "_launch", machine.launch)
+    monkeypatch.setattr(rounds, "endings_of", endings_of)
+    message = r"^{'truncation': 'fixed', 'truncation.K': 2}: \d of \d runs have ended, and should be 2; outputs"
+    with pytest.raises(rounds.RunsMissingError, match=message):
+        rounds.run_all(TASK, "tf", lambda _: None)
+    monkeypatch.setattr(rounds, "scores_of", lambda *_: {1.0: 2.0, 3.0: 1.0, 10.0: 2.0})
+    with pytest.raises(rounds.RunsMissingError, match=r"and should be [34];"):
+        rounds.run_all(TASK, "tf", lambda _: None)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -153,12 +170,16 @@ def test_the_page_keeps_what_is_written_around_its_tables(tmp_path: Path, monkey
 
 def test_only_runs_at_the_best_lr_count(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
-        {**columns(setting), ID: f"{n} {lr} {init}", "phase": setting.phases[0], "lr": lr, "init": init, "valid": valid}
+        {
+            **columns(setting),
+            **{ID: f"{n} {lr} {init}", "phase": setting.phases[0], "lr": lr, "init": init, "valid": valid},
+            "ending": DIVERGED if (lr, init) == (10, 1) else COMPLETE,
+        }
         for n, setting in enumerate(TASK.settings("original-buffer"))
         for lr, valid in ((1.0, 2.0), (3.0, 1.0), (10.0, 0.5))
-        for init in range(2 if lr < 10 else 1)  # of the last, one is lost
+        for init in range(2)
     ]
-    monkeypatch.setattr(comparing, "endings_of", lambda _: pd.DataFrame(rows).assign(ending=COMPLETE))
+    monkeypatch.setattr(comparing, "endings_of", lambda _: pd.DataFrame(rows))
     monkeypatch.setattr(comparing.analysis, "load", lambda _: pd.DataFrame({ID: [row[ID] for row in rows]}))
     found = comparing.chosen_runs(TASK, "original-buffer", Path())[ID]
     assert sorted(found) == sorted(f"{n} 3.0 {i}" for n in range(12) for i in range(2))

@@ -54,13 +54,20 @@ def differences_of_a_run(path: Path, expected: Path) -> Iterator[str]:
         table, other = (pq.read_table(io.BytesIO(content[name])) for content in (tables, other_tables))
         yield from (f"{schema.CHECKPOINT}: {name}: {what}" for what in _of_a_table(table, other))
     yield from (f"{schema.CHECKPOINT}: {place} differs" for place in _differing(state, other_state))
-    best, other_best = (read_checkpoint(folder / schema.BEST) for folder in (path, expected))
+    best, other_best = (_best(folder) for folder in (path, expected))
     yield from (f"{schema.BEST}: {place} differs" for place in _differing(best, other_best))
     status, other_status = (json.loads((folder / schema.STATUS).read_text()) for folder in (path, expected))
     for name in RESULTS:
         value, other_value = (repr(stored.get(name, "missing")) for stored in (status, other_status))
         if value != other_value:
             yield f"{schema.STATUS}: {name} is {value} instead of {other_value}"
+
+
+def _best(folder: Path) -> dict[str, Any]:
+    try:
+        return read_checkpoint(folder / schema.BEST)
+    except FileNotFoundError:
+        return {}
 
 
 def _differing(stored: Any, other: Any) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atbptt.runs.checkpoints import FORMAT, CheckpointError, keep_best, load, read_checkpoint, save
-from atbptt.runs.schema import BEST, CHECKPOINT, PREVIOUS_BEST, PREVIOUS_CHECKPOINT
+from atbptt.runs.schema import BEST, CHECKPOINT, ID, PREVIOUS_BEST, PREVIOUS_CHECKPOINT
 
 LOG = logging.getLogger(__name__)
 RUN = "0123456789ab"
@@ -106,12 +106,29 @@ def test_the_best_model_is_that_of_the_checkpoint(
     for epoch, name in ((last, BEST), (before, PREVIOUS_BEST)):
         if epoch is not None:
             save(tmp_path, {"best": {"epoch": epoch}}, name, "none")
-    keep_best(tmp_path, {"epoch": 3})
+    keep_best(tmp_path, RUN, {"epoch": 3}, LOG)
     found = read_checkpoint(tmp_path / BEST)["best"]["epoch"] if (tmp_path / BEST).exists() else None
     assert found == kept
 
 
-def test_a_damaged_best_model_is_deleted(tmp_path: Path) -> None:
-    (tmp_path / BEST).write_bytes(b"PK")
-    keep_best(tmp_path, {})
+@pytest.mark.parametrize(
+    ("damaged", "message"), [(True, "best.pt is damaged"), (False, "is a checkpoint of the run a,")]
+)
+def test_a_best_model_that_is_damaged_or_of_another_run_is_deleted(
+    damaged: bool, message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, {"best": 3, ID: "a"}, BEST, "none")
+    if damaged:
+        (tmp_path / BEST).write_bytes(b"PK")
+    keep_best(tmp_path, RUN, 3, LOG)
     assert not (tmp_path / BEST).exists()
+    (line,) = caplog.messages
+    assert message in line
+    assert line.endswith(", and deleted")
+
+
+def test_a_best_model_that_cannot_be_read_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / BEST).mkdir()
+    with pytest.raises(OSError, match="folder"):
+        keep_best(tmp_path, RUN, 3, LOG)
+    assert (tmp_path / BEST).exists()

@@ -8,7 +8,7 @@ from atbptt.datasets import Copy, Stream, SymbolTask
 from atbptt.errors import ConfigError
 from atbptt.models.networks import RecurrentNetwork
 from atbptt.probes import ProbeSettings
-from atbptt.training.checks import check_fit, check_probe, check_task
+from atbptt.training.checks import check_fit, check_probe, check_task, read_pass
 from atbptt.truncation import Adaptive, ProgressPerCost
 
 
@@ -76,6 +76,36 @@ def test_a_model_that_does_not_is_reported(model: Any, message: str) -> None:
         check_fit(model, task())
 
 
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda _: None, r"^dataset.train_pass\(4\) \(=NoneType\) must be an atbptt.datasets.Stream$"),
+        (lambda _: {}[1], r"^dataset fails in train_pass\(4\): KeyError: 1 \(line \d+ of "),
+        (
+            lambda _: Stream(torch.zeros(8, 3), torch.zeros(8, 3)),
+            r"^dataset.train_pass\(4\).inputs \(=\(\(8, 3\), 'torch.float32'\)\) must be like those of the pass be",
+        ),
+    ],
+)
+def test_the_stream_of_a_pass_that_is_not_like_the_others_is_reported(made: Any, message: str) -> None:
+    changing = task()
+    changing.train_pass = made
+    with pytest.raises(ConfigError, match=message):
+        read_pass(changing, 4, seed=0)
+
+
+def test_the_stream_of_a_pass_is_the_same_whatever_was_drawn_before() -> None:
+    """Of a class that draws from the global generators."""
+    changing, read = task(), []
+    changing.train_pass = lambda _: Stream(torch.randint(4, (9, 3)), torch.randint(4, (9, 3)))
+    for number, seed in ((4, 0), (4, 0), (5, 0), (4, 1)):
+        torch.rand(7)
+        read_pass(changing, number, seed)
+        read.append(changing.train.inputs)
+    assert torch.equal(read[0], read[1])
+    assert not any(torch.equal(read[0], other) for other in read[2:])
+
+
 PREDICTIONS = r"^dataset.predictions.symbol"
 
 
@@ -95,12 +125,6 @@ def predicting(pair: Any) -> dict[str, Any]:
             {"loss": lambda outputs, targets: (outputs[..., 0] - targets).log() * 0 - torch.inf},
             r"^dataset.loss \(=(-inf|nan)\) must be finite for the model's first outputs, on the first 8 steps",
         ),
-        ({"train_pass": lambda _: None}, r"^dataset.train_pass \(=NoneType\) must return a Stream$"),
-        (
-            {"train_pass": lambda _: Stream(torch.zeros(8, 3), torch.zeros(8, 3))},
-            r"^dataset.train_pass\(1\).inputs \(=\(8, 3\)\) must have the shape of train.inputs, \(9, 3\)$",
-        ),
-        ({"train_pass": lambda _: {}[1]}, r"^dataset fails to make the training stream of the second pass: KeyError"),
         (
             {"measures": lambda *_: {}[1]},
             r"^dataset fails on the first steps of the data: KeyError: 1 \(line \d+ of ",

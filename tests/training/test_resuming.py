@@ -74,11 +74,11 @@ def test_a_run_of_any_policy_continues_as_exactly(settings: Make, tmp_path: Path
     check_same(run(settings(*chosen)), run(broken))
 
 
-@pytest.mark.parametrize("updates", [7, 20])
+@pytest.mark.parametrize("updates", [6, 7, 20])
 def test_a_run_whose_data_change_from_pass_to_pass_continues_as_exactly(
     settings: Make, tmp_path: Path, updates: int
 ) -> None:
-    """Within a pass, and between two."""
+    """Within a pass, and between two (6 updates), where the evaluation is of the pass that has ended."""
     chosen = ("dataset=copy_growing", "dataset.max_length=4", "dataset.growth=2", *ADAPTIVE)
     broken = settings(*chosen, f"output_dir={tmp_path}/broken")
     run_interrupted(broken, updates)

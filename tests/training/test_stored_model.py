@@ -11,10 +11,11 @@ from atbptt.datasets import GrowingCopy
 from atbptt.errors import AnalysisError, ConfigError
 from atbptt.models import cross_entropy
 from atbptt.runs import checkpoints, read_checkpoint, schema, tables
+from atbptt.stored import load
 from atbptt.system import locks
 from atbptt.training.evaluation import evaluate
 from atbptt.training.experiment import run
-from atbptt.training.stored_model import load, open_stored_model
+from atbptt.training.stored_model import open_stored_model
 from atbptt.training.trust import Trust
 from tests.conftest import TINY
 from tests.helpers.projects import POLICY, Project
@@ -62,7 +63,7 @@ def test_the_best_model_is_the_one_of_the_best_validation(tmp_path: Path) -> Non
     directory = train(tmp_path, *ADAPTIVE)
     found = {which: load(directory, which) for which in ("last", "best")}
     assert {which: each.epoch for which, each in found.items()} == {"last": 2.0, "best": 1.0}
-    assert load(directory / schema.BEST).step == found["best"].step == 60
+    assert open_stored_model(directory / schema.BEST).step == found["best"].step == 60
     assert sorted(path.name for path in directory.glob("best*")) == [schema.BEST]
     rows = pq.read_table(directory / schema.METRICS).to_pylist()
     logged = {row["epoch"]: row["value"] for row in rows if row["metric"] == "valid_loss"}
@@ -70,16 +71,19 @@ def test_the_best_model_is_the_one_of_the_best_validation(tmp_path: Path) -> Non
         assert evaluate(each.model, each.task, each.task.valid)["loss"] == pytest.approx(logged[each.epoch], rel=1e-5)
     with pytest.raises(ConfigError, match=r"^which \(=bets\) must be one of last, best; did you mean best\?"):
         load(directory, "bets")
+    with pytest.raises(AnalysisError, match="checkpoint.pt: must be a run's directory"):
+        load(directory / schema.CHECKPOINT, "best")
     (directory / schema.BEST).unlink()
-    with pytest.raises(AnalysisError, match=r"has no best.pt, which versions up to 0.2 did not store$"):
+    with pytest.raises(AnalysisError, match=r"the run has stored no best.pt$"):
         load(directory, "best")
 
 
 def test_the_training_stream_is_that_of_the_pass_in_progress(tmp_path: Path) -> None:
-    options = ("dataset=copy_growing", "dataset.max_length=4", "dataset.growth=2", "epochs=1.5")
-    task = open_stored_model(train(tmp_path, *options)).task
-    assert isinstance(task, GrowingCopy)
-    assert torch.equal(task.train.inputs, task.train_pass(1).inputs)
+    for epochs in (1.5, 2):
+        options = ("dataset=copy_growing", "dataset.max_length=4", "dataset.growth=2", f"epochs={epochs}")
+        task = open_stored_model(train(tmp_path, *options)).task
+        assert isinstance(task, GrowingCopy)
+        assert torch.equal(task.train.inputs, task.train_pass(1).inputs)
 
 
 def test_full_backpropagation_has_the_stream_as_its_length(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_a_damaged_checkpoint_is_left_there_and_the_one_before_taken(directory: 
     found = open_stored_model(directory)
     assert found.checkpoint == directory / schema.PREVIOUS_CHECKPOINT
     assert found.remarks == (f"{saved} is damaged and left out",)
-    with pytest.raises(AnalysisError, match=r"checkpoint\.pt is damaged; give the run's directory to read the "):
+    with pytest.raises(AnalysisError, match=r"checkpoint\.pt is damaged; give the run's directory to read another"):
         open_stored_model(saved)
     assert content(directory) == before
     (directory / schema.PREVIOUS_CHECKPOINT).write_bytes(b"")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from atbptt.errors import require
-from atbptt.probes import BiasEstimate
+from atbptt.probes import BiasEstimate, at_length
 from atbptt.truncation.policy import Policy, Probe, Progress, check_lengths
 
 CHANGE = 1.2  # factor: if K changes by more, the next update comes sooner
@@ -81,7 +81,7 @@ class ProgressPerCost(Policy):
         """Probe and set K if an update is due."""
         if progress.step < self.last_update + math.ceil(self.interval * progress.epoch_steps):
             return
-        self._add([_readings(estimate) for estimate in probe(measured=True, noise=True)])
+        self._add([_readings(estimate, self.K) for estimate in probe(measured=True, noise=True)])
         before = self.K
         if self.readings:
             self.K = self._best()
@@ -111,16 +111,20 @@ class ProgressPerCost(Policy):
         return best + 1
 
 
-def _readings(estimate: BiasEstimate) -> dict[str, np.ndarray]:
-    """Of a probe at each K, in units of its own gradients: their size changes by orders of magnitude."""
+def _readings(estimate: BiasEstimate, K: int) -> dict[str, np.ndarray]:
+    """Of a probe at each K, in units of E||u||^2 at the present one, which changes by orders of magnitude.
+
+    So a probe of a strong signal counts no more in a mean than a later one whose signal is lost in noise.
+    """
     noise, cosine = estimate.noise, estimate.cosine
     assert noise is not None
     assert cosine is not None
-    unit = float(noise.square[-1])
+    square = np.maximum(noise.signal, 0) + noise.of_update
+    unit = at_length(square, K)
     unit = unit if 0 < unit < math.inf else math.nan
     return {
         "along": noise.along / unit,
-        "square": (np.maximum(noise.signal, 0) + noise.of_update) / unit,
+        "square": square / unit,
         "sine": np.where(cosine > 0, np.sqrt(np.maximum(1 - np.square(cosine), 0)), 1.0),
         "steps": noise.steps,
     }

@@ -71,7 +71,7 @@ def test_the_best_model_is_the_one_of_the_best_validation(tmp_path: Path) -> Non
         assert evaluate(each.model, each.task, each.task.valid)["loss"] == pytest.approx(logged[each.epoch], rel=1e-5)
     with pytest.raises(ConfigError, match=r"^which \(=bets\) must be one of last, best; did you mean best\?"):
         load(directory, "bets")
-    with pytest.raises(AnalysisError, match="checkpoint.pt: must be a run's directory"):
+    with pytest.raises(AnalysisError, match=r"checkpoint\.pt: must be a run's directory"):
         load(directory / schema.CHECKPOINT, "best")
     (directory / schema.BEST).unlink()
     with pytest.raises(AnalysisError, match=r"the run has stored no best.pt$"):

@@ -75,6 +75,16 @@ def test_probes_are_averaged_in_units_of_their_own_gradients() -> None:
     assert chosen(near, estimate(8, 10.0, size=1e6)) == chosen(far, near) == both
 
 
+def test_a_strong_signal_counts_no_more_than_later_weak_ones() -> None:
+    """Training begins with a signal a hundred times as strong as soon after, and short windows that pay then only."""
+    policy = ProgressPerCost(K_max=W, hold=0.0)
+    for epoch, found in enumerate([estimate(2, 0.01), *[estimate(2, 100.0)] * 3]):
+        policy.update(Progress(1000 * (epoch + 1), 100), lambda **_: [found])  # noqa: B023
+    weak = best(2, 100.0, 12.0)
+    assert best(2, 0.01, 12.0) < 0.5 * weak
+    assert policy.K > 0.7 * weak
+
+
 def test_earlier_updates_count_by_the_memory() -> None:
     def after_two(memory: float) -> int:
         policy = ProgressPerCost(K_max=W, hold=0.0, memory=memory, update_cost=2.0)

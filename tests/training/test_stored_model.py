@@ -8,18 +8,16 @@ import torch
 
 from atbptt.config.settings import Settings
 from atbptt.datasets import GrowingCopy
-from atbptt.errors import AnalysisError, ConfigError
+from atbptt.errors import AnalysisError
 from atbptt.models import cross_entropy
 from atbptt.runs import checkpoints, read_checkpoint, schema, tables
-from atbptt.stored import load
 from atbptt.system import locks
-from atbptt.training.evaluation import evaluate
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import open_stored_model
 from atbptt.training.trust import Trust
 from tests.conftest import TINY
 from tests.helpers.projects import POLICY, Project
-from tests.helpers.training import ADAPTIVE, composed, train
+from tests.helpers.training import composed, train
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +55,6 @@ def test_the_model_is_as_the_run_left_it_and_the_run_as_it_was(directory: Path, 
     rows = pq.read_table(directory / schema.METRICS).to_pylist()
     metrics = [row for row in rows if row["metric"] == "test_loss"]
     assert cross_entropy(outputs, targets).mean().item() == pytest.approx(metrics[-1]["value"], rel=1e-5)
-
-
-def test_the_best_model_is_the_one_of_the_best_validation(tmp_path: Path) -> None:
-    directory = train(tmp_path, *ADAPTIVE)
-    found = {which: load(directory, which) for which in ("last", "best")}
-    assert {which: each.epoch for which, each in found.items()} == {"last": 2.0, "best": 1.0}
-    assert open_stored_model(directory / schema.BEST).step == found["best"].step == 60
-    assert sorted(path.name for path in directory.glob("best*")) == [schema.BEST]
-    rows = pq.read_table(directory / schema.METRICS).to_pylist()
-    logged = {row["epoch"]: row["value"] for row in rows if row["metric"] == "valid_loss"}
-    for each in found.values():
-        assert evaluate(each.model, each.task, each.task.valid)["loss"] == pytest.approx(logged[each.epoch], rel=1e-5)
-    with pytest.raises(ConfigError, match=r"^which \(=bets\) must be one of last, best; did you mean best\?"):
-        load(directory, "bets")
-    with pytest.raises(AnalysisError, match=r"checkpoint\.pt: must be a run's directory"):
-        load(directory / schema.CHECKPOINT, "best")
-    (directory / schema.BEST).unlink()
-    with pytest.raises(AnalysisError, match=r"the run has stored no best.pt$"):
-        load(directory, "best")
 
 
 def test_the_training_stream_is_that_of_the_pass_in_progress(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def differences(found: Sequence[Comparison]) -> Figure:
             _draw(axes, each, names[::-1])
         axes.axvline(0, **style.REFERENCE)
         axes.set_title(own[0].title)
-        unit = ", difference in %" if is_perplexity(own[0].metric) else ", difference"
-        axes.set_xlabel(f"test {measure_name(own[0].metric)}{unit}")
+        unit = " (%)" if is_perplexity(own[0].metric) else ""
+        axes.set_xlabel(f"difference in test {measure_name(own[0].metric)}{unit}; to the right is worse")
         axes.set_yticks(range(len(names)), names[::-1])
         axes.set_ylim(-0.6, len(names) - 0.4)
         ends = np.concatenate([[0.0], *(_values(each)[:, 1:].ravel() for each in own)])

@@ -100,7 +100,7 @@ TASKS = {
         ),
         ComparedTask(
             name="copy_growing",
-            title="Copy, m growing from 2 to 16 during training",
+            title="Copy, m growing to 16",
             options={"dataset": "copy_growing", **_GENERATED, "epochs": 40},
             lengths=(5, 10, 20, 30),
             longest=40,

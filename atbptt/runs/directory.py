@@ -143,7 +143,7 @@ class RunDirectory:
         )
         for leftover in (*self.path.glob(".*.tmp"), self.path / schema.TRACEBACK):
             leftover.unlink(missing_ok=True)
-        self._check_unchanged(origin.hashes)
+        self.check_unchanged(origin.hashes)
         noted = _noted(self.settings, tables.read_options(self.path / schema.OPTIONS))
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(noted.model_dump())))
         options = {**noted.options(), schema.ID: self.experiment_id}
@@ -175,7 +175,8 @@ class RunDirectory:
             write_text(self.path / schema.STATUS, json.dumps({**status, "files": self._digests()}, indent=1))
         return True
 
-    def _check_unchanged(self, planned: Mapping[str, str]) -> None:
+    def check_unchanged(self, planned: Mapping[str, str]) -> None:
+        """Raise a ConfigError if data or code are others than when the run was planned."""
         now = self.settings.experiment_id
         if self.experiment_id == now:
             return

@@ -89,8 +89,8 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
     Raises:
         BusyError: another process works on it.
         StoppedError: a signal ended it; it continues from its checkpoint.
-        Exception: any other error; its traceback is stored first, and the status is failed, but for a finished run with
-            a larger budget whose parts cannot be built, or not take over its checkpoint: it stays finished.
+        Exception: any other error; its traceback is stored first, and the status is failed. But a finished run with a
+            larger budget stays finished if its data or code have changed, or its parts do not fit its checkpoint.
     """
     origin = Origin() if origin is None else origin
     costs = Costs()
@@ -109,6 +109,7 @@ def run(settings: Settings, origin: Origin | None = None, signals: Signals | Non
             if directory.finished():  # by the process that held the lock until now
                 return directory
             if directory.status().get("state") == schema.FINISHED:  # extended; if it cannot be, it stays finished
+                directory.check_unchanged(origin.hashes)
                 parts = make() if parts is None else parts
                 _check_checkpoint(directory, parts)
             try:

@@ -133,7 +133,7 @@ def test_an_edit_of_a_users_class_is_another_run_which_begins_anew(settings: Mak
 def test_a_run_of_a_sweep_fails_if_its_process_finds_other_code_or_data(
     settings: Make, project: Project, tmp_path: Path, edited: str
 ) -> None:
-    """As on a cluster, where a job imports the code when it starts; what an earlier attempt stored stays."""
+    """As on a cluster, where a job imports the code when it starts; what has been finished stays so."""
     data = tmp_path / "data.txt"
     data.touch()
     text = "super().__init__(2, 2, 6, 60, 30, 30, 4, 0)"
@@ -151,7 +151,7 @@ def test_a_run_of_a_sweep_fails_if_its_process_finds_other_code_or_data(
     with pytest.raises(ConfigError, match=rule):
         run(planned, origin)
     directory = RunDirectory(planned, origin.experiment_id)
-    assert (directory.status()["state"], directory.status()["epoch"]) == ("failed", 1)
+    assert (directory.status()["state"], directory.status()["epoch"]) == ("finished", 1)
     assert (directory.path / schema.SOURCE / "mine.py").read_text() == text
     with pytest.raises(ConfigError, match=r"^experiment_id \(=\w+\) is \w+ with the present data and code: launch it "):
         run(planned, replace(origin, hashes={}))  # a plan of an earlier version

@@ -30,7 +30,7 @@ def differences(found: Sequence[Comparison]) -> Figure:
     by_title = [[each for each in found if each.title == title] for title in titles]
     policies = [sorted({name for each in own for name in _shown(each).index}, key=natural) for own in by_title]
     height = 0.7 + ROW * max(len(names) for names in policies)
-    title = "Test value against the best fixed K, after equal processor time"
+    title = "Test value against the best fixed K, after equal processor time: to the right is worse"
     figure, panels = style.panels(title, len(titles), height)
     if len(titles) > 1:
         figure.set_figwidth(WIDTH)
@@ -40,7 +40,7 @@ def differences(found: Sequence[Comparison]) -> Figure:
         axes.axvline(0, **style.REFERENCE)
         axes.set_title(own[0].title)
         unit = " (%)" if is_perplexity(own[0].metric) else ""
-        axes.set_xlabel(f"difference in test {measure_name(own[0].metric)}{unit}; to the right is worse")
+        axes.set_xlabel(f"difference in test {measure_name(own[0].metric)}{unit}")
         axes.set_yticks(range(len(names)), names[::-1])
         axes.set_ylim(-0.6, len(names) - 0.4)
         ends = np.concatenate([[0.0], *(_values(each)[:, 1:].ravel() for each in own)])

@@ -17,7 +17,7 @@ from analysis.statistics import (
     summarize,
     validation_metrics,
 )
-from benchmarks.comparison.rounds import endings_of, runs_of, scores_of
+from benchmarks.comparison.rounds import best_rate, endings_of, runs_of, scores_of
 from benchmarks.comparison.tasks import ComparedTask
 
 SHARES = 0.05, 0.95  # quantiles of the K that a policy uses
@@ -82,8 +82,8 @@ def chosen_runs(task: ComparedTask, scheme: str, folder: Path) -> pd.DataFrame:
     runs = endings_of(folder)
     kept: set[str] = set()
     for setting in task.settings(scheme):
-        scores = scores_of(runs, task, setting)
-        kept |= {*runs_of(runs, setting, lr=min(scores, key=lambda lr: scores[lr]))[ID]}
+        rate = best_rate(scores_of(runs, task, setting))
+        kept |= {*runs_of(runs, setting, lr=rate)[ID]}
     frame = analysis.load(folder)
     return frame[frame[ID].isin(kept)]
 

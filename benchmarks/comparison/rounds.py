@@ -38,11 +38,10 @@ def run_all(task: ComparedTask, scheme: str, say: Say) -> None:
     """
     settings = task.settings(scheme)
     rates = [[*task.rates] for _ in settings]
-    first = range(task.choosing)
     name = run_name(task, scheme)
 
     def tried(setting: Setting, lr: Sequence[float]) -> list[str]:
-        return command(task, scheme, setting, lr, first, setting.phases[0])
+        return command(task, scheme, setting, lr, task.choosing, setting.phases[0])
 
     say(f"{name}: {len(task.rates)} lr of {len(settings)} settings, {task.choosing} init")
     launch([tried(setting, task.rates) for setting in settings])
@@ -59,9 +58,9 @@ def run_all(task: ComparedTask, scheme: str, say: Say) -> None:
         launch(wider)
     say(f"{name}: {task.inits} init of {len(settings)} settings at their best lr")
     inits = {"random": task.inits, "fixed": task.fixed_inits}
-    best = [min(found, key=lambda lr: found[lr]) for found in scores]
-    chosen = [(each, lr, phase) for each, lr in zip(settings, best, strict=True) for phase in each.phases]
-    launch([command(task, scheme, each, [lr], range(inits[phase]), phase) for each, lr, phase in chosen])
+    best = zip(settings, map(best_rate, scores), strict=True)
+    chosen = [(each, lr, phase) for each, lr in best for phase in each.phases]
+    launch([command(task, scheme, each, [lr], inits[phase], phase) for each, lr, phase in chosen])
     runs = endings_of(OUTPUTS / name)
     for each, lr, phase in chosen:
         ended(runs_of(runs, each, phase=phase, lr=lr), each, inits[phase])
@@ -72,17 +71,17 @@ def run_name(task: ComparedTask, scheme: str) -> str:
 
 
 def command(
-    task: ComparedTask, scheme: str, setting: Setting, rates: Sequence[float], inits: range, phase: str
+    task: ComparedTask, scheme: str, setting: Setting, rates: Sequence[float], inits: int, phase: str
 ) -> list[str]:
-    """Overrides of `launch.py -m`."""
-    swept = {"phase": phase, "lr": ",".join(f"{lr:g}" for lr in rates), "init": f"range({len(inits)})"}
+    """Overrides of `launch.py -m`, for so many inits."""
+    swept = {"phase": phase, "lr": ",".join(f"{lr:g}" for lr in rates), "init": f"range({inits})"}
     where = {"name": run_name(task, scheme), "output_dir": OUTPUTS}
     options: Options = {**task.options, "scheme": scheme, **setting.options, **swept, **where}
     return [f"{name}={value}" for name, value in options.items()]
 
 
 def launch(commands: Iterable[list[str]]) -> None:
-    """Run the commands, one on each core. Finished runs are skipped, and runs that fail are failures of their lr.
+    """Run the commands, one on each core, whatever their exit codes: `ended` looks at their runs.
 
     If anything is raised meanwhile, as by Ctrl-C, the runs store a checkpoint and end.
     """
@@ -155,10 +154,14 @@ def scores_of(
     return found
 
 
+def best_rate(scores: dict[float, float]) -> float:
+    """The lr with the lowest score."""
+    return min(sorted(scores), key=lambda lr: scores[lr])
+
+
 def next_rate(scores: dict[float, float]) -> float | None:
     """The lr beyond the edge of those tried, if the best is there; None if it is not, or `RATES` ends."""
-    tried = sorted(scores)
-    best = min(tried, key=lambda lr: scores[lr])
+    tried, best = sorted(scores), best_rate(scores)
     if math.isinf(scores[best]) or best == tried[0]:
         return max((lr for lr in RATES if lr < tried[0] * 0.99), default=None)
     return min((lr for lr in RATES if lr > best * 1.01), default=None) if best == tried[-1] else None

@@ -116,7 +116,7 @@ def test_runs_that_have_not_ended_by_themselves_are_an_error(change: str, monkey
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_every_command_is_one_that_launch_takes(task: ComparedTask, scheme: str) -> None:
     for setting in task.settings(scheme):
-        overrides = rounds.command(task, scheme, setting, [3.0], range(1), setting.phases[0])
+        overrides = rounds.command(task, scheme, setting, [3.0], 1, setting.phases[0])
         settings = settings_of(*(each.replace("range(1)", "0") for each in overrides))
         check_scheme(build_policy(settings), settings.scheme, settings.phase)
         assert (settings.lr, settings.lr_scaling, settings.epochs) == (3.0, "sqrt", task.options["epochs"])

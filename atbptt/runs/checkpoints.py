@@ -3,11 +3,14 @@
 It holds tensors and plain values only: reading one that somebody else has written runs no code.
 """
 
+import errno
 import hashlib
 import io
 import logging
+import os
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +18,13 @@ from typing import Any
 
 from atbptt.errors import described, show
 from atbptt.runs.schema import BEST, CHECKPOINT, ID, PREVIOUS_BEST, PREVIOUS_CHECKPOINT
-from atbptt.system import plain, read_file, write_atomically
+from atbptt.system import lack_of_memory, open_file, plain, write_atomically
 
 FORMAT = 2  # of a checkpoint's content; another number is refused
 BEGIN_ANEW = "move its folder away to begin anew"
 ZIP = b"PK\x03\x04"  # begins what torch.save writes
 DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch does not notice changed numbers
+COPIES = 2  # in memory at a time: the file's bytes, and the tensors that are made of them
 
 
 class CheckpointError(RuntimeError):
@@ -54,28 +58,47 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         DamagedError: the file has changed since it was written.
         CheckpointError: it holds objects of other classes, or another version of the package wrote it.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is too large for the memory.
     """
     import torch
 
-    content = read_file(path, most=None)
-    if hashlib.sha256(content[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]:
+    content, digest = _read(path)
+    if hashlib.sha256(content).digest() != digest:
         raise DamagedError(f"{path} is damaged")
     if not content.startswith(ZIP):  # torch reads other formats, too
         raise CheckpointError(f"{path} is no checkpoint of a run")
     try:
-        state = torch.load(io.BytesIO(content[:-DIGEST_BYTES]), map_location="cpu", weights_only=True)
+        packed = _is_packed(content)
+        state: Any = None if packed else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"an object of {found[1]}" if found else "more than tensors and plain values"
         raise CheckpointError(f"{path} holds {what}, which is not loaded, since that could run code") from error
     except Exception as error:  # of zip files and torch's C++
         raise CheckpointError(f"{path} is no checkpoint of a run: {described(error)}") from error
+    if packed:
+        raise CheckpointError(f"{path} is no checkpoint of a run: it unpacks to more than it has bytes")
     found = state.get("format") if isinstance(state, dict) else None
     if found == FORMAT:
         return dict(state)
     shown = f"format {show(found)}, this one reads {FORMAT}"
     raise CheckpointError(f"{path} was stored by another version of atbptt ({shown})")
+
+
+def _read(path: Path) -> tuple[bytes, bytes]:
+    """A file's content and its digest; an OSError for more than memory can hold."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if lack := lack_of_memory(COPIES * size):
+            raise OSError(errno.EFBIG, f"has {size:,} bytes, {lack}", str(path))
+        return file.read(max(size - DIGEST_BYTES, 0)), file.read(DIGEST_BYTES)
+
+
+def _is_packed(content: bytes) -> bool:
+    """Whether a zip file is larger unpacked, by compression or parts that share bytes; torch stores each as it is."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = archive.infolist()
+    return any(part.compress_type for part in parts) or sum(part.file_size for part in parts) > len(content)
 
 
 @contextmanager

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from atbptt.system.resources import (
         as_size as as_size,
         available_cores as available_cores,
+        lack_of_memory as lack_of_memory,
         require_memory as require_memory,
     )
     from atbptt.system.signals import (

@@ -35,12 +35,12 @@ def check_regular(descriptor: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, "is a pipe or a device, not a file", os.fspath(path))
 
 
-def read_file(path: str | os.PathLike[str], most: int | None = MOST) -> bytes:
-    """The content of a file of at most so many bytes (OSError, see `open_file`)."""
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file of at most `MOST` bytes (OSError, see `open_file`)."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if most is not None and size > most:
-            raise OSError(errno.EFBIG, f"has {size:,} bytes, must have at most {most:,}", os.fspath(path))
+        if size > MOST:
+            raise OSError(errno.EFBIG, f"has {size:,} bytes, must have at most {MOST:,}", os.fspath(path))
         return file.read()
 
 

@@ -25,9 +25,14 @@ def available_cores() -> int:
 
 def require_memory(name: str, value: Any, needed: int, what: str = "") -> None:
     """Raise a `ConfigError` if a value needs more bytes of memory than are free; `what` tells with what else."""
+    lack = lack_of_memory(needed)
+    require(not lack, name, value, f"{what} {lack}".lstrip())
+
+
+def lack_of_memory(needed: int) -> str:
+    """`needs about 1.6 TB of memory, and 20 GB are free`, or an empty text if so many bytes are free."""
     free = free_memory()
-    rule = f"{what} needs about {as_size(needed)} of memory, and {as_size(free)} are free".lstrip()
-    require(needed <= free, name, value, rule)
+    return "" if needed <= free else f"needs about {as_size(needed)} of memory, and {as_size(free)} are free"
 
 
 def free_memory() -> int:

@@ -65,11 +65,14 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True, 
 
 
 def _check_checkpoint(directory: RunDirectory, parts: Parts) -> None:
-    """Raise a CheckpointError if the last checkpoint cannot be taken over by the parts, which then have its state."""
+    """Raise a CheckpointError if the last checkpoint cannot be taken over by the parts, which then have its state.
+
+    OSError if it cannot be read.
+    """
     path = directory.path / schema.CHECKPOINT
     try:
         saved = read_checkpoint(path)
-    except (OSError, DamagedError):
+    except (FileNotFoundError, DamagedError):
         return  # the run goes on from the previous one, or begins anew
     check_id(path, saved, directory.experiment_id)
     with fitting(path):

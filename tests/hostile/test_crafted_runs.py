@@ -1,9 +1,12 @@
 """Runs that somebody crafted, diagnosed or continued: no code of theirs runs, and nothing of ours is lost."""
 
+import copy
 import hashlib
 import io
 import os
 import subprocess
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import yaml
 
 from atbptt.config import Settings, validated
 from atbptt.runs import RunDirectory, schema
+from atbptt.runs.checkpoints import DIGEST_BYTES
 from tests.conftest import TINY
 from tests.helpers.spoiling import (
     Spoil,
@@ -23,10 +27,12 @@ from tests.helpers.spoiling import (
     folder,
     pipe,
     replaced,
+    sparse,
     status,
 )
 from tests.hostile.conftest import Command
 
+UNPACKED = ("checkpoint.pt is no checkpoint of a run: it unpacks to more than it has bytes",)
 NETWORK = "atbptt.models.RecurrentNetwork"
 
 
@@ -42,6 +48,38 @@ def evil_checkpoint(run: Path) -> None:
     torch.save({"format": 2, "model": Evil()}, buffer)
     digest = hashlib.sha256(buffer.getvalue()).digest()
     (run / schema.CHECKPOINT).write_bytes(buffer.getvalue() + digest)
+
+
+def changed_checkpoint(change: Callable[[bytes], bytes]) -> Spoil:
+    """Another content, with its digest."""
+
+    def spoil(run: Path) -> None:
+        content = change((run / schema.CHECKPOINT).read_bytes()[:-DIGEST_BYTES])
+        (run / schema.CHECKPOINT).write_bytes(content + hashlib.sha256(content).digest())
+
+    return spoil
+
+
+def compressed(content: bytes) -> bytes:
+    """The same parts in another zip file, deflated."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return packed.getvalue()
+
+
+def overlapping(content: bytes) -> bytes:
+    """Many parts more, which share the bytes of the largest."""
+    packed = io.BytesIO(content)
+    with zipfile.ZipFile(packed, "a") as archive:
+        largest = max(archive.infolist(), key=lambda part: part.file_size)
+        for number in range(1 + len(content) // largest.file_size):
+            part = copy.copy(largest)
+            part.filename = f"{largest.filename}{number}"
+            archive.filelist.append(part)
+        archive.mkdir("end")  # a change, with which the list of parts is written
+    return packed.getvalue()
 
 
 def evil_without_digest(run: Path) -> None:
@@ -82,6 +120,9 @@ def evil_config(target: str, **options: Any) -> Spoil:
         (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
         (replaced(schema.CHECKPOINT, device), ("is a pipe or a device",)),
         (replaced(schema.CHECKPOINT, folder), ("is a folder, not a file",)),
+        (replaced(schema.CHECKPOINT, sparse), ("has 8,000,000,000,000 bytes, needs about 16 TB of memory, and",)),
+        (changed_checkpoint(compressed), UNPACKED),
+        (changed_checkpoint(overlapping), UNPACKED),
         (replaced(schema.CONFIG, pipe), ("config.yaml cannot be read", "is a pipe or a device")),
         (replaced(schema.CONFIG, content(b"\xff\xfe")), ("config.yaml cannot be read",)),
         (replaced(schema.CONFIG, content(b"- 1\n")), ("config.yaml cannot be read",)),
@@ -105,6 +146,9 @@ def test_the_diagnosis_of_a_crafted_run_runs_no_code(
         (evil_checkpoint, ("holds an object of", "move its folder away to begin anew")),
         (replaced(schema.CHECKPOINT, pipe), ("is a pipe or a device",)),
         (replaced(schema.CHECKPOINT, folder), ("is a folder, not a file",)),
+        (replaced(schema.CHECKPOINT, sparse), ("has 8,000,000,000,000 bytes, needs about",)),
+        (replaced(schema.BEST, sparse), ("best.pt", "has 8,000,000,000,000 bytes, needs about")),
+        (changed_checkpoint(compressed), (*UNPACKED, "move its folder away to begin anew")),
         (replaced(schema.LOG, folder), ("log.txt",)),
         (replaced(schema.OUTPUT, folder), ("output.txt",)),
         (replaced(schema.OUTPUT, device), ("output.txt",)),

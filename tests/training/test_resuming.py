@@ -22,6 +22,7 @@ from atbptt.system.signals import STORING, StoppedError
 from atbptt.training.experiment import run
 from atbptt.training.trainer import Trainer
 from atbptt.truncation import Fixed, Probe, Progress
+from tests.helpers.spoiling import sparse
 from tests.helpers.training import (
     ADAPTIVE,
     DRAWING,
@@ -162,17 +163,31 @@ def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(
     check_same(whole, run(settings(*ADAPTIVE)))
 
 
-def test_a_finished_run_that_cannot_be_extended_stays_finished(settings: Make) -> None:
+def other_model(path: Path) -> None:
+    state = checkpoints.read_checkpoint(path)
+    checkpoints.save(path.parent, {**state, "model": {"other": torch.zeros(1)}})
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            other_model,
+            checkpoints.CheckpointError,
+            r"checkpoint.pt does not fit the run, whose classes may have changed: RuntimeError: .*; move its folder",
+        ),
+        (sparse, OSError, "has 8,000,000,000,000 bytes, needs about"),
+    ],
+)
+def test_a_finished_run_that_cannot_be_extended_stays_finished(
+    settings: Make, change: Callable[[Path], None], error: type[Exception], message: str
+) -> None:
     directory = run(settings())
-    state = checkpoints.read_checkpoint(directory.path / schema.CHECKPOINT)
-    checkpoints.save(directory.path, {**state, "model": {"other": torch.zeros(1)}})
-    before = {path.name: path.read_bytes() for path in directory.path.glob("*.*")}
-    message = (
-        r"checkpoint.pt does not fit the run, whose classes may have changed: RuntimeError: .*; move its folder away"
-    )
-    with pytest.raises(checkpoints.CheckpointError, match=message):
+    change(directory.path / schema.CHECKPOINT)
+    before = {path.name: path.read_bytes() for path in directory.path.glob("*.*") if path.name != schema.CHECKPOINT}
+    with pytest.raises(error, match=message):
         run(settings("epochs=3"))
-    assert {path.name: path.read_bytes() for path in directory.path.glob("*.*")} == before
+    assert {name: (directory.path / name).read_bytes() for name in before} == before
     assert directory.finished()
 
 

@@ -47,9 +47,15 @@ def require(condition: bool, name: str, value: Any, rule: str) -> None:
 
 
 def require_whole(name: str, value: Any, least: int) -> None:
-    """Raise a `ConfigError` unless `value` is a whole number of at least `least`."""
+    """Raise a `ConfigError` unless `value` is a whole number of at least `least` that fits in 64 bits."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     require(whole and value >= least, name, value, f"must be {'' if whole else 'a whole number, '}at least {least}")
+    require_64_bits(name, value)
+
+
+def require_64_bits(name: str, value: Any) -> None:
+    """Raise a `ConfigError` for a whole number that no table can hold, nor torch, and perhaps no float."""
+    require(not isinstance(value, int) or -(2**63) <= value < 2**63, name, value, "must fit in 64 bits")
 
 
 def require_choice(name: str, value: Any, choices: Iterable[str]) -> None:

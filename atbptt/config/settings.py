@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 
 from atbptt import earlier
 from atbptt.config.components import SUPPLIED, Component, component, errors_of, rule_of
-from atbptt.errors import ConfigError, did_you_mean, listed, printable, require, require_choice, show
+from atbptt.errors import ConfigError, did_you_mean, listed, printable, require, require_64_bits, require_choice, show
 from atbptt.probes import FORMER_NAMES, ProbeSettings, renamed
 from atbptt.randomness import seed_global
 from atbptt.system import FILE_NAME_BYTES, is_file_name
@@ -186,8 +186,7 @@ def typed(config: Mapping[str, Any]) -> Settings:
         group = key.partition(".")[0]
         number = group in Settings.model_fields and group not in SUPPLIED  # or text, but no truth value
         require(not (number and isinstance(value, bool)), key, value, "must not be a truth value")
-        fits = not isinstance(value, int) or -(2**63) <= value < 2**63
-        require(fits, key, value, "must fit in 64 bits")
+        require_64_bits(key, value)
     try:
         settings = Settings.model_validate(config)
     except ValidationError as error:

@@ -35,7 +35,8 @@ class Costs:
 
     def go_on(self, saved: dict[str, float] | None) -> None:
         """Add to what `measured` gave in an earlier attempt; to unknown time if it is None, of an earlier version."""
-        self._before = {"processor_seconds": math.nan} if saved is None else saved
+        stored = {name: float(value) for name, value in (saved or {}).items()}
+        self._before = {"processor_seconds": math.nan, **stored}
 
     def look(self) -> None:
         try:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from atbptt.config import Settings
 from atbptt.datasets import SPLITS, Changing, Task
-from atbptt.errors import show
+from atbptt.errors import require_64_bits, show
 from atbptt.models import steps_at_once
 from atbptt.randomness import seed_global
 from atbptt.runs import RunDirectory, fitting, schema
@@ -331,11 +331,12 @@ class Trainer:
 
 
 def _check_kind(name: str, found: object, own: object) -> None:
-    """Raise a TypeError unless a stored value is of the kind of ours: a number, text, tensor, or dict with its keys."""
+    """Raise an error unless a stored value is of the kind of ours: a number, text, tensor, or dict with its keys."""
     kinds = (Tensor, dict, str, int | float)
     kind = next(kind for kind in kinds if isinstance(own, kind))
     if not isinstance(found, kind) or (isinstance(found, Tensor) and found.numel() != 1):
         raise TypeError(f"{name} (={show(found)}) is not like ours (={show(own)})")
+    require_64_bits(name, found)
     if isinstance(found, dict) and isinstance(own, dict):
         for key in own.keys() - EARLIER:
             _check_kind(f"{name}.{key}", found[key], own[key])

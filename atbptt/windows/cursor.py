@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from atbptt.errors import require, require_whole
+from atbptt.errors import require, require_64_bits, require_whole
 from atbptt.models import State, map_state, tensors
 from atbptt.truncation import Policy, Probe, Progress, update
 from atbptt.windows.schemes import Window, cut, random_phase
@@ -75,6 +75,7 @@ class Cursor:
             setattr(self, name, saved[name])
         for name in ("start", "position"):
             require(saved[name] < self.length, name, saved[name], f"must be less than {self.length}")
+        require_64_bits("step", self.step)
         stored, own = saved["state"], None if first_state is None else tensors(first_state)
         self.state = None
         if stored is not None and own is not None:

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from atbptt.config import Settings, validated
-from atbptt.runs import RunDirectory, schema
-from atbptt.runs.checkpoints import DIGEST_BYTES
+from atbptt.runs import RunDirectory, read_checkpoint, schema
+from atbptt.runs.checkpoints import DIGEST_BYTES, save
 from tests.conftest import TINY
 from tests.helpers.spoiling import (
     Spoil,
@@ -82,6 +82,19 @@ def overlapping(content: bytes) -> bytes:
     return packed.getvalue()
 
 
+def restored(*place: Any, value: object) -> Spoil:
+    """Another value in the checkpoint."""
+
+    def spoil(run: Path) -> None:
+        state = part = read_checkpoint(run / schema.CHECKPOINT)
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = value
+        save(run, state)
+
+    return spoil
+
+
 def evil_without_digest(run: Path) -> None:
     evil_checkpoint(run)
     path = run / schema.CHECKPOINT
@@ -123,6 +136,11 @@ def evil_config(target: str, **options: Any) -> Spoil:
         (replaced(schema.CHECKPOINT, sparse), ("has 8,000,000,000,000 bytes, needs about 16 TB of memory, and",)),
         (changed_checkpoint(compressed), UNPACKED),
         (changed_checkpoint(overlapping), UNPACKED),
+        (restored("epochs_done", value=None), ("epochs_done (=null) must be a whole number, at least 0",)),
+        (restored("epochs_done", value=10**400), ("epochs_done (=1000", "must fit in 64 bits")),
+        (restored("epochs_done", value=2**62), ("step (=", "must fit in 64 bits")),
+        (restored("policy", "K", value="x"), ("K (=x) must be a whole number, at least 1",)),
+        (restored("policy", "K", value=10**400), ("K (=1000", "must fit in 64 bits")),
         (replaced(schema.CONFIG, pipe), ("config.yaml cannot be read", "is a pipe or a device")),
         (replaced(schema.CONFIG, content(b"\xff\xfe")), ("config.yaml cannot be read",)),
         (replaced(schema.CONFIG, content(b"- 1\n")), ("config.yaml cannot be read",)),
@@ -149,6 +167,18 @@ def test_the_diagnosis_of_a_crafted_run_runs_no_code(
         (replaced(schema.CHECKPOINT, sparse), ("has 8,000,000,000,000 bytes, needs about",)),
         (replaced(schema.BEST, sparse), ("best.pt", "has 8,000,000,000,000 bytes, needs about")),
         (changed_checkpoint(compressed), (*UNPACKED, "move its folder away to begin anew")),
+        *(
+            (restored(*place, value=10**400), ("checkpoint.pt does not fit the run", words))
+            for *place, words in (
+                ("epochs_done", "epochs_done (=1000"),
+                ("probe_steps", "probe_steps (=1000"),
+                ("updates", "updates (=1000"),
+                ("next_evaluation", "next_evaluation (=1000"),
+                ("sums", "losses", "sums.losses (=1000"),
+                ("best", "epoch", "best.epoch (=1000"),
+                ("costs", "processor_seconds", "OverflowError"),
+            )
+        ),
         (replaced(schema.LOG, folder), ("log.txt",)),
         (replaced(schema.OUTPUT, folder), ("output.txt",)),
         (replaced(schema.OUTPUT, device), ("output.txt",)),

@@ -200,6 +200,26 @@ def test_a_state_dict_of_another_scheme_is_refused() -> None:
         Windows(network(), cross_entropy, *symbols(19), Fixed(4), scheme="tf").load_state_dict(saved)
 
 
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"epochs_done": None}, r"^epochs_done \(=null\) must be a whole number, at least 0$"),
+        ({"epochs_done": 1e3}, r"^epochs_done \(=1000.0\) must be a whole number"),
+        ({"epochs_done": 10**400}, r"^epochs_done \(=1000.* must fit in 64 bits$"),
+        ({"epochs_done": 2**62}, r"^step \(=\d+\) must fit in 64 bits$"),
+        ({"start": -1}, r"^start \(=-1\) must be at least 0$"),
+        ({"position": 19}, r"^position \(=19\) must be less than 19$"),
+        ({"probe_steps": 2**63}, r"^probe_steps .* must fit in 64 bits$"),
+        ({"policy": {"K": "x"}}, r"^K \(=x\) must be a whole number, at least 1$"),
+        ({"policy": {"K": 10**400}}, r"^K \(=1000.* must fit in 64 bits$"),
+    ],
+)
+def test_a_state_dict_with_numbers_that_none_has_is_refused(changed: dict[str, Any], rule: str) -> None:
+    windows = Windows(network(), cross_entropy, *symbols(19), Fixed(4))
+    with pytest.raises(ConfigError, match=rule):
+        windows.load_state_dict(windows.state_dict() | changed)
+
+
 def test_randomized_reweights_what_gets_past_its_cuts() -> None:
     """Against autograd on the window, whose gradient through each step's state is multiplied by hand."""
     inputs, targets = symbols(40)

@@ -123,6 +123,7 @@ def test_long_command_lines_are_refused_and_long_values_shortened(
         (["model=LSTM"], ["model (=LSTM) is no option; did you mean lstm?"]),
         (["model.HIDDEN=3"], ["model.HIDDEN is no option; did you mean hidden?"]),
         (["model.cell=LSTM"], ["model.cell (=LSTM) must be one of", "did you mean lstm?"]),
+        (["device.threads=null"], ["device.threads (=null) must be a valid integer"]),
         (["device=CPU"], ["device (=CPU) is no option; did you mean cpu?"]),
         (["hydra.launcher.N_JOBS=1"], ["hydra.launcher.N_JOBS is no option; did you mean n_jobs?"]),
         ([f"lr={nested(1000)}"], ["'lr=[[[", "it is nested too deep"]),

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import random
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.runs.tables import Tables, serialised
 from atbptt.system.signals import STORING, StoppedError
 from atbptt.training.experiment import run
+from atbptt.training.stored_model import open_stored_model
 from atbptt.training.trainer import Trainer
 from atbptt.truncation import Fixed, Probe, Progress
 from tests.helpers.spoiling import sparse
@@ -30,6 +32,7 @@ from tests.helpers.training import (
     check_same,
     composed,
     metrics,
+    parameters,
     run_interrupted,
     series,
 )
@@ -115,6 +118,39 @@ def test_a_checkpoint_of_an_earlier_version_continues(
     assert spent.isna().tolist() == [True]
     speeds = frame.loc[frame["metric"] == "steps_per_compute_second", "value"]
     np.testing.assert_equal(speeds.isna().tolist(), np.isnan([0, *mean_K[1:]]).tolist())
+
+
+def test_a_checkpoint_that_version_0_2_0_wrote_continues_as_if_this_one_had_begun_the_run(
+    settings: Make, tmp_path: Path
+) -> None:
+    """Within its second pass, after two of the policy's updates, which were as now with `as_published`."""
+    old = Path(__file__).parent / "run_0.2.0"
+    stored = checkpoints.read_checkpoint(old / schema.CHECKPOINT)
+    assert schema.ID not in stored
+    assert stored["policy"]["K"] == 8  # of 10; begun anew, the policy would take 9
+    chosen = (*ADAPTIVE, "truncation.max_factor=1.1", "truncation.as_published=true")
+    uninterrupted = run(settings(*chosen))
+    continued = RunDirectory(settings(*chosen, f"output_dir={tmp_path}/continued"))
+    continued.make()
+    for file in old.iterdir():
+        shutil.copy(file, continued.path)
+    assert open_stored_model(continued.path).step == 68
+    assert run(continued.settings).finished()
+    assert "continues from its checkpoint at epoch 1.13" in (continued.path / schema.LOG).read_text()
+    for metric in ("K", "mean_K", "train_loss", "valid_loss", "test_loss"):
+        assert series(continued, metric) == pytest.approx(series(uninterrupted, metric), rel=1e-4), metric
+    for name, values in parameters(continued).items():  # it was stored on another machine
+        torch.testing.assert_close(values, parameters(uninterrupted)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_budget_in_seconds_counts_those_before_the_checkpoint(settings: Make) -> None:
+    broken = settings("truncation.K=10")
+    run_interrupted(broken, 9)
+    path = RunDirectory(broken).path
+    saved = checkpoints.read_checkpoint(path / schema.CHECKPOINT)
+    assert 0 < saved["train_seconds"] < 1000
+    checkpoints.save(path, {**saved, "train_seconds": 1000.0})
+    assert metrics(run(settings("truncation.K=10", "seconds=1000")))["updates"].max() == 9
 
 
 def test_the_computing_time_goes_on_where_it_was(settings: Make) -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from atbptt.runs import checkpoints, schema
-from tests.acceptance.torture import torture
+from tests.acceptance.torture import continued, torture
 from tests.helpers.comparing import differences, runs
-from tests.helpers.training import train
+from tests.helpers.training import ADAPTIVE, composed, run_interrupted, train
 
 
 @pytest.mark.slow
@@ -26,6 +26,19 @@ def test_a_sweep_whose_processes_are_killed_ends_as_an_undisturbed_one(
     done, wrong = torture(tmp_path, kills, count=10, seed=1, tell=lines.append, launcher=launcher)
     assert not wrong, "\n".join([*lines, *wrong])
     assert done.total() == kills
+
+
+@pytest.mark.parametrize(
+    ("options", "updates", "moved"),
+    [(("truncation.K=8",), 9, False), (ADAPTIVE, 4, False), (ADAPTIVE, 25, True)],
+    ids=["fixed", "no evaluation since", "adaptive"],
+)
+def test_a_run_is_known_that_continues_after_its_policy_has_moved(
+    options: tuple[str, ...], updates: int, moved: bool, tmp_path: Path
+) -> None:
+    run_interrupted(composed(tmp_path, *options), updates)
+    train(tmp_path, *options)
+    assert [each for _, each in continued(tmp_path)] == [moved]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
+
 from atbptt.runs import schema
 from atbptt.system import locks
 from tests.conftest import TINY
@@ -235,10 +237,13 @@ def unlocked(sweep: Sweep) -> list[str]:
     ]
 
 
-def continued_epochs(output: Path) -> Iterator[float]:
-    """The epochs of the checkpoints from which runs have continued."""
+def continued(output: Path) -> Iterator[tuple[float, bool]]:
+    """The epochs of the checkpoints from which runs have continued, and whether their policy had moved K before."""
     for log in output.glob(f"[!.]*/*/{schema.LOG}"):
-        yield from map(float, re.findall(r"continues from its checkpoint at epoch (\S+)", log.read_text()))
+        rows = pq.read_table(log.with_name(schema.METRICS)).to_pylist()
+        lengths = [(row["epoch"], row["value"]) for row in rows if row["metric"] == "K"]
+        for epoch in map(float, re.findall(r"continues from its checkpoint at epoch (\S+)", log.read_text())):
+            yield epoch, len({K for evaluated, K in lengths if evaluated <= epoch}) > 1
 
 
 def remains(sweep: Sweep, count: int) -> list[str]:
@@ -282,8 +287,11 @@ def torture(
         wrong += [f"no {kind} was killed" for kind in sorted(kinds - disturbed.done.keys())]
         if launcher == "joblib" and not disturbed.left:  # with basic, a run is its launching process
             wrong.append("no run was training when its launching process was killed")
-        if not any(epoch % EVALUATE_EVERY for epoch in continued_epochs(disturbed.sweep.output)):
+        resumed = list(continued(disturbed.sweep.output))
+        if not any(epoch % EVALUATE_EVERY for epoch, _ in resumed):
             wrong.append("no run continued from between two evaluations")
+        if launcher == "joblib" and not any(moved for _, moved in resumed):  # with basic, few runs continue
+            wrong.append("no run continued whose policy had moved K")
     except (TortureError, HangingError) as error:
         wrong = [*undisturbed.wrong, *disturbed.wrong, str(error)]
     finally:

@@ -70,6 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         packed = _is_packed(content)
         state: Any = None if packed else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        packed = packed or _has_more_values(state, len(content))
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"an object of {found[1]}" if found else "more than tensors and plain values"
@@ -99,6 +100,19 @@ def _is_packed(content: bytes) -> bool:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = archive.infolist()
     return any(part.compress_type for part in parts) or sum(part.file_size for part in parts) > len(content)
+
+
+def _has_more_values(state: object, most: int) -> bool:
+    """Whether a state has more than so many values, counting again what it repeats, as in lists of twice one list."""
+    waiting, count = [state], 0
+    while waiting and count <= most:
+        part = waiting.pop()
+        count += 1
+        if isinstance(part, dict):
+            waiting += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set):
+            waiting += part
+    return count > most
 
 
 @contextmanager

@@ -44,10 +44,21 @@ class Evil:
 
 
 def evil_checkpoint(run: Path) -> None:
+    store(run, {"format": 2, "model": Evil()})
+
+
+def store(run: Path, state: object) -> None:
     buffer = io.BytesIO()
-    torch.save({"format": 2, "model": Evil()}, buffer)
-    digest = hashlib.sha256(buffer.getvalue()).digest()
-    (run / schema.CHECKPOINT).write_bytes(buffer.getvalue() + digest)
+    torch.save(state, buffer)
+    changed_checkpoint(lambda _: buffer.getvalue())(run)
+
+
+def bomb(run: Path) -> None:
+    """Twice two times two ... values in the place of a number, which a message would show."""
+    doubled: list[Any] = [2]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    store(run, {"format": doubled})
 
 
 def changed_checkpoint(change: Callable[[bytes], bytes]) -> Spoil:
@@ -136,6 +147,7 @@ def evil_config(target: str, **options: Any) -> Spoil:
         (replaced(schema.CHECKPOINT, sparse), ("has 8,000,000,000,000 bytes, needs about 16 TB of memory, and",)),
         (changed_checkpoint(compressed), UNPACKED),
         (changed_checkpoint(overlapping), UNPACKED),
+        (bomb, UNPACKED),
         (restored("epochs_done", value=None), ("epochs_done (=null) must be a whole number, at least 0",)),
         (restored("epochs_done", value=10**400), ("epochs_done (=1000", "must fit in 64 bits")),
         (restored("epochs_done", value=2**62), ("step (=", "must fit in 64 bits")),

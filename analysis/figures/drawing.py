@@ -68,8 +68,10 @@ def draw(results: Results) -> Iterator[Drawing]:
             except NoDataError:
                 continue
     for search in results.searches:
-        if search.record.best is not None:
+        try:
             yield Drawing(f"trials_{search.name}", "Trials of a search", SEARCHED, trials(search, search.name))
+        except NoDataError:
+            continue
 
 
 def save_figures(results: Results, folder: Path) -> list[Path]:

@@ -117,7 +117,7 @@ def more_lines(titles: Iterable[str]) -> float:
 
 def axis_name(metric: str) -> str:
     """The label of a validation metric: `validation PPL`, `validation NLL (nats)`."""
-    return f"validation {measure_name(metric)}" + (" (nats)" if metric == "valid_nll" else "")
+    return f"validation {plain(measure_name(metric))}" + (" (nats)" if metric == "valid_nll" else "")
 
 
 def is_decade(values: pd.Series | np.ndarray) -> bool:

@@ -12,6 +12,7 @@ from . import style
 
 SIZE = 22  # of a point, in points squared
 MARGIN = 0.04  # of an axis, beyond the searched range
+LARGEST = 1e300  # value of a trial; an axis of larger ones would be endless
 JUST_ABOVE = 1.03  # of the axes' height, where failed trials are marked
 
 
@@ -19,14 +20,16 @@ JUST_ABOVE = 1.03  # of the axes' height, where failed trials are marked
 def trials(search: Search, title: str) -> Figure:
     """The value of each finished trial, and the best so far; then the values against each searched option.
 
-    Later trials are brighter, the best one is framed; crosses above the axes are failed trials.
+    Later trials are brighter, the best one is framed; crosses above the axes are trials that failed, or whose value is
+    beyond any axis.
 
     Raises:
         NoDataError: no trial has finished.
     """
     record = search.record
-    rows = pd.DataFrame({"trial": each.number, "value": each.value, **each.params} for each in record.over)
-    rows = rows.assign(value=rows.get("value", pd.Series(dtype=float)).astype(float))
+    rows = pd.DataFrame([(each.number, each.value) for each in record.over], columns=["trial", "value"])
+    rows = rows.astype({"value": float})
+    rows["value"] = rows["value"].where(rows["value"].abs() <= LARGEST)
     if not rows["value"].notna().any():
         raise style.NoDataError("no trial has finished")
     y = style.axis_name(record.metric)
@@ -38,18 +41,19 @@ def trials(search: Search, title: str) -> Figure:
     each[0].xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     for axes, (name, dimension) in zip(each[1:], record.space.items(), strict=True):
         axes.set_xlabel(style.plain(name))
-        if dimension["choices"]:
-            levels = sorted(rows[name].unique(), key=natural)
-            _points(axes, rows, rows[name].map(levels.index))
+        chosen = pd.Series([each.params[name] for each in record.over])
+        if dimension.choices:
+            levels = sorted(chosen.unique(), key=natural)
+            _points(axes, rows, chosen.map(levels.index))
             style.ticks(axes.xaxis, [style.plain(level) for level in levels])
             axes.set_xlim(-0.5, len(levels) - 0.5)
             continue
-        _points(axes, rows, rows[name])
-        low, high = dimension["low"], dimension["high"]
-        if dimension["log"]:
+        _points(axes, rows, chosen.astype(float))
+        low, high = dimension.low, dimension.high
+        if dimension.log:
             style.log_axis(axes.xaxis, low, high)
-        room = (high / low) ** MARGIN if dimension["log"] else MARGIN * (high - low)
-        axes.set_xlim((low / room, high * room) if dimension["log"] else (low - room, high + room))
+        room = (high / low) ** MARGIN if dimension.log else MARGIN * (high - low)
+        axes.set_xlim((low / room, high * room) if dimension.log else (low - room, high + room))
     style.scale(each[0].yaxis, rows["value"])
     return figure
 

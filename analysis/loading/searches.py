@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from atbptt.errors import in_one_line, printable
 from atbptt.runs import SearchRecord, read_search, reason
 from atbptt.runs.schema import ID, SWEEPS, TRIALS
 
@@ -35,7 +36,7 @@ def find_searches(runs: Sequence[Run], problems: list[str]) -> list[Search]:
         try:
             record = read_search(file.parent)
         except (OSError, ValueError) as error:
-            problems.append(f"{file}: {reason(error)}; search left out")
+            problems.append(f"{printable(in_one_line(str(file)))}: {reason(error)}; search left out")
             continue
         places = [[os.path.realpath(file.parent / run) for run in trial.runs] for trial in record.trials]
         if not ids.keys().isdisjoint(place for own in places for place in own):
@@ -55,4 +56,4 @@ def _rows(search: Search) -> Iterator[dict[str, Any]]:
     for trial, ids in zip(search.record.trials, search.ids, strict=True):
         told = {"state": trial.state, "value": trial.value, "reason": trial.reason}
         for run in ids or (None,):
-            yield {"search": search.name, "trial": trial.number, **told, ID: run, **trial.params}
+            yield {**trial.params, "search": search.name, "trial": trial.number, **told, ID: run}

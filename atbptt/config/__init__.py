@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         Component as Component,
         errors_of as errors_of,
         leaves as leaves,
+        rule_of as rule_of,
     )
     from atbptt.config.composing import (
         CONFIG_NAME as CONFIG_NAME,

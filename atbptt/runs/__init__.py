@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from atbptt.runs.directory import BusyError as BusyError, RunDirectory as RunDirectory
     from atbptt.runs.provenance import Origin as Origin
     from atbptt.runs.search import (
+        Dimension as Dimension,
         SearchRecord as SearchRecord,
         Trial as Trial,
+        Value as Value,
         best_value as best_value,
         make_folder as make_folder,
         read_search as read_search,

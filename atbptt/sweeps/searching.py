@@ -17,7 +17,7 @@ import shlex
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from atbptt import config, runs, training
 from atbptt.errors import ConfigError, needs_extra, require
-from atbptt.runs import Job, SearchRecord, Trial, schema
+from atbptt.runs import Dimension, Job, SearchRecord, Trial, Value, schema
 from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
 from atbptt.sweeps.launching import IN_PROCESS
 from atbptt.sweeps.planning import (
@@ -41,7 +41,7 @@ from atbptt.sweeps.planning import (
     task_of,
 )
 from atbptt.sweeps.process import Outcome
-from atbptt.sweeps.space import Dimension, Space, Value
+from atbptt.sweeps.space import Space
 from atbptt.system import PROGRAM, Console, LockedError, available_cores, hold, program
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             if why := study.stopped_by(results):
                 errors.print(f"error: {why}")
                 return 1
-            study.trials[batch[0].number : batch[-1].number + 1] = results
+            for trial in results:
+                study.trials[trial.number] = trial
             runs.write_search(study.folder, study.record)
             console.print(study.progress())
         store_notes(study.plan(study.trials), console, errors)
@@ -131,8 +132,7 @@ class Study:
         definition = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self.name = self.options.study_name or f"search_{definition[:8]}"
         self.folder = Path(settings[0].output_dir).absolute() / schema.SWEEPS / self.name
-        ranges = {key: asdict(each) for key, each in space.dimensions.items()}
-        self.record = SearchRecord(definition, f"valid_{metric}", sys.argv, self.options.n_trials, ranges)
+        self.record = SearchRecord(definition, f"valid_{metric}", sys.argv, self.options.n_trials, space.dimensions)
         self._read()
 
     def _read(self) -> None:
@@ -144,7 +144,8 @@ class Study:
             rule = f"cannot be read ({runs.reason(error)}): delete it, and the search finds its finished runs again"
             raise ConfigError(str(self.folder / schema.TRIALS), rule) from error
         rule = "is another search, of other options, values, budget or code: choose another name"
-        require(record.definition == self.record.definition, "hydra.sweeper.study_name", self.name, rule)
+        known, found = ((each.definition, each.metric, each.space) for each in (self.record, record))
+        require(found == known, "hydra.sweeper.study_name", self.name, rule)
         self.record = replace(record, n_trials=self.options.n_trials)
 
     @contextlib.contextmanager
@@ -286,7 +287,7 @@ class Study:
     def report(self, console: Console) -> int:
         """Print the command that repeats the best trial, and where the runs are; the exit code."""
         best, command = self.record.best, self.composed.command
-        if best is not None:
+        if best is not None and best.number not in self.refused:
             overrides = self.jobs[best.number][0].overrides  # without options that count for other choices only
             given = [o for o in overrides if o not in self.space.inits and not BESIDES.match(o)]
             inits = [f"init={','.join(o.partition('=')[2] for o in self.space.inits)}"] if self.space.inits else []

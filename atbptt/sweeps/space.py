@@ -11,17 +11,14 @@ from omegaconf import DictConfig
 
 from atbptt import config
 from atbptt.config import Command
-from atbptt.errors import ConfigError, listed, require, require_choice, require_whole
+from atbptt.errors import ConfigError, require, require_choice, require_whole
+from atbptt.runs import Dimension, Value
 
 # The options of each sampler, and the least value of each. Optuna's others are functions, experimental, or not used.
 SAMPLERS = {
     "optuna.samplers.TPESampler": {"seed": 0, "n_startup_trials": 0, "n_ei_candidates": 1},
     "optuna.samplers.RandomSampler": {"seed": 0},
 }
-DIGITS = 6  # of a number that is chosen
-STEP_DIGITS = 12  # of one among steps, which Optuna does not take beside them
-
-Value = float | int | str
 
 
 @dataclass(frozen=True)
@@ -65,36 +62,6 @@ class SearchOptions:
             if option != "_target_":
                 require_choice("hydra.sweeper.sampler", option, least)
                 require_whole(f"hydra.sweeper.sampler.{option}", value, least[option])
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """The values of an option: one of `choices`, as they are typed, or else a number from `low` to `high`."""
-
-    choices: tuple[str, ...] = ()
-    low: float = 0.0  # both are whole numbers if the value is one
-    high: float = 0.0
-    step: float | None = None  # between values; None for any
-    log: bool = False  # whether all orders of magnitude are as likely
-
-    def __str__(self) -> str:
-        if self.choices:
-            return listed(self.choices)
-        how = "" if self.step in (None, 1) else f" in steps of {self.step:g}"
-        return f"{self.low:g} to {self.high:g}{how}{', log' * self.log}"
-
-    def corner(self, number: int) -> Value:
-        """The lowest value, the highest, and one in between that is not whole; the choices in turn."""
-        between = self.rounded(self.low + (self.high - self.low) / 2.7) if isinstance(self.low, float) else self.low
-        values = self.choices or (self.low, self.high, between)
-        return values[number % len(values)]
-
-    def rounded(self, value: Value) -> Value:
-        """A chosen number with few digits, so that it can be read and typed."""
-        if not isinstance(value, float):
-            return value
-        digits = DIGITS if self.step is None else STEP_DIGITS
-        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -160,11 +127,10 @@ def _dimension(key: str, override: Override) -> Dimension:
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
-        shown = f"{value.start:g} to {value.end:g}"
-        require(value.start < value.end, key, shown, "must be an interval from a lower to a higher number")
-        require(value.start > 0 or not tags, key, shown, "must be above 0 for the tag log")
         whole = isinstance(value.start, int) and isinstance(value.end, int)
-        return Dimension(low=value.start, high=value.end, step=1 if whole and not tags else None, log=bool(tags))
+        found = Dimension(low=value.start, high=value.end, step=1 if whole and not tags else None, log=bool(tags))
+        found.check(key)
+        return found
     if isinstance(value, RangeSweep):
         config.value_count(override)  # says what is wrong with it
         numbers: Any = value.range()

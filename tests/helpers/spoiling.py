@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,26 @@ def plan(**entries: Any) -> Spoil:
         file.write_text(json.dumps(stored))
 
     return spoil
+
+
+def search(
+    run: Path,
+    name: str,
+    metric: str = "valid_ppl",
+    space: Mapping[str, Any] | None = None,
+    values: Sequence[float] = (1.5, 1.2),
+    runs: Sequence[str] = (),
+) -> None:
+    """The record of a search that the run belongs to, by which all options have their first or lowest value."""
+    space = {"lr": {"low": 0.1, "high": 30.0, "log": True}} if space is None else space
+    params = {key: each["choices"][0] if "choices" in each else each.get("low", 0.0) for key, each in space.items()}
+    own = [os.path.join("..", "..", run.parent.name, run.name), *runs][::-1]
+    ended = {"params": params, "state": schema.FINISHED, "runs": own}
+    trials = [{"number": number, "value": value, **ended} for number, value in enumerate(values)]
+    record = {"definition": "0", "metric": metric, "command": [], "n_trials": 9, "space": space, "trials": trials}
+    folder = run.parents[1] / schema.SWEEPS / name
+    folder.mkdir()
+    (folder / schema.TRIALS).write_text(json.dumps(record))
 
 
 def pipe(path: Path) -> None:

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from analysis import RunsWarning, load_trials
 from atbptt.runs import schema
 from tests.helpers.spoiling import (
     CONTROL,
@@ -21,6 +23,7 @@ from tests.helpers.spoiling import (
     pipe,
     plan,
     replaced,
+    search,
     sparse,
     status,
 )
@@ -145,6 +148,31 @@ def test_pages_figures_and_exports_of_odd_runs(
     if command == "export":
         table = (here.parent / "written" / "to" / "options.csv").read_text()
         assert all(cell in table for cell in (",'=1+1,", ",'@x,", ",-1.0,"))
+
+
+SEARCHES: dict[str, tuple[dict[str, Any], str]] = {
+    "good": ({}, ""),
+    "formula": ({"metric": r"valid_$\frac$", "space": {"$x$": {"choices": [r"$\frac$"]}}}, ""),
+    "huge": ({"values": [1e308, -1e308]}, ""),
+    "columns": ({"space": {"value": {"choices": ["a"]}, "trial": {"low": 0, "high": 1}}}, ""),
+    "nul": ({"runs": ["a\0b"]}, r"trials.0.runs (=a\x00b) must be text"),
+    "endless": ({"space": {"lr": {}}}, "space.lr (=0 to 0) must be"),
+    "\udcff": ({}, r"\udcff/trials.json: search (=\udcff) must be the name of a folder"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["report", "figures"])
+def test_odd_searches_are_named_and_the_rest_is_read(command: str, made: Path, here: Path, analysed: Command) -> None:
+    run = copied(made, here / "outputs")
+    for name, (odd, _) in SEARCHES.items():
+        search(run, name, **odd)
+    answer = analysed(command, "outputs/demo", "--out", "written")
+    answer.check(0, *(words for _, words in SEARCHES.values() if words))
+    written = [path.name for path in here.glob("written*/*.png")]
+    assert command == "report" or {"trials_good.png", "trials_formula.png", "trials_columns.png"} < {*written}
+    with pytest.warns(RunsWarning, match="3 left out"):
+        assert {*load_trials(here / "outputs")["search"]} == {"good", "formula", "huge", "columns"}
 
 
 @pytest.mark.parametrize("link", ["export", "report.html", "figures", "compact"])

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import io
+import json
 import math
 import shlex
 import sys
@@ -172,6 +173,41 @@ def test_a_search_is_extended_and_another_one_begins_anew(search: Searching) -> 
         search(*SPACE, "epochs=3", study_name="mine")
     search(*SPACE, "epochs=3", n_trials=1)
     assert len([*(search.outputs / schema.SWEEPS).iterdir()]) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda _, trial: trial["params"].update({"+truncation.cmd": "touch ran"}), r"must be those of the space"),
+        (lambda _, trial: trial["params"].update(lr="1,\\${oc.env:HOME}"), r"lr \(=.*must be chosen from 0.1 to 30"),
+        (lambda stored, _: stored["space"]["lr"].update(high=31), "study_name \\(=mine\\) is another search"),
+        (lambda stored, _: stored.update(metric="test_ppl"), "study_name \\(=mine\\) is another search"),
+    ],
+)
+@pytest.mark.parametrize("state", [runs.WAITING, schema.FINISHED])
+def test_the_record_of_somebody_else_adds_no_override(
+    search: Searching, spoil: Callable[[Any, Any], object], words: str, state: str
+) -> None:
+    search(n_trials=2, study_name="mine")
+    path = search.outputs / schema.SWEEPS / "mine" / schema.TRIALS
+    stored = json.loads(path.read_text())
+    stored["trials"][0] |= {"state": state, "value": None if state == runs.WAITING else 1.0}
+    spoil(stored, stored["trials"][0])
+    path.write_text(json.dumps(stored))
+    for preview in (True, False):
+        with pytest.raises(ConfigError, match=words):
+            search(n_trials=3, study_name="mine", preview=preview)
+    assert len(search.ran) == 2
+
+
+def test_a_trial_that_is_set_back_is_run_again(search: Searching) -> None:
+    """Without those after it."""
+    before = search.trials(n_trials=3, study_name="mine")
+    path = search.outputs / schema.SWEEPS / "mine" / schema.TRIALS
+    stored = json.loads(path.read_text())
+    stored["trials"][0] |= {"state": runs.WAITING, "value": None}
+    path.write_text(json.dumps(stored))
+    assert search.trials(n_trials=3, study_name="mine") == before
 
 
 def test_failed_trials_are_shown_and_too_many_stop_the_search(search: Searching) -> None:

@@ -10,15 +10,14 @@ import pytest
 from analysis import Results, RunsWarning, load, load_trials
 from analysis.figures import NoDataError, draw, trials
 from analysis.report import render
-from atbptt.runs import SearchRecord, Trial, schema, write_search
+from atbptt.runs import Dimension, SearchRecord, Trial, schema, write_search
 from tests.helpers.loading import IDS
 
-LR = {"choices": [], "low": 0.1, "high": 30.0, "step": None, "log": True}
-MODEL = {"choices": ["lstm", "gru"], "low": 0.0, "high": 0.0, "step": None, "log": False}
+SPACE = {"lr": Dimension(low=0.1, high=30.0, log=True), "model": Dimension(("lstm", "gru"))}
 
 
 def write(output: Path, name: str, *trials: Trial) -> Path:
-    record = SearchRecord("0", "valid_ppl", ["launch.py"], 5, {"lr": LR, "model": MODEL}, list(trials))
+    record = SearchRecord("0", "valid_ppl", ["launch.py"], 5, SPACE, list(trials))
     write_search(output / schema.SWEEPS / name, record)
     return output / schema.SWEEPS / name
 
@@ -35,7 +34,7 @@ def searched(sweep: Path) -> Path:
         Trial(2, {"lr": 9.0, "model": "gru"}, schema.FAILED, None, "DivergedError: no", runs[2:]),
         Trial(3, {"lr": 3.0, "model": "gru"}),
     )
-    write(sweep, "others", Trial(0, {"lr": 1.0}, schema.FINISHED, 1.0, None, ["../../elsewhere/0"]))
+    write(sweep, "others", Trial(0, {"lr": 1.0, "model": "gru"}, schema.FINISHED, 1.0, None, ["../../elsewhere/0"]))
     return sweep
 
 

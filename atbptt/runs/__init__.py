@@ -18,7 +18,6 @@ if TYPE_CHECKING:
         Trial as Trial,
         Value as Value,
         best_value as best_value,
-        make_folder as make_folder,
         read_search as read_search,
         write_search as write_search,
     )

@@ -15,7 +15,7 @@ from atbptt.config import Settings, check_folder_name, rule_of
 from atbptt.errors import ConfigError, listed, printable, require, require_choice, show
 from atbptt.runs import schema
 from atbptt.runs.status import WAITING
-from atbptt.system import StorageError, open_file, read_json, write_text
+from atbptt.system import make_folder, open_file, read_json, write_text
 
 DIGITS = 6  # of a number that is chosen
 STEP_DIGITS = 12  # of one among steps, which Optuna does not take beside them
@@ -165,13 +165,6 @@ def write_search(folder: Path, record: SearchRecord) -> None:
     """Replace the record in a search's folder, which is made if it is missing (StorageError)."""
     make_folder(folder)
     write_text(folder / schema.TRIALS, json.dumps(asdict(record), indent=1))
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def best_value(directory: Path, metric: str, settings: Settings) -> float | None:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import os
+import shutil
 import socket
 import sys
 import time
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from atbptt.config import ConfigFile, Settings, hydra_of, validated
+from atbptt.errors import ConfigError
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin, code, store_diffs
-from atbptt.system import StorageError, locks, numbered, read_json, write_text
+from atbptt.system import StorageError, locks, made_folder, numbered, read_json, write_text
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,24 @@ class Job:
 
 @contextlib.contextmanager
 def made_sweep(output_dir: str) -> Iterator[Path]:
-    """Make the folder of a new sweep (StorageError), whose absolute path is yielded; at the end it goes if empty."""
-    sweep = _make_sweep(output_dir)
-    try:
-        yield sweep
-    finally:
-        for folder in (sweep, sweep.parent):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    """Make the folder of a new sweep (StorageError), whose absolute path is yielded; at the end it goes if empty.
 
-
-def _make_sweep(output_dir: str) -> Path:
+    So do folders above it that were missing.
+    """
     folder = Path(output_dir).absolute() / schema.SWEEPS
+    with made_folder(folder):
+        sweep = _make_sweep(folder)
+        try:
+            yield sweep
+        finally:
+            for path in (sweep, folder):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+
+
+def _make_sweep(folder: Path) -> Path:
     names = numbered(f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         while True:
             sweep = folder / next(names)
             with contextlib.suppress(FileExistsError):  # of a process with this number on another machine
@@ -71,7 +76,8 @@ def recorded(
 ) -> Iterator[None]:
     """Store the plan and the `config` of a sweep and hold its lock.
 
-    Jobs are found by their number among those `launched` (`planned`), which begin anew if `rerun`. Raises StorageError.
+    Jobs are found by their number among those `launched` (`planned`), which begin anew if `rerun`. What is stored goes
+    with a ConfigError of a launcher that has begun no run. Raises StorageError.
     """
     numbers = {id(job): number for number, job in enumerate(jobs)}
     plan = {
@@ -100,8 +106,13 @@ def recorded(
     write_text(sweep / schema.PLAN, json.dumps(plan, indent=1))
     write_text(sweep / "multirun.yaml", config)  # with Hydra's part
     store_diffs(whence, sweep)
-    with locks.hold(sweep / schema.LOCK):
-        yield
+    try:
+        with locks.hold(sweep / schema.LOCK):
+            yield
+    except ConfigError:  # as of a cluster that refuses all jobs
+        if all(job.directory.status().get("sweep") != sweep.name for job in launched):
+            shutil.rmtree(sweep, ignore_errors=True)
+        raise
 
 
 def _shared_once(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

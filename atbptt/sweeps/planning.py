@@ -16,6 +16,7 @@ from atbptt import config, training  # training loads torch when a name of it is
 from atbptt.config import Command, ConfigFile, Settings
 from atbptt.errors import ConfigError, in_one_line, listed, require
 from atbptt.runs import Job, RunDirectory, schema
+from atbptt.sweeps.slurm.queue import check_slurm
 from atbptt.sweeps.space import Space, read_space
 from atbptt.system import available_cores, check_writable
 from atbptt.truncation import BEYOND_ANY_STREAM, Policy
@@ -119,7 +120,7 @@ def plan(
         jobs = jobs_of(composed)
         ahead = [job for job in jobs if composed.command.rerun or not job.directory.finished()]
         if composed.space is None:
-            check_room(launcher, ahead)
+            check_launcher(launcher, ahead, composed.command.preview)
         replaced = dict.fromkeys(str(file) for job in jobs for file in job.files if file.replaces)
         remarks = [*replaced, *composed.remarks]
         found = Plan(jobs, ahead, composed.command, launcher["_target_"] != ON_A_CLUSTER, remarks)
@@ -128,12 +129,14 @@ def plan(
         return found
 
 
-def check_room(launcher: Mapping[str, Any], ahead: Sequence[Job]) -> None:
-    """Raise a `ConfigError` if a launcher would start more runs at once than there are cores."""
+def check_launcher(launcher: Mapping[str, Any], ahead: Sequence[Job], preview: bool) -> None:
+    """Raise a `ConfigError` if a launcher cannot run these jobs; a preview needs no cluster."""
     if launcher["_target_"] == AT_ONCE:
         cores, chosen = available_cores(), f"submitit_local, for {len(ahead)} runs"
         rule = f"starts all runs at once, so there must be no more than cores (={cores}); choose joblib"
         require(len(ahead) <= cores, "hydra/launcher", chosen, rule)
+    if launcher["_target_"] == ON_A_CLUSTER and ahead and not preview:
+        check_slurm(launcher, max(job.settings.device.threads for job in ahead))
 
 
 def jobs_of(composed: Composed) -> list[Job]:

@@ -34,7 +34,7 @@ from atbptt.sweeps.planning import (
     ON_A_CLUSTER,
     Composed,
     Plan,
-    check_room,
+    check_launcher,
     compose_jobs,
     jobs_of,
     plan,
@@ -42,7 +42,7 @@ from atbptt.sweeps.planning import (
 )
 from atbptt.sweeps.process import Outcome
 from atbptt.sweeps.space import Space
-from atbptt.system import PROGRAM, Console, LockedError, available_cores, hold, program
+from atbptt.system import PROGRAM, Console, LeftRunningError, LockedError, available_cores, hold, made_folder, program
 
 if TYPE_CHECKING:
     from atbptt.config import Settings
@@ -79,10 +79,10 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
         study.show(console)
         return 0
     with study.locked():
-        console.print(study.progress())
         while batch := study.next_batch():
             planned = study.plan(batch)
-            check_room(study.launcher, planned.ahead)
+            check_launcher(study.launcher, planned.ahead, preview=False)
+            console.print(study.progress())
             runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
             sweep = ""
@@ -100,7 +100,7 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             for trial in results:
                 study.trials[trial.number] = trial
             runs.write_search(study.folder, study.record)
-            console.print(study.progress())
+        console.print(study.progress())
         store_notes(study.plan(study.trials), console, errors)
     return study.report(console)
 
@@ -150,22 +150,32 @@ class Study:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the search's lock, and read its record again (ConfigError if another process holds it)."""
-        runs.make_folder(self.folder)
+        """Hold the search's lock, and read its record again (ConfigError if another process holds it).
+
+        A new search that is refused before its first run leaves nothing.
+        """
         with contextlib.ExitStack() as held:
+            held.enter_context(made_folder(self.folder))
             try:
                 held.enter_context(hold(self.folder / schema.LOCK))
             except LockedError as error:
                 rule = f"(={self.name}) is being run by another process: wait for it, or choose another name"
                 raise ConfigError("hydra.sweeper.study_name", rule) from error
             self._read()
+            new = not (self.folder / schema.TRIALS).exists()
             try:
                 yield
-            finally:
-                if not (self.folder / schema.TRIALS).exists():  # it was refused before its first trial
-                    with contextlib.suppress(OSError):
-                        (self.folder / schema.LOCK).unlink()
-                        self.folder.rmdir()
+            except LeftRunningError:  # runs that have not begun are in a queue
+                raise
+            except Exception:
+                if new and not self._begun():
+                    for name in (schema.TRIALS, schema.LOCK):
+                        (self.folder / name).unlink(missing_ok=True)
+                raise
+
+    def _begun(self) -> bool:
+        """Whether a trial is over, or one of its runs has begun."""
+        return bool(self.record.over) or any(job.directory.begun() for jobs in self.jobs.values() for job in jobs)
 
     @property
     def trials(self) -> list[Trial]:
@@ -281,7 +291,7 @@ class Study:
             console.print(f"  {key}: {each}")
         if batch := self.next_batch():
             planned = self.plan(batch)
-            check_room(self.launcher, planned.ahead)
+            check_launcher(self.launcher, planned.ahead, preview=True)
             preview(planned, console)
 
     def report(self, console: Console) -> int:

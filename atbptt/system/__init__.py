@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         check_writable as check_writable,
         content_digest as content_digest,
         file_digest as file_digest,
+        made_folder as made_folder,
+        make_folder as make_folder,
         move_folder as move_folder,
         numbered as numbered,
         open_to_append as open_to_append,

@@ -110,6 +110,27 @@ def numbered(name: str) -> Iterator[str]:
     return itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents unless it is there (StorageError)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder with its parents (StorageError); at the end those that were missing go if they are empty."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        make_folder(folder)
+        yield
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
 def move_folder(folder: Path, target: Path) -> None:
     """Rename a folder to `target`, which does not exist, within one file system (StorageError); parents are made."""
     try:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from atbptt.sweeps import planning
 from tests.conftest import ROOT, TINY
 from tests.helpers.spoiling import copied
 from tests.hostile.conftest import Command
@@ -28,23 +30,33 @@ class Refusing(Launcher):
 """
 
 
+REFUSING = ("--config-dir=mine", "hydra/launcher=refusing")
+SEARCH = ("-m", "hydra/sweeper=optuna", "lr=interval(0.1,1)", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--config-dir", "mine", "hydra/launcher=refusing"], "no room"),
-        (
-            ["-m", "hydra/sweeper=optuna", "lr=interval(0.1,1)", "hydra.sweeper.n_trials=2", "optimizer=mine"],
-            "optimizer",
-        ),
+        (REFUSING, "no room"),
+        (("hydra/launcher=slurm",), "needs Slurm's sbatch"),
+        ((REFUSING[0], *SEARCH, REFUSING[1]), "no room"),
+        ((*SEARCH, "hydra/launcher=slurm"), "needs Slurm's sbatch"),
+        ((*SEARCH, "hydra/launcher=submitit_local"), "submitit_local, for 2 runs) starts all runs at once"),
     ],
 )
-def test_a_refused_sweep_leaves_no_folder(arguments: list[str], words: str, here: Path, launched: Command) -> None:
+def test_a_refused_sweep_leaves_no_folder(
+    arguments: tuple[str, ...], words: str, here: Path, launched: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(planning, "available_cores", lambda: 1)
     (here / "refusing.py").write_text(LAUNCHER)
     folder = here / "mine" / "hydra" / "launcher"
     folder.mkdir(parents=True)
     (folder / "refusing.yaml").write_text("_target_: refusing.Refusing\n")
-    launched(*arguments, *TINY, "output_dir=out").check(1, words)
-    assert not [*here.glob("out/**/*")]
+    answer = launched(*arguments, *TINY, "output_dir=out/of/runs")
+    answer.check(1, words)
+    assert not (here / "out").exists()
+    assert words == "no room" or answer.out == ""
 
 
 def test_what_a_killed_command_has_left_goes_with_the_next(made: Path, here: Path, analysed: Command) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from atbptt.config.jobs import ConfigFile
 from atbptt.config.settings import Settings
-from atbptt.runs import schema
+from atbptt.errors import ConfigError
+from atbptt.runs import Origin, schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import code
 from atbptt.runs.sweep import Job, made_sweep, planned, recorded
@@ -46,6 +47,25 @@ def test_a_plan_has_all_jobs_and_numbers_those_that_are_launched(jobs: list[Job]
     assert "launcher" in plan["hydra"]["shared"]
     assert [part["job"]["num"] for part in plan["hydra"]["own"]] == [0, 1]
     assert (sweep / "multirun.yaml").read_text() == "lr: 1\n"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_sweep_that_is_refused_leaves_nothing_unless_a_run_has_begun(
+    jobs: list[Job], tmp_path: Path, begun: bool
+) -> None:
+    output = tmp_path / "new" / "outputs"
+
+    def launch() -> None:
+        with made_sweep(str(output)) as sweep, recorded(sweep, jobs, jobs, "lr: 1\n"):
+            (sweep / ".submitit").mkdir()
+            if begun:
+                jobs[1].directory.make()
+                jobs[1].directory.begin(Origin(sweep.name))
+            raise ConfigError("launcher", "takes no more")
+
+    with pytest.raises(ConfigError, match="takes no more"):
+        launch()
+    assert (output / schema.SWEEPS).exists() == (tmp_path / "new").exists() == begun
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"jobs": [], "launched": [0]}'])

@@ -9,7 +9,15 @@ from unittest.mock import Mock
 import pytest
 
 from atbptt.errors import ConfigError
-from atbptt.system.files import StorageError, check_writable, content_digest, replacing, write_atomically, write_text
+from atbptt.system.files import (
+    StorageError,
+    check_writable,
+    content_digest,
+    made_folder,
+    replacing,
+    write_atomically,
+    write_text,
+)
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -28,6 +36,18 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> 
     write_text(path, "Φ = 1\n")
     write_atomically(path, lambda file: file.write(b"later"), tmp_path / "previous")
     assert (path.read_bytes(), (tmp_path / "previous").read_bytes()) == (b"later", b"\xce\xa6 = 1\n")
+
+
+def test_folders_that_were_made_go_if_they_stay_empty(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    for name, kept in (("before", True), ("before/a/b", False), ("c/d", False)):
+        with made_folder(tmp_path / name):
+            assert (tmp_path / name).is_dir()
+        assert (tmp_path / name).exists() == kept
+    assert os.listdir(tmp_path) == ["before"]
+    with made_folder(tmp_path / "c" / "d"):
+        (tmp_path / "c" / "kept").touch()
+    assert os.listdir(tmp_path / "c") == ["kept"]
 
 
 def test_bytes_are_on_disk_before_the_file_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         """Submit the jobs of the plan with these numbers, unless an earlier sweep has, and wait until they are over.
 
         Raises:
-            ConfigError: an option is wrong, or Slurm refuses all jobs or does not answer.
+            ConfigError: Slurm refuses all jobs or does not answer.
             KeyboardInterrupt: Ctrl-C; the jobs have been cancelled, each with a checkpoint.
             LeftRunningError: SIGTERM or SIGHUP; the jobs stay in the queue.
         """
@@ -66,7 +66,6 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         runs = {number: plan["jobs"][plan["launched"][number]] for number in numbers}
         ids = {number: run["experiment_id"] for number, run in runs.items()}
         settings = {run["experiment_id"]: run["settings"] for run in runs.values()}
-        queue.check_slurm(self.params, max(each["device"]["threads"] for each in settings.values()))
         try:
             size = queue.largest_array()
             asked = {} if plan.get("rerun") else settings  # an earlier sweep's job would not begin the run anew

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from atbptt.config import NOTED
 from atbptt.runs import read_plan, schema
 from atbptt.sweeps.slurm.queue import OVER, QueuedJob
-from atbptt.system import locks, read_json, write_text
+from atbptt.system import locks, read_file, read_json, write_text
 
 NAME = "slurm.json"
 
@@ -24,13 +25,19 @@ class SlurmJob:
     stderr: Path
     state: str | None = None  # as Slurm last listed it, once it is over
 
-    def complaint(self) -> str:
-        """The last line of its stderr with "error", or the last; empty if there is none."""
+    def complaint(self, *folders: Path) -> str:
+        """The last line of its stderr with "error", or the last; empty if there is none in one of these folders."""
         try:
-            lines = [line.strip() for line in self.stderr.read_text(errors="replace").splitlines() if line.strip()]
-        except OSError:
+            text = read_file(self.stderr).decode(errors="replace") if _within(self.stderr, folders) else ""
+        except (OSError, ValueError):
             return ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         return next((line for line in reversed(lines) if "error" in line.lower()), lines[-1] if lines else "")
+
+
+def _within(path: Path | None, folders: Iterable[Path]) -> bool:
+    """Whether a path, which somebody else may have stored, leads into one of the folders, by links too."""
+    return path is not None and any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def read_jobs(sweep: Path) -> dict[str, SlurmJob]:
@@ -38,11 +45,18 @@ def read_jobs(sweep: Path) -> dict[str, SlurmJob]:
     try:
         stored = read_json(sweep / NAME)
         return {
-            experiment_id: SlurmJob(job["job"], sweep / job["stdout"], sweep / job["stderr"], job["state"])
+            experiment_id: SlurmJob(_number(job["job"]), sweep / job["stdout"], sweep / job["stderr"], job["state"])
             for experiment_id, job in stored.items()
         }
     except (OSError, ValueError, AttributeError, KeyError, TypeError):
         return {}
+
+
+def _number(text: str) -> str:
+    """The id of a job, from a file (TypeError, ValueError)."""
+    if re.fullmatch(r"[0-9]+(_[0-9]+)?", text) is None:
+        raise ValueError(f"no job of Slurm has the id {text}")
+    return text
 
 
 def write_jobs(sweep: Path, jobs: Mapping[str, SlurmJob]) -> None:
@@ -60,27 +74,28 @@ def write_jobs(sweep: Path, jobs: Mapping[str, SlurmJob]) -> None:
 
 
 def still_queued(
-    sweep: Path, settings: Mapping[str, Any], queue: Mapping[str, QueuedJob]
+    sweep: Path, settings: Mapping[str, Any], queue: Mapping[str, QueuedJob], scripts: Path
 ) -> tuple[dict[str, SlurmJob], set[str]]:
     """Find jobs of earlier sweeps in the queue that have the runs, by experiment id, with these settings.
 
-    Also returns the ids of those for which another launching process waits.
+    Somebody else may have written the record of a sweep: by Slurm's word, what a job runs is in that sweep's folder,
+    or in `scripts`, the folder of this one. Also returns the ids of those for which another launching process waits.
     """
     jobs: dict[str, SlurmJob] = {}
     foreign: set[str] = set()
     for folder in sorted(record.parent for record in sweep.parent.glob(f"*/{NAME}")):
         stored = read_jobs(folder) if folder != sweep else {}
-        found = {i: job for i, job in stored.items() if i in settings and not queue.get(job.number, OVER).final}
-        if found:
-            try:
-                planned = {run["experiment_id"]: run["settings"] for run in read_plan(folder)["jobs"]}
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-            same = {i: job for i, job in found.items() if _decisive(planned.get(i, {})) == _decisive(settings[i])}
-            jobs.update(same)
-            if locks.is_held(folder / schema.LOCK):
-                foreign.update(job.number for job in same.values())
-    return jobs, foreign
+        listed = {i: job for i, job in stored.items() if i in settings and not queue.get(job.number, OVER).final}
+        try:
+            if listed and locks.is_held(folder / schema.LOCK):
+                foreign.update(job.number for job in listed.values())
+            own = {i: job for i, job in listed.items() if _within(queue[job.number].script, (folder, scripts))}
+            planned = {run["experiment_id"]: run["settings"] for run in read_plan(folder)["jobs"]} if own else {}
+            same = {i: job for i, job in own.items() if _decisive(planned.get(i, {})) == _decisive(settings[i])}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        jobs.update(same)
+    return jobs, foreign & {job.number for job in jobs.values()}
 
 
 def _decisive(settings: Mapping[str, Any]) -> dict[str, Any]:

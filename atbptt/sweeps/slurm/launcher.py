@@ -19,7 +19,7 @@ import submitit
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher
 from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
-from submitit.core.utils import FailedSubmissionError, UncompletedJobError
+from submitit.core.utils import FailedSubmissionError, JobPaths, UncompletedJobError
 
 from atbptt.errors import ConfigError
 from atbptt.runs import read_plan, schema
@@ -69,7 +69,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         try:
             size = queue.largest_array()
             asked = {} if plan.get("rerun") else settings  # an earlier sweep's job would not begin the run anew
-            self._jobs, self._foreign = still_queued(self._sweep, asked, queue.queued_jobs())
+            self._jobs, self._foreign = still_queued(self._sweep, asked, queue.queued_jobs(), self._scripts())
         except SlurmError as error:
             raise ConfigError("hydra/launcher (=slurm)", f"cannot reach Slurm: {error}") from error
         if self._jobs:
@@ -84,11 +84,15 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
         for number, experiment_id in ids.items():
             ended = self._jobs.get(experiment_id)
             if ended is not None and ended.state != COMPLETED:  # its run may not have stored why
-                complaint = ended.complaint()
+                complaint = ended.complaint(self._sweep.parent, self._scripts())
                 ends = f"{ended.stderr} ends: {complaint}" if complaint else f"nothing in {ended.stderr}"
                 why = f"Slurm's job {ended.number} ended as {ended.state}; {ends}"
                 self.outcomes[number] = Outcome(schema.FAILED, why)
         return []
+
+    def _scripts(self) -> Path:
+        """The folder with the scripts of the jobs, and what they print and complain about."""
+        return JobPaths.get_first_id_independent_folder(self.params["submitit_folder"])
 
     def _obey_signals(self) -> None:
         if self._signals.ending == signal.SIGINT:

@@ -7,6 +7,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from atbptt.errors import ConfigError, listed, require, show
@@ -47,6 +48,7 @@ class QueuedJob:
 
     state: str  # PENDING, RUNNING, COMPLETED, ...
     reason: str = ""  # why it is pending
+    script: Path | None = None  # what it runs, if that has a path; of ours, in the folder that submitit writes to
 
     @property
     def final(self) -> bool:
@@ -65,11 +67,12 @@ OVER = QueuedJob("COMPLETED")
 def queued_jobs() -> dict[str, QueuedJob]:
     """This user's jobs by id (`12`, or `12_3` of an array), with those that ended some minutes ago (SlurmError)."""
     jobs = {}
-    for line in _slurm("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r").splitlines():
+    for line in _slurm("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%o").splitlines():
         number, _, rest = line.strip().partition("|")
-        state, _, reason = rest.partition("|")
+        state, _, rest = rest.partition("|")
+        reason, absolute, path = rest.partition("|/")  # a reason may have bars, too
         if state:
-            jobs[number] = QueuedJob(state, reason)
+            jobs[number] = QueuedJob(state, reason, Path(f"/{path}") if absolute else None)
     return jobs
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,17 @@ def test_what_is_written_is_read_also_after_the_folder_was_moved(tmp_path: Path)
     assert read_jobs(second)["abc"] == job(second, "12_0")
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "[1]", "{}", '{"abc": 3}', '{"abc": {"job": "1"}}', '{"abc": {'])
+WHOLE = {"job": "1", "stdout": "out", "stderr": "err", "state": None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "[]", "[1]", "{}", '{"abc": 3}', '{"abc": {"job": "1"}}', '{"abc": {'),
+        *(json.dumps({"abc": {**WHOLE, "job": number}}) for number in (["1"], 1, "--all", "1\n", "")),
+        json.dumps({"abc": {**WHOLE, "stderr": 3}}),
+    ],
+)
 def test_a_record_that_is_missing_or_damaged_has_no_jobs(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / NAME).write_text(text)
@@ -54,21 +65,39 @@ def test_a_job_complains_of_the_last_error(tmp_path: Path, text: str | None, com
     found = job(tmp_path, "7")
     if text is not None:
         found.stderr.write_text(text)
-    assert found.complaint().startswith(complaint)
-    assert bool(found.complaint()) == bool(complaint)
+    assert found.complaint(tmp_path).startswith(complaint)
+    assert bool(found.complaint(tmp_path)) == bool(complaint)
+
+
+@pytest.mark.parametrize("place", ["../secret", "{top}/secret", "link", "pipe", "a\0b"])
+def test_a_record_of_somebody_else_has_no_other_file_read(tmp_path: Path, place: str) -> None:
+    (tmp_path / "secret").write_text("error: secret")
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(folder / "pipe")
+    (folder / NAME).write_text(json.dumps({"abc": {**WHOLE, "stderr": place.format(top=tmp_path)}}))
+    assert read_jobs(folder)["abc"].complaint(folder) == ""
 
 
 def test_the_same_run_is_found_in_the_queue_of_an_earlier_sweep(tmp_path: Path) -> None:
-    """Not what is over, asked for in another way, of another run, or of the sweep that asks."""
-    old = sweep(tmp_path / "1", {"abc": "12_0", "def": "12_1", "ghi": "12_2"}, epochs=3)
+    """Not what is over, asked for in another way, of another run, of the sweep that asks, or elsewhere by Slurm."""
+    old = sweep(tmp_path / "1", {"abc": "12_0", "def": "12_1", "ghi": "12_2", "mno": "15"}, epochs=3)
     sweep(tmp_path / "2", {"jkl": "13"}, epochs=4)
     asking = sweep(tmp_path / "3", {"abc": "14_0"}, epochs=3)
     (tmp_path / "4").mkdir()
     (tmp_path / "4" / NAME).write_text("damaged")
     runs = {name: {"epochs": 3, "notes": "new", "tags": ["new"]} for name in ("abc", "def", "jkl", "mno")}
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / schema.PLAN).write_text('{"jobs": [{"experiment_id": "abc", "settings": [1]}]}')
+    waits = sweep(tmp_path / "6", {"abc": "12_0"}, epochs=3)  # for the job of the first one
     states = {"12_0": "PENDING", "12_1": "CANCELLED", "12_2": "RUNNING", "13": "RUNNING", "14_0": "RUNNING"}
-    queue = {number: QueuedJob(state) for number, state in states.items()}
-    assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, set())
-    with locks.hold(old / schema.LOCK):  # as the process that launched it does
-        assert still_queued(asking, runs, queue) == ({"abc": job(old, "12_0")}, {"12_0"})
-    assert still_queued(asking, runs, {}) == ({}, set())
+    queue = {number: QueuedJob(state, script=old / ".submitit" / "job.sh") for number, state in states.items()}
+    queue["15"] = QueuedJob("RUNNING", script=tmp_path / "mine.sh")
+    write_jobs(tmp_path / "5", {"abc": job(tmp_path / "5", "12_0")})
+    assert still_queued(asking, runs, queue, tmp_path / "3") == ({"abc": job(old, "12_0")}, set())
+    for held in (old, waits):  # as the process that launched it does
+        with locks.hold(held / schema.LOCK):
+            assert still_queued(asking, runs, queue, tmp_path / "3") == ({"abc": job(old, "12_0")}, {"12_0"})
+    assert still_queued(asking, runs, {}, tmp_path / "3") == ({}, set())
+    assert set(still_queued(asking, runs, queue, tmp_path)[0]) == {"abc", "mno"}  # their scripts have that folder

@@ -62,8 +62,8 @@ def make(root: Path, tmp_path: Path, made_up: MadeUpSlurm, monkeypatch: pytest.M
     return launcher
 
 
-def listing(state: str, *numbers: str, reason: str = "None") -> str:
-    return "".join(f"{number}|{state}|{reason}\n" for number in numbers)
+def listing(state: str, *numbers: str, reason: str = "None", sweep: Path = Path("/")) -> str:
+    return "".join(f"{number}|{state}|{reason}|{sweep}/.submitit/job.sh\n" for number in numbers)
 
 
 def launch(made: SlurmLauncher, runs: int) -> list[str]:
@@ -202,7 +202,7 @@ def test_the_same_command_finds_the_jobs_that_were_left(make: Make, made_up: Mad
     with pytest.raises(LeftRunningError, match="ended by SIGTERM: the jobs stay in Slurm's queue"):
         launch(made, 2)
     assert not [call for call in made_up.calls if call.startswith("scancel")]
-    running = "10_0|COMPLETED|None\n10_1|RUNNING|None\n"
+    running = "10_0|COMPLETED|None\n" + listing("RUNNING", "10_1", sweep=tmp_path / "sweeps" / "first")
     made_up.answers(running, running, "11|COMPLETED|None\n")
     assert launch(make(2, name="second"), 2) == [
         "in Slurm's queue already: 1 job (10_1)",
@@ -215,7 +215,8 @@ def test_the_same_command_finds_the_jobs_that_were_left(make: Make, made_up: Mad
 def test_ctrl_c_cancels_jobs_that_no_other_launch_waits_for(make: Make, made_up: MadeUpSlurm, tmp_path: Path) -> None:
     made_up.answers("", "10_0|COMPLETED|None\n")
     launch(make(3, name="first"), 3)
-    made_up.answers("10_0|RUNNING|None\n11_0|RUNNING|None\n11_1|PENDING|Resources\n")
+    first = listing("RUNNING", "10_0", sweep=tmp_path / "sweeps" / "first")
+    made_up.answers(f"{first}11_0|RUNNING|None\n11_1|PENDING|Resources\n")
     made = make(3, name="second")
     signal_while_it_waits(made, signal.SIGINT)
     with locks.hold(tmp_path / "sweeps" / "first" / schema.LOCK), pytest.raises(KeyboardInterrupt):

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,13 +25,14 @@ RUNNING, PENDING = QueuedJob("RUNNING", "None"), QueuedJob("PENDING", "Resources
 def test_squeue_lists_all_jobs_whatever_a_user_hides(made_up: MadeUpSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that ended, tasks of arrays, and reasons with commas and bars."""
     monkeypatch.setenv("SQUEUE_PARTITION", "other")
-    made_up.answers("7|COMPLETED|None\n12_3|PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-2]|x\n\n 12_4|RUNNING|None\n")
+    pending = "12_3|PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-2]|x\n"
+    made_up.answers(f"7|COMPLETED|None|/a|b c\n{pending}\n 12_4|RUNNING|None\n")
     assert queued_jobs() == {
-        "7": QueuedJob("COMPLETED", "None"),
+        "7": QueuedJob("COMPLETED", "None", Path("/a|b c")),
         "12_3": QueuedJob("PENDING", "ReqNodeNotAvail, UnavailableNodes:n[1-2]|x"),
         "12_4": RUNNING,
     }
-    assert made_up.calls == ["squeue --me --noheader --array --states=all --format=%i|%T|%r"]
+    assert made_up.calls == ["squeue --me --noheader --array --states=all --format=%i|%T|%r|%o"]
     made_up.say("silent")
     with pytest.raises(SlurmError, match=r"^squeue: Unable to contact slurm controller \(connect failure\)$"):
         queued_jobs()

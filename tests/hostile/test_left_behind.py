@@ -59,6 +59,15 @@ def test_a_refused_sweep_leaves_no_folder(
     assert words == "no room" or answer.out == ""
 
 
+@pytest.mark.parametrize("arguments", [(), SEARCH])
+def test_a_preview_needs_no_cluster_and_leaves_nothing(
+    arguments: tuple[str, ...], here: Path, launched: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    launched(*arguments, *TINY, "hydra/launcher=slurm", "output_dir=out", "preview=true").check(0, " new")
+    assert not (here / "out").exists()
+
+
 def test_what_a_killed_command_has_left_goes_with_the_next(made: Path, here: Path, analysed: Command) -> None:
     copied(made, here / "outputs")
     folder = here / "outputs" / "demo"

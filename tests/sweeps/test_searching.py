@@ -260,6 +260,11 @@ def test_bad_corners_end_the_command_and_other_bad_values_fail_their_trial(searc
     for trial in trials:
         assert (trial.state == schema.FAILED, trial.runs == []) == (trial in failed, trial in failed)
         assert trial not in failed or str(trial.reason).startswith("probe.tau (=10) must ")
+    (path,) = search.outputs.glob(f"{schema.SWEEPS}/*/{schema.TRIALS}")
+    stored = json.loads(path.read_text())
+    stored["trials"][failed[0].number] |= {"state": schema.FINISHED, "value": -1.0}  # as somebody else may claim
+    path.write_text(json.dumps(stored))
+    assert "once more" not in search("probe.window=9,12", "probe.tau=7,10", n_jobs=1, n_trials=4, seed=1).shown
 
 
 def test_the_value_of_a_trial_is_the_mean_over_init(search: Searching) -> None:

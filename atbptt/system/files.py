@@ -67,7 +67,8 @@ def replacing(path: Path, *, parents: bool = True, previous: Path | None = None)
 def _delete_leftovers(path: Path) -> None:
     """Delete what processes of this machine that were killed have left of the same file."""
     for old in path.parent.glob(f".{glob.escape(path.name)}.{socket.gethostname()}.*.tmp"):
-        with contextlib.suppress(ValueError, PermissionError, IsADirectoryError):  # no number; it runs as another user
+        # No number; none of a process; it runs as another user.
+        with contextlib.suppress(ValueError, OverflowError, PermissionError, IsADirectoryError):
             try:
                 os.kill(int(old.name.split(".")[-2]), 0)
             except ProcessLookupError:

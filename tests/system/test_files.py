@@ -1,5 +1,6 @@
 import errno
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -84,6 +85,17 @@ def test_a_writer_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, er
     assert isinstance(caught.value, StorageError) is refused
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["metrics.parquet"]
+
+
+@pytest.mark.parametrize("process", ["9" * 20, "x", "-", str(os.getppid())])
+def test_a_file_like_what_a_killed_process_leaves_stays_if_no_such_process_has_ended(
+    process: str, tmp_path: Path
+) -> None:
+    left = tmp_path / f".file.{socket.gethostname()}.{process}.tmp"
+    left.touch()
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("one")
+    assert {*tmp_path.iterdir()} == {left, tmp_path / "file"}
 
 
 def test_replacing_makes_folders_and_puts_the_file_in_place_in_the_end(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from atbptt.errors import AnalysisError, printable
 
 MOST = 1_000_000_000  # bytes of a file that is read at once: no run writes so much of one
+DEEPEST, TOO_DEEP = 100, "is nested too deep"  # lists and objects in each other in a JSON file
 FILE_NAME_BYTES = 200  # most file systems take 255, and names of temporary files are longer
 
 
@@ -47,9 +49,19 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The content of a JSON file (OSError, ValueError)."""
     try:
-        return json.loads(read_file(path))
+        content = json.loads(read_file(path))
     except RecursionError as error:
-        raise ValueError("is nested too deep") from error
+        raise ValueError(TOO_DEEP) from error
+    level = [content]
+    for _ in range(DEEPEST):
+        level = [part for each in level for part in _parts(each) if isinstance(part, list | dict)]
+        if not level:
+            return content
+    raise ValueError(TOO_DEEP)  # to show it, or to store it again, may take more frames than there are
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def is_file_name(text: object) -> bool:

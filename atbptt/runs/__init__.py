@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UNKNOWN as UNKNOWN,
         WAITING as WAITING,
         RunStatus as RunStatus,
+        checked as checked,
         duration_text as duration_text,
         read_run as read_run,
         read_status as read_status,

@@ -8,11 +8,12 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from atbptt.errors import printable, show
+from atbptt.errors import in_one_line, listed, printable, shortened, show
 from atbptt.runs.schema import FAILED, FINISHED, ID, INTERRUPTED, LOCK, RUNNING, STATUS
 from atbptt.system import is_file_name, locks, read_json
 
@@ -26,16 +27,18 @@ ENDED = (FINISHED, FAILED, INTERRUPTED)
 SILENT_SECONDS = 600.0  # without a heartbeat, after which a run is stale; a long evaluation or probe may take minutes
 LOOKS = 3  # at a run whose status changes meanwhile
 
-# Entries of status.json that are numbers, and how large they may be; others count as missing.
-LATEST = 253_402_300_799.0  # the end of the year 9999: no clock shows more
+# Entries that are numbers, and the least and most that they may be; others count as missing.
+LATEST = 253_402_214_400.0  # a day before the year 10000, which no clock shows, in any time zone
+LARGEST = sys.float_info.max
 WHOLE_NUMBERS = ("K", "pid", "attempt")
 NUMBERS = {
-    **dict.fromkeys(("started", "heartbeat"), LATEST),
-    **dict.fromkeys(("train_seconds", "seconds", "elapsed"), LATEST),
-    **dict.fromkeys(("epoch", "epochs", "first_epoch", "best", "best_epoch"), sys.float_info.max),
-    **dict.fromkeys(WHOLE_NUMBERS, 2.0**53),
+    **dict.fromkeys(("started", "heartbeat"), (0.0, LATEST)),
+    **dict.fromkeys(("train_seconds", "seconds", "elapsed"), (-LATEST, LATEST)),
+    **dict.fromkeys(("epoch", "epochs", "first_epoch", "best", "best_epoch"), (-LARGEST, LARGEST)),
+    **dict.fromkeys(WHOLE_NUMBERS, (-(2.0**53), 2.0**53)),
 }
-TEXTS = ("monitor", "host", "sweep")
+TEXTS = ("monitor", "host", "sweep", "why")
+TEXT_LENGTH = 2000  # characters of one; of our own, no error is longer
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,20 @@ def read_status(directory: Path) -> dict[str, Any]:
     if not is_file_name(stored.get(ID)):
         stored.pop(ID, None)
     known = stored.items()
-    return {name: value for name, value in known if name not in NUMBERS or _number(value, NUMBERS[name]) is not None}
+    return {name: value for name, value in known if name not in NUMBERS or _number(name, value) is not None}
+
+
+def checked(stored: Mapping[str, Any], states: Sequence[str] = STATES) -> dict[str, Any]:
+    """The fields of a `RunStatus` among entries that somebody stored, None for those of the wrong type.
+
+    Directory, id and stamp are not among them. A ValueError for a state that is none of `states`.
+    """
+    state = stored.get("state")
+    if state not in states:
+        raise ValueError(f"state (={show(state)}) must be one of {listed(states)}")
+    found: dict[str, Any] = {name: _number(name, stored.get(name)) for name in NUMBERS}
+    whole = {name: int(number) for name in WHOLE_NUMBERS if (number := found[name]) is not None}
+    return {"state": state, **found, **whole, **{name: _text(stored.get(name)) for name in TEXTS}}
 
 
 def _content(directory: Path) -> dict[str, Any]:
@@ -177,31 +193,30 @@ def _stored(directory: Path) -> RunStatus:
         return nothing
     except (OSError, ValueError) as error:
         return replace(nothing, state=UNKNOWN, why=f"{STATUS}: {reason(error)}")
-    state = stored.get("state")
-    if state not in (RUNNING, *ENDED):
-        rule = f"must be one of {', '.join((RUNNING, *ENDED))}"
-        return replace(nothing, state=UNKNOWN, why=f"{STATUS}: state (={show(state)}) {rule}")
-    found: dict[str, Any] = {name: _number(stored.get(name), most) for name, most in NUMBERS.items()}
-    found |= {name: int(found[name]) for name in WHOLE_NUMBERS if found[name] is not None}
-    found |= {name: _text(stored.get(name)) for name in TEXTS}
-    if state in (FAILED, INTERRUPTED):
+    try:
+        found = checked({**stored, "why": None}, (RUNNING, *ENDED))
+    except ValueError as error:
+        return replace(nothing, state=UNKNOWN, why=f"{STATUS}: {error}")
+    if found["state"] in (FAILED, INTERRUPTED):
         at = "" if found["epoch"] is None else f" at epoch {found['epoch']:.3g}"
-        error_text = " ".join((_text(stored.get("error")) or "").split())
-        found["why"] = error_text or ("no reason stored" if state == FAILED else f"interrupted{at}")
+        told = stored.get("error")
+        in_a_line = " ".join(told.split()) if isinstance(told, str) else None
+        found["why"] = _text(in_a_line) or ("no reason stored" if found["state"] == FAILED else f"interrupted{at}")
     if is_file_name(own_id := stored.get(ID)):
         found[ID] = own_id
-    return replace(nothing, state=state, **found)
+    return replace(nothing, **found)
 
 
-def _number(value: object, most: float) -> float | None:
-    """A number from -most to most; of anything else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -most <= value <= most:
+def _number(name: str, value: object) -> float | None:
+    """The value of an entry that is a number, if it is one, and none that is too small or too large; else None."""
+    least, most = NUMBERS[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         return None
     return float(value)
 
 
 def _text(value: object) -> str | None:
-    return printable(value) if isinstance(value, str) else None
+    return printable(in_one_line(shortened(value, TEXT_LENGTH))) if isinstance(value, str) else None
 
 
 def _held(directory: Path) -> bool | None:

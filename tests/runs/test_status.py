@@ -158,8 +158,14 @@ def test_a_folder_in_the_place_of_the_status_is_reported_unless_the_run_is_held(
 
 def test_values_of_the_wrong_kind_are_as_if_missing(write: WriteStatus) -> None:
     numbers = {"epoch": "3", "epochs": True, "K": None, "best": float("inf"), "best_epoch": float("nan"), "pid": []}
-    directory = write("finished", beat=None, experiment_id=4, monitor=3, **numbers)
+    numbers |= {"heartbeat": -2e11, "started": 253_402_300_799}  # the year 10000 in Tokyo
+    directory = write("finished", experiment_id=4, monitor=3, **numbers)
     assert read_run(directory) == RunStatus(directory, "finished", directory.name)
+
+
+def test_texts_are_cut_and_stand_in_one_line(write: WriteStatus) -> None:
+    read = read_run(write("failed", beat=None, error="x" * 100_000, host="a\nb"))
+    assert (read.why, read.host) == ("x" * 2000 + "... (100,000 characters)", "a\\nb")
 
 
 def progress(**fields: Any) -> RunStatus:

@@ -306,8 +306,8 @@ def _follow_output(old: Path, new: Path) -> None:
 
 def _noted(settings: Settings, stored: Mapping[str, Any]) -> Settings:
     """The settings, with the notes and tags of stored options where they name none."""
-    notes, tags = stored.get("notes"), stored.get("tags")
-    before = {"notes": notes, "tags": tags.split(", ") if tags else None}
+    texts = {name: text for name in NOTED if isinstance(text := stored.get(name), str)}  # others are nobody's notes
+    before = {"notes": texts.get("notes"), "tags": texts["tags"].split(", ") if texts.get("tags") else None}
     return settings.model_copy(update={n: old for n, old in before.items() if getattr(settings, n) is None})
 
 

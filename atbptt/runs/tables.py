@@ -106,7 +106,7 @@ def read_options(path: Path) -> dict[str, Any]:
     try:
         with open_file(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as table:
             (row,) = table.read().to_pylist()
-    except (OSError, ValueError, pa.ArrowException):
+    except (OSError, ValueError, OverflowError, pa.ArrowException):
         return {}
     return {name: value for name, value in row.items() if value is not None}
 

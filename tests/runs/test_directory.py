@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from atbptt.config.settings import Settings
-from atbptt.runs import schema
+from atbptt.runs import schema, tables
 from atbptt.runs.directory import BusyError, RunDirectory
 from atbptt.runs.provenance import Origin
 from atbptt.system.files import StorageError
@@ -103,6 +103,14 @@ def test_a_run_that_continues_keeps_what_it_is_not_given(make: Make) -> None:
         directory = make(**settings)
         directory.begin(ORIGIN)
         assert noted(directory) == expected
+
+
+def test_stored_notes_that_are_none_are_nobodys(make: Make) -> None:
+    directory = make()
+    directory.make()
+    tables.write(directory.path / schema.OPTIONS, tables.serialised_options({"notes": 5, "tags": 5}))
+    directory.begin(ORIGIN)
+    assert noted(directory) == (None, None, None, None)
 
 
 def test_a_run_is_set_aside_whole_once_a_sweep_and_never_under_another_process(make: Make) -> None:

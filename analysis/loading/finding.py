@@ -3,20 +3,20 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from atbptt.errors import AnalysisError
+from atbptt.errors import AnalysisError, show
 from atbptt.monitor import check_folders, walk_folders
-from atbptt.runs import UNKNOWN, RunStatus, read_run, reason
+from atbptt.runs import UNKNOWN, RunStatus, checked, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
 from atbptt.system import open_file
 
 from .options import Row, Where, matching, read_options, values_asked
-from .reading import UNREADABLE, Source, check_columns, open_parquet
+from .reading import UNREADABLE, Source, check_columns, read_rows
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 STATUSES = "status.parquet"  # in a compacted folder: a row per run, the fields of its `RunStatus`
@@ -144,17 +144,23 @@ def statuses(runs: Sequence[Run], problems: list[str]) -> list[RunStatus]:
 def _stored(folder: str, problems: list[str]) -> dict[str, Row] | None:
     """By run, the fields of its `RunStatus` beside directory and id; None if they cannot be read."""
     path = os.path.join(folder, STATUSES)
-    if not os.path.exists(path):
-        return {}
     try:
-        with open_parquet(path) as file:
-            table = file.read()
+        table = read_rows(path)
         check_columns(table.schema, [ID, "state"])
+        rows = table.to_pylist()
+    except FileNotFoundError:
+        return {}
     except UNREADABLE as error:
         problems.append(f"{path}: {reason(error)}; states unknown")
         return None
-    known = [field.name for field in fields(RunStatus) if field.name in table.schema.names]
-    return {row.pop(ID): row for row in table.select(known).to_pylist()}
+    found: dict[str, Row] = {}
+    for row in rows:
+        try:
+            found[row[ID]] = checked(row)
+        except ValueError as error:
+            problems.append(f"{path}: run {show(row[ID])}: {error}; state unknown")
+            found[row[ID]] = {"state": UNKNOWN}
+    return found
 
 
 def _with_options(found: Sequence[Folder], problems: list[str]) -> list[Run]:

@@ -12,7 +12,7 @@ from atbptt.errors import AnalysisError, show, unknown
 from atbptt.runs.schema import ID, OPTIONS_JSON
 from atbptt.system import is_file_name, read_file
 
-from .reading import as_text, check_columns, check_no_nulls, open_parquet
+from .reading import as_text, read_rows
 
 Row = dict[str, Any]  # option -> value, without those that the run does not have
 Where = Mapping[str, object]  # option -> its value, or a collection of values
@@ -29,12 +29,7 @@ def read_options(path: str) -> list[Row]:
     row = _stored_row(read_file(path))
     if row is not None:
         return [filled_in(_plain(row))]
-    with open_parquet(path) as parquet:
-        table = parquet.read()
-    check_columns(table.schema, [ID])
-    check_no_nulls(table, [ID])
-    table.validate(full=True)
-    return [filled_in(_plain(row)) for row in table.to_pylist()]
+    return [filled_in(_plain(row)) for row in read_rows(path).to_pylist()]
 
 
 def matching(rows: Sequence[Row], where: Where) -> list[int]:
@@ -166,8 +161,8 @@ def _stored_row(content: bytes) -> Row | None:
 def _plain(row: Row) -> Row:
     """A row without nulls; lists as JSON, since they have no hash: nothing could be grouped by them.
 
-    A ValueError for an id or a name that could lead out of a folder, a number that is none, or a text that no table
-    takes.
+    A ValueError for an id or a name that could lead out of a folder, a number or a text that is none, or a text that no
+    table takes.
     """
     for name in (ID, "name"):
         value = row.get(name)
@@ -177,6 +172,10 @@ def _plain(row: Row) -> Row:
         value = row.get(name, 0)
         if value is not None and not isinstance(value, int | float):
             raise ValueError(f"{name} (={show(value)}) must be a number")
+    for name in (NOTES, TAGS):
+        value = row.get(name, "")
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name} (={show(value)}) must be a text")
     for part in (*row, *row.values()):
         if isinstance(part, str):
             part.encode()

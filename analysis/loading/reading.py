@@ -27,7 +27,8 @@ from atbptt.runs import reason
 from atbptt.runs.schema import ID, OPTIONS, READINGS
 from atbptt.system import open_file
 
-UNREADABLE = (pa.ArrowException, OSError, ValueError)
+UNREADABLE = (pa.ArrowException, OSError, ValueError, OverflowError, RecursionError)
+BYTES = "BYTE_ARRAY"  # how Parquet stores texts
 CODED = pa.dictionary(pa.int32(), pa.string())
 # Files from elsewhere may lack these; they are read as NaN.
 OPTIONAL = (
@@ -41,6 +42,8 @@ RANGES = {
     "replicate": (0, 1e6),
     "lag": (1, 1e7),
 }
+# A file may decode to so many bytes, and so many times its own: ours to a tenth of that, crafted ones to gigabytes.
+DECODED, TIMES = 10_000_000, 200
 FOLDERS = 100  # read at a time
 SMALL = 1 << 20  # bytes; such a file is read at once
 THREADS = 2  # more of them wait for each other, since half the work is Python's
@@ -122,13 +125,77 @@ def read_tables(
 
 
 def open_parquet(path: str, texts: Sequence[str] = ()) -> pq.ParquetFile:
-    """A Parquet file; the columns named in `texts` are read as codes. Raises one of UNREADABLE."""
+    """A Parquet file whose texts are read as codes: those of many rows are in the file once. Raises one of UNREADABLE.
+
+    One that lacks the columns of `texts` is refused. It is opened once if there are no other texts.
+    """
     with open_file(path) as file:
-        source = pa.BufferReader(file.read()) if os.fstat(file.fileno()).st_size < SMALL else path
-    try:
+        size = os.fstat(file.fileno()).st_size
+        source = pa.BufferReader(file.read()) if size < SMALL else path
+
+    def opened(texts: Sequence[str]) -> pq.ParquetFile:
         return pq.ParquetFile(source, read_dictionary=texts, pre_buffer=False, page_checksum_verification=True)
+
+    try:
+        found = opened(texts)
     except KeyError as error:
         raise ValueError(f"lacks column {error.args[0].decode()}") from error
+    columns = [found.schema.column(place) for place in range(len(found.schema))]
+    _check_decoded(_encoded_bytes(found.metadata, columns), size)
+    as_codes = [each.path for each in columns if each.physical_type == BYTES and each.logical_type.type != "DECIMAL"]
+    return found if {*as_codes} == {*texts} else opened(as_codes)
+
+
+def read_rows(path: str) -> pa.Table:
+    """A table with a row per run: options, states. Raises one of UNREADABLE."""
+    with open_parquet(path) as file:
+        table = file.read()
+    check_columns(table.schema, [ID])
+    check_no_nulls(table, [ID])
+    table.validate(full=True)
+    _check_texts(table, path)
+    return table
+
+
+def _check_texts(table: pa.Table, path: str) -> None:
+    """Raise a ValueError for a table that is too large without codes."""
+    leaves = (leaf for column in table.columns for chunk in column.chunks for leaf in _leaves(chunk))
+    _check_decoded(sum(map(_decoded_bytes, leaves)), os.path.getsize(path))
+
+
+def _check_decoded(decoded: int, size: int) -> None:
+    most = DECODED + TIMES * size
+    if decoded > most:
+        raise ValueError(f"has {decoded:,} bytes when decoded, must have at most {most:,} in a file of {size:,}")
+
+
+def _encoded_bytes(metadata: pq.FileMetaData, columns: Sequence[Any]) -> int:
+    """Of the decompressed pages, and of the values of all columns with codes in the place of texts."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    counts = (
+        sum(group.column(place).num_values for group in groups) if column.max_repetition_level else metadata.num_rows
+        for place, column in enumerate(columns)
+    )
+    values = sum(count * max(column.length, 8) for count, column in zip(counts, columns, strict=True))
+    return values + sum(group.total_byte_size for group in groups)
+
+
+def _leaves(array: pa.Array) -> Iterator[pa.Array]:
+    """The arrays of values in nested ones."""
+    if pa.types.is_struct(array.type):
+        for part in array.flatten():
+            yield from _leaves(part)
+    elif pa.types.is_nested(array.type):
+        yield from _leaves(array.values)
+    else:
+        yield array
+
+
+def _decoded_bytes(array: pa.Array) -> int:
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    lengths = pc.binary_length(array.dictionary)
+    return pc.sum(lengths.take(array.indices)).as_py() or 0
 
 
 def check_columns(schema: pa.Schema, needed: Iterable[str]) -> None:
@@ -195,7 +262,8 @@ def _read(sources: Sequence[Source], file: str, schema: pa.Schema, names: Names 
             for source, opened in files:
                 if group < opened.num_row_groups:
                     table = opened.read_row_group(group, use_threads=opened.num_row_groups > 1)
-                    pieces.append((source, table if table.schema.equals(form) else _conforming(table, schema)))
+                    path = os.path.join(source.folder, file)
+                    pieces.append((source, table if table.schema.equals(form) else _conforming(table, schema, path)))
             whole = pa.concat_tables([table for _, table in pieces])
             whole.validate(full=True)
             check_no_nulls(whole, _never_null(schema))
@@ -245,7 +313,7 @@ def _never_null(schema: pa.Schema) -> list[str]:
     return [kind.name for kind in schema if not pa.types.is_floating(kind.type)]
 
 
-def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _conforming(table: pa.Table, schema: pa.Schema, path: str) -> pa.Table:
     """A table with the columns and types of the schema; raises one of UNREADABLE where that would lose something."""
     for place, kind in enumerate(schema):
         if kind.name in OPTIONAL and kind.name not in table.schema.names:
@@ -254,7 +322,9 @@ def _conforming(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if table.schema.equals(coded(schema)):  # a run's own, of an earlier version: it takes no longer than others
         return table
     check_columns(table.schema, schema.names)
+    table = table.select(schema.names)
     table.validate(full=True)
+    _check_texts(table, path)
     columns = []
     for kind in schema:
         column = table[kind.name]

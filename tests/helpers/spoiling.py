@@ -1,5 +1,6 @@
 """Two small runs, made once a session, of which the tests spoil a copy."""
 
+import functools
 import json
 import os
 import shutil
@@ -58,6 +59,34 @@ def column(file: str, name: str, value: Any) -> Spoil:
         pq.write_table(table.set_column(place, field, pa.array([value] * len(table), field.type)), run / file)
 
     return spoil
+
+
+def added(file: str, name: str, value: Any) -> Spoil:
+    """A column with one value in all rows, in the place of one that has its name."""
+
+    def spoil(folder: Path) -> None:
+        table = pq.read_table(folder / file)
+        known = table.select([each for each in table.schema.names if each != name])
+        changed = known.append_column(name, pa.array([value] * len(table)))
+        pq.write_table(changed, folder / file, compression="zstd")
+
+    return spoil
+
+
+def repeated(file: str, times: int) -> Spoil:
+    """The first row of a table, so many times."""
+
+    def spoil(folder: Path) -> None:
+        table = pq.read_table(folder / file)
+        rows = [pa.repeat(column[0], times) for column in table.columns]
+        pq.write_table(pa.table(rows, schema=table.schema), folder / file, compression="zstd")
+
+    return spoil
+
+
+def nested(depth: int) -> Any:
+    """Lists in each other."""
+    return functools.reduce(lambda inner, _: [inner], range(depth), [])
 
 
 def plan(**entries: Any) -> Spoil:

@@ -1,17 +1,21 @@
 """Odd and crafted files of runs: no traceback, no hang, nothing outside; a bad run is named, the others are read."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from analysis import RunsWarning, load_trials
+from analysis.loading import Results, compact
 from atbptt.runs import schema
 from tests.helpers.spoiling import (
     CONTROL,
     Spoil,
+    added,
     column,
     content,
     copied,
@@ -19,9 +23,11 @@ from tests.helpers.spoiling import (
     entries,
     folder,
     loop,
+    nested,
     options,
     pipe,
     plan,
+    repeated,
     replaced,
     search,
     sparse,
@@ -80,6 +86,9 @@ ODD |= {
     "options with halves of characters": (options(model="\ud800"), TABLES, ("options.parquet", "skipped")),
     "an option that is no number": (options(lr="x"), TABLES, ("options.parquet: lr (=x) must be a number", "skipped")),
     "options of other types": (options(init=0.5, model=[1], truncation__delta="x", truncation__K=[2]), TABLES, ()),
+    "tags that are no text": (options(tags=5), TABLES, ("options.parquet: tags (=5) must be a text", "skipped")),
+    "notes that are no text": (options(notes=5), TABLES, ("options.parquet: notes (=5) must be a text", "skipped")),
+    "options nested deep": (options(model=nested(900)), TABLES, ()),
     "options without an init": (options(init=None, dataset="", truncation=""), TABLES, ()),
     "options out of range": (options(lr=10**300, epochs=1e308, init=-(2**62)), TABLES, ()),
     "a metric with control characters": (column(schema.METRICS, "metric", f"valid_{CONTROL}"), TABLES, ()),
@@ -89,6 +98,7 @@ ODD |= {
     "values that are no numbers": (column(schema.METRICS, "value", NAN), ("compact",), ()),
     "lags out of range": (column(schema.GRADIENTS, "lag", 2**31 - 1), ("compact",), ("column lag has 2.14748e+09",)),
     "a plan of times out of range": (plan(started=1e300), STATES, ("plan.json", "started (=1e+300)", "sweep skipped")),
+    "a plan of 10000 in Tokyo": (plan(started=253_402_300_799), STATES, ("must be a time in seconds",)),
     "a plan of an endless pid": (plan(pid=INF), STATES, ("plan.json", "sweep skipped")),
     "a plan of lines of its own": (plan(job__label="a\nfinished  all runs", command=["a\nb"]), STATES, ()),
     "a status of 8 TB": (replaced(schema.STATUS, sparse), STATES, ("status.json: has 8,000,000,000,000 bytes",)),
@@ -128,6 +138,7 @@ def test_an_odd_run_is_named_and_the_rest_is_read(
         (options(dataset=f"../../{CONTROL}", model=CONTROL), "report"),
         pytest.param(options(dataset="d" * 400, truncation__K="x", probe__tau=-1), "figures", marks=pytest.mark.slow),
         pytest.param(status(error=CONTROL, heartbeat=1e300, state="failed"), "report", marks=pytest.mark.slow),
+        pytest.param(status(heartbeat=-2e11), "report", marks=pytest.mark.slow),
         pytest.param(column(schema.METRICS, "value", INF), "report", marks=pytest.mark.slow),
         pytest.param(column(schema.METRICS, "value", -1e308), "report", marks=pytest.mark.slow),
         pytest.param(column(schema.GRADIENTS, "phi", INF), "figures", marks=pytest.mark.slow),
@@ -173,6 +184,71 @@ def test_odd_searches_are_named_and_the_rest_is_read(command: str, made: Path, h
     assert command == "report" or {"trials_good.png", "trials_formula.png", "trials_columns.png"} < {*written}
     with pytest.warns(RunsWarning, match="3 left out"):
         assert {*load_trials(here / "outputs")["search"]} == {"good", "formula", "huge", "columns"}
+
+
+STATUSES = "status.parquet"
+LONG = "x" * 8_000_000
+# What is spoiled of a compacted folder, and words of the answer.
+COMPACTED: dict[str, tuple[Spoil, tuple[str, ...]]] = {
+    "a state that is none": (added(STATUSES, "state", "zzz"), ("status.parquet: run", "state (=zzz) must be one of")),
+    "a state that is a list": (added(STATUSES, "state", ["zzz"]), ("(=['zzz']) must be one of", "state unknown")),
+    "a directory": (added(STATUSES, "directory", "/etc"), ()),
+    "a stamp": (added(STATUSES, "stamp", 1), ()),
+    "a text for a number": (added(STATUSES, "epoch", "x"), ()),
+    "a number for a text": (added(STATUSES, "why", 5), ()),
+    "times out of range": (added(STATUSES, "heartbeat", 1e300), ()),
+    "control characters": (added(STATUSES, "why", CONTROL), ()),
+    "a date out of range": (added(STATUSES, "started", pa.scalar(2**62, pa.timestamp("us"))), ("states unknown",)),
+    "states of nobody": (added(STATUSES, schema.ID, None), ("experiment_id is null, must be string", "states unknown")),
+    "an unreadable status": (replaced(STATUSES, content(b"PAR1")), ("status.parquet", "states unknown")),
+    "a status that is a folder": (replaced(STATUSES, folder), ("is a folder", "states unknown")),
+    "tags that are no text": (added(schema.OPTIONS, "tags", 5), ("tags (=5) must be a text", "run skipped")),
+    "an id that leads elsewhere": (added(schema.OPTIONS, schema.ID, "../x"), ("(=../x)", "run skipped")),
+    "options of a date out of range": (
+        added(schema.OPTIONS, "model", pa.scalar(2**62, pa.timestamp("us"))),
+        ("options.parquet: date value out of range; run skipped",),
+    ),
+    "a metric with control characters": (column(schema.METRICS, "metric", f"valid_{CONTROL}"), ()),
+    "an endless epoch": (column(schema.METRICS, "epoch", INF), ("column epoch has inf", "file skipped")),
+    "a long text in few bytes": (added(schema.OPTIONS, "model", LONG), ("bytes when decoded", "run skipped")),
+    "a long text in lists": (added(schema.OPTIONS, "model", [LONG]), ("bytes when decoded", "run skipped")),
+    "a long text in bytes": (added(schema.OPTIONS, "model", LONG.encode()), ("bytes when decoded", "run skipped")),
+    "a long list": (added(schema.OPTIONS, "model", [0] * 1_000_000), ("bytes when decoded", "run skipped")),
+    "a long state": (added(STATUSES, "host", LONG), ("bytes when decoded", "states unknown")),
+    "a long metric": (added(schema.METRICS, "metric", LONG[:500_000]), ("bytes when decoded", "file skipped")),
+    "many rows in few bytes": (repeated(schema.METRICS, 500_000), ("bytes when decoded", "file skipped")),
+}
+
+
+@pytest.fixture
+def compacted(made: Path, here: Path) -> Path:
+    """A compacted folder of two runs, beside the directory of one of them."""
+    run = copied(made, here / "outputs")
+    compact(Results(here / "outputs"), here / "outputs" / "compact")
+    shutil.rmtree(run)
+    return here / "outputs" / "compact"
+
+
+@pytest.mark.parametrize(
+    ("case", "command"),
+    [
+        *((case, "table") for case in COMPACTED),
+        *(
+            pytest.param(case, "report", marks=pytest.mark.slow)
+            for case in ("a state that is none", "times out of range", "control characters")
+        ),
+    ],
+)
+def test_an_odd_compacted_folder_is_named_and_the_rest_is_read(
+    case: str, command: str, compacted: Path, here: Path, analysed: Command
+) -> None:
+    spoil, words = COMPACTED[case]
+    spoil(compacted)
+    before = entries(here)
+    answer = analysed(command, "outputs", *(["--out", "../report.html"] if command == "report" else []))
+    answer.check(0, *words)
+    assert entries(here) == before
+    assert command != "table" or "copy_fixed" in answer.out
 
 
 @pytest.mark.parametrize("link", ["export", "report.html", "figures", "compact"])

@@ -45,7 +45,8 @@ def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.D
 
     Arguments:
         path: a run directory, a compacted folder (see `compact`), a folder with any of these below it (an experiment,
-            `outputs/`), or several paths. Directories whose name starts with a dot are skipped.
+            `outputs/`), or several paths. Directories whose name starts with a dot are skipped, and links to
+            directories are not followed.
         metrics: only these, by name or pattern: `"valid_ppl"`, `["K", "valid_*"]`; by default all.
         where: only runs with these options: `{"truncation": "adaptive", "lr": [1, 10]}`; by default all. None asks
             for runs without the option. `tags` are found by any of them, `notes` by a part of them, in upper or lower
@@ -69,8 +70,8 @@ def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.D
         experiments (options `name`) have a run with the same settings, its `experiment_id` is `<id>@<name>` in each.
 
     Warns:
-        RunsWarning: a file that is missing, broken or foreign, and the run or file left out for it; a run of an
-            experiment in two run directories or two compacted folders.
+        RunsWarning: a file that is missing, broken or foreign, and the run or file left out for it; a link that is not
+            followed; a run of an experiment in two run directories or two compacted folders.
 
     Raises:
         AnalysisError: a path that does not exist, no run that can be read, an option that no run has, or a metric

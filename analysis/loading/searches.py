@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from atbptt.errors import in_one_line, printable
+from atbptt.monitor import sweeps_with
 from atbptt.runs import SearchRecord, read_search, reason
-from atbptt.runs.schema import ID, SWEEPS, TRIALS
+from atbptt.runs.schema import ID, TRIALS
 
 from .finding import Run
 
@@ -30,9 +31,9 @@ def find_searches(runs: Sequence[Run], problems: list[str]) -> list[Search]:
     """The searches of some runs, by folder; `problems` gains records that cannot be read."""
     ids = {os.path.realpath(run.folder.path): run.id for run in runs if not run.folder.compacted}
     outputs = dict.fromkeys(Path(path).parents[1] for path in ids)
-    files = [file for output in outputs for file in sorted((output / SWEEPS).glob(f"*/{TRIALS}"))]
     found = []
-    for file in files:
+    for folder in [folder for output in outputs for folder in sweeps_with(TRIALS, str(output), problems)]:
+        file = Path(folder, TRIALS)
         try:
             record = read_search(file.parent)
         except (OSError, ValueError) as error:

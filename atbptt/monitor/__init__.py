@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Run as Run,
         Sweep as Sweep,
         check_folders as check_folders,
+        sweeps_with as sweeps_with,
         walk_folders as walk_folders,
     )
 else:

@@ -1,18 +1,22 @@
 """Sweeps and the states of their runs, read from the plans and status files below some folders."""
 
+import errno
 import os
 import shlex
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt.errors import AnalysisError, in_one_line, show
+from atbptt.errors import AnalysisError, in_one_line, shortened, show
 from atbptt.runs import LATEST, UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
-from atbptt.runs.schema import CONFIG, FINISHED, LOCK, PLAN, RUNNING, STATUS, SWEEPS
+from atbptt.runs.schema import CONFIG, FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import is_utf8, locks
 
 PARENTS = 2  # the output folder is so far above its runs
+OF_RUNS = {CONFIG, STATUS, OPTIONS, METRICS}  # a folder with any of them is a run directory, or compacted
+LINE_LENGTH = 20_000  # characters of a command or a label: of our own, none is longer
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Sweep:
     def typed(self) -> str:
         """The command, ready to type again."""
         python = ("python",) if self.command and self.command[0].endswith(".py") else ()
-        return shlex.join((*python, *self.command))
+        return shortened(shlex.join((*python, *self.command)), LINE_LENGTH)
 
 
 @dataclass(frozen=True)
@@ -145,17 +149,18 @@ class Reader:
 
     def _find(self, problems: list[str]) -> Iterator[str]:
         """Yield folders of sweeps, and note run directories; one that is noted already is not listed again."""
-        for top in self._tops:
+        for top, path in self._tops.items():
             above = top
             for _ in range(PARENTS):
                 above = os.path.dirname(above)
-                yield from _sweeps_in(above)
-            for directory, folders, files in walk_folders(top, problems):
+                yield from sweeps_with(PLAN, above, problems)
+            for shown, folders, files in walk_folders(path, problems):
+                directory = top + shown[len(str(path)) :]
                 if {CONFIG, STATUS} & {*files}:
                     self._found[directory] = None
                     folders.clear()  # runs are not nested
                     continue
-                yield from _sweeps_in(directory)
+                yield from sweeps_with(PLAN, directory, problems)
                 folders[:] = [name for name in folders if os.path.join(directory, name) not in self._found]
 
     def _plan(self, folder: str) -> _Plan:
@@ -168,9 +173,9 @@ class Reader:
             budget = [job["settings"].get(name) for name in ("epochs", "seconds")]
             epochs, seconds = (None if value is None else float(value) for value in budget)
             if self._top(key) is not None:
-                jobs[key] = in_one_line(str(job["label"])), epochs, seconds
-        command = tuple(in_one_line(str(argument)) for argument in content["command"])
-        launched = str(content["host"]), int(content["pid"]), float(content["started"])
+                jobs[key] = _line(job["label"]), epochs, seconds
+        command = tuple(map(_line, content["command"]))
+        launched = _line(content["host"]), int(content["pid"]), float(content["started"])
         if not 0 <= launched[2] <= LATEST:
             raise ValueError(f"started (={launched[2]:g}) must be a time in seconds")
         sweep = Sweep(os.path.basename(folder), command, *launched, None, ())
@@ -198,13 +203,21 @@ def check_folders(paths: Sequence[Path]) -> None:
     for path in paths:
         if not is_utf8(path):
             raise AnalysisError(f"{path}: is no UTF-8; rename it")
-        if not path.is_dir():
-            what = "is a file; give a run directory or a folder of them" if path.exists() else "does not exist"
-            raise AnalysisError(f"{path}: {what}")
+        try:
+            kind = os.stat(path).st_mode
+        except (OSError, ValueError) as error:
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError) and not path.is_symlink()
+            raise AnalysisError(f"{path}: {'does not exist' if missing else _unfollowed(path)}") from error
+        if not stat.S_ISDIR(kind):
+            raise AnalysisError(f"{path}: is a file; give a run directory or a folder of them")
 
 
 def walk_folders(top: str | Path, problems: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, without hidden folders; `problems` gains a line for each that cannot be read or written down."""
+    """As `os.walk`, without hidden folders and links.
+
+    `problems` gains a line for each folder that cannot be read or written down, and for each link to a folder or
+    nowhere, but for those within a run's directory.
+    """
 
     def unreadable(error: OSError) -> None:
         problems.append(f"{error.filename}: {reason(error)}; folder skipped")
@@ -214,16 +227,50 @@ def walk_folders(top: str | Path, problems: list[str]) -> Iterator[tuple[str, li
         folders[:] = (name for name in seen if is_utf8(name) and "\n" not in name)
         odd = (in_one_line(os.path.join(directory, name)) for name in {*seen}.difference(folders))
         problems += [f"{path}: its name is no UTF-8, or no line; folder skipped" for path in sorted(odd)]
+        if OF_RUNS.isdisjoint(files):
+            others = sorted(name for name in files if not name.startswith(".") and is_utf8(name))
+            paths = (os.path.join(directory, name) for name in (*folders, *others))
+            links = (path for path in paths if os.path.islink(path) and not os.path.isfile(path))
+            problems += [f"{in_one_line(path)}: {_unfollowed(path)}; link skipped" for path in links]
         yield directory, folders, files
 
 
-def _sweeps_in(folder: str) -> list[str]:
+def _unfollowed(path: str | Path) -> str:
+    """What a link leads to that is not followed, or why a path cannot be looked at."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return "is a link to nowhere"
+    except OSError as error:
+        return "is a link that leads to itself" if error.errno == errno.ELOOP else reason(error)
+    return f"is a link to {show(os.path.realpath(path))}, and links are not followed"
+
+
+def sweeps_with(file: str, folder: str, problems: list[str]) -> list[str]:
+    """The folders of sweeps in an output folder that have a file, or may have it; `problems` gains why none is seen."""
     sweeps = os.path.join(folder, SWEEPS)
     try:
         names = sorted(os.listdir(sweeps))
-    except OSError:
+    except FileNotFoundError:
         return []
-    return [os.path.join(sweeps, name) for name in names if os.path.exists(os.path.join(sweeps, name, PLAN))]
+    except OSError as error:
+        problems.append(f"{sweeps}: {reason(error)}; its sweeps skipped")
+        return []
+    return [sweep for name in names if _may_have(file, sweep := os.path.join(sweeps, name))]
+
+
+def _may_have(file: str, folder: str) -> bool:
+    try:
+        os.lstat(os.path.join(folder, file))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # to read it will say why
+        pass
+    return True
+
+
+def _line(text: object) -> str:
+    return in_one_line(shortened(str(text), LINE_LENGTH))
 
 
 def _launching(folder: str) -> bool | None:

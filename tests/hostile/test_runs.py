@@ -106,6 +106,7 @@ ODD |= {
     "a plan without jobs": (plan(jobs=None), STATES, ("plan.json", "sweep skipped")),
     "a plan whose paths are no paths": (plan(job__path="a\0b"), STATES, ("plan.json", "path (=a\\x00b)")),
     "a plan whose paths lead elsewhere": (plan(job__path="../../../../etc"), STATES, ()),
+    "a plan of a long label": (plan(job__label="x" * 1_000_000), ("status",), ("... (1,000,000 characters)",)),
     "a plan with control characters": (plan(command=[CONTROL], host=CONTROL, job__label=CONTROL), STATES, ()),
 }
 
@@ -272,11 +273,22 @@ def test_a_link_within_an_earlier_export_is_not_written_through(made: Path, here
     assert not any((here / "elsewhere").iterdir())
 
 
+def linked(top: Path) -> None:
+    """A link to runs that are elsewhere."""
+    shutil.copytree(top / "demo", top.parent / "elsewhere")
+    (top / "linked").symlink_to(top.parent / "elsewhere")
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda top: (top / "self").symlink_to("self"), ()),
-        (lambda top: (top / "gone").symlink_to("nowhere"), ()),
+        (
+            lambda top: (top / "self").symlink_to("self"),
+            ("outputs/self: is a link that leads to itself",),
+        ),
+        (lambda top: (top / "gone").symlink_to("nowhere"), ("outputs/gone: is a link to nowhere; link skipped",)),
+        (lambda top: (top / "again").symlink_to("."), ("outputs/again: is a link to ", "and links are not followed")),
+        (lambda top: linked(top), ("outputs/linked: is a link to ", "elsewhere, and links are not followed")),
         (lambda top: Path(os.fsdecode(bytes(top / "demo") + b"/\xff")).mkdir(), (r"\udcff: its name is no UTF-8",)),
         (lambda top: (top / "demo" / "a\nfinished  all runs").mkdir(), (r"a\nfinished  all runs: its name is",)),
         (lambda top: os.mkfifo(top / "demo" / "pipe"), ()),
@@ -291,14 +303,19 @@ def test_one_entry_that_cannot_be_followed_hides_nothing(
     for command in ALL:
         answer = analysed(command, "outputs")
         answer.check(0, *words)
+        assert all(answer.err.count(word) == 1 for word in words)
         assert command in ("failures", "compact") or "2" in answer.out
 
 
 def test_a_folder_that_cannot_be_read_says_so(made: Path, here: Path, analysed: Command) -> None:
     copied(made, here / "outputs")
     (here / "outputs" / "theirs").mkdir(mode=0)
-    lost = here / "lost"
+    lost, other = here / "lost", here / "other"
     lost.mkdir()
+    copied(made, other)
+    (sweep,) = (other / schema.SWEEPS).iterdir()
+    (here / "outputs" / schema.SWEEPS).chmod(0)
+    sweep.chmod(0)
     for command in ALL:
         analysed(command, "outputs")  # imports what it needs, while it may
     before = os.geteuid()
@@ -311,11 +328,18 @@ def test_a_folder_that_cannot_be_read_says_so(made: Path, here: Path, analysed: 
     try:
         answers = [analysed(command, "outputs") for command in ("table", "status", "failures")]
         answers += [analysed(command, "lost") for command in ("table", "status")]
+        of_sweep = analysed("status", "other")
+        with pytest.warns(RunsWarning, match=r"sweeps: Permission denied; its sweeps skipped"):
+            load_trials(here / "outputs")
     finally:
         os.seteuid(before)
-        lost.chmod(0o755)
+        for closed in (lost, here / "outputs" / schema.SWEEPS, sweep):
+            closed.chmod(0o755)
     for answer in answers[:3]:
         answer.check(0, "outputs/theirs: Permission denied; folder skipped")
+    for answer in answers[1:3]:
+        answer.check(0, "outputs/.sweeps: Permission denied; its sweeps skipped")
+    of_sweep.check(0, "no sweep recorded", f"{sweep.name}/plan.json: Permission denied; sweep skipped")
     for answer in answers[3:]:
         answer.check(1, "lost: Permission denied; folder skipped")
 
@@ -329,6 +353,8 @@ def test_a_folder_that_cannot_be_read_says_so(made: Path, here: Path, analysed: 
         (("export", "outputs/demo", "--out", "x" * 300), ("File name too long",)),
         (("table", "\x1b[2J"), (r"\x1b[2J: does not exist",)),
         (("table", "\udcff"), ("is no UTF-8",)),
+        (("table", "self"), ("self: is a link that leads to itself",)),
+        (("status", "gone"), ("gone: is a link to nowhere",)),
         (("table", "outputs/demo", "--where", "\x1b[2J=1"), (r"where (=\x1b[2J)",)),
     ],
 )
@@ -336,6 +362,8 @@ def test_odd_arguments_are_refused_in_a_line(
     arguments: tuple[str, ...], words: tuple[str, ...], made: Path, here: Path, analysed: Command
 ) -> None:
     run = copied(made, here / "outputs")
+    (here / "self").symlink_to("self")
+    (here / "gone").symlink_to("nowhere")
     before = entries(here)
     answer = analysed(*(argument.replace("RUN", run.name) for argument in arguments))
     answer.check(1, *words)

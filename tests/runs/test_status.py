@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -161,6 +162,17 @@ def test_values_of_the_wrong_kind_are_as_if_missing(write: WriteStatus) -> None:
     numbers |= {"heartbeat": -2e11, "started": 253_402_300_799}  # the year 10000 in Tokyo
     directory = write("finished", experiment_id=4, monitor=3, **numbers)
     assert read_run(directory) == RunStatus(directory, "finished", directory.name)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_the_latest_time_can_be_shown_in_any_time_zone(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert datetime.fromtimestamp(status.LATEST).astimezone().year == 9999
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_texts_are_cut_and_stand_in_one_line(write: WriteStatus) -> None:

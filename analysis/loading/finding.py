@@ -7,16 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from atbptt.errors import AnalysisError, show
 from atbptt.monitor import check_folders, walk_folders
 from atbptt.runs import UNKNOWN, RunStatus, checked, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, ID, METRICS, OPTIONS, STATUS
-from atbptt.system import open_file
 
 from .options import Row, Where, matching, read_options, values_asked
-from .reading import UNREADABLE, Source, check_columns, read_rows
+from .reading import UNREADABLE, Source, check_columns, open_parquet, read_rows
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 STATUSES = "status.parquet"  # in a compacted folder: a row per run, the fields of its `RunStatus`
@@ -217,7 +214,8 @@ def _preferred(first: Run, second: Run, problems: list[str]) -> Run:
 
 def _evaluations(run: Run) -> int:
     try:
-        with open_file(os.path.join(run.folder.path, METRICS)) as file:
-            return len(pq.read_table(file, columns=["step"])["step"].unique())
+        with open_parquet(os.path.join(run.folder.path, METRICS)) as file:
+            check_columns(file.schema_arrow, [ID, "step"])
+            return len(file.read(columns=["step"])["step"].unique())
     except UNREADABLE:
         return 0

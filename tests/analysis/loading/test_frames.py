@@ -26,6 +26,7 @@ from atbptt.runs import schema
 from atbptt.runs.tables import serialised_options
 from tests.analysis.conftest import WriteRun
 from tests.helpers.loading import ID, IDS, problems, write_gradients
+from tests.helpers.spoiling import repeated
 
 LOADERS = [load, load_options, load_metrics, load_gradients, load_status]
 
@@ -79,6 +80,9 @@ def test_of_a_duplicate_the_longer_is_kept(sweep: Path, write_run: WriteRun) -> 
     (problem,) = problems(caught)
     assert problem.startswith(f"{shorter}: ")
     assert "more evaluations (3, here 1)" in problem
+    repeated(schema.METRICS, 500_000)(shorter)  # refused: too many for so few bytes
+    with pytest.warns(RunsWarning, match=r"more evaluations \(3, here 0\)"):
+        load_options(sweep)
     longer = write_run(IDS[1], {"valid_ppl": [3.0] * 4}, folder="zz")
     with pytest.warns(RunsWarning):
         status = load_status(sweep).set_index(ID)

@@ -1,6 +1,5 @@
 """Two small runs, made once a session, of which the tests spoil a copy."""
 
-import functools
 import json
 import os
 import shutil
@@ -82,11 +81,6 @@ def repeated(file: str, times: int) -> Spoil:
         pq.write_table(pa.table(rows, schema=table.schema), folder / file, compression="zstd")
 
     return spoil
-
-
-def nested(depth: int) -> Any:
-    """Lists in each other."""
-    return functools.reduce(lambda inner, _: [inner], range(depth), [])
 
 
 def plan(**entries: Any) -> Spoil:

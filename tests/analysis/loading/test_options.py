@@ -1,4 +1,6 @@
+import contextlib
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,7 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from analysis.loading.options import by_row, by_run, matching
+from analysis.loading.options import KEY, MAGIC, by_row, by_run, matching, read_options
+from analysis.loading.reading import UNREADABLE
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=False, width=16), st.sampled_from(["a", "b", "1"])
@@ -60,3 +63,13 @@ def test_types(values: list[Any], kind: str) -> None:
 @pytest.mark.parametrize(("asked", "places"), [("3", [0]), (3, [0]), ([3, "never"], [0, 1]), ([[1]], []), (None, [2])])
 def test_an_option_shown_as_a_text_is_found_by_it_and_by_its_value(asked: object, places: list[int]) -> None:
     assert matching(with_ids([{"patience": 3}, {"patience": "never"}, {}]), {"patience": asked}) == places
+
+
+def test_lists_nested_as_deep_as_the_stack_are_read_or_refused(tmp_path: Path) -> None:
+    """Of some depth, they can be read but not written."""
+    path = tmp_path / "options.parquet"
+    for depth in range(800, 1000):
+        row = b'{"experiment_id": "a", "sizes": ' + b"[" * depth + b"]" * depth + b"}"
+        path.write_bytes(KEY + row + MAGIC)
+        with contextlib.suppress(*UNREADABLE):
+            assert len(read_options(str(path))[0]["sizes"]) == 2 * depth

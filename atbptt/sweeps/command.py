@@ -142,8 +142,8 @@ def run(planned: Plan, console: Console) -> tuple[str, dict[int, Outcome]]:
         with recorded, Watch(planned.ahead, console, sweep.name, rerun):
             if hasattr(launcher, "say"):  # one of ours
                 launcher.say = console.print
-            launch(launcher, planned.ahead)
-        return sweep.name, dict(getattr(launcher, "outcomes", {}))
+            outcomes = launch(launcher, planned.ahead)
+        return sweep.name, outcomes
 
 
 def preview(planned: Plan, console: Console) -> None:

@@ -16,9 +16,9 @@ from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
 from omegaconf import DictConfig, OmegaConf
 
 from atbptt.config import OF_HYDRA, Command, composer, hydra_part, validated
-from atbptt.errors import ConfigError, show_warning
-from atbptt.runs import Job, Origin, RunDirectory, planned
-from atbptt.sweeps.process import RunProcess, hydra_job
+from atbptt.errors import described, show_warning
+from atbptt.runs import Job, Origin, RunDirectory, planned, schema
+from atbptt.sweeps.process import Outcome, RunProcess, hydra_job
 from atbptt.system import StoppedError
 from atbptt.training import run
 
@@ -26,30 +26,32 @@ JOBLIB = "atbptt.sweeps.parallel.JoblibLauncher"  # takes the place of the plug-
 IN_PROCESS = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 
 
-def job(config: DictConfig) -> None:
-    """Do one job of any of Hydra's launchers in its own process; with `hydra/launcher=basic` here, for a debugger."""
+def job(config: DictConfig) -> Outcome:
+    """Do one job of any of Hydra's launchers in its own process; with `hydra/launcher=basic` here, for a debugger.
+
+    Returns how it ended.
+    """
     hydra = HydraConfig.get()
     number = 0 if OmegaConf.is_missing(hydra.job, "num") else hydra.job.num
     found = planned(Path(hydra.sweep.dir), number)
     if found is None:  # the plan is on a disk that this machine does not see
         settings = validated(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-        found = settings, Origin(), hydra_part(HydraConfig.instance().cfg, False)  # type: ignore[arg-type]
+        found = settings, Origin(Path(hydra.sweep.dir).name), hydra_part(HydraConfig.instance().cfg, False)  # type: ignore[arg-type]
     if hydra.launcher._target_ != IN_PROCESS:
-        RunProcess(*found).wait()
-        return
+        return RunProcess(*found).wait()
     warnings.showwarning = show_warning
     settings, origin, part = found
     try:
+        RunDirectory(settings, origin.experiment_id).make()
         with hydra_job(settings, part):
             run(settings, origin)
     except StoppedError as error:
         raise KeyboardInterrupt from error  # ends the jobs to come, too
-    except ConfigError as error:  # something has changed since the sweep was checked
-        directory = RunDirectory(settings, origin.experiment_id)
-        directory.make()
-        directory.fail(error)
-    except (Exception, SystemExit):
-        return  # the run's directory tells
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # of a user's class, which may exit
+        return Outcome(schema.FAILED, described(error))
+    return Outcome(schema.FINISHED, "")
 
 
 @contextmanager
@@ -90,6 +92,19 @@ def prepared_launcher(command: Command, jobs: Sequence[Job], sweep: Path) -> Ite
         callbacks.on_run_end(config, config_name=command.name, job_return=done)
 
 
-def launch(launcher: Launcher, jobs: Sequence[Job]) -> None:
-    """Launch the jobs without Hydra's own options, which are the sweep's."""
-    launcher.launch([[o for o in job.overrides if not OF_HYDRA.match(o)] for job in jobs], initial_job_idx=0)
+def launch(launcher: Launcher, jobs: Sequence[Job]) -> dict[int, Outcome]:
+    """Launch the jobs without Hydra's own options, which are the sweep's.
+
+    Returns how they ended, by number, as far as the launcher tells.
+    """
+    overrides = [[o for o in job.overrides if not OF_HYDRA.match(o)] for job in jobs]
+    returned = launcher.launch(overrides, initial_job_idx=0)
+    if hasattr(launcher, "outcomes"):  # one of ours
+        return {**launcher.outcomes}
+    return {number: _outcome(each) for number, each in enumerate(returned or ()) if isinstance(each, JobReturn)}
+
+
+def _outcome(returned: JobReturn) -> Outcome:
+    """What `job` has returned in whatever process, or the error that it raised there."""
+    value = returned._return_value  # whose property would print an error, and raise it
+    return value if isinstance(value, Outcome) else Outcome(schema.FAILED, described(value))

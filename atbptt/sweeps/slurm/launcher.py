@@ -35,7 +35,6 @@ CANCEL_POLL_SECONDS = 1.5  # ... while a person waits for the answer
 TICK_SECONDS = 0.2  # between looks for a signal
 REQUEUE_SECONDS = 15.0  # between a run's end and the time limit, to put the job back into the queue
 LISTED_JOBS = 5  # in a message
-COMPLETED = "COMPLETED"
 
 
 class SlurmLauncher(submitit_launcher.SlurmLauncher):
@@ -43,7 +42,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.outcomes: dict[int, Outcome] = {}  # by number, of jobs that Slurm does not list as completed
+        self.outcomes: dict[int, Outcome] = {}  # by number, as far as Slurm and its jobs tell
         self.say: Callable[[str], object] = print  # shows a line to the user
         self._sweep = Path()
         self._jobs: dict[str, SlurmJob] = {}  # by experiment id
@@ -83,7 +82,7 @@ class SlurmLauncher(submitit_launcher.SlurmLauncher):
                 raise
         for number, experiment_id in ids.items():
             ended = self._jobs.get(experiment_id)
-            if ended is not None and ended.state != COMPLETED:  # its run may not have stored why
+            if ended is not None:  # its run may not have stored why it has not finished
                 complaint = ended.complaint(self._sweep.parent, self._scripts())
                 ends = f"{ended.stderr} ends: {complaint}" if complaint else f"nothing in {ended.stderr}"
                 why = f"Slurm's job {ended.number} ended as {ended.state}; {ends}"

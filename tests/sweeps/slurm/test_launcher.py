@@ -91,7 +91,6 @@ def test_runs_are_sent_in_arrays_that_slurm_takes(make: Make, made_up: MadeUpSlu
     ]
     assert found["run3"].stderr == sweep / ".submitit" / "10_1_0_log.err"
     assert (sweep / ".submitit" / "12_submitted.pkl").exists()
-    assert made.outcomes == {}
     assert sum(call.startswith("squeue") for call in made_up.calls) == 4
 
 
@@ -164,7 +163,9 @@ def test_a_killed_job_is_reported_with_slurms_words(make: Make, made_up: MadeUpS
     launch(made, 3)
     ends = f"{errors} ends: slurmstepd: error: Detected 1 oom_kill event"
     nothing = errors.with_name("10_2_0_log.err")
+    completed = errors.with_name("10_0_0_log.err")
     assert made.outcomes == {
+        0: (schema.FAILED, f"Slurm's job 10_0 ended as COMPLETED; nothing in {completed}"),  # whose run may have failed
         1: (schema.FAILED, f"Slurm's job 10_1 ended as OUT_OF_MEMORY; {ends}"),
         2: (schema.FAILED, f"Slurm's job 10_2 ended as NODE_FAIL; nothing in {nothing}"),
     }

@@ -11,16 +11,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from atbptt.config.composing import composer
+from atbptt.runs import schema
 from atbptt.sweeps import process
+from atbptt.sweeps.process import Outcome
+from atbptt.sweeps.slurm.jobs import SlurmJob
 from atbptt.sweeps.slurm.queue import SlurmError
 from atbptt.sweeps.slurm.task import SlurmTask
 
 seen: list[tuple[int, str, float]] = []
 
 
-def note(config: DictConfig) -> None:
+def note(config: DictConfig) -> Outcome:
     job = HydraConfig.get().job
     seen.append((job.num, job.id, config.lr))
+    return Outcome(schema.FAILED, "StorageError: no") if job.num == 9 else Outcome(schema.FINISHED, "")
 
 
 def preempted(_: DictConfig) -> None:
@@ -59,6 +63,18 @@ def test_a_job_runs_its_number_as_composed_when_it_was_launched(task: SlurmTask,
     signal.raise_signal(signal.SIGUSR2)
     signal.raise_signal(signal.SIGTERM)  # a signal after the run does not fail the job
     assert ended == []
+
+
+def test_why_a_run_failed_is_where_the_launching_process_looks(
+    task: SlurmTask, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """If the run could not store it."""
+    for number in (7, 9):
+        task(number)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "error: StorageError: no\n")
+    (tmp_path / "err").write_text(f"{err}srun: the end\n")
+    assert SlurmJob("7", tmp_path / "out", tmp_path / "err").complaint() == "error: StorageError: no"
 
 
 def test_a_job_whose_plan_is_gone_does_not_run_the_config_of_the_sweep(

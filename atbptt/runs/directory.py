@@ -245,20 +245,36 @@ class RunDirectory:
     def stop(self, signal_name: str) -> None:
         self._end(schema.INTERRUPTED, signal_name, None)
 
-    def bury(self, reason: str, output: str) -> None:
-        """Set the status to failed for a process that crashed after this output, unless another works on the run."""
-        with contextlib.suppress(BusyError, OSError), self.lock():  # the disk may be full
+    def bury(self, reason: str, output: str = "", *, sweep: str | None, started: float | None) -> None:
+        """Set the status to failed for a try of a sweep that ended after this output without saying how.
+
+        Unless another process works on the run, it has finished or been deleted, or has said how it ended since the
+        try began, when its status had this `started`.
+        """
+        with contextlib.suppress(BusyError, OSError), contextlib.ExitStack() as held:  # the disk may be full
+            if not self.path.is_dir():
+                return
+            try:
+                held.enter_context(self.lock())
+            except StorageError:  # something else is in its place
+                if self.busy():
+                    return
             self._status = self.status()
-            if self._status.get("state") not in ENDED:
-                of_process = ("host", "pid", "heartbeat", "elapsed")
-                kept = {name: self._status[name] for name in of_process if name in self._status}
-                self._end(schema.FAILED, reason, f"{reason}\n\nthe last that it printed:\n{output}\n", **kept)
+            state, begun = self._status.get("state"), self._status.get("started") != started
+            if state == schema.FINISHED or (begun and state in ENDED):
+                return
+            of_process = ("host", "pid", "heartbeat") if self._status.get("sweep") == sweep else ()
+            kept = {name: self._status[name] for name in ("elapsed", *of_process) if name in self._status}
+            printed = f"\nthe last that it printed:\n{output}\n" if output else ""
+            self._end(schema.FAILED, reason, f"{reason}\n{printed}", sweep=sweep, **kept)
 
     def _end(self, state: str, error: str, trace: str | None, **details: Any) -> None:
-        with contextlib.suppress(StorageError):  # the launching process reports what cannot be stored
-            if trace is not None:
-                write_text(self.path / schema.TRACEBACK, trace)
+        # The launching process reports what cannot be stored.
+        with contextlib.suppress(StorageError):
             self.set_status(state, error=error, **details)
+        if trace is not None:
+            with contextlib.suppress(StorageError):
+                write_text(self.path / schema.TRACEBACK, trace)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         checkpoints.save(self.path, {schema.ID: self.experiment_id, **state, "tables": self.tables.content})

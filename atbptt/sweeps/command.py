@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import math
 import multiprocessing
 import os
 import shlex
@@ -209,6 +210,7 @@ def report(
 ) -> int:
     """Print why runs are not finished, where the results are, and the sums; the exit code."""
     counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
+    traced = False
     for number, job in enumerate(planned.ahead):
         status = runs.read_run(job.directory.path)
         before = planned.command.rerun and not job.directory.begun_anew(sweep)
@@ -219,14 +221,15 @@ def report(
             where = f"by process {status.pid} on {status.host} ({job.directory.path})"
             console.print(f"running      {job.label}: {where}")
         else:
-            status = replace(status, state=runs.WAITING) if before else status
-            state, reason = ended(status, outcomes.get(number), sweep)
+            launched = time.time() - seconds
+            state, reason = settled(job.directory, status, outcomes.get(number), sweep, launched, before)
             counts[state] += 1
+            traced |= state == schema.FAILED and job.directory.path.is_dir()
             errors.print(f"{state:11}  {job.label}: {reason} ({job.directory.path})")
     folders = folders_of(planned)
     for folder in folders:
         console.print(f"runs in {folder}/, see: {program('table')} {shlex.quote(folder)}")
-    if counts[schema.FAILED]:
+    if traced:
         console.print(f"tracebacks: {program('failures')} {shlex.join(folders)}")
     order = (SKIPPED, schema.FINISHED, ELSEWHERE, schema.INTERRUPTED, schema.FAILED)
     sums = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
@@ -238,10 +241,35 @@ def folders_of(planned: Plan) -> list[str]:
     return sorted({str(job.directory.path.parent) for job in planned.jobs})
 
 
-def ended(status: runs.RunStatus, outcome: Outcome | None, sweep: str) -> tuple[str, str]:
-    """State and reason of an unfinished run of a sweep; what an earlier sweep has stored is not the reason."""
-    if status.state in (schema.FAILED, schema.INTERRUPTED) and status.sweep in (sweep, None):
+def settled(
+    directory: runs.RunDirectory,
+    status: runs.RunStatus,
+    outcome: Outcome | None,
+    sweep: str,
+    began: float,
+    before: bool = False,
+) -> tuple[str, str]:
+    """State and reason of an unfinished run of a sweep, as in `ended`; its directory tells them from now on.
+
+    `before` is whether the status is of a run that should have begun anew.
+    """
+    state, reason = ended(replace(status, state=runs.WAITING) if before else status, outcome, sweep, began)
+    if not told(status, sweep, began):
+        directory.bury(reason, sweep=sweep, started=status.started)
+    return state, reason
+
+
+def ended(status: runs.RunStatus, outcome: Outcome | None, sweep: str, began: float = math.inf) -> tuple[str, str]:
+    """State and reason of an unfinished run of a sweep that began at this unix time; not what was stored before."""
+    if told(status, sweep, began):
         return status.state, status.why or ""
     # The launcher knows more if nothing could be stored, as on a full disk, or if a cluster ended the job.
-    reasons = [status.why if status.state == runs.STALE else None, outcome.reason if outcome is not None else None]
+    killed = status.why if status.state == runs.STALE and status.sweep == sweep else None
+    reasons = [killed, outcome.reason if outcome is not None else None]
     return schema.FAILED, "; ".join(reason for reason in reasons if reason) or "never started"
+
+
+def told(status: runs.RunStatus, sweep: str, began: float) -> bool:
+    """Whether a run has stored how it ended in a sweep, or as a job of an earlier one for which this one has waited."""
+    since = status.sweep == sweep or (status.heartbeat or 0.0) >= began
+    return status.state in (schema.FAILED, schema.INTERRUPTED) and since

@@ -94,6 +94,7 @@ class RunProcess:
         output = self.directory.path / schema.OUTPUT
         anew = origin.rerun or not output.exists()
         self._printed = 0 if anew else output.stat().st_size  # by earlier attempts
+        self._before = self.directory.status().get("started")  # of the attempt before
         self._kills = _out_of_memory_kills()
         if not _prepared:
             prepare()
@@ -176,7 +177,7 @@ class RunProcess:
         if outcome is None:
             outcome = Outcome(schema.FAILED, self._killed or self._cause())
         if outcome.state == schema.FAILED:
-            self.directory.bury(outcome.reason, self._output())
+            self.directory.bury(outcome.reason, self._output(), sweep=self.origin.sweep, started=self._before)
         return outcome
 
     def _cause(self) -> str:

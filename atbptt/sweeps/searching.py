@@ -16,6 +16,7 @@ import re
 import shlex
 import statistics
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 from atbptt import config, runs, training
 from atbptt.errors import ConfigError, needs_extra, require
 from atbptt.runs import Dimension, Job, SearchRecord, Trial, Value, schema
-from atbptt.sweeps.command import ended, prepare, preview, print_skipped, run, store_notes
+from atbptt.sweeps.command import prepare, preview, print_skipped, run, settled, store_notes
 from atbptt.sweeps.launching import IN_PROCESS
 from atbptt.sweeps.planning import (
     AT_ONCE,
@@ -85,12 +86,12 @@ def search(composed: Composed, console: Console, errors: Console) -> int:
             console.print(study.progress())
             runs.write_search(study.folder, study.record)
             print_skipped(planned, console)
-            sweep = ""
+            sweep, began = "", time.time()
             outcomes: dict[int, Outcome] = {}
             if planned.ahead:  # with the runs of earlier trials: the status of this launch is that of the search
                 sweep, outcomes = run(replace(planned, jobs=study.plan(study.trials).jobs), console)
             by_path = {job.directory.path: outcomes.get(number) for number, job in enumerate(planned.ahead)}
-            results = [study.result(trial, by_path, sweep) for trial in batch]
+            results = [study.result(trial, by_path, sweep, began) for trial in batch]
             for trial in results:
                 if trial.reason is not None:
                     errors.print(f"{trial.state:11}  {label(trial)}: {trial.reason}")
@@ -248,17 +249,21 @@ class Study:
             self.jobs[trial.number].append(replace(job, label=name))
         trial.runs = [os.path.relpath(job.directory.path.absolute(), self.folder) for job in jobs]
 
-    def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None], sweep: str) -> Trial:
-        """The trial with what came of its runs in a sweep; a state of `OPEN` if one of them is not over."""
+    def result(self, trial: Trial, outcomes: Mapping[Path, Outcome | None], sweep: str, began: float) -> Trial:
+        """The trial with what came of its runs in a sweep that began at this unix time.
+
+        Its state is one of `OPEN` if one of them is not over.
+        """
         if trial.number in self.refused:
             return replace(trial, state=schema.FAILED, reason=self.refused[trial.number])
         values = []
         for directory in (job.directory for job in self.jobs[trial.number]):
             path, status = directory.path, runs.read_run(directory.path)
             if not directory.finished():
-                state, reason = ended(status, outcomes.get(path), sweep)
                 if status.state == schema.RUNNING or directory.busy():
                     state, reason = schema.RUNNING, f"by process {status.pid} on {status.host}"
+                else:
+                    state, reason = settled(directory, status, outcomes.get(path), sweep, began)
                 return replace(trial, state=state, reason=f"{reason} ({path})")
             value = runs.best_value(path, self.record.metric, self.jobs[trial.number][0].settings)
             if value is None:

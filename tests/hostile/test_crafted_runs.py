@@ -197,20 +197,27 @@ def test_the_diagnosis_of_a_crafted_run_runs_no_code(
         (replaced(schema.OUTPUT, pipe), ("output.txt",)),
         (replaced(schema.LOCK, folder), ("lock cannot be locked",)),
         (replaced(schema.METRICS, folder), ("metrics.parquet",)),
+        (replaced(schema.TRACEBACK, folder), ("traceback.txt",)),
     ],
 )
+@pytest.mark.parametrize("launcher", ["joblib", "basic"])
 def test_a_crafted_run_that_continues_runs_no_code_and_says_why_it_does_not(
-    spoil: Spoil, words: tuple[str, ...], made: Path, here: Path, launched: Command
+    launcher: str, spoil: Spoil, words: tuple[str, ...], made: Path, here: Path, launched: Command, analysed: Command
 ) -> None:
-    """The reason is that of this try, not that of the one before."""
+    """The reason is that of this try, not that of the one before, which Python began."""
+    if launcher == "basic" and words == ("output.txt",):
+        pytest.skip("it writes no such file")
     run = copied(made, here / "outputs")
-    status(state="interrupted", error="SIGTERM at epoch 0.5", epoch=0.5)(run)
+    status(state="interrupted", error="SIGTERM at epoch 0.5", epoch=0.5, sweep=None)(run)
     spoil(run)
-    answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2", "hydra/launcher=joblib")
+    answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2", f"hydra/launcher={launcher}")
     answer.check(1, *words)
     assert "SIGTERM" not in answer.err
     assert not (here / "ran").exists()
     assert "1 failed" in answer.out
+    told = analysed("failures", str(run)).out
+    assert all(word in told for word in words)
+    assert "SIGTERM" not in told
 
 
 def test_a_file_that_may_not_be_changed_is_named(made: Path, here: Path, launched: Command) -> None:

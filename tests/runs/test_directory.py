@@ -252,21 +252,41 @@ def test_a_run_that_begins_again_keeps_its_progress(directory: RunDirectory, mak
 
 def test_a_killed_run_is_buried_with_its_reason_and_what_it_printed(directory: RunDirectory, make: Make) -> None:
     """But for one that said how it ended, or is held again."""
-    other = make()
+    other, tried = make(), {"sweep": "sweep", "started": None}
     directory.begin(ORIGIN)
     directory.set_status(schema.RUNNING, epoch=1.5, pid=1, elapsed=7.5)
     with directory.lock():
-        other.bury("its process was killed", "")
+        other.bury("its process was killed", **tried)
     assert other.status()["state"] == "running"
-    other.bury("its process was killed", "line one\nline two")
+    other.bury("its process was killed", "line one\nline two", **tried)
     status = other.status()
     assert (status["state"], status["error"], status["epoch"]) == ("failed", "its process was killed", 1.5)
     assert (status["pid"], status["elapsed"]) == (1, 7.5)
     assert (other.path / schema.TRACEBACK).read_text().endswith("printed:\nline one\nline two\n")
     for state in (schema.FINISHED, schema.INTERRUPTED, schema.FAILED):
         directory.set_status(state, error="the reason")
-        other.bury("its process was killed", "")
+        other.bury("its process was killed", **tried)
         assert (other.status()["state"], other.status()["error"]) == (state, "the reason")
+
+
+@pytest.mark.parametrize("state", [schema.RUNNING, schema.INTERRUPTED, schema.FAILED, schema.FINISHED])
+@pytest.mark.parametrize("held_by", [schema.LOCK, schema.OUTPUT, schema.TRACEBACK])
+def test_a_try_that_never_began_is_buried_whatever_the_one_before_has_stored(
+    directory: RunDirectory, make: Make, state: str, held_by: str
+) -> None:
+    """Where a folder is in the place of a file, too; but a finished run stays so."""
+    directory.begin(ORIGIN)
+    directory.set_status(state, error="SIGTERM", pid=1)
+    (directory.path / held_by).mkdir()
+    make().bury("no", sweep="later", started=directory.status()["started"])
+    status = directory.status()
+    expected = ("failed", "no", "later", os.getpid()) if state != schema.FINISHED else (state, "SIGTERM", "sweep", 1)
+    assert tuple(status[name] for name in ("state", "error", "sweep", "pid")) == expected
+
+
+def test_a_directory_that_was_deleted_is_not_made_to_bury_its_run(make: Make) -> None:
+    make().bury("no", sweep="sweep", started=None)
+    assert not make().path.exists()
 
 
 def test_a_full_disk_ends_a_run_without_another_error(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,13 +79,17 @@ def test_why_a_run_is_not_finished(state: str, why: str | None, outcome: str | N
     assert ": ".join(ended(RunStatus(Path(), state, "id", why, sweep=SWEEP), known, SWEEP)) == expected
 
 
-def test_what_an_earlier_sweep_has_stored_is_not_the_reason() -> None:
-    before = RunStatus(Path(), schema.INTERRUPTED, "id", "SIGTERM at epoch 1", sweep="2025-12-31_00-00-00_7")
+@pytest.mark.parametrize("sweep", ["2025-12-31_00-00-00_7", None])
+@pytest.mark.parametrize("state", [schema.INTERRUPTED, schema.FAILED, STALE])
+def test_what_was_stored_before_is_not_the_reason(state: str, sweep: str | None) -> None:
+    before = RunStatus(Path(), state, "id", "SIGTERM at epoch 1", sweep=sweep, heartbeat=5.0)
     assert ended(before, Outcome(schema.FAILED, "StorageError: no lock"), SWEEP) == (
         schema.FAILED,
         "StorageError: no lock",
     )
-    assert ended(before, None, SWEEP) == (schema.FAILED, "never started")
+    assert ended(before, None, SWEEP, 6.0) == (schema.FAILED, "never started")
+    if state != STALE:  # by a job in a cluster's queue, for which this sweep has waited
+        assert ended(before, None, SWEEP, 4.0) == (state, "SIGTERM at epoch 1")
 
 
 @pytest.fixture

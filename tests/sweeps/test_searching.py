@@ -20,7 +20,7 @@ from rich.console import Console
 from atbptt import config, runs
 from atbptt.config import Settings
 from atbptt.errors import ConfigError
-from atbptt.runs import RunStatus, SearchRecord, Trial, schema
+from atbptt.runs import Origin, RunStatus, SearchRecord, Trial, schema
 from atbptt.sweeps import planning, searching
 from atbptt.sweeps.planning import Composed, Plan, compose
 from atbptt.sweeps.process import Outcome
@@ -386,11 +386,12 @@ def test_a_run_that_is_not_over_keeps_its_trial_waiting(
         directory = planned.ahead[0].directory
         directory.make()
         if ending == "interrupted":
+            directory.begin(Origin("sweep", {"repositories": []}))
             directory.stop("SIGTERM")
         else:
             hold(directory.path)
             monkeypatch.setattr(runs, "read_run", lambda path: RunStatus(path, runs.STALE, path.name))  # it hangs
-        return "", {}
+        return "sweep", {}
 
     monkeypatch.setattr(searching, "run", run)
     done = search()

@@ -27,10 +27,10 @@ from atbptt.sweeps.process import WANTED_VARIABLE  # noqa: E402
 _wanted = json.loads(os.environ[WANTED_VARIABLE])
 sys.path[:] = _wanted["path"]  # the fork server lacks the folder of the script
 for _module in _wanted["modules"]:
-    with contextlib.suppress(Exception, SystemExit):  # the run that needs it reports it
+    with contextlib.suppress(BaseException):  # the run that needs it reports it, if one does
         importlib.import_module(_module)
 if _wanted["script"] is not None:  # else Python imports it in every run
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):
         spawn.import_main_path(_wanted["script"])
 with contextlib.suppress(Exception):
     user_sources(_wanted["modules"])  # read once, now: the runs have the code as it was imported, whatever is edited

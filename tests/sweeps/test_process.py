@@ -1,5 +1,8 @@
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import connection, forkserver
@@ -12,8 +15,11 @@ from atbptt.config.settings import Settings
 from atbptt.runs import schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.runs.provenance import Origin
-from atbptt.sweeps.process import Outcome, RunProcess, _asking, end_children, prepare
+from atbptt.sweeps.process import WANTED_VARIABLE, Outcome, RunProcess, _asking, end_children, prepare
 from atbptt.system.signals import ENDING, STORING
+from tests.conftest import ROOT
+from tests.helpers.projects import Project
+from tests.helpers.refusing import MODULES
 
 Start = Callable[..., RunProcess]
 ORIGIN = Origin("sweep", {"repositories": []}, ["launch.py"])
@@ -112,6 +118,18 @@ def test_runs_that_do_not_end_in_time_are_killed(start: Start) -> None:
     end_children(0.2)
     connection.wait(process.handles, timeout=SECONDS)
     assert process.ended() == Outcome("failed", "killed, since it had not stored a checkpoint within 0.2 s")
+
+
+@pytest.mark.parametrize("script", [False, True])
+def test_the_server_outlives_a_module_that_raises_anything(project: Project, script: bool) -> None:
+    """As one that no run executes, since only a function that is not called imports it."""
+    project.write(stops=MODULES["stops"])
+    stops = str(project.folder / "stops.py")
+    wanted = {"path": [*sys.path], "modules": ["stops"], "script": stops if script else None}
+    environment = os.environ | {WANTED_VARIABLE: json.dumps(wanted)}
+    command = [sys.executable, "-c", "import atbptt.sweeps.preload"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_death_of_the_server_ends_no_run_and_keeps_none_from_starting(start: Start) -> None:

@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from multiprocessing import connection, spawn
 from multiprocessing.connection import Connection
 from multiprocessing.forkserver import ensure_running
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +61,10 @@ class Outcome(NamedTuple):
 
 
 def prepare(modules: Iterable[str] = ()) -> None:
-    """Start the process that runs are forked from; it imports `modules` in the background."""
+    """Start the process that runs are forked from; it imports `modules` in the background.
+
+    Raises a ConfigError if TMPDIR cannot hold its socket, OSError if the system makes no process.
+    """
     global _prepared  # a process has one fork server
     wanted = {
         "path": [os.path.abspath(folder) for folder in sys.path],
@@ -72,14 +77,25 @@ def prepare(modules: Iterable[str] = ()) -> None:
     if here not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
     _context.set_forkserver_preload(["atbptt.sweeps.preload"])
+    _check_socket()
     # The server inherits ignored signals; `preload` ignores them, too.
     try:
         with handled(dict.fromkeys((*ENDING, *STORING), signal.SIG_IGN)):
             ensure_running()
-    except OSError as error:  # AF_UNIX takes about 100 characters
-        rule = f"cannot hold the socket of the process that runs are forked from: {error}; set it to another folder"
-        raise ConfigError("TMPDIR", f"(={show(os.environ.get('TMPDIR', ''))}) {rule}") from error
+    except OSError as error:
+        raise ChildProcessError(f"the process that runs are forked from cannot be started: {error}") from error
     _prepared = True
+
+
+def _check_socket() -> None:
+    """Raise a ConfigError if the folder of temporary files cannot hold the socket that the server listens to."""
+    with socket.socket(socket.AF_UNIX) as tried:
+        try:
+            tried.bind(address := os.path.join(get_temp_dir(), f"listener-{os.getpid():08}"))  # as long as Python's
+            os.unlink(address)
+        except OSError as error:  # AF_UNIX takes about 100 characters
+            rule = f"cannot hold the socket of the process that runs are forked from: {error}; set it to another folder"
+            raise ConfigError("TMPDIR", f"(={show(os.environ.get('TMPDIR', ''))}) {rule}") from error
 
 
 class RunProcess:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from multiprocessing.forkserver import ForkServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -349,4 +350,12 @@ def test_a_tmpdir_too_long_for_a_socket_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(
         ConfigError, match=r"^TMPDIR \(=.*aaa.*\) cannot hold the socket .*: AF_UNIX path too long; set it"
     ):
+        process.prepare()
+
+
+def test_a_tmpdir_is_not_blamed_where_no_process_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "ensure_running", Mock(side_effect=BlockingIOError(11, "no more processes")))
+    monkeypatch.setenv(process.WANTED_VARIABLE, "")
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    with pytest.raises(ChildProcessError, match=r"forked from cannot be started: \[Errno 11\] no more processes$"):
         process.prepare()

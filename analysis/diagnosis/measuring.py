@@ -76,7 +76,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
             drawn_for=(PURPOSE, seed, trained.step),
             longest=trained.task.train.length,  # a longer K truncates nothing
         )
-    except (RuntimeError, MemoryError) as error:  # from a user's own class, or out of memory
+    except (RuntimeError, MemoryError, SystemExit) as error:  # from a user's own class, or out of memory
         hint = "a smaller window, fewer probes or positions take less memory"
         raise AnalysisError(f"the probe fails: {described(error)[:300]}; {hint}") from error
     problem = measurement.problem()

@@ -99,7 +99,7 @@ def open_stored_model(path: Path, trust: Trust = NO_TRUST, which: str = "last") 
         cursor = Cursor(settings.scheme, parts.policy, parts.task.train.length)
         cursor.restore(saved, None)
         require_whole("K", parts.policy.K, 1)
-    except Exception as error:  # what is stored may be anything, also for a user's own class
+    except (Exception, SystemExit) as error:  # what is stored may be anything, also for a user's own class
         problem = "; ".join([f"does not fit the model of {config}, whose class may have changed", *changes])
         raise AnalysisError(f"{checkpoint} {problem}: {described(error)[:300]}") from error
     read_pass(parts.task, cursor.pass_read, settings.seed)

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from atbptt.config import SUPPLIED, leaves
-from atbptt.errors import AnalysisError, show
+from atbptt.config import SUPPLIED, errors_of, leaves
+from atbptt.errors import AnalysisError, ConfigError, show
 
 WINGS = ("atbptt.models", "atbptt.datasets", "atbptt.truncation")
 OPTIMIZERS = "torch.optim"
@@ -29,9 +29,14 @@ class Trust:
     modules: tuple[str, ...] = ()
 
     def check(self, config: Mapping[str, Any], path: Path) -> None:
-        """Raise an AnalysisError for a class that is not trusted, before any of it is imported; `path` is named."""
+        """Raise an AnalysisError for a class that is not trusted, before any of it is imported; `path` is named.
+
+        A ConfigError for one of a trusted module that cannot be imported.
+        """
         for name, value in leaves({group: config.get(group) for group in SUPPLIED}):
-            known = not name.endswith("_target_") or any(_is_of(module, str(value)) for module in self._known)
+            known = not name.endswith("_target_") or any(
+                _is_of(module, str(value), f"{path}: {name}") for module in self._known
+            )
             if self.all or (known and "${" not in str(value)):  # which could make a `_target_` of its own
                 continue
             if known:
@@ -46,15 +51,18 @@ class Trust:
         return (*WINGS, OPTIMIZERS, *self.modules)
 
 
-def _is_of(module: str, target: str) -> bool:
+def _is_of(module: str, target: str, named: str) -> bool:
     """Whether a target is of a module, which is imported only then, and defined there: not `models.os.system`."""
     dotted = target.replace(":", ".")
     if not dotted.startswith(f"{module}."):
         return False
     try:
-        found = pkgutil.resolve_name(target)
-    except Exception:  # importing a user's module may raise anything
-        return False
+        with errors_of(named, f"(={show(target)}) cannot be imported"):
+            found = pkgutil.resolve_name(target)
+    except ConfigError:
+        if module in (*WINGS, OPTIMIZERS):
+            return False
+        raise
     if module == OPTIMIZERS:
         return inspect.isclass(found) and issubclass(found, Optimizer)
     home = str(getattr(found, "__module__", None))

@@ -1,6 +1,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -137,6 +138,12 @@ class Mine(RecurrentNetwork):
     def __init__(self, input_size: int, output_size: int):
         super().__init__(input_size, output_size, hidden=6)
 """
+
+
+def test_a_class_that_exits_when_it_is_loaded_is_reported(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", Mock(side_effect=SystemExit(0)))
+    with pytest.raises(AnalysisError, match=r"does not fit the model of .*: SystemExit: 0$"):
+        open_stored_model(directory)
 
 
 def test_a_class_that_has_changed_is_named_with_where_its_copy_is(project: Project, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from atbptt.errors import AnalysisError
+from atbptt.errors import AnalysisError, ConfigError
 from atbptt.training.trust import Trust
 from tests.helpers.projects import Project
 
@@ -78,3 +78,23 @@ def test_of_a_module_that_is_named_what_it_defines(
     else:
         with pytest.raises(AnalysisError, match="is no class of atbptt"):
             trust.check({"model": {"_target_": target}}, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import sys\nsys.exit(0)\n", r"SystemExit: 0 \(line 2 of .*evil\.py\)"),
+        ("class Stop(BaseException): pass\nraise Stop('no')\n", r"Stop: no \(line 2 of .*evil\.py\)"),
+        ("", "AttributeError: module 'evil' has no attribute 'Mine'"),
+        (None, "ModuleNotFoundError: No module named 'evil'"),
+    ],
+)
+def test_a_module_that_is_named_and_cannot_be_imported_is_reported(
+    code: str | None, why: str, project: Project
+) -> None:
+    if code is not None:
+        project.write(evil=code)
+    with pytest.raises(
+        ConfigError, match=rf"^run/config\.yaml: model\._target_ \(=evil\.Mine\) cannot be imported: {why}$"
+    ):
+        Trust(modules=("evil",)).check({"model": {"_target_": "evil.Mine"}}, CONFIG)

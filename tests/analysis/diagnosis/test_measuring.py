@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -54,6 +55,12 @@ def test_without_decay_there_is_no_bound(trained: StoredModel, monkeypatch: pyte
     assert [length.bound for length in lengths_of(found, (0.9,))] == [np.inf]
     assert any("phi does not decay (beta >= 1)" in caution for caution in cautions(found, (0.9,)))
     draw(found, (0.9,), tmp_path / "a.png")
+
+
+def test_a_model_that_exits_is_reported(trained: StoredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.diagnosis.measuring.measure", Mock(side_effect=SystemExit(0)))
+    with pytest.raises(AnalysisError, match=r"^the probe fails: SystemExit: 0; "):
+        diagnose(trained, "train", trained.settings.probe, seed=0)
 
 
 def test_a_model_without_a_signal(trained: StoredModel) -> None:

@@ -1,5 +1,10 @@
 """Compose runs from conf/, check all of them, run them: python launch.py -m truncation=adaptive lr=1,10"""
 
+from atbptt.interrupts import end_silently
+
+if __name__ == "__main__":
+    end_silently()
+
 import sys
 from pathlib import Path
 

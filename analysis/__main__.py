@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
+from atbptt.interrupts import end_silently
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback, as `run_command` later
+if __name__ == "__main__":
+    end_silently()
 
 import argparse
 import inspect

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from atbptt.system import PROGRAM, end_process, needed_by, program
+from atbptt.interrupts import end_silently
 
 CONF = (Path(__file__).parent / "conf").resolve()
 # The commands besides those of the analysis.
@@ -20,8 +19,9 @@ OTHERS = {
 
 def main() -> NoReturn:
     """Run the command of `sys.argv` and end the process with its exit code."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a traceback, as commands later
+    end_silently()
+    from atbptt.system import PROGRAM, end_process, needed_by, program
+
     sys.argv[0] = PROGRAM  # however it was started: in messages, and in what a sweep records
     command, *arguments = sys.argv[1:] or ["--help"]
     if command == "-sc":  # asked by Hydra's shell completion, of which `atbptt launch -sc install=bash` is the script

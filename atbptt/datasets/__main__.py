@@ -1,5 +1,10 @@
 """`atbptt fetch NAME`, or `python -m atbptt.datasets fetch NAME`: fetch the published data sets."""
 
+from atbptt.interrupts import end_silently
+
+if __name__ == "__main__":
+    end_silently()
+
 import signal
 import sys
 from collections.abc import Sequence

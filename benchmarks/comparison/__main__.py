@@ -1,5 +1,10 @@
 """`python -m benchmarks.comparison [TASK ...]`: make the runs that are missing, store them, write the page."""
 
+from atbptt.interrupts import end_silently
+
+if __name__ == "__main__":
+    end_silently()
+
 import signal
 import sys
 import time

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atbptt import __version__
-from atbptt.errors import AnalysisError, require
+from atbptt.errors import AnalysisError, complain, require
 from atbptt.system import PROGRAM, end_process, needed_by, print_text, program, run_command
 
 if TYPE_CHECKING:
@@ -180,9 +180,9 @@ def _require_evaluations(results: Results) -> None:
 
 def _warn(problems: Sequence[str]) -> None:
     for problem in problems:
-        print_text(f"warning: {problem}", file=sys.stderr)
+        complain(f"warning: {problem}")
     if len(problems) > 1:
-        print_text(f"{len(problems)} warnings", file=sys.stderr)
+        complain(f"{len(problems)} warnings")
 
 
 def _parser(others: Mapping[str, str]) -> argparse.ArgumentParser:

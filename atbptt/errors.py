@@ -1,5 +1,6 @@
 """Messages for bad input: the name, the value, the rule and the choices."""
 
+import contextlib
 import difflib
 import re
 import sys
@@ -135,4 +136,10 @@ def show_warning(
     """Print a `DataWarning` in one line, and any other warning with its place in the code."""
     with_place = warnings.formatwarning(message, category, filename, lineno).rstrip()
     text = f"warning: {message}" if issubclass(category, DataWarning) else with_place
-    print(printable(text), file=sys.stderr)
+    complain(text)
+
+
+def complain(text: str) -> None:
+    """Print a line on stderr, with control characters as escapes; on a full disk nothing, which is no error."""
+    with contextlib.suppress(OSError):
+        print(printable(text), file=sys.stderr)

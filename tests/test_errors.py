@@ -1,8 +1,9 @@
+import os
 import re
 
 import pytest
 
-from atbptt.errors import ConfigError, described, require, require_choice, show
+from atbptt.errors import ConfigError, DataWarning, described, require, require_choice, show, show_warning
 
 
 def test_a_broken_rule_is_reported_with_name_value_and_rule() -> None:
@@ -39,3 +40,10 @@ def test_a_long_word_is_shortened_and_a_name_is_one_line() -> None:
 def test_values_are_shown_as_typed_and_errors_in_one_line() -> None:
     assert [show("sqrt"), show(1.5), show([1, 2]), show(True)] == ["sqrt", "1.5", "[1, 2]", "true"]
     assert described(ValueError("too\n  large")) == "ValueError: too large"
+
+
+def test_a_warning_on_a_full_disk_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", buffering=1) as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", full)
+        show_warning("odd", DataWarning, "mine.py", 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # else it is told again when it is closed

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from atbptt.errors import require, require_whole, show_warning
+from atbptt.errors import complain, require, require_whole, show_warning
 from atbptt.probes import ProbeSettings, default_tau
 from atbptt.system import Console, Parser, check_writable, print_rendered, print_text, program, rendered
 from atbptt.training import Trust, open_stored_model
@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _warn(texts: Sequence[str]) -> None:
     for text in texts:
-        print_text(f"warning: {text}", file=sys.stderr)
+        complain(f"warning: {text}")
 
 
 def _probe_settings(of_run: ProbeSettings, options: argparse.Namespace) -> ProbeSettings:

@@ -1,13 +1,12 @@
 """`python -m analysis follow`: runs are read as they change, and a tracker is brought up to date."""
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from atbptt.errors import AnalysisError, described, needs_extra, require_choice
+from atbptt.errors import AnalysisError, complain, described, needs_extra, require_choice
 from atbptt.monitor import Reader
 from atbptt.runs import WAITING
 from atbptt.runs.schema import METRICS, OPTIONS, RUNNING
@@ -150,7 +149,7 @@ class Follower:
             except Exception as error:  # of the network, a database, a disk: each tracker has kinds of its own
                 failed, in_a_row = f"{directory}: {described(error)[:ERROR_LENGTH]}", in_a_row + 1
                 if not self._failed:
-                    print_text(f"warning: {failed}; it is tried again", file=sys.stderr)
+                    complain(f"warning: {failed}; it is tried again")
                 self._failed[directory] = None
                 if in_a_row == 2:
                     break
@@ -164,7 +163,7 @@ class Follower:
         """Print a warning, unless it was printed before."""
         if problem not in self._said:
             self._said.add(problem)
-            print_text(f"warning: {problem}", file=sys.stderr)
+            complain(f"warning: {problem}")
 
     def _read(self, directory: Path, labels: dict[Path, str]) -> Run | None:
         """The run; None, after a warning, if it cannot be read or is another's copy."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from atbptt.errors import unknown
 from atbptt.runs.schema import FAILED, FINISHED
-from atbptt.system import Console, print_text
+from atbptt.system import Console, Lasting, print_text
 
 from .. import statistics
 from ..loading import Results, environment, own_id
@@ -57,7 +57,7 @@ def print_table(
             _print(main, format)
             for table in [*others, *(table for table in compared if table.keys == group.keys)]:
                 _print(table, format, SHOWN_ROWS)
-    console = Console(width=formats.WIDE, file=sys.stdout if format == "terminal" else sys.stderr)
+    console = Console(width=formats.WIDE, file=sys.stdout if format == "terminal" else Lasting(sys.stderr))
     for line in remarks(results, metric):
         console.print(Text(line))
     for pattern in _file_patterns(results.status):

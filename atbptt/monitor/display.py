@@ -13,10 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from atbptt.errors import complain
 from atbptt.monitor.reading import Reader, Report, Run, Sweep
 from atbptt.runs import STALE, UNKNOWN, WAITING, RunStatus, duration_text, result_text
 from atbptt.runs.schema import FAILED, FINISHED, INTERRUPTED, RUNNING
-from atbptt.system import Console, print_rendered, print_text, rendered
+from atbptt.system import Console, print_rendered, rendered
 
 WATCH_SECONDS = 2.0
 BLOCK_SECONDS = 60.0  # between blocks that differ only in progress, if the output is no terminal
@@ -39,7 +40,7 @@ def print_status(paths: Sequence[Path], show_all: bool = False) -> None:
     console = _console()
     print_rendered(rendered(console, blocks(report, console, show_all)))
     for problem in report.problems:
-        print_text(f"warning: {problem}", file=sys.stderr)
+        complain(f"warning: {problem}")
 
 
 def watch_status(paths: Sequence[Path], show_all: bool = False, sleep: Callable[[float], None] = time.sleep) -> None:

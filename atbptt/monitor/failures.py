@@ -1,17 +1,17 @@
 """Why runs failed: the reason, the traceback, and the end of what their processes printed."""
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
 
+from atbptt.errors import complain
 from atbptt.monitor.reading import Reader, Run
 from atbptt.runs import STALE, reason
 from atbptt.runs.schema import FAILED, OUTPUT, TRACEBACK
-from atbptt.system import Console, open_file, print_text
+from atbptt.system import Console, open_file
 
 LINES = 20  # of output
 READ_BYTES = 64 * 1024  # from the end of a file that may be long
@@ -35,7 +35,7 @@ def print_failures(paths: Sequence[Path]) -> None:
     if not failures:
         console.print(f"no failures (runs: {len(report.runs)})")
     for problem in report.problems:
-        print_text(f"warning: {problem}", file=sys.stderr)
+        complain(f"warning: {problem}")
 
 
 def _print_failure(console: Console, run: Run) -> None:

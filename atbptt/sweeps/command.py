@@ -109,7 +109,8 @@ def leave(code: int) -> NoReturn:
         with contextlib.suppress(ProcessLookupError):
             if child.pid is not None:
                 os.kill(child.pid, signal.SIGKILL)  # those of joblib have no `kill`
-    let_go(sys.stdout)
+    for stream in (sys.stdout, sys.stderr):
+        let_go(stream)
     strangers = [thread for thread in threading.enumerate() if not thread.daemon]
     if strangers == [threading.main_thread()]:
         gc.freeze()  # else Python looks for cycles among all of torch's objects first, which takes 2 seconds

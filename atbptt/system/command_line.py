@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
-from atbptt.errors import AnalysisError, ConfigError, described, needs_extra, printable
+from atbptt.errors import AnalysisError, ConfigError, complain, described, needs_extra
 from atbptt.system.files import StorageError
 from atbptt.system.signals import handle
 
@@ -51,13 +51,13 @@ def run_command(command: Callable[[], object], *errors: type[Exception]) -> int:
         let_go(sys.stdout)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         return INTERRUPTED
     except expected as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        complain(f"error: {error}")
         return 1
     except OSError as error:
-        print(f"error: {printable(described(error))}", file=sys.stderr)
+        complain(f"error: {described(error)}")
         return 1
     return 0
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from atbptt.runs import schema
 from atbptt.sweeps import planning
 from tests.conftest import ROOT, TINY
-from tests.helpers.spoiling import copied
+from tests.helpers.projects import Project
+from tests.helpers.spoiling import copied, folder, replaced
 from tests.hostile.conftest import Command
 
 LAUNCHER = """
@@ -100,6 +102,32 @@ def test_ctrl_c_ends_the_analysis_without_a_traceback(made: Path, here: Path, af
     assert (process.returncode, err) in ((130, "interrupted\n"), (-signal.SIGINT, ""), (0, ""))
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "launch.py",
+        *("-m atbptt table", "-m atbptt fetch", "-m atbptt.datasets fetch", "-m analysis", "-m atbptt.analysis"),
+        *("-m benchmarks", "-m benchmarks.comparison", "-m benchmarks.readings"),
+    ],
+)
+def test_ctrl_c_ends_the_imports_of_each_entry_point_in_silence(typed: str, here: Path) -> None:
+    for name in ("argparse", "torch", "numpy", "pandas"):  # whichever comes first
+        (here / f"{name}.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, *typed.split()],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(here)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert (*process.communicate(timeout=60), process.returncode) == ("", "", -signal.SIGINT)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
 def test_a_full_disk_behind_stdout_does_not_change_how_a_sweep_ends(here: Path) -> None:
     command = [sys.executable, str(ROOT / "launch.py"), "-m", *TINY, "init=0,1", "output_dir=out"]
@@ -116,3 +144,58 @@ def test_a_full_disk_behind_stdout_does_not_change_how_a_sweep_ends(here: Path) 
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (1, "error: OSError: [Errno 28] No space left on device\n")
+
+
+MINE = """
+import pathlib
+
+import torch
+
+
+class Moving(torch.optim.SGD):
+    def step(self, closure=None):
+        for log in pathlib.Path("out/copy_fixed").glob("*/log.txt"):  # it trains
+            log.parent.rename("moved")
+        return super().step(closure)
+"""
+
+
+HOLDING_ONE = ("optimizer._target_=parts.holding_one", "~optimizer.weight_decay")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ([str(ROOT / "launch.py"), *TINY, *HOLDING_ONE, "preview=true"], 0),
+        ([str(ROOT / "launch.py"), "lr=-1"], 1),
+        (["-m", "analysis", "table", "outputs"], 0),
+        (["-m", "analysis", "table", "outputs", "--format=csv"], 0),
+        (["-m", "analysis", "status", "outputs"], 0),
+        (["-m", "analysis", "status", "nowhere"], 1),
+    ],
+)
+def test_a_full_disk_behind_stderr_changes_no_exit_code(
+    typed: list[str], code: int, made: Path, here: Path, users: Project
+) -> None:
+    """Where there is a warning, or an error."""
+    replaced(schema.STATUS, folder)(run := copied(made, here / "outputs"))
+    replaced(schema.METRICS, folder)(run)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(users.folder)])}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *typed], cwd=here, env=environment, stdout=subprocess.DEVNULL, stderr=full, timeout=300
+        )
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "basic"])
+def test_a_run_whose_folder_is_moved_away_fails_and_does_not_come_back(
+    launcher: str, here: Path, launched: Command
+) -> None:
+    (here / "mine.py").write_text(MINE)
+    given = ("output_dir=out", f"hydra/launcher={launcher}", "optimizer._target_=mine.Moving")
+    answer = launched(*TINY, *given)
+    answer.check(1, "has been deleted or moved", "1 failed")
+    assert "tracebacks" not in answer.out
+    assert [*here.glob("out/copy_fixed/*")] == []

@@ -13,10 +13,10 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig, open_dict
 from submitit.slurm.slurm import SlurmJobEnvironment
 
+from atbptt.errors import complain
 from atbptt.runs import planned, schema
 from atbptt.sweeps import process
 from atbptt.sweeps.slurm.queue import SlurmError, state_of
-from atbptt.system import print_text
 
 # Slurm kills a job that does not end in time; no cluster waits longer than this.
 END_SECONDS = 3600.0
@@ -48,7 +48,7 @@ class SlurmTask:
             raise FileNotFoundError(f"the plan in {sweep} cannot be read any more")
         outcome = self.task(config)
         if outcome.state == schema.FAILED:  # the launching process reads this if the run could not store it
-            print_text(f"error: {outcome.reason}", file=sys.stderr)
+            complain(f"error: {outcome.reason}")
         for late in (SlurmJobEnvironment._usr_sig(), signal.SIGTERM):  # would fail a job that has finished
             signal.signal(late, signal.SIG_IGN)
 

@@ -9,12 +9,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 import yaml
 
 from atbptt.config import Settings, validated
+from atbptt.errors import ConfigError
 from atbptt.runs import RunDirectory, read_checkpoint, schema
 from atbptt.runs.checkpoints import DIGEST_BYTES, save
 from tests.conftest import TINY
@@ -218,6 +220,17 @@ def test_a_crafted_run_that_continues_runs_no_code_and_says_why_it_does_not(
     told = analysed("failures", str(run)).out
     assert all(word in told for word in words)
     assert "SIGTERM" not in told
+
+
+def test_a_finished_run_that_cannot_be_extended_stays_as_it_is(
+    made: Path, here: Path, launched: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copied(made, here / "outputs")
+    before = (run / schema.STATUS).read_text()
+    monkeypatch.setattr("atbptt.sweeps.launching.run", Mock(side_effect=ConfigError("dataset.path", "is other data")))
+    answer = launched(*TINY, f"init={run_init(run)}", "name=demo", "epochs=2", "hydra/launcher=basic")
+    answer.check(1, "ConfigError: dataset.path is other data")
+    assert (run / schema.STATUS).read_text() == before
 
 
 def test_a_file_that_may_not_be_changed_is_named(made: Path, here: Path, launched: Command) -> None:

@@ -22,7 +22,7 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, name: str, rule: str) -> None:
-        name, rule = (LONG_WORD.sub(lambda word: shortened(word[0], SHOWN), text) for text in (name, rule))
+        name, rule = (LONG_WORD.sub(lambda word: shortened(word[0], SHOWN), printable(text)) for text in (name, rule))
         name = in_one_line(name)
         super().__init__(f"{name} {rule}")
         self.name = name
@@ -33,11 +33,18 @@ class ConfigError(ValueError):
         return type(self)(f"{group}.{self.name}", self.rule)
 
 
-class AnalysisError(ValueError):
+class ShownError(Exception):
+    """Its message has escapes for control characters (`printable`), so that Python too can show it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+class AnalysisError(ShownError, ValueError):
     """Bad input, named in a message of one line; the command line prints it and exits with 1."""
 
 
-class DataWarning(UserWarning):
+class DataWarning(ShownError, UserWarning):  # noqa: N818  (it is a warning)
     """Something unexpected in the data that does not stop a run."""
 
 

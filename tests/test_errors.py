@@ -3,7 +3,18 @@ import re
 
 import pytest
 
-from atbptt.errors import ConfigError, DataWarning, described, require, require_choice, show, show_warning
+from atbptt.errors import (
+    AnalysisError,
+    ConfigError,
+    DataWarning,
+    described,
+    require,
+    require_choice,
+    show,
+    show_warning,
+)
+from atbptt.runs import BusyError, CheckpointError
+from atbptt.system import StorageError
 
 
 def test_a_broken_rule_is_reported_with_name_value_and_rule() -> None:
@@ -47,3 +58,12 @@ def test_a_warning_on_a_full_disk_is_no_error(monkeypatch: pytest.MonkeyPatch) -
         patch.setattr("sys.stderr", full)
         show_warning("odd", DataWarning, "mine.py", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # else it is told again when it is closed
+
+
+@pytest.mark.parametrize("kind", [AnalysisError, BusyError, CheckpointError, DataWarning, StorageError])
+def test_python_shows_an_error_that_nobody_catches_with_escapes(kind: type[Exception]) -> None:
+    assert str(kind("\x1b[2J\ud800\na")) == "\\x1b[2J\\ud800\na"
+
+
+def test_names_and_rules_have_escapes() -> None:
+    assert str(ConfigError("\x1b", "is \x9b").within("\x07")) == r"\x07.\x1b is \x9b"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from atbptt.errors import printable
 from atbptt.runs import UNKNOWN, RunStatus
 from atbptt.runs.schema import GRADIENTS, ID, METRICS, METRICS_SCHEMA, POSITIONS, PREDICTIONS, RUNNING, SCHEMAS
 
@@ -36,8 +37,8 @@ class RunsWarning(UserWarning):
     """What was left out while reading, and why: `problems` has one line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n  ".join([f"{len(problems)} left out:", *problems]))
+        self.problems = [printable(problem) for problem in problems]
+        super().__init__("\n  ".join([f"{len(problems)} left out:", *self.problems]))
 
 
 def load(path: Paths, metrics: Asked = None, where: Where | None = None) -> pd.DataFrame:

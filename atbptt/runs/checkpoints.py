@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from atbptt.errors import described, show
+from atbptt.errors import ShownError, described, show
 from atbptt.runs.schema import BEST, CHECKPOINT, ID, PREVIOUS_BEST, PREVIOUS_CHECKPOINT
 from atbptt.system import lack_of_memory, open_file, plain, write_atomically
 
@@ -27,11 +27,11 @@ DIGEST_BYTES = hashlib.sha256().digest_size  # at the file's end: torch does not
 COPIES = 2  # in memory at a time: the file's bytes, and the tensors that are made of them
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(ShownError, RuntimeError):
     """A checkpoint that is whole but cannot be continued from."""
 
 
-class DamagedError(RuntimeError):
+class DamagedError(ShownError, RuntimeError):
     """A file whose content has changed since it was written."""
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from atbptt.config import NOTED, Settings
-from atbptt.errors import ConfigError, described
+from atbptt.errors import ConfigError, ShownError, described
 from atbptt.runs import checkpoints, provenance, schema, tables
 from atbptt.runs.status import ENDED, read_status, reason
 from atbptt.system import (
@@ -41,7 +41,7 @@ from atbptt.system import (
 RESULTS = (schema.CONFIG, schema.OPTIONS, *schema.SCHEMAS)  # files of a finished run that must not change
 
 
-class BusyError(RuntimeError):
+class BusyError(ShownError, RuntimeError):
     """Another process works on the run."""
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from atbptt.errors import ConfigError, show
+from atbptt.errors import ConfigError, ShownError, show
 from atbptt.system.reading import check_regular, open_file
 
 # Refusals of the disk or the file system, as against errors of the program.
@@ -24,7 +24,7 @@ REFUSALS = (
 )
 
 
-class StorageError(OSError):
+class StorageError(ShownError, OSError):
     """The file system refuses to write: it is full, read-only, broken, or without permission."""
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from analysis import RunsWarning, load_trials
+import analysis
+from analysis import AnalysisError, RunsWarning, load_trials
 from analysis.loading import Results, compact
 from atbptt.runs import schema
 from tests.helpers.spoiling import (
@@ -303,6 +304,19 @@ def test_one_entry_that_cannot_be_followed_hides_nothing(
         answer.check(0, *words)
         assert all(answer.err.count(word) == 1 for word in words)
         assert command in ("failures", "compact") or "2" in answer.out
+
+
+def test_the_library_names_what_it_leaves_out_in_escapes(made: Path, here: Path) -> None:
+    """Python itself prints warnings, and errors that nobody catches."""
+    copied(made, here / "outputs")
+    odd = here / "outputs" / "demo" / "\x1b[2J"
+    odd.mkdir()
+    (odd / schema.STATUS).write_text("{}")
+    shown = r"demo/\\x1b\[2J/options.parquet: no such file"
+    with pytest.warns(RunsWarning, match=shown):
+        assert len(analysis.load_options(here / "outputs")) == 2
+    with pytest.raises(AnalysisError, match=shown):
+        analysis.load(odd)
 
 
 def test_a_folder_that_cannot_be_read_says_so(made: Path, here: Path, analysed: Command) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from atbptt.errors import printable
 from atbptt.runs import reason
 from atbptt.runs.schema import ENVIRONMENT
 from atbptt.system import read_json
@@ -54,11 +55,15 @@ def _row(code: dict[str, Any], machine: dict[str, Any]) -> tuple[Any, ...]:
     """The columns of an attempt, in values that can be grouped by."""
     parts = code["repositories"]
     # Earlier versions stored no diff.
-    commits = tuple((str(part["commit"]), bool(part["dirty"]), str(part.get("diff") or "")) for part in parts)
-    packages = tuple((str(name), str(version)) for name, version in code["packages"].items())
+    commits = tuple((_text(part["commit"]), bool(part["dirty"]), _text(part.get("diff") or "")) for part in parts)
+    packages = tuple((_text(name), _text(version)) for name, version in code["packages"].items())
     facts = []
     for name in FACTS:
         value = machine.get(name)
-        text = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        text = ", ".join(map(_text, value)) if isinstance(value, list) else "" if value is None else _text(value)
         facts.append((name.replace("_gib", " (GiB)"), text or "none"))
-    return commits, str(code["python"]), packages, str(machine["host"]), tuple(facts)
+    return commits, _text(code["python"]), packages, _text(machine["host"]), tuple(facts)
+
+
+def _text(value: object) -> str:
+    return printable(str(value))  # halves of characters are none in a data frame

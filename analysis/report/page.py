@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
-from atbptt.errors import AnalysisError
+from atbptt.errors import AnalysisError, printable
 from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
 from atbptt.system import replacing
@@ -158,12 +158,18 @@ def _template() -> Template:
     made = Environment(
         loader=PackageLoader(__package__, "."),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(listed=listed, minute=_minute, number=_number, runs=number_of_runs, states=states)
     return made.get_template("report.html")
+
+
+def _shown(value: object) -> str:
+    """What enters the page: text with escapes for control characters, and our own HTML as it is."""
+    return value if isinstance(value, Markup) else printable(str(value))
 
 
 def _minute(seconds: float) -> str:

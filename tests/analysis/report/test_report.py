@@ -21,7 +21,7 @@ from analysis.figures import Drawing
 from analysis.loading import Results
 from analysis.report import page, render, write_report
 from analysis.tables import result_tables
-from atbptt.errors import AnalysisError
+from atbptt.errors import UNPRINTABLE, AnalysisError, printable
 from atbptt.runs import schema
 from atbptt.system import StorageError
 from tests.analysis.conftest import WriteRun
@@ -200,20 +200,25 @@ def test_before_the_first_evaluation_the_sections_say_so(outputs: Path, write_ru
     assert read.text("configuration").startswith("Configuration No option differs: there is one run.")
 
 
-def test_what_users_name_is_text_and_nothing_else(outputs: Path, write_run: WriteRun) -> None:
-    names = {"name": EVIL.replace("/", "|"), "dataset": EVIL, "truncation": EVIL, "model": EVIL, EVIL: "a"}
+@pytest.mark.parametrize(("text", "more"), [(EVIL, ""), ("\x1b[2J", "\u202e\ud800")], ids=["HTML", "control"])
+def test_what_users_name_is_text_and_nothing_else(outputs: Path, write_run: WriteRun, text: str, more: str) -> None:
+    """`more` is in the files that are not refused for it."""
+    name = re.sub(r"[/\x1b]", "|", text)
+    names = {"name": name, "dataset": text, "truncation": text, "model": text, "notes": text, text: "a"}
     run = write_run("a", {"valid_ppl": [1.5, 1.2]}, **names)
-    write_run("b", {"valid_ppl": [1.5, 1.2]}, **{**names, EVIL: EVIL})
+    write_run("b", {"valid_ppl": [1.5, 1.2]}, **{**names, text: text})
     broken = write_run("c", {"valid_ppl": [1.0]}, **names, init=1)
-    write_status(broken, schema.FAILED, error=EVIL, host=EVIL)
-    (broken / schema.TRACEBACK).write_text(EVIL)
-    _environment(run, commit=EVIL, host=EVIL, numpy=EVIL)
-    write_plan(outputs, "first", {EVIL: run}, command=["launch.py", EVIL], host=EVIL)
-    read = Document.of(outputs)
+    write_status(broken, schema.FAILED, error=text + more, host=text + more)
+    (broken / schema.TRACEBACK).write_text(text)
+    _environment(run, commit=text + more, host=text + more, numpy=text + more)
+    write_plan(outputs, "first", {text + more: run}, command=["launch.py", text + more], host=text + more)
+    content = write_report(Results(outputs), outputs / "report.html").read_text(encoding="utf-8")
+    assert not UNPRINTABLE.search(content)
+    read = Document(content)
     assert [name for name, _ in read.elements if name in ("script", "img")] == ["script"]
     assert {name for _, attrs in read.elements for name in attrs if name.startswith("on")} == set()
     for section in ("summary", "leaderboard", "failures", "configuration", "environment"):
-        assert EVIL in read.texts[section], section
+        assert printable(text + more * (section in ("summary", "environment"))) in read.texts[section], section
 
 
 def test_options_by_whether_they_differ(outputs: Path, write_run: WriteRun) -> None:

@@ -154,18 +154,25 @@ def _others(run: Run) -> dict[str, Summary]:
 
 
 def _read(path: Path) -> _Content:
-    """What a file holds, which is cut where its whole part ends: a killed process leaves part of a record."""
+    """What a file holds, which is cut where its whole part ends: a killed process leaves part of a record.
+
+    So is one that somebody else has continued with records that are no events.
+    """
     content = _Content()
     stored = read_file(path) if path.exists() else b""
     for record, end in _records(stored):
+        try:
+            event = Event.FromString(record)
+            first = event.summary.value[0] if event.HasField("summary") else None
+        except Exception:  # of protobuf, or there is no value
+            break
         content.end = end
-        event = Event.FromString(record)
         if event.HasField("session_log"):
             content.purge(event.step)
-        elif event.HasField("summary") and event.summary.value[0].HasField("simple_value"):
+        elif first is not None and first.HasField("simple_value"):
             content.scalars[event.step] = record
-        elif event.HasField("summary"):
-            content.others[event.summary.value[0].tag] = event.summary.SerializeToString()
+        elif first is not None:
+            content.others[first.tag] = event.summary.SerializeToString()
     if content.end < len(stored):
         os.truncate(path, content.end)
     return content

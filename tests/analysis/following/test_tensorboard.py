@@ -1,3 +1,4 @@
+import io
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,6 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import analysis
 from analysis.following.loop import Follower
@@ -85,8 +89,19 @@ def test_evaluations_that_a_resume_dropped_are_purged(tmp_path: Path, restarted:
     tracker.close()
 
 
-@pytest.mark.parametrize("left", [b"\x05", bytes(50), None], ids=["part", "zeros", "cut"])
-def test_what_a_killed_process_left_half_written_is_replaced(
+def framed(event: bytes) -> bytes:
+    """As a record, with its checksums."""
+    file = io.BytesIO()
+    RecordWriter(file).write(event)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [b"\x05", bytes(50), None, framed(b"\xff"), framed(Event(summary=Summary()).SerializeToString())],
+    ids=["part", "zeros", "cut", "no event", "nothing shown"],
+)
+def test_what_a_killed_process_or_another_program_left_is_replaced(
     recorded: Callable[[Run], int], tmp_path: Path, left: bytes | None
 ) -> None:
     recorded(run(3.0, 2.0))

@@ -1,7 +1,5 @@
 """Curves over training: validation, the best so far by several clocks, K, and the relative bias."""
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -42,10 +40,10 @@ def convergence(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> 
     values, best, top = _values(frame, lines)
     figure = style.new_figure(title, 3.0, 9.0)
     left, middle, right = figure.subplots(1, 3)
-    for axes, rows, name in ((left, values, "{}"), (middle, best, "best {}")):
+    for axes, rows, before in ((left, values, ""), (middle, best, "best ")):
         draw_lines(axes, rows, lines.metric, lines, top=top)
         end_axis(axes, rows, top)
-        axes.set_ylabel(name.format(style.axis_name(lines.metric)))
+        axes.set_ylabel(style.axis_name(lines.metric, before))
     # The mean between evaluations, or the K of the last window for runs of versions that log no mean.
     means, lasts = lines.rows(frame, "mean_K"), lines.rows(frame, "K")
     lengths = pd.concat([means.assign(metric="K"), lasts[~lasts[ID].isin(means[ID])]])
@@ -67,7 +65,7 @@ def clocks(frame: pd.DataFrame, title: str, lines: Lines | None = None) -> Figur
     """
     lines = lines or default_lines(frame)
     _, best, top = _values(frame, lines)
-    y = textwrap.fill(f"best {style.axis_name(lines.metric)}", 20)  # the panels are low
+    y = style.axis_name(lines.metric, "best ", 20)  # the panels are low
     axes_of = clocks_of(best)
     figure, each = style.panels(title, len(axes_of), 2.3, y=y, sharey=True)
     for axes, clock in zip(each, axes_of, strict=True):

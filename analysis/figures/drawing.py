@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -30,6 +31,8 @@ from .trials import trials
 FORMATS = ("png", "pdf")
 DPI = 200
 STEM = 100  # bytes of a data set in the name of a file
+DRAWN = {"value", "phi", "signal_to_noise", "target", "predicted"}  # columns
+LIMITS = 1e-300, 1e300  # of their sizes
 PREDICTED_RUNS = 2  # whose predictions are drawn: the best of fixed and of adaptive policies, if there are both
 SEARCHED = (
     "Best validation of each trial, mean over init, in order with the best so far, and against each searched option. "
@@ -57,6 +60,7 @@ def draw(results: Results) -> Iterator[Drawing]:
     frame = results.frame
     if not frame["metric"].astype(str).str.startswith("valid_").any():
         return
+    frame = _drawable(frame)
     if "dataset" not in frame:
         frame = frame.assign(dataset="unknown")
     frame = frame[frame[ID].isin(validation_metrics(frame).index)]
@@ -105,6 +109,16 @@ def render(figure: Figure, kind: str = "png") -> bytes:
         warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def _drawable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with numbers that no axis of matplotlib takes as infinite or zero, which it leaves out."""
+    for name in DRAWN & {*table}:
+        size = table[name].abs()
+        if size.max() > LIMITS[1] or (size[size > 0] < LIMITS[0]).any():
+            infinite = np.copysign(np.inf, table[name])
+            table = table.assign(**{name: table[name].mask(size > LIMITS[1], infinite).mask(size < LIMITS[0], 0.0)})
+    return table
 
 
 def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan]:
@@ -156,7 +170,7 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
     best = next(iter(names))
     chosen = "The best run of each policy" if len(names) > 1 else "The best run"
     chosen += ", at most four." if len(names) == 4 else "."
-    gradients = results.gradients(names)
+    gradients = _drawable(results.gradients(names))
     yield (
         "lag_profiles",
         "Gradient norm by lag",
@@ -184,7 +198,7 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
         f"Colour: phi, down to 1e-8 of the largest; white: the K in use. {chosen}",
         partial(lag_maps, gradients, frame, dataset, names),
     )
-    positions = results.positions(names)
+    positions = _drawable(results.positions(names))
     yield (
         "position_maps",
         "Gradient norm by loss position and lag",
@@ -200,7 +214,7 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
         partial(lag_ratios, positions, frame, dataset, names),
     )
     few = dict(list(names.items())[:PREDICTED_RUNS])
-    predictions = results.predictions(few)
+    predictions = _drawable(results.predictions(few))
     where = "at the beginning of the test split, by the parameters of the best validation"
     yield (
         "symbols",

@@ -23,6 +23,7 @@ K_IN_USE: dict[str, Any] = {"color": ".3", "marker": "o", "mec": "white", "ms": 
 DECAY: dict[str, Any] = {"ls": (0, (3, 2)), "lw": 1.2}
 RANGE = 1e-8  # of the largest phi: smaller values have the darkest colour, and lags with no larger one are not drawn
 MOST_BOXES = 20
+MOST_COMPONENTS = 30
 NOISE = 1e-22  # of the largest phi: no signal, as in the fit of the decay
 WHISKERS = (5, 95)  # percent
 WIDTHS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # of a bin, lags
@@ -84,14 +85,14 @@ def noise_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str, nam
 
 @style.styled
 def component_profiles(gradients: pd.DataFrame, frame: pd.DataFrame, title: str) -> Figure:
-    """`lag_profiles` of each component of the state (hidden0, cell0, ...) of one run; a panel for each."""
+    """`lag_profiles` of each component of the state (hidden0, cell0, ...) of one run; a panel for each, at most 30."""
     run = next(iter(named(gradients, frame, None)))
     gradients = gradients[gradients[ID] == run]
-    components = list(gradients["component"].unique())
+    components = list(gradients["component"].unique())[:MOST_COMPONENTS]
     figure, each = style.panels(title, len(components), 2.3, columns=3, sharex=True, sharey=True, **LABELS)
     for axes, component in zip(each, components, strict=True):
         _draw_moments(axes, gradients[gradients["component"] == component], frame, run, with_decay=False)
-        axes.set_title("whole state" if component == "all" else str(component))
+        axes.set_title("whole state" if component == "all" else style.plain(str(component)))
     each[0].legend(fontsize="small", handlelength=1.2)
     style.legend_below(figure, [Line2D([], [], label="K in use", **K_IN_USE)])
     return figure

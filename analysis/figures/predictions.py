@@ -18,6 +18,7 @@ MOST_SYMBOLS = 20  # more colours cannot be told apart
 STRIP_STEPS = 50  # of a stream: as many as can be read
 CURVE_STEPS = 100
 STREAMS = 3
+MOST_OUTPUTS = 20
 VALUES = r"value\d*$"
 DENSE = 3000  # points: more are counted in cells
 HIT, MISS = style.COLORS[0], style.ACCENT
@@ -46,10 +47,12 @@ def symbols(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: N
     """
     rows = predictions[predictions["quantity"] == "symbol"]
     runs = named(rows, frame, names, WIDE)
-    largest = rows[["target", "predicted"]].max().max()
-    if not 0 <= largest < MOST_SYMBOLS:
-        raise style.NoDataError(f"symbols (={largest + 1:g}) must be at most {MOST_SYMBOLS}: there are no more colours")
-    count = int(largest) + 1
+    numbers = rows[["target", "predicted"]].to_numpy()
+    odd = numbers[~((numbers >= 0) & (numbers < MOST_SYMBOLS))]  # NaN too
+    if len(odd):
+        rule = f"must lie in 0..{MOST_SYMBOLS - 1}: there are no more colours"
+        raise style.NoDataError(f"symbols (={odd[0]:g}) {rule}")
+    count = int(numbers.max()) + 1
     # The first symbol, in most tasks the blank, is pale.
     others = [*style.COLORS, *(tuple(1 - 0.45 * (1 - part) for part in color) for color in style.COLORS)]
     colors = ListedColormap([(0.93, 0.93, 0.93), *others[: count - 1]])
@@ -108,13 +111,13 @@ def intervals(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names:
 
 @style.styled
 def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Names | None = None) -> Figure:
-    """Real-valued targets and predictions along a test stream.
+    """Real-valued targets and predictions along a test stream, of at most 20 outputs.
 
     Arguments and errors as in `symbols`.
     """
     rows = predictions[predictions["quantity"].astype(str).str.match(VALUES)]
     runs = named(rows, frame, names, WIDE)
-    quantities = sorted(rows["quantity"].unique())
+    quantities = sorted(rows["quantity"].unique())[:MOST_OUTPUTS]
     figure = style.new_figure(title, 0.3 + len(runs) * (1.6 * len(quantities) + style.more_lines(runs.values())))
     each = figure.subplots(len(runs) * len(quantities), 1, squeeze=False, sharex=True).ravel()
     drawn = ((run, quantity) for run in runs for quantity in quantities)
@@ -128,11 +131,14 @@ def values(predictions: pd.DataFrame, frame: pd.DataFrame, title: str, names: Na
 
 
 def _strip(axes: Axes, rows: pd.DataFrame, top: int, colors: ListedColormap) -> None:
-    rows = rows.sort_values("position")
-    steps = rows["position"].to_numpy()
-    both = rows[["target", "predicted"]].to_numpy().T
-    edges = np.arange(steps[0], steps[-1] + 2) - 0.5, np.array([top - 0.5, top + 0.5, top + 1.5])
-    axes.pcolormesh(*edges, both, cmap=colors, vmin=-0.5, vmax=colors.N - 0.5, edgecolors="white", lw=0.6)
+    table = rows.drop_duplicates("position").set_index("position")[["target", "predicted"]].sort_index()
+    if table.empty:
+        return
+    steps, both = table.index.to_numpy(), table.to_numpy().T
+    every = np.arange(steps[0], steps[-1] + 1)
+    edges = np.append(every, every[-1] + 1) - 0.5, np.array([top - 0.5, top + 0.5, top + 1.5])
+    cells = table.reindex(every).to_numpy().T
+    axes.pcolormesh(*edges, cells, cmap=colors, vmin=-0.5, vmax=colors.N - 0.5, edgecolors="white", lw=0.6)
     for row, line in enumerate(both):
         for step, symbol in zip(steps, line, strict=True):
             color = "black" if sum(colors(int(symbol))[:3]) > 1.75 else "white"

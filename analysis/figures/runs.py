@@ -1,6 +1,5 @@
 """Figures of single runs: which runs, what they are called, a panel for each."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,7 +74,7 @@ def named(
     names = run_names(frame) if names is None else names
     order = [run for run in names if run in found]
     room = letters[len(order) > 1]
-    return {run: plain(textwrap.fill(names[run], room)) for run in order}
+    return {run: plain(names[run], room) for run in order}
 
 
 def run_panels(

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
-from atbptt.errors import AnalysisError
+from atbptt.errors import AnalysisError, printable, shortened
 
 from ..tables import measure_name
 
@@ -49,6 +49,7 @@ NOTE: dict[str, Any] = {"fontsize": "small", "color": ".35"}
 REFERENCE: dict[str, Any] = {"color": ".35", "lw": 1, "ls": (0, (4, 2)), "zorder": 1.5}
 WIDTH = 7.5  # inches, of a page
 LETTER, LINE = 0.09, 0.18  # inches: a typical letter, and a line of text, of a legend
+MOST_LETTERS = 500  # of a name or value of the user's
 PLAIN, PLAIN_DECADES = (1e-3, 1e5), 5  # beyond, powers of ten
 
 
@@ -96,18 +97,22 @@ def panels(
 def legend_below(figure: Figure, handles: list[Any]) -> None:
     """A legend below all panels, in as many columns as fit, for which the figure grows."""
     width, key = figure.get_figwidth(), 0.5
-    labels = [textwrap.fill(str(handle.get_label()), int((width - key) / LETTER)) for handle in handles]
-    longest = max(len(line) for label in labels for line in label.splitlines())
+    labels = [plain(str(handle.get_label()), int((width - key) / LETTER)) for handle in handles]
+    longest = max((len(line) for label in labels for line in label.splitlines()), default=0)
     columns = max(1, min(len(handles), int(width / (longest * LETTER + key))))
     rows = -(-len(handles) // columns)
     lines = sum(max(label.count("\n") + 1 for label in labels[row::rows]) for row in range(rows))
     figure.set_figheight(figure.get_figheight() + 0.1 + LINE * lines)
-    figure.legend(handles, [plain(label) for label in labels], loc="outside lower center", ncols=columns)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
-def plain(text: str) -> str:
-    """Text to be drawn as it is: two dollar signs would make it a formula."""
-    return text.replace("$", r"\$")
+def plain(text: str, letters: int | None = None) -> str:
+    """Text of runs to be drawn as it is, in lines of so many letters: two dollar signs would make it a formula.
+
+    Control characters are escapes, and what would fill the page is cut.
+    """
+    text = printable(shortened(text, MOST_LETTERS))
+    return (text if letters is None else textwrap.fill(text, letters)).replace("$", r"\$")
 
 
 def more_lines(titles: Iterable[str]) -> float:
@@ -115,9 +120,9 @@ def more_lines(titles: Iterable[str]) -> float:
     return LINE * max(title.count("\n") for title in titles)
 
 
-def axis_name(metric: str) -> str:
-    """The label of a validation metric: `validation PPL`, `validation NLL (nats)`."""
-    return f"validation {plain(measure_name(metric))}" + (" (nats)" if metric == "valid_nll" else "")
+def axis_name(metric: str, before: str = "", letters: int | None = None) -> str:
+    """The label of a validation metric, as drawn: `validation PPL`, `best validation NLL (nats)`."""
+    return plain(f"{before}validation {measure_name(metric)}{' (nats)' if metric == 'valid_nll' else ''}", letters)
 
 
 def is_decade(values: pd.Series | np.ndarray) -> bool:
@@ -163,7 +168,7 @@ def color_scale(values: pd.Series | np.ndarray) -> Normalize:
 
 def result_bar(figure: Figure, axes: Axes, norm: Normalize, metric: str, **layout: Any) -> None:
     """A colour bar of the best values of a validation metric."""
-    bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=axes, label=f"best {axis_name(metric)}", **layout)
+    bar = figure.colorbar(ScalarMappable(norm, COLOR_MAP), ax=axes, label=axis_name(metric, "best "), **layout)
     if isinstance(norm, LogNorm):
         bar.ax.yaxis.set_major_formatter("{x:g}")
         bar.ax.minorticks_off()

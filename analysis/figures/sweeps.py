@@ -1,7 +1,5 @@
 """All settings of a sweep and their results: a heat map, and parallel coordinates."""
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -171,7 +169,7 @@ def _axis(axes: Axes, number: int, name: str) -> None:
 
 
 def _label(axes: Axes, number: int, place: float, text: str) -> None:
-    text = style.plain(textwrap.fill(text, LETTERS))
+    text = style.plain(text, LETTERS)
     if number == 0:
         axes.text(-0.015, place, text, ha="right", va="center", fontsize="small")
         return

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis import AnalysisError
-from analysis.figures import draw, save_figures
+from analysis.figures import clocks, convergence, draw, parallel, render, save_figures
+from analysis.figures.lines import choose_lines
 from analysis.loading import Results
 from atbptt.system import StorageError
 from tests.helpers import made_runs as made
@@ -69,13 +70,14 @@ def test_of_metrics_alone(runs: list[pd.DataFrame], expected: list[str]) -> None
 def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.figures.drawing.FORMATS", ("png",))
     # Two dollar signs would be a formula, of which the second is none; the font has no Chinese.
-    names = [r"$\frac{$", "a$b$c", "\u6f22"]  # the best first
+    names = [r"$\frac{$", "a$b$c", "\u6f22\x1b" + 9999 * "a"]  # the best first
     runs = [
         made.run(f"{name}{lr}", {"valid_ppl": [6, lr + place], "K": [5, 5]}, lr=lr, name=name, dataset="$d$")
         for place, name in enumerate(names)
         for lr in (1.0, 2)
     ]
-    results = made.results(*runs, gradients=made.gradients(names[0] + "1.0"))
+    gradients = made.gradients(names[0] + "1.0").replace("hidden0", names[0])
+    results = made.results(*runs, gradients=gradients)
     paths = save_figures(results, tmp_path)
     assert [path.name for path in paths] == [
         f"{stem}__d_.png"
@@ -84,6 +86,28 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyP
     figure = next(draw(results)).figure
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert r"fixed K=5, lr=1, name=a\$b\$c" in texts  # matplotlib draws an escaped dollar sign as one
+    metric = r"valid_$\frac$"
+    frame = made.sweep(*runs).replace("valid_ppl", metric)
+    lines = choose_lines(frame, metric)
+    for figure in (convergence(frame, "", lines), clocks(frame, "", lines), parallel(frame, "", metric)):
+        render(figure)
+
+
+def test_numbers_that_no_axis_takes_are_gaps() -> None:
+    largest, smallest = 1.7e308, 5e-324
+    results = made.results(
+        made.run("a", {"valid_ppl": [6, 1.5, largest], "K": [5, 5, 5]}),
+        gradients=made.gradients("a").replace({"phi": {0.5: largest, 0.25: smallest}}),
+        positions=made.positions("a").replace({"phi": {0.5: largest, 0.25: smallest}}),
+        predictions=pd.concat(
+            made.predictions("a", name, [largest, 1.0, 2.0], [smallest, -largest, 1.0])
+            for name in ("interval", "value")
+        ),
+    )
+    drawings = list(draw(results))
+    assert {"lag_maps_copy", "intervals_copy", "values_copy"} < {each.name for each in drawings}
+    for drawing in drawings:
+        drawing.figure.draw_without_rendering()
 
 
 def test_nothing_before_the_first_evaluation(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -67,6 +68,8 @@ def test_a_signal_lost_in_one_probe_counts_as_none_and_lost_in_all_is_a_gap() ->
 def test_a_panel_for_each_component() -> None:
     figure = component_profiles(gradients("a", evaluations=1), FRAME, "")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["whole state", "hidden0"]
+    many = pd.concat([gradients("a", evaluations=1).replace("hidden0", f"hidden{number}") for number in range(40)])
+    assert len(component_profiles(many, FRAME, "").axes) == 30
 
 
 def test_phi_by_epoch_and_lag_with_K() -> None:

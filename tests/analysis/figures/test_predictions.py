@@ -24,6 +24,16 @@ def test_strips_and_marks_below_what_is_wrong() -> None:
     assert marks == [[2, 3]]
 
 
+def test_steps_and_streams_that_were_not_stored_are_blank() -> None:
+    both = [predictions(name, "symbol", [1, 2, 3], [1, 1, 3], stream) for stream, name in enumerate("ab")]
+    stored = pd.concat(both)[lambda rows: rows["position"] != 1]
+    frame = sweep(FRAME, run("b", {"valid_ppl": [2]}, init=1))
+    first, second = symbols(stored, frame, "").axes
+    assert str(first.collections[0].get_array()) == "[[1.0 -- 3.0]\n [1.0 -- 3.0]]"
+    assert len(first.collections) == len(second.collections) == 1
+    assert symbols(pd.concat([stored, stored]), frame, "").axes[0].collections[0].get_array().shape == (2, 3)
+
+
 def test_all_right_and_in_different_colours(recwarn: pytest.WarningsRecorder) -> None:
     figure = symbols(predictions("a", "symbol", range(20), range(20)), FRAME, "")
     figure.draw_without_rendering()
@@ -55,6 +65,11 @@ def test_intervals_along_the_sequence_and_against_each_other() -> None:
     _, against = intervals(predictions("a", "interval", times, times), FRAME, "").axes
     assert len(against.collections) == 1
     assert against.get_title(loc="left") == ""  # no events
+
+
+def test_values_of_no_more_outputs_than_a_page_has() -> None:
+    table = pd.concat([predictions("a", f"value{number}", [1], [2]) for number in range(30)])
+    assert len(values(table, FRAME, "").axes) == 20
 
 
 def test_values_of_several_outputs() -> None:

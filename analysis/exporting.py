@@ -27,7 +27,8 @@ def export(results: Results, folder: Path) -> list[Path]:
       `1e5000000000` becomes infinite: `pandas.read_csv(path, dtype={"experiment_id": str})`.
     - `tensorboard/`: what `follow --to tensorboard --once` writes, see `TensorBoard`.
 
-    Texts that a spreadsheet would compute begin with an apostrophe. The same results give the same bytes.
+    Texts that a spreadsheet would compute begin with an apostrophe, control characters are escapes. The same
+    results give the same bytes.
 
     Arguments:
         results: of the runs.

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
+from atbptt.errors import in_one_line, printable
 from atbptt.system import Console
 
 from .cells import Table
@@ -15,7 +16,7 @@ from .cells import Table
 FORMATS = ("terminal", "markdown", "latex", "csv")
 WIDE = 10_000  # columns of the console: fitted to the terminal or to a pipe's 80 columns, cells would be cut
 FORMULA = re.compile(r"(?![+-]?([\d.]*(e[+-]?\d+)?|inf|nan)$)[=+\-@\t\r]")  # of a spreadsheet; no number
-NUMBER = re.compile(r"(?<![\w.])(?:(K|delta)=)?([+-]?)(\d+(?:\.\d+)?)(?:e([+-]?\d+))?(?!\w|\.\d)")
+NUMBER = re.compile(r"(?<![\w.])(?:(K|delta)=)?([+-]?)(\d+(?:\.\d+)?)(?:e([+-]?\d{1,4}))?(?!\w|\.\d)")
 LATEX = {ord(character): f"\\{character}" for character in "&%$#_{}"} | str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -32,14 +33,14 @@ def print_terminal(table: Table, console: Console, most: int | None = None) -> N
     """Print title, the first `most` rows and the notes; `console` has the width `WIDE`: the terminal wraps the rest."""
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in table.columns:
-        grid.add_column(Text(column.heading), justify=column.align)
+        grid.add_column(Text(_line(column.heading)), justify=column.align)
     for row in table.rows[:most]:
-        grid.add_row(*(Text(cell.text, style="bold" if cell.bold else "") for cell in row))
-    console.print(Text(table.title), soft_wrap=True)  # the grid's own title would be wrapped to its width
+        grid.add_row(*(Text(_line(cell.text), style="bold" if cell.bold else "") for cell in row))
+    console.print(Text(_line(table.title)), soft_wrap=True)  # the grid's own title would be wrapped to its width
     console.print(grid)
     more = len(table.frame) - len(grid.rows)
     for note in [*([f"and {more} more row{'s' if more > 1 else ''}"] if more else []), *table.notes]:
-        console.print(Text(note), soft_wrap=True)
+        console.print(Text(_line(note)), soft_wrap=True)
     console.print()
 
 
@@ -70,7 +71,7 @@ def latex(table: Table) -> str:
     """
 
     def ampersands(cells: Iterable[str]) -> str:
-        return f"    {' & '.join(cells)} \\\\"
+        return f"    {_after_break(' & '.join(cells))} \\\\"
 
     lines = [
         r"\begin{table}",
@@ -86,7 +87,8 @@ def latex(table: Table) -> str:
         r"  \end{tabular}",
     ]
     if table.notes:
-        notes = r" \\".join(_latex_text(note[:1].upper() + note[1:].removesuffix(".") + ".") for note in table.notes)
+        texts = (_latex_text(note[:1].upper() + note[1:].removesuffix(".") + ".") for note in table.notes)
+        notes = r" \\".join(map(_after_break, texts))
         lines.append(rf"  \par\medskip\parbox{{\linewidth}}{{\footnotesize {notes}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
@@ -102,27 +104,45 @@ def to_csv(tables: Sequence[Table]) -> str:
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with an apostrophe before texts that a spreadsheet would compute: `=1+1`, but not the number -1."""
+    """The frame with an apostrophe before texts that a spreadsheet would compute: `=1+1`, but not the number -1.
+
+    Control characters are escapes: a carriage return would end a line.
+    """
+
+    def cell(text: object) -> str:
+        shown = printable(str(text))
+        return f"'{shown}" if FORMULA.match(shown) else shown
+
     found = frame.copy(deep=False)
     for name, column in frame.items():
         if not pd.api.types.is_numeric_dtype(column):
-            formulas = [text for text in column.dropna().unique() if FORMULA.match(str(text))]
-            if formulas:
-                found[name] = column.astype(object).replace({text: f"'{text}" for text in formulas})
-    return found.rename(columns=lambda name: f"'{name}" if FORMULA.match(str(name)) else name)
+            changed = {text: cell(text) for text in column.dropna().unique() if cell(text) != str(text)}
+            if changed:
+                found[name] = column.astype(object).replace(changed)
+    return found.rename(columns=cell)
+
+
+def _line(text: str) -> str:
+    """A text as one line, of which nothing ends a row."""
+    return printable(in_one_line(text))
 
 
 def _markdown_text(text: str) -> str:
-    # Within a word an underscore is itself; `$` begins mathematics on GitHub.
-    return re.sub(r"([\\|*<`~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;))", r"\\\1", text)
+    # Within a word an underscore is itself; `$` begins mathematics on GitHub, `](` ends the text of a link.
+    return re.sub(r"([\\|*<`~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|\](?=[(\[:]))", r"\\\1", _line(text))
 
 
 def _latex_text(text: str, bold: bool = False) -> str:
     """Escaped; numbers with a sign or an exponent, and values of K and delta, in mathematics."""
-    text = NUMBER.sub(_mathematics, text.translate(LATEX))
+    text = NUMBER.sub(_mathematics, _line(text).translate(LATEX))
     if not (bold and text):
         return text
     return rf"{{\bfseries\boldmath {text}}}" if "$" in text else rf"\textbf{{{text}}}"
+
+
+def _after_break(text: str) -> str:
+    r"""LaTeX that follows `\\`, which would take a bracket or an asterisk for its own."""
+    return f"{{}}{text}" if text.startswith(("[", "*")) else text
 
 
 def _mathematics(found: re.Match[str]) -> str:

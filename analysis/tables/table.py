@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from rich.text import Text
 
-from atbptt.errors import unknown
+from atbptt.errors import in_one_line, unknown
 from atbptt.runs.schema import FAILED, FINISHED
 from atbptt.system import Console, Lasting, print_text
 
@@ -59,7 +59,7 @@ def print_table(
                 _print(table, format, SHOWN_ROWS)
     console = Console(width=formats.WIDE, file=sys.stdout if format == "terminal" else Lasting(sys.stderr))
     for line in remarks(results, metric):
-        console.print(Text(line))
+        console.print(Text(in_one_line(line)))
     for pattern in _file_patterns(results.status):
         console.print(Text(f"Parquet: {pattern}"), soft_wrap=True)
 

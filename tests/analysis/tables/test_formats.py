@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from analysis.tables.cells import Column, Table
-from analysis.tables.formats import WIDE, latex, markdown, print_terminal, to_csv
+from analysis.tables.formats import WIDE, latex, markdown, print_terminal, to_csv, without_formulas
 
 NLL = Column("test NLL", ["test_mean", "test_sd"], lambda mean, sd: f"{mean:g} ({sd:g})", bold="bold")
 COLUMNS = [Column("policy", ["policy"], align="left"), Column("lr_scaling", ["lr_scaling"], align="left"), NLL]
@@ -48,6 +48,8 @@ def test_terminal() -> None:
     for text in ("[bold]x[/bold]", "[red]", "y" * 200):  # is no markup, and is not cut
         title, _, _, cell, note, _ = printed(one_cell(text))
         assert title == cell == note == text
+    title, _, _, cell, note, _ = printed(one_cell("a\nb\x1b"))
+    assert title == cell == note == r"a\nb\x1b"
 
 
 def test_markdown() -> None:
@@ -71,6 +73,8 @@ def test_markdown() -> None:
         ("a|b `c` *d* <e>", r"a\|b \`c\` \*d\* \<e>"),
         ("$x$ ~~y~~", r"\$x\$ \~\~y\~\~"),
         ("a & b &lt; &#36;", r"a & b \&lt; \&#36;"),
+        ("$x_1|y\nb\x1b", r"\$x_1\|y\\nb\\x1b"),
+        ("![a](b) [c]: d [1, 2]", r"![a\](b) [c\]: d [1, 2]"),
     ],
 )
 def test_markdown_text_is_shown_as_it_is(text: str, expected: str) -> None:
@@ -100,6 +104,7 @@ def test_latex() -> None:
     plain = Table("n", "t", [NLL], pd.DataFrame({"test_mean": [1, 2], "test_sd": [3, 4], "bold": [True, False]}))
     assert r"\textbf{1 (3)} \\" in latex(plain)
     assert "parbox" not in latex(plain)
+    assert "\n    {}[1, 2] \\\\\n" in latex(one_cell("[1, 2]"))  # else an option of the row's end before
 
 
 @pytest.mark.parametrize(
@@ -118,6 +123,8 @@ def test_latex() -> None:
         ("0.9.1 1e5x x-1", "0.9.1 1e5x x-1"),
         ("K_init=15", r"K\_init=15"),
         ("1.036 (0.004)", "1.036 (0.004)"),
+        ("$x_1|y\nb\x1b", r"\$x\_1\textbar{}y\textbackslash{}nb\textbackslash{}x1b"),
+        ("1e" + "9" * 5000, "1e" + "9" * 5000),
     ],
 )
 def test_latex_text(text: str, expected: str) -> None:
@@ -133,3 +140,10 @@ def test_csv_has_raw_values_in_full_precision_and_one_header() -> None:
         "ptb,valid_nll,adaptive delta=0.9,sqrt,2e-05,3.0,",
         "ptb,valid_nll,p,,inf,,1.0",
     ]
+
+
+def test_csv_cells_stay_cells() -> None:
+    frame = pd.DataFrame({'a,"\r': ["x\ry\nz", "\0;,", "=1+1", "-1"]})
+    text = without_formulas(frame).to_csv(index=False, lineterminator="\n")
+    read = pd.read_csv(io.StringIO(text), dtype=str)
+    assert read.to_dict("list") == {r'a,"\r': ["x\\ry\nz", r"\x00;,", "'=1+1", "-1"]}

@@ -26,6 +26,10 @@ def replaced(name: str, make: Callable[[Path], object]) -> Spoil:
     return spoil
 
 
+def several(*spoils: Spoil) -> Spoil:
+    return lambda run: [spoil(run) for spoil in spoils]
+
+
 def status(**entries: Any) -> Spoil:
     def spoil(run: Path) -> None:
         stored = json.loads((run / schema.STATUS).read_text())
@@ -79,6 +83,20 @@ def repeated(file: str, times: int) -> Spoil:
         table = pq.read_table(folder / file)
         rows = [pa.repeat(column[0], times) for column in table.columns]
         pq.write_table(pa.table(rows, schema=table.schema), folder / file, compression="zstd")
+
+    return spoil
+
+
+def another(number: int) -> Spoil:
+    """A run of its own: another init, and another id in all its files."""
+    identity = f"{number:012x}"
+
+    def spoil(run: Path) -> None:
+        for file in schema.SCHEMAS:
+            column(file, schema.ID, identity)(run)
+        row = tables.read_options(run / schema.OPTIONS) | {schema.ID: identity, "init": number}
+        tables.write(run / schema.OPTIONS, tables.serialised_options(row))
+        status(experiment_id=identity)(run)
 
     return spoil
 

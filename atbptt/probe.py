@@ -6,6 +6,8 @@ It cannot be imported: `atbptt.probe` is the library's function.
 import shlex
 import sys
 
+from atbptt.errors import printable
+
 if __name__ != "__main__":
     raise ImportError("atbptt.probe is a function of the library: from atbptt import probe")
-sys.exit(f"error: this command is now: python -m analysis probe {shlex.join(sys.argv[1:])}")
+sys.exit(printable(f"error: this command is now: python -m analysis probe {shlex.join(sys.argv[1:])}"))

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from atbptt.errors import listed, require_choice
-from atbptt.system import Parser, run_command
+from atbptt.system import Console, Parser, run_command
 from atbptt.training import check_device, configure_torch
 from benchmarks import launchers, launching, loading, probes, sweep, training
 from benchmarks.floor import matrix_speed
@@ -70,7 +69,7 @@ def _run(parts: Sequence[str], device: torch.device, console: Console) -> None:
             for row in PARTS[part](device, speed):
                 rows.append(row)
                 line = f"{time.monotonic() - began:4.0f} s  {one_line(row)}"
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                console.print(line, soft_wrap=True)
         except sweep.SkippedError as reason:
             notes.append(f"{part} left out: {reason}")
     notes.append(f"measured in {time.monotonic() - began:.0f} s")
@@ -78,7 +77,7 @@ def _run(parts: Sequence[str], device: torch.device, console: Console) -> None:
     console.print()
     print_table(rows, described, notes, console)
     for path in save(OUTPUT, rows, described, notes):
-        console.print(str(path), markup=False, highlight=False)
+        console.print(str(path))
 
 
 if __name__ == "__main__":

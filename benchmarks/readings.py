@@ -21,14 +21,13 @@ from statistics import median
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from atbptt.models import halves, starting_state
 from atbptt.probes import SCHEMES, Measurement, ProbeSettings, measure
 from atbptt.randomness import torch_generator
-from atbptt.system import write_atomically
+from atbptt.system import Console, write_atomically
 from atbptt.training import build, configure_torch
 from atbptt.training.trainer import Parts
 from atbptt.truncation import Fixed
@@ -70,12 +69,12 @@ def main() -> int:
     for cell in CELLS:
         for task, overrides in TASKS.items():
             readings.extend(look(cell, task, overrides))
-            console.print(f"{cell} {task}: {len(readings)} readings", highlight=False)
+            console.print(f"{cell} {task}: {len(readings)} readings")
     for table in (by_scheme(readings), by_cell(readings)):
         console.print(table)
     SHOWN.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(SHOWN, lambda file: file.write(json.dumps([asdict(each) for each in readings], indent=1).encode()))
-    console.print(str(SHOWN), highlight=False)
+    console.print(str(SHOWN))
     return 0
 
 

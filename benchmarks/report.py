@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
-from atbptt.system import write_text
+from atbptt.system import Console, write_text
 from benchmarks.timing import Measured
 
 HEADINGS = ("what", "size", "time", "against", "ratio", "goal", "time / floor", "peak memory")
@@ -164,7 +163,7 @@ def print_table(rows: Sequence[Row], machine: dict[str, str], notes: Sequence[st
         table.add_row(*cells, style="red" if cells[HEADINGS.index("goal")].endswith("missed") else "")
     console.print(table)
     for line in (*_described(machine), *notes):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def markdown(rows: Sequence[Row], machine: dict[str, str], notes: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from analysis.loading import Results, compact
 from atbptt.errors import listed, require_choice
 from atbptt.runs.schema import METRICS, OPTIONS
-from atbptt.system import Parser, handled, run_command
+from atbptt.system import Parser, handled, print_text, run_command
 from benchmarks.comparison.data import check_data, make_small_ptb
 from benchmarks.comparison.page import write_page
 from benchmarks.comparison.rounds import OUTPUTS, RunsMissingError, run_all, run_name
@@ -59,7 +59,7 @@ def _compare(name: str) -> None:
             continue
         if name == "ptb":
             make_small_ptb()
-        run_all(task, scheme, lambda line: print(f"{time.strftime('%H:%M')} {line}", flush=True))
+        run_all(task, scheme, lambda line: print_text(f"{time.strftime('%H:%M')} {line}", flush=True))
         _store(OUTPUTS / folder.name, folder)
 
 

@@ -2,8 +2,7 @@ import io
 import json
 from pathlib import Path
 
-from rich.console import Console
-
+from atbptt.system import Console
 from benchmarks.report import HEADINGS, WIDTH, Comparison, Goal, Row, duration, one_line, print_table, save
 from benchmarks.timing import Measured
 

@@ -292,7 +292,7 @@ def test_a_directory_that_was_deleted_is_not_made_to_bury_its_run(make: Make) ->
 def test_a_full_disk_ends_a_run_without_another_error(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever started it tells; the log too is cut short without a word."""
     directory.begin(ORIGIN)
-    full = Mock(side_effect=StorageError(28, "No space left on device"))
+    full = Mock(side_effect=StorageError("No space left on device"))
     with directory.logging() as log, monkeypatch.context() as patch:
         patch.setattr("atbptt.runs.directory.write_text", full)
         directory.fail(ValueError("too large"))

@@ -31,7 +31,7 @@ from atbptt.system import Console, write_atomically
 from atbptt.training import build, configure_torch
 from atbptt.training.trainer import Parts
 from atbptt.truncation import Fixed
-from atbptt.windows import Window, Windows, step, windows
+from atbptt.windows import Window, Windows, side_by_side, step, windows
 from atbptt.windows.update import window_loss
 from benchmarks.composing import settings_of
 
@@ -111,7 +111,7 @@ def look(cell: str, task: str, overrides: Sequence[str]) -> Iterator[Reading]:
 def probe(parts: Parts, settings: ProbeSettings, scheme: str) -> Measurement:
     """Several probes, pooled."""
     drawn = [parts.task.train.draw(settings.steps, torch_generator("readings", n)) for n in range(PROBES)]
-    inputs, targets = (torch.cat(each, dim=1) for each in zip(*drawn, strict=True))
+    inputs, targets, _ = side_by_side(drawn)
     return measure(parts.model, parts.task.loss, inputs, targets, settings, scheme, drawn_for=("readings", 0))
 
 

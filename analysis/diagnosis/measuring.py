@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from atbptt.datasets import SPLITS
 from atbptt.errors import AnalysisError, described, require_choice
 from atbptt.probes import Measurement, ProbeSettings, measure
 from atbptt.randomness import torch_generator
 from atbptt.training import StoredModel
+from atbptt.windows import side_by_side
 
 PURPOSE = "probe for diagnosis"  # names the random streams
 
@@ -32,9 +32,10 @@ class Diagnosis:
 
     @property
     def norms(self) -> np.ndarray:
-        """phi of each loss, (P B, W), for a loss averaged over the split's own streams, as a run logs it."""
-        norms = self.measurement.gradients.norms.swapaxes(1, 2)
-        return self.settings.probes * norms.reshape(-1, norms.shape[-1])
+        """phi of each loss that counts, (P B, W) at most, for a mean over the split's own streams, as a run logs it."""
+        gradients = self.measurement.gradients
+        counting: np.ndarray = gradients.norms.swapaxes(1, 2)[gradients.counted]
+        return self.settings.probes * counting
 
     @property
     def phi(self) -> np.ndarray:
@@ -64,7 +65,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
         stream.draw(settings.steps, torch_generator(PURPOSE, seed, trained.step, number))
         for number in range(settings.probes)
     ]
-    inputs, targets = (torch.cat(parts, dim=1) for parts in zip(*drawn, strict=True))
+    inputs, targets, counted = side_by_side(drawn)
     try:
         measurement = measure(
             trained.model,
@@ -73,6 +74,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
             targets,
             settings,
             trained.settings.scheme,
+            counted=counted,
             drawn_for=(PURPOSE, seed, trained.step),
             longest=trained.task.train.length,  # a longer K truncates nothing
         )

@@ -5,9 +5,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from atbptt.models.losses import (
         LossFunction as LossFunction,
+        both_counted as both_counted,
+        check_counted as check_counted,
+        check_counting as check_counting,
+        counted_by as counted_by,
+        counted_of as counted_of,
         cross_entropy as cross_entropy,
         losses_of as losses_of,
         mean_loss as mean_loss,
+        shares_of as shares_of,
         steps_at_once as steps_at_once,
     )
     from atbptt.models.memory import TRIED_STEPS as TRIED_STEPS
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
         check_state as check_state,
         check_streams as check_streams,
         halves as halves,
+        output_of_step as output_of_step,
         pair_of as pair_of,
         starting_state as starting_state,
         widened as widened,

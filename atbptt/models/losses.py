@@ -1,7 +1,7 @@
-"""Losses, and their mean over a window, which decodes a few steps at a time to save memory."""
+"""Losses, which of them count, and their mean over a window, which decodes a few steps at a time to save memory."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -9,15 +9,28 @@ from torch.autograd.function import once_differentiable
 
 from atbptt.errors import ConfigError, require
 
-# (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+# (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats, or the pair of them and which of them count
+LossFunction = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
 OUTPUTS = 2**23  # outputs decoded at once: 32 MB of logits; with fewer, matrix products are slower
 
 
-def cross_entropy(logits: Tensor, symbols: Tensor) -> Tensor:
-    """Cross entropy (T, B) in nats of logits (T, B, V) at symbols (T, B)."""
-    flat = nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), reduction="none")
-    return flat.view(symbols.shape)
+@overload
+def cross_entropy(logits: Tensor, symbols: Tensor, ignore_index: None = None) -> Tensor: ...
+
+
+@overload
+def cross_entropy(logits: Tensor, symbols: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]: ...
+
+
+def cross_entropy(logits: Tensor, symbols: Tensor, ignore_index: int | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    """Cross entropy (T, B) in nats of logits (T, B, V) at symbols (T, B).
+
+    With `ignore_index`, the pair of it and which losses count (T, B): those of all other symbols.
+    """
+    ignored = -100 if ignore_index is None else ignore_index
+    flat = nn.functional.cross_entropy(logits.flatten(0, 1), symbols.flatten(), ignore_index=ignored, reduction="none")
+    losses = flat.view(symbols.shape)
+    return losses if ignore_index is None else (losses, symbols != ignore_index)
 
 
 def steps_at_once(batch: int, output_size: int) -> int:
@@ -26,18 +39,80 @@ def steps_at_once(batch: int, output_size: int) -> int:
 
 
 def losses_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
-    """loss(outputs, targets), (T, B); a `ConfigError` if it is something else, or does not depend on the outputs."""
-    if not callable(loss):
-        raise ConfigError("loss", f"(={loss}) must be a function of (outputs, targets)")
-    losses = loss(outputs, targets)
-    if not isinstance(losses, Tensor):
-        raise ConfigError("loss", f"(={type(losses).__name__}) must return a tensor (T, B)")
+    """loss(outputs, targets), (T, B), of all steps, whether they count or not (see `counted_of`).
+
+    Raises:
+        ConfigError: it is something else, or does not depend on the outputs.
+    """
+    losses = _pair(loss, outputs, targets)[0]
     if outputs.requires_grad and torch.is_grad_enabled() and not losses.requires_grad:
         raise ConfigError("loss", "must depend on the model's outputs")
     made, expected = tuple(losses.shape), tuple(targets.shape[:2])
     rule = f'must have the shape (T, B) of its targets, {expected}: one a step and stream, as with reduction="none"'
     require(made == expected, "loss", made, rule)
     return losses
+
+
+def counted_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor | None:
+    """Which losses count, (T, B), if the loss returns the pair of losses and that; else None.
+
+    Raises:
+        ConfigError: it is no such mask.
+    """
+    counted = _pair(loss, outputs, targets)[1]
+    if counted is not None:
+        check_counted(counted, tuple(targets.shape[:2]), "loss")
+    return counted
+
+
+def counted_by(loss: LossFunction, targets: Tensor, output: Tensor) -> Tensor | None:
+    """`counted_of` for targets (T, B, ...) alone; `output` is like those of the model for a step of a stream."""
+    with torch.no_grad():
+        return counted_of(loss, output.new_zeros(*targets.shape[:2], *output.shape), targets)
+
+
+def both_counted(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What counts for both, of two masks or weights, which may be None."""
+    return other if one is None else one if other is None else one * other
+
+
+def check_counting(loss: LossFunction, outputs: Tensor, targets: Tensor) -> None:
+    """Raise a `ConfigError` unless a loss says by the targets alone which of its losses count, if it says so."""
+    found, expected = counted_of(loss, outputs, targets), counted_by(loss, targets, outputs[0, 0])
+    same = found is expected is None or (found is not None and expected is not None and torch.equal(found, expected))
+    require(same, "loss", "a pair", "must say by the targets alone which losses count, and says so by the outputs")
+
+
+def check_counted(counted: Tensor, shape: tuple[int, ...], name: str = "counted") -> None:
+    """Raise a `ConfigError` unless it tells which losses count: (T, B) of booleans, or of weights from 0 on."""
+    kind = type(counted).__name__
+    require(isinstance(counted, Tensor), name, kind, "must say which losses count by a tensor (T, B)")
+    made = tuple(counted.shape)
+    require(made == shape, name, made, f"must say which losses count in the shape (T, B) of the targets, {shape}")
+    if counted.dtype != torch.bool:
+        real = counted.is_floating_point()
+        rule = "must say which losses count by booleans, or by weights of floating point"
+        require(real, name, str(counted.dtype), rule)
+        wrong = counted[~(counted.isfinite() & (counted >= 0))]
+        rule = "must weigh losses by finite numbers from 0 on"
+        require(not len(wrong), name, wrong[0].item() if len(wrong) else None, rule)
+
+
+def shares_of(counted: Tensor) -> Tensor:
+    """The share of each loss in the mean of those that count, as float64; NaN if none does."""
+    weights = counted.double()
+    return weights / weights.sum()
+
+
+def _pair(loss: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+    if not callable(loss):
+        raise ConfigError("loss", f"(={loss}) must be a function of (outputs, targets)")
+    made: Any = loss(outputs, targets)
+    losses, counted = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(losses, Tensor):
+        kind = type(made).__name__
+        raise ConfigError("loss", f"(={kind}) must return a tensor (T, B), or the pair of it and which losses count")
+    return losses, counted
 
 
 def mean_loss(
@@ -47,16 +122,20 @@ def mean_loss(
     features: Tensor,
     targets: Tensor,
     steps: int | None = None,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """The mean of loss(decode(features), targets), a scalar that can be differentiated once.
 
     Of features (T, B, ...) at most `steps` are decoded at once. If T is larger, each part is differentiated as soon as
-    it is decoded and its outputs are freed; `backward` only scales the gradient.
+    it is decoded and its outputs are freed; `backward` only scales the gradient. With `counted`, (T, B), the mean of
+    the losses that count, of which there must be one.
     """
+    shares = None if counted is None else shares_of(counted).to(features.dtype)
     if steps is None or len(features) <= steps:
-        return losses_of(loss, decode(features), targets).mean()
+        losses = losses_of(loss, decode(features), targets)
+        return losses.mean() if shares is None else (losses * shares).sum()
     parameters = (parameter for parameter in model.parameters() if parameter.requires_grad)
-    mean: Tensor = _MeanLossInParts.apply(decode, loss, features, targets, steps, *parameters)
+    mean: Tensor = _MeanLossInParts.apply(decode, loss, features, targets, shares, steps, *parameters)
     return mean
 
 
@@ -68,19 +147,23 @@ class _MeanLossInParts(torch.autograd.Function):
         loss: LossFunction,
         features: Tensor,
         targets: Tensor,
+        shares: Tensor | None,
         steps: int,
         *parameters: Tensor,
     ) -> Tensor:
         count = targets.shape[0] * targets.shape[1]
         parts = -(-len(features) // steps)
+        of_parts = [None] * parts if shares is None else shares.tensor_split(parts)
         means: list[Tensor] = []
         of_features: list[Tensor] = []
         of_parameters: list[Tensor | None] = [None] * len(parameters)
-        for part, its_targets in zip(features.tensor_split(parts), targets.tensor_split(parts), strict=True):
+        split = features.tensor_split(parts), targets.tensor_split(parts), of_parts
+        for part, its_targets, its_shares in zip(*split, strict=True):
             leaf = part.detach().requires_grad_()
             with torch.enable_grad():
                 outputs = decode(leaf.clone())  # a copy, since decode may change it in place
-                mean = losses_of(loss, outputs, its_targets).sum() / count
+                losses = losses_of(loss, outputs, its_targets)
+                mean = losses.sum() / count if its_shares is None else (losses * its_shares).sum()
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])
@@ -93,7 +176,7 @@ class _MeanLossInParts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         of_features, *of_parameters = (None if saved is None else saved * upstream for saved in ctx.saved_tensors)
-        return None, None, of_features, None, None, *of_parameters
+        return None, None, of_features, None, None, None, *of_parameters
 
 
 def _sum(total: Tensor | None, more: Tensor | None) -> Tensor | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, described, require
+from atbptt.models.losses import LossFunction, check_counted, check_counting
 from atbptt.models.memory import TRIED_STEPS, check_memory
 from atbptt.models.modes import evaluating, preserved
 from atbptt.models.states import State, map_state, tensors
@@ -153,6 +154,17 @@ def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:
     return made[0], made[1]
 
 
+def output_of_step(
+    model: nn.Module, loss: LossFunction, inputs: Tensor, targets: Tensor, state: State = None
+) -> Tensor:
+    """The model's output at the first step of the first stream; ConfigError as in `check_counting` of the loss."""
+    inputs, targets = inputs[:TRIED_STEPS], targets[:TRIED_STEPS]
+    with preserved(model), evaluating(model), torch.no_grad():
+        outputs, _ = pair_of(model, model(inputs, starting_state(model, inputs, state)))
+        check_counting(loss, outputs, targets)
+    return outputs[0, 0]
+
+
 def check_state(state: State, batch: int) -> None:
     """Raise a `ConfigError` unless a state consists of tensors (L, B, H) or (B, H) of real numbers."""
     try:
@@ -172,14 +184,16 @@ def check_outputs(outputs: Tensor, inputs: Tensor) -> None:
     require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
 
 
-def check_streams(inputs: Tensor, targets: Tensor) -> None:
-    """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B)."""
+def check_streams(inputs: Tensor, targets: Tensor, counted: Tensor | None = None) -> None:
+    """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B), and `counted` is of them."""
     for name, values in (("inputs", inputs), ("targets", targets)):
         require(isinstance(values, Tensor), name, type(values).__name__, "must be a tensor")
     shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
     same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
     rule = "must begin with the same (T, B), time before streams, none of them 0"
     require(same, "inputs and targets", shapes, rule)
+    if counted is not None:
+        check_counted(counted, shapes[1])
 
 
 def widened(values: Tensor) -> Tensor:

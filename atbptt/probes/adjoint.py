@@ -137,6 +137,7 @@ def sum_lags(
                     for place, of_state in zip(recording.order, of_layer, strict=True):
                         lags.add(place * len(layers) + level, segment.lag, of_state)
             if parameters is not None:
+                parameters.scale(gates)
                 if part == 0:
                     parameters.sketch(segment, gates)
                 some = (of_layer[..., at] for of_layer, at in zip(gates, columns, strict=True))

@@ -21,7 +21,7 @@ def unrolled_gradients(
     with native_layers():
         parameters = recurrent_parameters(window.halves, window.inputs[:1], window.state) if scheme else {}
         unrolled = _Unrolled(window, parameters)
-        sums = LagSums(components, len(window.inputs), unrolled.losses, weights)
+        sums = LagSums(components, len(window.inputs), unrolled.losses, weights, window.shares)
         unrolled.sum_lags(sums)
         return sums.result(unrolled.measure(scheme) if scheme and parameters else None, unsuited)
 
@@ -122,13 +122,18 @@ class _Unrolled:
 
     def _of_cell(self, number: int, position: int, lag: int) -> Sequence[Tensor]:
         """The part of a loss's parameter gradient that comes from the step `lag` steps before it."""
-        step = position - lag
+        step, factors = position - lag, self.window.of_mean()
         features, after = self.window.halves.recur(self.window.inputs[step : step + 1], self.states[step])
         if lag == 0:
             # The loss may have been decided before the step.
-            pairs: list[tuple[Tensor, Tensor | None]] = [(self._loss(features, position).mean(), None)]
+            losses = self._loss(features, position)
+            losses = losses if factors is None else losses * factors[number].to(losses)
+            pairs: list[tuple[Tensor, Tensor | None]] = [(losses.mean(), None)]
         else:
-            pairs = list(zip(tensors(after), (of_kind[lag - 1] for of_kind in self.gradients[number]), strict=True))
+            by_state = [of_kind[lag - 1] for of_kind in self.gradients[number]]  # ([L,] B, H)
+            if factors is not None:
+                by_state = [gradient * factors[number].to(gradient)[:, None] for gradient in by_state]
+            pairs = list(zip(tensors(after), by_state, strict=True))
         pairs = [(made, gradient) for made, gradient in pairs if made.requires_grad]
         if not pairs:
             return [torch.zeros_like(parameter) for parameter in self.parameters]

@@ -56,6 +56,11 @@ def average_norms(norms: np.ndarray, average: str = "mean", weights: np.ndarray 
         return np.exp(values) if average == "geometric" else values
 
 
+def mean_norms(norms: np.ndarray, shares: np.ndarray | None, average: str = "mean") -> np.ndarray:
+    """`average_norms` of the losses that count, by their shares (P, B) in the mean; of all if None."""
+    return average_norms(norms, average) if shares is None else average_norms(norms, average, shares[None])[0]
+
+
 def _weighted_average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(P, W, B) averaged with each of R weights, (R, W)."""
     losses = values.swapaxes(1, 2).reshape(-1, values.shape[1])  # (P B, W)
@@ -249,17 +254,20 @@ def bias_bound(
     longest: int | None = None,
     weights: np.ndarray | None = None,
     resampled_kept_of_mean: np.ndarray | None = None,
+    shares: np.ndarray | None = None,
+    lags: int | None = None,
 ) -> Bound:
     """From a probe's norms, (P, W, B) or (W, B), to delta(K) for K up to `longest`.
 
     For g_j, `kept_norm=of_mean` takes `kept_of_mean`, (W,), `sum` the cumulative sum of mean phi. With R resamples:
-    `weights` (R, P, B) and `resampled_kept_of_mean` (R, W).
+    `weights` (R, P, B) and `resampled_kept_of_mean` (R, W). Where not all losses count: `shares` (P, B), and the
+    `lags` that those that do have, which are more than tau.
     """
-    phi = average_norms(norms, settings.average)
+    phi = mean_norms(norms, shares, settings.average)
     longest = max(longest or 0, len(phi) + 1)
-    kept = kept_of_mean if settings.kept_norm == "of_mean" else np.cumsum(average_norms(norms))
+    kept = kept_of_mean if settings.kept_norm == "of_mean" else np.nancumsum(mean_norms(norms, shares))
     resampled, log_betas = np.empty((0, len(phi) + 1)), np.empty(0)
-    if not (np.isfinite(phi).all() and np.isfinite(kept).all()):
+    if lags == 0 or not (np.isfinite(phi[:lags]).all() and np.isfinite(kept[:lags]).all()):
         unknown = np.full(longest, np.nan)
         return Bound(unknown, resampled, phi, np.nan, unknown, log_betas)
     log_beta = log_decay_rate(phi, settings)

@@ -28,6 +28,7 @@ def lag_gradients(
     noise: bool = False,
     weights: np.ndarray | None = None,
     generator: torch.Generator | None = None,
+    counted: Tensor | None = None,
 ) -> LagGradients:
     """Measure phi for every lag, stream and component at each loss position.
 
@@ -43,6 +44,7 @@ def lag_gradients(
         noise: measure its noise, too, which resamples give anyway.
         weights: of each loss in R resamples, see `resampling_weights`.
         generator: on the CPU, for the random projections of the resampled measured bias and of the noise.
+        counted: which losses count, (burn_in + W, B); all by default. A resample in which none does is left out.
 
     Raises:
         ConfigError: no output of the model depends on its state.
@@ -50,13 +52,19 @@ def lag_gradients(
     steps = len(inputs) - burn_in
     if weights is None:
         weights = np.empty((0, len(positions), inputs.shape[1]))
+    shares = None
+    if counted is not None:
+        shares = models.shares_of(counted[burn_in:][positions])
+        some = (weights * shares.cpu().numpy()).sum(axis=(1, 2)) > 0
+        weights = weights[some]
     with models.evaluating(model), models.frozen(model), models.flushing_subnormals():
         state = models.starting_state(model, inputs, state)
         parts = models.halves(model)
         if burn_in:
             with torch.no_grad():
                 _, state = parts.recur(inputs[:burn_in], state)
-        window = ProbeWindow(parts, loss, inputs[burn_in:], targets[burn_in:], models.detach(state), positions)
+        of_window = inputs[burn_in:], targets[burn_in:], models.detach(state)
+        window = ProbeWindow(parts, loss, *of_window, positions, shares)
         components = _component_names(model, models.tensors(state))
         try:
             recording = record(window)
@@ -64,12 +72,13 @@ def lag_gradients(
         except UnsuitedError as why:
             return unrolled_gradients(window, components, weights, scheme, str(why))
         with torch.no_grad():
-            lags, parameters = LagSums(components, steps, losses, weights), None
+            lags, parameters = LagSums(components, steps, losses, weights, shares), None
             if scheme is not None:
                 of_layers = {id(parameter) for parameter in recording.rnn.parameters()}
                 names = [name for name, parameter in model.named_parameters() if id(parameter) in of_layers]
                 sketched = (weights, generator or torch.Generator()) if noise or len(weights) else None
-                parameters = ParameterSums(names, recording.layers, steps, losses, scheme, sketched)
+                layers, factors = recording.layers, window.of_mean()
+                parameters = ParameterSums(names, layers, steps, losses, scheme, sketched, factors)
             sum_lags(recording, gradient, window.positions, lags, parameters)
             return lags.result(None if parameters is None else parameters.result())
 

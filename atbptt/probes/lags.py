@@ -29,6 +29,11 @@ class ProbeWindow:
     targets: Tensor  # (W, B, ...)
     state: State  # before the window, detached
     positions: list[int]  # of the losses, in ascending order
+    shares: Tensor | None = None  # of each loss in the mean, (P, B), where not all count
+
+    def of_mean(self) -> Tensor | None:
+        """Factors (P, B) of the losses, each a mean over streams, with which their mean over P is that of all."""
+        return None if self.shares is None else self.shares * self.shares.numel()
 
     def losses(self, features: Tensor, at: Any, dtype: torch.dtype) -> Tensor:
         """Losses of the steps `at`, (steps, B), from the features of the model's first half."""
@@ -81,6 +86,7 @@ class LagGradients:
 
     The loss at a position is the mean over the B streams. A position fewer than W steps into the window has no state
     at the largest lags: NaN there. A gradient that is not finite has infinite norm. Positions are in ascending order.
+    Norms are of all losses, whether they count or not; averages are over those that count.
 
     Attributes:
         losses: (P, B).
@@ -94,6 +100,7 @@ class LagGradients:
         resampled_kept_of_mean: `kept_of_mean` of each resample, (R, W).
         parameters: gradients of the recurrent parameters; None if they were not measured.
         unsuited: why the model was run step by step; None if its layers were taken apart.
+        shares: of each loss in the mean over those that count, (P, B); None if all do. NaN if none does.
     """
 
     losses: np.ndarray
@@ -106,16 +113,38 @@ class LagGradients:
     resampled_kept_of_mean: np.ndarray
     parameters: ParameterGradients | None
     unsuited: str | None
+    shares: np.ndarray | None = None
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Which losses count, (P, B)."""
+        return np.ones(self.losses.shape, dtype=bool) if self.shares is None else self.shares > 0
+
+    @property
+    def lags(self) -> int:
+        """How many lags the losses that count have in the window."""
+        positions = np.flatnonzero(self.counted.any(axis=1))
+        return int((~np.isnan(self.norms[positions[-1], :, 0])).sum()) if len(positions) else 0
 
 
 class LagSums:
     """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`."""
 
-    def __init__(self, components: Sequence[str], window: int, losses: Tensor, weights: np.ndarray) -> None:
+    def __init__(
+        self,
+        components: Sequence[str],
+        window: int,
+        losses: Tensor,
+        weights: np.ndarray,
+        shares: Tensor | None = None,
+    ) -> None:
         self.components = tuple(components)
         self.losses = losses
-        self.resampling = weights
-        self.weights = with_mean(weights, losses)
+        self.shares = None if shares is None else shares.double().cpu().numpy()
+        self.resampling = weights if self.shares is None else _of_counted(weights, self.shares)
+        self.weights = with_mean(self.resampling, losses)
+        if shares is not None:
+            self.weights[0] = shares
         count = len(self.components)
         self.squares = losses.new_full((count, len(losses), window, losses.shape[1]), torch.nan, dtype=torch.float64)
         self.sums = [losses.new_zeros(1, 1)] * count  # of the gradients up to a lag, (1 + R, H)
@@ -144,6 +173,7 @@ class LagSums:
         kept[:, lags:] = kept[:, lags - 1 : lags]  # nothing is added beyond the last position's lags
         return LagGradients(
             losses=self.losses.double().cpu().numpy(),
+            shares=self.shares,
             norms=np.sqrt(squares.sum(axis=0)),
             component_norms=np.sqrt(squares),
             components=self.components,
@@ -160,3 +190,9 @@ def with_mean(weights: np.ndarray, losses: Tensor) -> Tensor:
     """The weights of the mean over all losses, then those of R resamples: (1 + R, P, B)."""
     mean = torch.full_like(losses, 1 / losses.numel()).unsqueeze(0)
     return torch.cat([mean, torch.from_numpy(weights).to(losses)])
+
+
+def _of_counted(weights: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Weights of resamples, (R, P, B), of what counts only, each with the sum 1."""
+    weights = weights * shares
+    return weights / weights.sum(axis=(1, 2), keepdims=True)

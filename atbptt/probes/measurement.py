@@ -7,7 +7,16 @@ import numpy as np
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, require, require_choice
-from atbptt.models import LossFunction, State, check_recurrent, check_streams, widened
+from atbptt.models import (
+    LossFunction,
+    State,
+    both_counted,
+    check_recurrent,
+    check_streams,
+    counted_by,
+    output_of_step,
+    widened,
+)
 from atbptt.probes.bias import ESTIMATORS, BiasEstimate, RelativeBias, bias_bound, resampling_weights
 from atbptt.probes.gradients import lag_gradients
 from atbptt.probes.lags import LagGradients
@@ -72,12 +81,15 @@ class Measurement:
 
     def problem(self) -> str | None:
         """What in the probe is not finite, so that nothing is known of the bias; None if all is."""
-        losses = self.gradients.losses
-        if not np.isfinite(losses).all():
-            stream = np.argwhere(~np.isfinite(losses))[0, 1]
-            return f"its loss must be finite, and is {losses[~np.isfinite(losses)][0]} in stream {stream}"
-        if not np.isfinite(self.phi).all():
-            lag = int(np.argmin(np.isfinite(self.phi))) + 1
+        counted, losses = self.gradients.counted, self.gradients.losses
+        if not counted.any():
+            return "no loss at its positions counts"
+        wrong = counted & ~np.isfinite(losses)
+        if wrong.any():
+            return f"its loss must be finite, and is {losses[wrong][0]} in stream {np.argwhere(wrong)[0, 1]}"
+        finite = np.isfinite(self.phi[: self.gradients.lags])
+        if not finite.all():
+            lag = int(np.argmin(finite)) + 1
             return f"its losses are finite, but their gradient at lag {lag} is not"
         if not self.estimate.bound.finite:
             return "the norms of its gradients are finite, but their sum is not"
@@ -93,6 +105,7 @@ def probe(
     inputs: Tensor,
     targets: Tensor,
     *,
+    counted: Tensor | None = None,
     scheme: str = "original-buffer",
     state: State = None,
     burn_in: int = 0,
@@ -112,14 +125,17 @@ def probe(
 
     Arguments:
         model: (inputs, state) -> (outputs, state), time first.
-        loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged.
+        loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged; or the pair of them and
+            `counted`, which must depend on the targets only.
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
+        counted: which losses count, (burn_in + W, B), as booleans or as weights from 0 on; all by default.
         scheme: how training will cut the stream, one of `SCHEMES`: the measured bias and the noise are of it.
         state: before the first of them; zero by default.
         burn_in: steps run without gradient before the window.
         tau: lags whose measured norms are summed; the fitted decay is extrapolated beyond them. Three quarters of the
             window by default.
-        positions: steps whose loss is differentiated, the last one and others from `tau` on; up to 4 by default.
+        positions: how many steps have their loss differentiated, the last one and others from `tau` on, of those at
+            which a loss counts; up to 4 by default.
         resamples, average, decay_fit, fit_from, kept_norm: see `ProbeSettings`.
         seed: of the resamples.
 
@@ -127,15 +143,30 @@ def probe(
         ConfigError: an argument breaks its rule, or the model, the loss or the streams do not fit together.
     """
     require_choice("scheme", scheme, SCHEMES)
-    check_streams(inputs, targets)
+    check_streams(inputs, targets, counted)
     inputs, targets = widened(inputs), widened(targets)
     check_recurrent(model, inputs, state, training=False)
+    output = output_of_step(model, loss, inputs, targets, state)
+    counted = both_counted(counted, counted_by(loss, targets, output))
     window = len(inputs) - burn_in
     require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and at least 4 steps")
     tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
-    return measure(model, loss, inputs, targets, settings, scheme, state=state, drawn_for=("probe", seed))
+    at = None if counted is None else _positions(counted, settings)
+    drawn_for = ("probe", seed)
+    return measure(
+        model, loss, inputs, targets, settings, scheme, state=state, drawn_for=drawn_for, counted=counted, positions=at
+    )
+
+
+def _positions(counted: Tensor, settings: ProbeSettings) -> list[int]:
+    """Steps of a window from tau on at which a loss counts, evenly chosen up to the last one."""
+    first = settings.burn_in + settings.tau
+    steps = settings.tau + np.flatnonzero(counted[first:].cpu().numpy().any(axis=1))
+    require(len(steps) > 0, "counted", 0, f"must count a loss from step burn_in + tau (={first}) on")
+    chosen = np.linspace(len(steps) - 1, 0, settings.positions).round().astype(int)
+    return [int(steps[each]) for each in sorted(set(chosen))]
 
 
 def measure(
@@ -152,6 +183,8 @@ def measure(
     resampled: bool = True,
     noise: bool = True,
     longest: int | None = None,
+    counted: Tensor | None = None,
+    positions: list[int] | None = None,
 ) -> Measurement:
     """Measure one window, of the length in the settings; see `probe`.
 
@@ -161,9 +194,11 @@ def measure(
         resampled: resample streams and positions, for intervals.
         noise: measure the noise of the gradient, if the bias is measured.
         longest: largest K of interest if it exceeds W.
+        counted: which losses count, (burn_in + W, B); all by default.
+        positions: steps of the window whose loss is differentiated, by default those of the settings.
     """
     purpose, *numbers = drawn_for
-    positions = settings.loss_positions
+    positions = settings.loss_positions if positions is None else positions
     weights = resampling_weights(
         settings.resamples if resampled else 0,
         len(positions),
@@ -182,6 +217,7 @@ def measure(
         noise=noise,
         weights=weights,
         generator=torch_generator(f"sketch of {purpose}", *numbers),
+        counted=counted,
     )
     bound = bias_bound(
         gradients.norms,
@@ -190,6 +226,8 @@ def measure(
         longest=longest,
         weights=gradients.weights,
         resampled_kept_of_mean=gradients.resampled_kept_of_mean,
+        shares=gradients.shares,
+        lags=gradients.lags,
     )
     if (found := gradients.parameters) is None:
         return Measurement(gradients, BiasEstimate(bound))

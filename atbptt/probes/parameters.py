@@ -259,13 +259,22 @@ class ParameterSums:
         losses: Tensor,
         scheme: str,
         sketched: tuple[np.ndarray, torch.Generator] | None,
+        factors: Tensor | None = None,
     ) -> None:
+        """`factors` multiply the losses' gradients, (P, B)."""
         self.names = names
+        self.factors = None if factors is None else factors.to(losses)[:, :, None]
         self.positions = len(losses)
         made = ((level, product) for level, layer in enumerate(layers) for product in layer.products())
         self.products = [LayerProduct(*each) for each in made]
         self.truncation = TruncationSums(window, scheme, losses.device)
         self.sketches = None if sketched is None else LossSketches(self.products, window, losses, *sketched)
+
+    def scale(self, gates: list[Tensor]) -> None:
+        """Multiply the gates of the last positions, in place, by their factors."""
+        if self.factors is not None:
+            for of_layer in gates:
+                of_layer *= self.factors[-of_layer.shape[1] :]
 
     def sketch(self, segment: Segment, gates: list[Tensor]) -> None:
         if self.sketches is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
 from atbptt.models import evaluating, halves, steps_at_once
-from atbptt.probes import Measurement, RelativeBias, at_length, average_norms
+from atbptt.probes import Measurement, RelativeBias, at_length, mean_norms
 from atbptt.runs import schema
 from atbptt.windows import Stream
 
@@ -21,34 +21,42 @@ STREAMS, STEPS = 4, 200  # of the test split, whose predictions are stored: a fe
 def evaluate(
     model: nn.Module, task: Task, split: Stream, pause: Callable[[], object] = lambda: None
 ) -> dict[str, float]:
-    """A split's metrics over all its steps, from a zero state at its start, without dropout.
+    """A split's metrics over all its losses that count, from a zero state at its start, without dropout.
 
     `pause` is called every `CHUNK` steps or sooner; an error that it raises ends the evaluation.
     """
     sums: dict[str, Tensor] = {}
     with evaluating(model), torch.no_grad():
-        for outputs, targets in outputs_of(model, task, split, split.length, pause):
+        for outputs, targets, counted in outputs_of(model, task, split, split.length, pause):
             for name, values in task.measures(outputs, targets).items():
-                total = values.double().sum()
+                values = values.double()
+                total = (values if counted is None else values * counted).sum()
                 sums[name] = sums[name] + total if name in sums else total
-    count = split.length * split.batch
+    count = split.losses(0, split.length) * split.batch
     return task.metrics({name: float(total) / count for name, total in sums.items()})
 
 
 def outputs_of(
     model: nn.Module, task: Task, split: Stream, stop: int, pause: Callable[[], object] = lambda: None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Outputs and targets (T', B, ...) of the first `stop` steps, part by part; to be read within `evaluating`."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Of the first `stop` steps, part by part, outputs, targets (T', B, ...), and which of them count.
+
+    To be read within `evaluating`.
+    """
     parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
     steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves decodes every step that it runs
     state = model.initial_state(split.batch)  # type: ignore[operator]
     for start in range(0, stop, steps):
         pause()
-        inputs, targets = split.read(start, min(start + steps, stop))
+        end = min(start + steps, stop)
+        inputs, targets = split.read(start, end)
         features, state = parts.recur(inputs, state)
-        for part, its_targets in zip(features.split(decoded), targets.split(decoded), strict=True):
-            yield parts.decode(part), its_targets
+        for at, part, its_targets in zip(
+            range(start, end, decoded), features.split(decoded), targets.split(decoded), strict=True
+        ):
+            counted = None if split.counted is None else split.counted[at : at + len(part)]
+            yield parts.decode(part), its_targets, counted
 
 
 def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
@@ -58,12 +66,15 @@ def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
     rows: list[tuple[Any, ...]] = []
     with evaluating(model), torch.no_grad():
         parts = outputs_of(model, task, task.test, min(STEPS, task.test.length))
-        kept = ([values[:, :STREAMS] for values in part] for part in parts)
+        kept = ([values[:, :STREAMS] for values in part[:2]] for part in parts)
         outputs, targets = (torch.cat(values) for values in zip(*kept, strict=True))
+        counts = np.ones(targets.shape[1::-1], dtype=bool)  # (B, T)
+        if task.test.counted is not None:
+            counts = task.test.counted[: len(targets), :STREAMS].cpu().numpy().T > 0
         for quantity, pair in task.predictions(outputs, targets).items():
-            predicted, target = (values.double().cpu().numpy().T for values in pair)  # (B, T)
+            predicted, target = (values.double().cpu().numpy().T for values in pair)
             columns = *np.indices(target.shape), np.full(target.shape, quantity), target, predicted
-            rows.append(tuple(column.ravel() for column in columns))
+            rows.append(tuple(column[counts] for column in columns))
     return _joined(("stream", "position", "quantity", "target", "predicted"), rows)
 
 
@@ -128,7 +139,7 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
         for name, norms, kept in components:
             known = of_all if name == "all" else {}
             readings = (known.get(reading, unknown) for reading in schema.READINGS)
-            phi = average_norms(norms, average)
+            phi = mean_norms(norms, gradients.shares, average)
             rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *readings))
     return _joined(("replicate", "component", "lag", "phi", "kept_of_mean", *schema.READINGS), rows)
 
@@ -139,9 +150,13 @@ def position_profiles(
     """Columns of positions.parquet: a row per probe, loss position and lag that the window holds before it."""
     rows: list[tuple[np.ndarray, ...]] = []
     for replicate, measurement in enumerate(measurements):
-        for position, norms in zip(positions, measurement.gradients.norms, strict=True):
+        gradients = measurement.gradients
+        for number, (position, norms) in enumerate(zip(positions, gradients.norms, strict=True)):
+            shares = None if gradients.shares is None else gradients.shares[[number]]
+            if shares is not None and not (shares > 0).any():
+                continue
             lags = 1 + np.flatnonzero(~np.isnan(norms[:, 0]))
-            phi = average_norms(norms[lags - 1], average)
+            phi = mean_norms(norms[None, lags - 1], shares, average)
             rows.append((np.full_like(lags, replicate), np.full_like(lags, position), lags, phi))
     return _joined(("replicate", "position", "lag", "phi"), rows)
 

@@ -174,13 +174,17 @@ class Trainer:
     def _advance(self) -> None:
         self._read_pass(self.windows.cursor.epochs_done)
         began, step_before = time.perf_counter(), self.windows.step
-        window = next(iter(self.windows))
-        lr = window_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, self.settings.scheme, window.steps)
+        window = next(iter(self.windows), None)
+        if window is None:  # in the rest of the pass no loss counts
+            self.sums["steps"] += self.windows.step - step_before
+            return
+        settings = self.settings
+        lr = window_lr(self._decayed_lr(), settings.lr_scaling, self.policy, settings.scheme, window.averaged)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         objective = window.loss(self.steps_at_once)
         clip = self.settings.clip_norm
-        norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.losses)
+        norm = step(self.model, self.optimizer, objective, None if clip is None else clip / window.averaged)
         self.updates += 1
         sums = self.sums
         sums["loss"].add_(window.mean_loss, alpha=window.losses)  # stays on the device: no wait for the GPU

@@ -16,6 +16,7 @@ from atbptt.models import (
     check_streams,
     detach,
     halves,
+    output_of_step,
     starting_state,
 )
 from atbptt.probes import BiasEstimate, ProbeSettings
@@ -24,7 +25,7 @@ from atbptt.windows.cursor import Cursor
 from atbptt.windows.prober import Prober, check_asked
 from atbptt.windows.schemes import Window, check_scheme, lr_scale
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import window_loss
+from atbptt.windows.update import averaged, pass_over, window_loss
 
 # Called with a purpose and the step: `policy` before the policy sets K, `dropout` before a window runs.
 Seed = Callable[[str, int], object]
@@ -36,7 +37,9 @@ class StreamWindow:
     Attributes:
         steps: the steps of the stream that it reads and whose loss it counts.
         K: the policy's truncation length.
-        losses: number of steps whose loss it counts.
+        losses: number of steps whose loss it counts; where not all count, as a mean over streams.
+        averaged: number of losses, as a mean over streams, by which `loss` divides their sum: `losses`, but with scheme
+            `buffer` where not all losses count.
         lr_scale: factor of the learning rate for a policy that draws K (AWD-LSTM's rule); 1 for others.
     """
 
@@ -47,8 +50,9 @@ class StreamWindow:
         self._state = state
         self.steps = steps
         self.K = windows.cursor.K
-        self.losses = steps.losses
-        self.lr_scale = lr_scale(policy, windows.cursor.scheme, steps)
+        self.losses = self._stream.losses(steps.loss_start, steps.loss_stop)
+        self.averaged = averaged(self._stream, steps)
+        self.lr_scale = lr_scale(policy, windows.cursor.scheme, self.averaged)
         self._factors = policy.adjoint_factors(steps.stop - steps.start)
         self._mean_loss: Tensor | None = None
 
@@ -90,12 +94,17 @@ class Windows:
 
     A `for` loop ends with the pass over the stream. After a `break`, the next one continues with the next window.
 
+    Where some losses do not count, as those of padding, means are over those that do. A window in which none counts
+    makes no update: it is passed over, and its state handed on.
+
     Arguments:
         model: (inputs, state) -> (outputs, state), time first; see `atbptt.models.Recurrent`.
-        loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged.
+        loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged; or the pair of them and
+            `counted`, which must depend on the targets only.
         inputs: B streams side by side, (T, B, ...), on the model's device; `batchify` makes them of one sequence.
         targets: (T, B, ...).
         policy: sets K before each window.
+        counted: which losses count, (T, B), as booleans or as weights from 0 on; all by default.
         scheme: one of `SCHEMES`.
         phase: `random` draws the length of the first window of each pass, so that windows do not end at the same steps
             in every pass; or `fixed`.
@@ -115,14 +124,15 @@ class Windows:
         targets: Tensor,
         policy: AnyPolicy,
         *,
+        counted: Tensor | None = None,
         scheme: str = "original-buffer",
         phase: str = "fixed",
         state: State = None,
         probes: ProbeSettings | None = None,
         seed: int = 0,
     ) -> None:
-        check_streams(inputs, targets)
-        stream = Stream(inputs, targets)
+        check_streams(inputs, targets, counted)
+        stream = Stream(inputs, targets, counted=counted)
         try:
             policy = completed(policy)
         except ConfigError as error:
@@ -130,6 +140,9 @@ class Windows:
         check_scheme(policy, scheme, phase)
         first_state = None if state is None else detach(state)
         check_recurrent(model, stream.read(0, TRIED_STEPS)[0], first_state)
+        self._output = output_of_step(model, loss, *stream.read(0, TRIED_STEPS), first_state)
+        stream = stream.counting(loss, self._output)
+        require(stream.losses(0, stream.length) > 0, "counted", 0, "must count a loss, and counts none")
         probes = ProbeSettings() if probes is None else probes
         if policy.probes:  # before training rather than at its first update
             probes.check_stream(stream.length)
@@ -174,20 +187,22 @@ class Windows:
         self.prober = prober
         self.first_state = first_state
         self.probe_steps = 0
+        self.passed_over = 0  # windows in which no loss counts
         self._seed = seed
         self._current: StreamWindow | None = None
 
-    def feed(self, inputs: Tensor, targets: Tensor) -> None:
+    def feed(self, inputs: Tensor, targets: Tensor, counted: Tensor | None = None) -> None:
         """Read other streams from the next window on; probes draw from them, too. For data that change between passes.
 
         Arguments:
             inputs, targets: of the shapes and types of those before.
+            counted: which of their losses count; all by default.
 
         Raises:
             ConfigError: they are not.
         """
-        check_streams(inputs, targets)
-        self.read(Stream(inputs, targets))
+        check_streams(inputs, targets, counted)
+        self.read(Stream(inputs, targets, counted=counted).counting(self.loss, self._output))
 
     def read(self, stream: Stream) -> None:
         """`feed` of a stream."""
@@ -224,6 +239,9 @@ class Windows:
             if self._current is None:  # else a `for` loop was left before the window's loss was called
                 self._current = self._next()
             window = self._current
+            if not window.averaged:
+                self._pass_over(window)
+                continue
             yield window
             if self._current is window:
                 raise RuntimeError("window.loss() must be called in each window: it computes the state of the next")
@@ -238,6 +256,10 @@ class Windows:
         if self._seed is not None:
             self._seed("dropout", self.step)
         return StreamWindow(self, steps, state)
+
+    def _pass_over(self, window: StreamWindow) -> None:
+        self.passed_over += 1
+        self._hand_over(window, pass_over(self.halves, window._stream, window.steps, window._state))
 
     def _hand_over(self, window: StreamWindow, state: State) -> None:
         if self._current is window:  # else its loss is called again
@@ -274,7 +296,8 @@ class Windows:
 
     def saved(self) -> dict[str, Any]:
         """`state_dict` for a run's checkpoint, without `made_for`."""
-        return {**self.cursor.saved(), "probe_steps": self.probe_steps, "policy": self.cursor.policy.state_dict()}
+        own = {"probe_steps": self.probe_steps, "passed_over": self.passed_over}
+        return {**self.cursor.saved(), **own, "policy": self.cursor.policy.state_dict()}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to where it was when `saved` was called, with the same policy, scheme and stream."""
@@ -282,5 +305,7 @@ class Windows:
         self.cursor.restore(saved, starting_state(self.model, self.stream.read(0, 1)[0], self.first_state))
         require_whole("probe_steps", saved["probe_steps"], 0)
         self.probe_steps = saved["probe_steps"]
+        self.passed_over = saved.get("passed_over", 0)  # earlier versions did not store it
+        require_whole("passed_over", self.passed_over, 0)
         self.cursor.policy.load_state_dict(saved["policy"])
         require_whole("K", self.cursor.policy.K, 1)

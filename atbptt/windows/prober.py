@@ -87,12 +87,15 @@ class Prober:
         found = []
         for number in range(self.settings.probes):
             drawn_for = (f"probe for {purpose}", self.seed, step, number)
+            drawn = stream.draw(self.settings.steps, torch_generator(*drawn_for))
             measurement = measure(
                 model,
                 loss,
-                *stream.draw(self.settings.steps, torch_generator(*drawn_for)),
+                drawn.inputs,
+                drawn.targets,
                 self.settings,
                 self.scheme,
+                counted=drawn.counted,
                 state=state,
                 drawn_for=drawn_for,
                 measured=measured,

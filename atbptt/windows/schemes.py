@@ -122,14 +122,14 @@ def full_lr(lr: float, scaling: str, policy: Policy, K: int) -> float:
     return scaled_lr(lr, scaling, K if policy.base is None else policy.base)
 
 
-def lr_scale(policy: Policy, scheme: str, window: Window) -> float:
+def lr_scale(policy: Policy, scheme: str, losses: float) -> float:
     """A window's losses over those of a window of the policy's `base`; 1 for a policy without one."""
-    return 1.0 if policy.base is None else window.losses / full_losses(scheme, policy.base)
+    return 1.0 if policy.base is None else losses / full_losses(scheme, policy.base)
 
 
-def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, window: Window) -> float:
-    """The learning rate of one window's update."""
+def window_lr(lr: float, scaling: str, policy: Policy, scheme: str, losses: float) -> float:
+    """The learning rate of the update of a window with so many losses."""
     if policy.base is not None:
-        return scaled_lr(lr, scaling, policy.base) * lr_scale(policy, scheme, window)
+        return scaled_lr(lr, scaling, policy.base) * lr_scale(policy, scheme, losses)
     # The last window of a stream may be short: scaled with the whole K, its few losses would make as large a step.
-    return scaled_lr(lr, scaling, policy.K * min(window.losses / full_losses(scheme, policy.K), 1.0))
+    return scaled_lr(lr, scaling, policy.K * min(losses / full_losses(scheme, policy.K), 1.0))

@@ -1,16 +1,27 @@
 """Streams: sequences that are read side by side."""
 
-from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atbptt.errors import require
-from atbptt.models import widened
+from atbptt.models import LossFunction, both_counted, counted_by, widened
 
 Sequenced = TypeVar("Sequenced", Tensor, np.ndarray)
+AT_ONCE = 2**22  # outputs for which a loss tells at once which of its losses count
+
+
+class Drawn(NamedTuple):
+    """Steps of all streams, each from a start of its own."""
+
+    inputs: Tensor  # (T', B, ...)
+    targets: Tensor  # (T', B, ...)
+    counted: Tensor | None  # (T', B)
 
 
 @dataclass(frozen=True)
@@ -20,10 +31,12 @@ class Stream:
     Attributes:
         inputs: (T, B) symbols, of any integer type, or (T, B, D) reals.
         targets: (T, B) symbols or (T, B, D) reals.
+        counted: which losses count, (T, B), as booleans or as weights from 0 on; all if None.
     """
 
     inputs: Tensor
     targets: Tensor
+    counted: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def length(self) -> int:
@@ -35,23 +48,80 @@ class Stream:
 
     def to(self, device: torch.device) -> Self:
         """The same streams on a device."""
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+        counted = None if self.counted is None else self.counted.to(device)
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), counted=counted)
+
+    def losses(self, start: int, stop: int) -> float:
+        """How many losses of steps start..stop-1 count, as a mean over streams: stop - start if all do."""
+        if self._counts is None:
+            return stop - start
+        return float(self._counts[stop] - self._counts[start]) / self.batch
+
+    @cached_property
+    def _counts(self) -> np.ndarray | None:
+        """Losses of all streams that count before each step, (T + 1,)."""
+        if self.counted is None:
+            return None
+        of_steps = self.counted.sum(dim=1, dtype=torch.float64).cpu().numpy()
+        return np.concatenate([[0.0], np.cumsum(of_steps)])
+
+    def counting(self, loss: LossFunction, output: Tensor) -> Self:
+        """The same streams, of which only those losses count that count for `loss`, too; see `models.counted_by`."""
+        if counted_by(loss, self.read(0, 1)[1], output) is None:
+            return self
+        steps = max(1, AT_ONCE // (self.batch * output.numel()))
+        found = []
+        for start in range(0, self.length, steps):
+            _, targets = self.read(start, min(start + steps, self.length))
+            counted = counted_by(loss, targets, output)
+            assert counted is not None
+            found.append(counted)
+        return replace(self, counted=both_counted(self.counted, torch.cat(found)))
 
     def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of steps start..stop-1 of all streams, (stop - start, B, ...)."""
         return self.present(self.inputs[start:stop], self.targets[start:stop])
 
-    def draw(self, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of `steps` consecutive steps of every stream, from starts drawn by the CPU's generator."""
+    def draw(self, steps: int, generator: torch.Generator) -> Drawn:
+        """`steps` consecutive steps of every stream, from starts drawn by the CPU's generator.
+
+        Where not all losses count, that of the last step does, if any from step `steps` on does in its stream.
+        """
         device = self.inputs.device
-        starts = torch.randint(self.length - steps + 1, (self.batch,), generator=generator).to(device)
+        starts = self._starts(steps, generator).to(device)
         rows = starts + torch.arange(steps, device=device)[:, None]  # (steps, B)
         columns = torch.arange(self.batch, device=device)
-        return self.present(self.inputs[rows, columns], self.targets[rows, columns])
+        inputs, targets = self.present(self.inputs[rows, columns], self.targets[rows, columns])
+        return Drawn(inputs, targets, None if self.counted is None else self.counted[rows, columns])
+
+    def _starts(self, steps: int, generator: torch.Generator) -> Tensor:
+        if self._ranks is None:
+            return torch.randint(self.length - steps + 1, (self.batch,), generator=generator)
+        before = self._ranks[:, steps - 1 : steps]  # losses that count before the first step that may be the last one
+        ranks = self._ranks[:, -1:] - before
+        some = torch.where(ranks > 0, ranks, 1)
+        wanted = before + (torch.rand(self.batch, 1, generator=generator, dtype=torch.float64) * some).long() + 1
+        chosen = torch.searchsorted(self._ranks, wanted) - steps
+        anywhere = torch.randint(self.length - steps + 1, (self.batch, 1), generator=generator)
+        return torch.where(ranks > 0, chosen, anywhere).squeeze(1)
+
+    @cached_property
+    def _ranks(self) -> Tensor | None:
+        """How many losses of each stream count at all before each step, (B, T + 1), on the CPU."""
+        if self.counted is None:
+            return None
+        return nn.functional.pad((self.counted > 0).cpu().t().cumsum(dim=1), (1, 0)).contiguous()
 
     def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Stored steps as a model takes them."""
         return widened(inputs), widened(targets)
+
+
+def side_by_side(drawn: Sequence[Drawn]) -> Drawn:
+    """Steps drawn one after another from the same streams, as of so many times the streams."""
+    inputs, targets, counted = zip(*drawn, strict=True)
+    weights = None if counted[0] is None else torch.cat(counted, dim=1)
+    return Drawn(torch.cat(inputs, dim=1), torch.cat(targets, dim=1), weights)
 
 
 def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:

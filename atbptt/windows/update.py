@@ -23,7 +23,7 @@ def window_loss(
     """The scalar to differentiate, the mean of the counted losses, and the state at `window.next_start`, both detached.
 
     The first two differ by the look-ahead of scheme `buffer`. `state` is at `window.start`, detached; `factors` are the
-    policy's `adjoint_factors`.
+    policy's `adjoint_factors`. Of a stream in which not all losses count, one of the window's must (see `averaged`).
     """
     recur = halves.recur if factors is None else partial(recur_reweighted, halves.recur, factors=factors)
     inputs, targets = stream.read(window.start, window.stop)
@@ -40,17 +40,41 @@ def window_loss(
         piece, after = recur(inputs[handed_over_at:counted_to], handed_over)
         pieces.append(piece)
     features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+    def mean_of(features: Tensor, start: int, stop: int) -> Tensor:
+        counted = None if stream.counted is None else stream.counted[window.start + start : window.start + stop]
+        return mean_loss(halves.model, halves.decode, loss, features, targets[start:stop], steps_at_once, counted)
+
+    losses, ahead_of = stream.losses(window.loss_start, window.loss_stop), stream.losses(window.loss_stop, window.stop)
     # The pre-roll is not decoded: its losses are not counted.
-    mean = mean_loss(
-        halves.model, halves.decode, loss, features[counted_from:], targets[counted_from:counted_to], steps_at_once
-    )
-    objective = mean
-    if window.stop > window.loss_stop:
+    mean = mean_of(features[counted_from:], counted_from, counted_to) if losses else features.new_zeros(())
+    objective = mean if losses == (divisor := averaged(stream, window)) else mean * (losses / divisor)
+    if ahead_of:
         with frozen(halves.model):
             ahead, _ = recur(inputs[counted_to:], after)
-            beyond = mean_loss(halves.model, halves.decode, loss, ahead, targets[counted_to:], steps_at_once)
-        objective = mean + beyond * (len(ahead) / window.losses)
+            beyond = mean_of(ahead, counted_to, len(inputs))
+        objective = objective + beyond * (ahead_of / divisor)
     return objective, mean.detach(), detach(handed_over)
+
+
+def averaged(stream: Stream, window: Window) -> float:
+    """What the sum of a window's losses, as a mean over streams, is divided by: `window.losses` if all count.
+
+    Else their share of all losses that the window differentiates, which may lie in its look-ahead; 0 if none counts.
+    """
+    losses = stream.losses(window.loss_start, window.stop)
+    if window.stop == window.loss_stop:
+        return losses
+    return losses / (window.stop - window.loss_start) * window.losses
+
+
+def pass_over(halves: Halves, stream: Stream, window: Window, state: State) -> State:
+    """The state at `window.next_start`, of a window in which no loss counts."""
+    if window.next_start == window.start:
+        return state
+    with torch.no_grad():
+        inputs, _ = stream.read(window.start, window.next_start)
+        return detach(halves.recur(inputs, state)[1])
 
 
 def recur_reweighted(

@@ -57,6 +57,24 @@ def test_every_step_counts_once_whatever_the_length_and_the_budget(steps: int, m
     assert model.training
 
 
+def test_only_losses_that_count_are_averaged_and_predicted() -> None:
+    torch.manual_seed(0)
+    model, task = RecurrentNetwork(4, 4, hidden=5), task_of_symbols()
+    counted = torch.rand(CHUNK + 9, 5)
+    counted[counted < 0.6] = 0
+    split = symbols(CHUNK + 9, 5)
+    with torch.no_grad():
+        outputs, _ = model(split.inputs, model.initial_state(5))
+        losses = task.loss(outputs, split.targets)
+    task.test = replace(split, counted=counted)
+    expected = float((losses * counted).sum() / counted.sum())
+    assert evaluate(model, task, task.test)["loss"] == pytest.approx(expected, rel=1e-6)
+    found = predict(model, task)
+    kept = counted[:STEPS, :STREAMS].T > 0
+    assert found["target"].tolist() == split.targets[:STEPS, :STREAMS].T[kept].tolist()
+    assert np.column_stack([found["stream"], found["position"]]).tolist() == kept.nonzero().tolist()
+
+
 def test_no_forward_pass_puts_out_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """The recurrent half runs on where the decoder pauses, but for a model without halves."""
     monkeypatch.setattr("atbptt.models.losses.OUTPUTS", 50)

@@ -47,6 +47,6 @@ def test_every_step_of_the_stream_counts_the_same_in_whatever_window(scheme: str
         window = cursor.next_window(lambda **_: [])
         cursor.advance(window, None)
         full = 17 if scheme == "double-tf" else 9
-        assert window_lr(0.5, scaling, policy, scheme, window) / window.losses == pytest.approx(scaled / full)
+        assert window_lr(0.5, scaling, policy, scheme, window.losses) / window.losses == pytest.approx(scaled / full)
         lengths.add(window.losses)
     assert len(lengths) > 5

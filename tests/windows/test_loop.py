@@ -285,7 +285,7 @@ def test_a_loop_of_your_own_ends_where_a_run_of_the_config_does(scheme: str, pha
     windows = Windows(model, task.loss, stream.inputs, stream.targets, policy, **how)
     for window in (window for _ in range(2) for window in windows):
         for group in optimizer.param_groups:
-            group["lr"] = window_lr(made.lr, made.lr_scaling, policy, scheme, window.steps)
+            group["lr"] = window_lr(made.lr, made.lr_scaling, policy, scheme, window.losses)
         step(model, optimizer, window.loss(), made.clip_norm / window.losses)
     torch.testing.assert_close(model.state_dict(), expected, rtol=0, atol=0)
 

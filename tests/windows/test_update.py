@@ -132,10 +132,10 @@ def test_learning_rates_by_hand() -> None:
     scalings = ("none", "sqrt", "linear")
     assert [scaled_lr(2.0, scaling, 9) for scaling in scalings] == [2.0, 6.0, 18.0]
     window, short = Window(0, 0, 12, 12, 12), Window(0, 0, 9, 9, 9)
-    assert [window_lr(2.0, scaling, Fixed(36), "tf", short) for scaling in scalings] == [2.0, 6.0, 18.0]
+    assert [window_lr(2.0, scaling, Fixed(36), "tf", short.losses) for scaling in scalings] == [2.0, 6.0, 18.0]
     assert [full_lr(2.0, "linear", policy, 36) for policy in (Fixed(36), Variable(9))] == [72.0, 18.0]
-    assert [lr_scale(Fixed(5), "tf", window), lr_scale(Variable(8), "tf", window)] == [1.0, 1.5]
-    assert lr_scale(Variable(8), "double-tf", window) == 12 / 15
+    assert [lr_scale(Fixed(5), "tf", window.losses), lr_scale(Variable(8), "tf", window.losses)] == [1.0, 1.5]
+    assert lr_scale(Variable(8), "double-tf", window.losses) == 12 / 15
 
 
 @pytest.mark.parametrize(
@@ -149,5 +149,5 @@ def test_learning_rates_by_hand() -> None:
 )
 def test_a_short_last_window_makes_no_longer_step_than_its_losses_deserve(scheme: str, rates: list[float]) -> None:
     """With the whole K, its step would be K / losses times as long as any other: at the end of every epoch."""
-    found = [window_lr(1.0, "linear", Fixed(14), scheme, window) for window in windows(scheme, 14, 60)]
+    found = [window_lr(1.0, "linear", Fixed(14), scheme, window.losses) for window in windows(scheme, 14, 60)]
     assert found == pytest.approx(rates)

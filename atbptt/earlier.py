@@ -12,6 +12,7 @@ ADAPTIVE, VARIABLE = (
     {f"atbptt.truncation.{name}", f"atbptt.{name}", f"atbptt.truncation.{name.lower()}.{name}"}
     for name in ("Adaptive", "Variable")
 )
+ARRAYS = {"atbptt.datasets.Arrays", "atbptt.datasets.arrays.Arrays"}
 
 
 def with_defaults(policy: dict[str, Any]) -> dict[str, Any]:
@@ -21,13 +22,13 @@ def with_defaults(policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def later_arguments(target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a policy's later arguments by which earlier versions trained.
+    """The values of the later arguments of a policy or a data set by which earlier versions trained.
 
     None for `estimator=measured`, which was of exactly K steps: no value does the same now.
     """
     if target in ADAPTIVE and arguments.get("estimator", "bound") == "bound":
         return {"as_published": True}
-    return {"K_max": None} if target in VARIABLE else {}
+    return {"K_max": None} if target in VARIABLE else {"ignored": None} if target in ARRAYS else {}
 
 
 def filled_in(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 from numpy.lib import format as npy
 
 from atbptt.datasets.reading import checked
@@ -18,55 +20,73 @@ from atbptt.windows import Stream
 
 # Names of a split's arrays; the second pair is that of the released code.
 NAMES = ("{}_inputs", "{}_targets"), ("{}_X", "{}_Y")
+COUNTED = "{}_counted"
+COUNTS = [COUNTED.format(split) for split in SPLITS]
 
 
 class Arrays(SymbolTask):
     """Symbols from `train_inputs`, `train_targets`, `valid_inputs`, ... (or `train_X`, `train_Y`, ...).
 
     Inputs and targets of a split have the same shape: (T, B), of which the first `batch_size` streams are taken, or
-    (T,), which is cut in `batch_size` contiguous streams (the remainder is dropped).
+    (T,), which is cut in `batch_size` contiguous streams (the remainder is dropped). An array `train_counted` of their
+    shape, if there is one, says which losses count: booleans, or weights from 0 on. So for `valid` and `test`.
 
     Arguments:
         path: the .npz file.
         symbols: V, for inputs and targets; null takes the largest symbol + 1.
         batch_size: streams B; null takes all columns of (T, B) arrays.
+        ignored: a symbol, which may be negative, of targets whose losses do not count; null for none.
     """
 
-    def __init__(self, path: str, symbols: int | None = None, batch_size: int | None = None) -> None:
+    def __init__(
+        self, path: str, symbols: int | None = None, batch_size: int | None = None, ignored: int | None = None
+    ) -> None:
         require(batch_size is None or batch_size >= 1, "batch_size", batch_size, "must be at least 1, or null")
-        arrays = _read(Path(path))
-        largest = max(int(array.max()) for pair in arrays.values() for array in pair)
+        arrays = _read(Path(path), ignored)
+        largest = max(int(array.max()) for parts in arrays.values() for array in parts[:2])
         if symbols is None:
             symbols = largest + 1
         require(symbols > largest, "symbols", symbols, f"must exceed the largest symbol in {path} (={largest})")
         self.input_size = self.output_size = symbols
         self.notes: list[str] = []
-        self.train, self.valid, self.test = (self._stream(*arrays[split], split, batch_size) for split in SPLITS)
+        self.train, self.valid, self.test = (self._stream(arrays[split], split, batch_size) for split in SPLITS)
 
     @staticmethod
     def data_files(arguments: Mapping[str, Any]) -> list[Path]:
         return checked([Path(arguments["path"])])
 
-    def _stream(self, inputs: np.ndarray, targets: np.ndarray, split: str, batch_size: int | None) -> Stream:
-        if inputs.ndim == 1:
+    def _stream(self, parts: Sequence[np.ndarray], split: str, batch_size: int | None) -> Stream:
+        length = len(parts[0])
+        if parts[0].ndim == 1:
             if batch_size is None:
                 raise ConfigError("batch_size", f"(=null) must be given: the {split} arrays are 1-D")
-            self.notes.append(cut_note(split, "symbols", len(inputs), batch_size))
-            return symbol_stream(*cut((inputs, targets), batch_size, f"{len(inputs)} steps of the {split} arrays"))
-        streams = inputs.shape[1]
-        rule = f"must not exceed the {streams} streams of the {split} arrays"
-        require((batch_size or 1) <= streams, "batch_size", batch_size, rule)
-        if batch_size not in (None, streams):
-            self.notes.append(f"{split}: the first {batch_size} of {streams} streams")
-        return symbol_stream(inputs[:, :batch_size], targets[:, :batch_size])
+            self.notes.append(cut_note(split, "symbols", length, batch_size))
+            parts = cut(parts, batch_size, f"{length} steps of the {split} arrays")
+        else:
+            streams = parts[0].shape[1]
+            rule = f"must not exceed the {streams} streams of the {split} arrays"
+            require((batch_size or 1) <= streams, "batch_size", batch_size, rule)
+            if batch_size not in (None, streams):
+                self.notes.append(f"{split}: the first {batch_size} of {streams} streams")
+            parts = [part[:, :batch_size] for part in parts]
+        stream = symbol_stream(*parts[:2])
+        if len(parts) == 2:
+            return stream
+        self.notes.append(f"{split}: {np.count_nonzero(parts[2]):,} of {parts[2].size:,} losses count")
+        counted = parts[2] if parts[2].dtype == bool else parts[2].astype(np.float32)
+        return replace(stream, counted=torch.from_numpy(np.ascontiguousarray(counted)))
 
 
-def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+# Of each split inputs, targets and, if not all losses count, which do.
+Parts = dict[str, list[np.ndarray]]
+
+
+def _read(path: Path, ignored: int | None) -> Parts:
     checked([path])
     require(path.is_file(), "path", str(path), "must be an .npz file; there is none")
     try:
         with open_file(path) as file, zipfile.ZipFile(file) as archive:
-            return _arrays(path, archive)
+            return _arrays(path, archive, ignored)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         if isinstance(error, ConfigError):
             raise
@@ -77,7 +97,7 @@ def _unreadable(path: Path, reason: str) -> ConfigError:
     return ConfigError("path", f"(={show(str(path))}) cannot be read as an .npz file: {reason}")
 
 
-def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _arrays(path: Path, archive: zipfile.ZipFile, ignored: int | None) -> Parts:
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
     chosen = {}
     for split in SPLITS:
@@ -87,16 +107,28 @@ def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[np.ndarray,
             rule = f"lacks the array {name}; it must hold {' and '.join(pair)} for each of {listed(SPLITS)}"
             holds = show(listed(sorted(members))) if members else "nothing"
             require(name in members, "path", str(path), f"{rule}, and holds {holds}")
-        chosen[split] = pair
-    shapes = {name: _shape(path, archive, members[name]) for pair in chosen.values() for name in pair}
+        chosen[split] = [*pair, *(name for name in [COUNTED.format(split)] if name in members)]
+    shapes = {name: _shape(path, archive, members[name]) for names in chosen.values() for name in names}
     # As they are stored, and as int64 in streams.
     sizes = [members[name].file_size + 8 * math.prod(shape) for name, shape in shapes.items()]
     require_memory("path", str(path), sum(sizes), f"with arrays of the shapes {show(list(shapes.values()))}")
     arrays = {}
-    for split, (inputs, targets) in chosen.items():
-        rule = f"has {inputs} of shape {shapes[inputs]} and {targets} of shape {shapes[targets]}; they must match"
-        require(shapes[inputs] == shapes[targets], "path", str(path), rule)
-        arrays[split] = _array(path, archive, members[inputs]), _array(path, archive, members[targets])
+    for split, names in chosen.items():
+        for name in names[1:]:
+            rule = f"has {names[0]} of shape {shapes[names[0]]} and {name} of shape {shapes[name]}; they must match"
+            require(shapes[names[0]] == shapes[name], "path", str(path), rule)
+        parts = [_array(path, archive, members[name]) for name in names]
+        if ignored is not None:
+            counted = parts[1] != ignored
+            parts = [parts[0], np.where(counted, parts[1], 0), *(part * counted for part in parts[2:] or [counted])]
+        for name, part in zip(names[:2], parts[:2], strict=True):
+            require(part.min() >= 0, name, int(part.min()), f"in {path} must hold no negative symbol")
+        if len(parts) > 2:
+            good = np.isfinite(parts[2]) & (parts[2] >= 0)
+            rule = f"in {path} must be finite and at least 0"
+            require(bool(good.all()), names[-1], None if good.all() else float(parts[2][~good][0]), rule)
+            require(bool(parts[2].any()), "path", str(path), f"counts no loss of the {split} split")
+        arrays[split] = parts
     return arrays
 
 
@@ -109,7 +141,8 @@ def _shape(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tup
         shape, _, dtype = read(file)
         there = member.file_size - file.tell()
     require(len(shape) in (1, 2), name, shape, f"in {path} must be of shape (T,) or (T, B)")
-    require(dtype.kind in "iu", name, str(dtype), f"in {path} must hold integers")
+    kinds, wanted = ("biuf", "booleans or weights") if name in COUNTS else ("iu", "integers")
+    require(dtype.kind in kinds, name, str(dtype), f"in {path} must hold {wanted}")
     require(shape[0] >= 2 and math.prod(shape) > 0, name, shape, f"in {path} must have at least 2 steps")
     rule = f"in {path} has {there} bytes, which are not the numbers of its shape"
     require(there == math.prod(shape) * dtype.itemsize, name, shape, rule)
@@ -119,8 +152,6 @@ def _shape(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tup
 def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with _member(path, archive, member) as file:
         array: np.ndarray = npy.read_array(file, allow_pickle=False)
-    least = int(array.min())
-    require(least >= 0, member.filename.removesuffix(".npy"), least, f"in {path} must hold no negative symbol")
     return array
 
 

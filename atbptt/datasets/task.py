@@ -39,11 +39,15 @@ class Task(Protocol):
     output_size: int
     metric_names: tuple[str, ...]
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Losses in nats per step and stream, (T, B), of outputs (T, B, output_size)."""
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Losses in nats per step and stream, (T, B), of outputs (T, B, output_size).
+
+        If not all count, a stream says so by its `counted`, or this returns the pair of losses and `counted`, (T, B),
+        which must depend on the targets only. Losses that do not count must be finite, too.
+        """
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Quantities that evaluation averages over all steps and streams of a split, each (T, B)."""
+        """Quantities that evaluation averages over all losses of a split that count, each (T, B)."""
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
         """The metrics of a split, from the means of its measures."""

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,34 @@ def test_symbols_are_counted_over_all_splits_inputs_and_targets(path: Path) -> N
     assert made(path, arrays, symbols=9).output_size == 9
 
 
+@pytest.mark.parametrize("kind", [bool, np.int8, ">f4"])
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_arrays_say_which_losses_count(path: Path, kind: Any, columns: tuple[int, ...]) -> None:
+    arrays = sequences(*columns)
+    arrays["train_counted"] = (arrays["train_inputs"] != 2).astype(kind)
+    task = made(path, arrays, batch_size=2)
+    expected = batchify(arrays["train_counted"], 2) if not columns else arrays["train_counted"][:, :2]
+    assert task.train.counted is not None
+    assert task.train.counted.tolist() == expected.tolist()
+    assert task.valid.counted is None
+    assert any(re.fullmatch(r"train: \d+ of \d+ losses count", note) for note in task.notes)
+
+
+def test_an_ignored_symbol_counts_nothing_and_is_none_of_the_symbols(path: Path) -> None:
+    arrays = sequences(3)
+    for name in ("train_targets", "valid_targets"):
+        arrays[name] = np.where(arrays[name] == 4, -100, arrays[name])
+    arrays["valid_counted"] = np.full((8, 3), 0.5)
+    task = made(path, arrays, ignored=-100)
+    assert task.input_size == 5
+    assert task.train.counted is not None
+    assert task.train.counted.tolist() == (arrays["train_targets"] != -100).tolist()
+    assert task.valid.counted is not None
+    assert task.valid.counted.tolist() == ((arrays["valid_targets"] != -100) * 0.5).tolist()
+    assert not (task.train.targets < 0).any()
+    assert task.test.losses(0, 6) == 6
+
+
 NOTHING = dict.fromkeys(sequences(3))
 TRAIN = sequences(3)["train_inputs"]
 
@@ -96,6 +125,13 @@ TRAIN = sequences(3)["train_inputs"]
         ),
         ({"train_inputs": TRAIN * 1.0}, r"^train_inputs \(=.*float64.*\) in .*mine.npz must hold integers$"),
         ({"test_targets": TRAIN[:6] - 1}, r"^test_targets \(=-1\) in .* must hold no negative symbol$"),
+        (
+            {"train_counted": TRAIN[:-1]},
+            r"has train_inputs of shape \(12, 3\) and train_counted of shape \(11, 3\); the",
+        ),
+        ({"test_counted": TRAIN[:6] * -0.5}, r"^test_counted \(=-0\.5\) in .*mine.npz must be finite and at least 0$"),
+        ({"valid_counted": TRAIN[:8] * 0}, r"^path \(=.*\) counts no loss of the valid split$"),
+        ({"test_counted": TRAIN[:6].astype("S1")}, r"^test_counted \(=\|S1\) in .* must hold booleans or weights$"),
         ({"train_inputs": TRAIN[..., None]}, r"^train_inputs \(=\(12, 3, 1\)\) in .*mine.npz must be of shape \(T,\) "),
         ({"train_inputs": np.array(3)}, r"^train_inputs \(=\(\)\) in .* must be of shape \(T,\) or \(T, B\)$"),
         ({"train_inputs": TRAIN[:1]}, r"^train_inputs \(=\(1, 3\)\) in .* must have at least 2 steps$"),

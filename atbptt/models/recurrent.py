@@ -18,8 +18,8 @@ from atbptt.randomness import seed_global
 class Recurrent(Protocol):
     """A recurrent model: any `nn.Module` with these two methods.
 
-    Time is the first axis. In a loop of your own `initial_state` is optional for a model that takes None as the zero
-    state, as torch's layers do. A model made from YAML receives the `input_size` and `output_size` of its data set
+    Time is the first axis. `initial_state` is optional for a model that takes None as the zero state, as torch's layers
+    do. A model made from YAML receives the `input_size` and `output_size` of its data set
     besides its own arguments, and draws its initial parameters from torch's global generator, seeded with `init`.
 
     The state is all its memory: inputs in two pieces give the outputs of one piece, and an output depends neither on

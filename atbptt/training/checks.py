@@ -100,9 +100,8 @@ def check_fit(model: nn.Module, task: Task, memory: bool = True) -> None:
 
 def check_model(model: object) -> None:
     """Raise a `ConfigError` unless it is a model, of which a copy fits in memory."""
-    usable = isinstance(model, nn.Module) and callable(getattr(model, "initial_state", None))
-    rule = "must make a torch.nn.Module with a method initial_state(batch)"
-    require(usable, "model._target_", type(model).__name__, rule)
+    usable = isinstance(model, nn.Module)
+    require(usable, "model._target_", type(model).__name__, "must make a torch.nn.Module")
     assert isinstance(model, nn.Module)
     with errors_of("model", f"(={type(model).__name__}) cannot be stored in a checkpoint"):
         plain(model.state_dict(), "state_dict")
@@ -116,7 +115,7 @@ def check_model(model: object) -> None:
 def _check_outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor) -> None:
     """Check the model's outputs in training mode, with dropout: the loss, the metrics, whether the state matters."""
     with _errors_of("model"):
-        state = models.leaves(model.initial_state(task.train.batch))  # type: ignore[operator]
+        state = models.leaves(models.starting_state(model, inputs))
         outputs, _ = models.pair_of(model, model(inputs, state))
     with _errors_of("dataset"):
         models.check_counting(task.loss, outputs, targets)
@@ -200,7 +199,7 @@ def check_optimizer(part: Component, lr: float, model: nn.Module, task: Task, cl
     _check_held([id(copy) in held for copy in copies if copy.requires_grad], kind)
     with models.preserved(model), _errors_of("model"):
         inputs, targets = task.train.read(0, models.TRIED_STEPS)
-        outputs, _ = models.pair_of(model, model(inputs, model.initial_state(task.train.batch)))  # type: ignore[operator]
+        outputs, _ = models.pair_of(model, model(inputs, models.starting_state(model, inputs)))
         models.losses_of(task.loss, outputs, targets).mean().backward()
     if any(group.get("capturable") for group in optimizer.param_groups):
         return  # it steps on a GPU only, and a context on one takes memory
@@ -236,7 +235,8 @@ def check_room(model: nn.Module, task: Task, steps: int) -> None:
         for some in (FEW_STEPS, 2 * FEW_STEPS):
             # What a user's own class raises is reported when it runs with all streams, unless it does so for few only.
             with suppress(ConfigError), _errors_of("model"), _Largest(model) as largest:
-                models.halves(model).recur(inputs[:some, :few], model.initial_state(few))  # type: ignore[operator]
+                begun = models.starting_state(model, inputs[:some, :few])
+                models.halves(model).recur(inputs[:some, :few], begun)
                 sizes.append(largest.bytes)
     if len(sizes) == 2:
         of_all = (sizes[1] - sizes[0]) * steps * task.train.batch // (FEW_STEPS * few)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
-from atbptt.models import evaluating, halves, steps_at_once
+from atbptt.models import evaluating, halves, starting_state, steps_at_once
 from atbptt.probes import Measurement, RelativeBias, at_length, mean_norms
 from atbptt.runs import schema
 from atbptt.windows import Stream
@@ -46,7 +46,7 @@ def outputs_of(
     parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
     steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves decodes every step that it runs
-    state = model.initial_state(split.batch)  # type: ignore[operator]
+    state = starting_state(model, split.read(0, 1)[0])
     for start in range(0, stop, steps):
         pause()
         end = min(start + steps, stop)

@@ -61,8 +61,8 @@ def test_what_keeps_to_the_protocols_passes() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (object(), r"^model._target_ \(=object\) must make a torch.nn.Module with a method initial_state"),
-        (nn.Linear(2, 2), r"^model._target_ \(=Linear\) must make a torch.nn.Module with a method initial_state"),
+        (object(), r"^model._target_ \(=object\) must make a torch.nn.Module$"),
+        (nn.Linear(2, 2), r"^model \(=Linear\) must run as model\(inputs, state\), with None for the zero state where"),
         (Model(state=torch.zeros(2)), r"^model.state .*must be of floating point and of shape \(L, B, H\) or \(B, H\)"),
         (Model(state=torch.zeros(3, 2, dtype=torch.int64)), r"^model.state .*torch.int64\) must be of floating point"),
         (Model(state="none"), r"^model.state must be a tensor, or a tuple, list or dict of tensors, not str$"),

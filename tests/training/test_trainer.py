@@ -97,6 +97,28 @@ IGNORING = """
 """
 
 
+def test_a_model_may_take_none_for_the_zero_state(settings: Make, project: Project) -> None:
+    project.write(mine=STATELESS)
+    chosen = ("truncation=adaptive", "truncation.K_init=4", "model._target_=mine.Network")
+    found = [run(settings(*chosen, f"+model.begins={begins}")) for begins in ("true", "false")]
+    own, other = map(metrics, found)
+    timed = own["metric"].str.contains("second|memory")
+    assert len(own) == len(other)
+    pd.testing.assert_series_equal(own["value"][~timed], other["value"][~timed])
+
+
+STATELESS = """
+    from torch import nn
+    from atbptt.models import RecurrentNetwork
+
+    class Network(RecurrentNetwork):
+        def __init__(self, input_size, output_size, cell, layers, hidden, embedding, tied, dropout, begins):
+            super().__init__(input_size, output_size, cell, layers, hidden, embedding, tied, dropout)
+            if not begins:
+                self.initial_state = None
+"""
+
+
 @pytest.mark.parametrize(
     ("options", "steps"),
     [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -27,6 +29,8 @@ from atbptt.windows.schemes import Window, check_scheme, lr_scale
 from atbptt.windows.streams import Stream
 from atbptt.windows.update import averaged, pass_over, window_loss
 
+# What policies were, in words, when their first `Windows` was made.
+BEGUN: WeakKeyDictionary[AnyPolicy, str] = WeakKeyDictionary()
 # Called with a purpose and the step: `policy` before the policy sets K, `dropout` before a window runs.
 Seed = Callable[[str, int], object]
 
@@ -103,7 +107,8 @@ class Windows:
             `counted`, which must depend on the targets only.
         inputs: B streams side by side, (T, B, ...), on the model's device; `batchify` makes them of one sequence.
         targets: (T, B, ...).
-        policy: sets K before each window.
+        policy: sets K before each window. One that has changed in other `Windows` is refused, as its clock would begin
+            anew: `feed` these their next streams instead.
         counted: which losses count, (T, B), as booleans or as weights from 0 on; all by default.
         scheme: one of `SCHEMES`.
         phase: `random` draws the length of the first window of each pass, so that windows do not end at the same steps
@@ -133,6 +138,7 @@ class Windows:
     ) -> None:
         check_streams(inputs, targets, counted)
         stream = Stream(inputs, targets, counted=counted)
+        _refuse_moved(policy)
         try:
             policy = completed(policy)
         except ConfigError as error:
@@ -309,3 +315,11 @@ class Windows:
         require_whole("passed_over", self.passed_over, 0)
         self.cursor.policy.load_state_dict(saved["policy"])
         require_whole("K", self.cursor.policy.K, 1)
+
+
+def _refuse_moved(policy: AnyPolicy) -> None:
+    """Raise a `ConfigError` if a policy has changed since other `Windows` were made with it."""
+    with suppress(TypeError):  # it has no __dict__, cannot be hashed or referred to weakly
+        now = repr(vars(policy))
+        rule = "has changed in other Windows, where its clock stands: feed them the next streams, or give a new policy"
+        require(BEGUN.setdefault(policy, now) == now, "policy", type(policy).__name__, rule)

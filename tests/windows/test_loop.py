@@ -123,6 +123,18 @@ def test_every_pass_begins_in_the_first_state_that_was_given() -> None:
     assert first[0].grad is None  # what made the first state is the user's
 
 
+def test_a_policy_that_has_changed_in_other_windows_is_refused() -> None:
+    """Its probes and schedule would begin anew with each; one that does not change goes on."""
+    model, streams = network(), symbols(19)
+    policy, constant = adaptive(), Fixed(4)
+    for _ in range(2):
+        Windows(model, cross_entropy, *streams, policy, probes=PROBES)
+        next(iter(Windows(model, cross_entropy, *streams, constant))).loss()
+    next(iter(Windows(model, cross_entropy, *streams, policy, probes=PROBES)))
+    with pytest.raises(ConfigError, match=r"^policy \(=Adaptive\) has changed in other Windows, .* feed them the next"):
+        Windows(model, cross_entropy, *streams, policy, probes=PROBES)
+
+
 def test_windows_and_probes_read_the_streams_that_are_fed() -> None:
     (inputs, targets), (others, other_targets) = symbols(19), [part.flip(0) for part in symbols(19)]
     model, read = network(), Reading()

@@ -12,7 +12,11 @@ ADAPTIVE, VARIABLE = (
     {f"atbptt.truncation.{name}", f"atbptt.{name}", f"atbptt.truncation.{name.lower()}.{name}"}
     for name in ("Adaptive", "Variable")
 )
-ARRAYS = {"atbptt.datasets.Arrays", "atbptt.datasets.arrays.Arrays"}
+LATER_IN_DATA = {  # by data set
+    f"atbptt.datasets.{module}{name}": later
+    for name, later in (("Arrays", {"ignored": None}), ("Events", {"resets": False}))
+    for module in ("", f"{name.lower()}.")
+}
 
 
 def with_defaults(policy: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +32,7 @@ def later_arguments(target: str, arguments: Mapping[str, Any]) -> dict[str, Any]
     """
     if target in ADAPTIVE and arguments.get("estimator", "bound") == "bound":
         return {"as_published": True}
-    return {"K_max": None} if target in VARIABLE else {"ignored": None} if target in ARRAYS else {}
+    return {"K_max": None} if target in VARIABLE else LATER_IN_DATA.get(target, {})
 
 
 def filled_in(options: dict[str, Any]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def look(cell: str, task: str, overrides: Sequence[str]) -> Iterator[Reading]:
 def probe(parts: Parts, settings: ProbeSettings, scheme: str) -> Measurement:
     """Several probes, pooled."""
     drawn = [parts.task.train.draw(settings.steps, torch_generator("readings", n)) for n in range(PROBES)]
-    inputs, targets, _ = side_by_side(drawn)
+    inputs, targets, *_ = side_by_side(drawn)
     return measure(parts.model, parts.task.loss, inputs, targets, settings, scheme, drawn_for=("readings", 0))
 
 

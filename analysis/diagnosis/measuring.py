@@ -65,7 +65,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
         stream.draw(settings.steps, torch_generator(PURPOSE, seed, trained.step, number))
         for number in range(settings.probes)
     ]
-    inputs, targets, counted = side_by_side(drawn)
+    inputs, targets, counted, resets = side_by_side(drawn)
     try:
         measurement = measure(
             trained.model,
@@ -75,6 +75,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
             settings,
             trained.settings.scheme,
             counted=counted,
+            resets=resets,
             drawn_for=(PURPOSE, seed, trained.step),
             longest=trained.task.train.length,  # a longer K truncates nothing
         )

@@ -46,7 +46,7 @@ class Events:
 
     Events are numbered from 1; times do not decrease. Each event of a sequence predicts the next one and the interval
     until it. All sequences together are cut in `batch_size` contiguous streams (the remainder is dropped): the state
-    carries over from one sequence to the next, whose first event is marked.
+    carries over from one sequence to the next, whose first event is marked, unless `resets`.
 
     Outputs are (T, B, E + 2): logits of the next event, log of the rate right after the present one, and the
     growth w of the log rate (see `point_process`). The loss is that of the event plus that of the interval, in nats.
@@ -60,6 +60,7 @@ class Events:
         batch_size: streams B.
         train, valid, test: NAME of each split; `valid` null takes the first half of the test sequences.
         event_types: E; null takes the largest event number of the three splits.
+        resets: each sequence begins in the model's first state.
     """
 
     metric_names: tuple[str, ...] = ("nll", "event_loss", "time_loss", "event_error", "time_rmse")
@@ -72,6 +73,7 @@ class Events:
         valid: str | None = "valid",
         test: str = "test",
         event_types: int | None = None,
+        resets: bool = False,
     ) -> None:
         require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
         folder = Path(path)
@@ -89,7 +91,9 @@ class Events:
         require(types >= largest, "event_types", types, f"must be at least the largest event of {path} (={largest})")
         self.input_size = self.output_size = types + 2
         steps = {split: _steps(sequences[split]) for split in SPLITS}
-        self.train, self.valid, self.test = (_stream(*steps[split], types, batch_size, split) for split in SPLITS)
+        self.train, self.valid, self.test = (
+            _stream(*steps[split], types, batch_size, split, resets) for split in SPLITS
+        )
         self.longest_interval = float(self.train.targets[..., 1].max())
         rule = f"must have intervals greater than 0 in {files['train'][1].name}"
         require(self.longest_interval > 0, "path", path, rule)
@@ -145,10 +149,12 @@ def _time_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 EventSequence = tuple[np.ndarray, np.ndarray]  # events from 0, times
 
 
-def _stream(inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str) -> EventStream:
+def _stream(
+    inputs: np.ndarray, targets: np.ndarray, types: int, batch_size: int, split: str, resets: bool
+) -> EventStream:
     parts = cut((inputs, targets), batch_size, f"{len(inputs):,} steps of the {split} split")
     stored = [torch.from_numpy(part.astype(np.float32)) for part in parts]
-    return EventStream(stored[0], stored[1], types)
+    return EventStream(stored[0], stored[1], types, resets=stored[0][..., 1] == 1 if resets else None)
 
 
 def _pair(folder: Path, name: str) -> tuple[Path, Path]:

@@ -42,9 +42,12 @@ if TYPE_CHECKING:
     )
     from atbptt.models.states import (
         State as State,
+        begun_anew as begun_anew,
         detach as detach,
         leaves as leaves,
         map_state as map_state,
+        recur_anew as recur_anew,
+        resetting as resetting,
         tensors as tensors,
     )
 else:

@@ -184,8 +184,8 @@ def check_outputs(outputs: Tensor, inputs: Tensor) -> None:
     require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
 
 
-def check_streams(inputs: Tensor, targets: Tensor, counted: Tensor | None = None) -> None:
-    """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B), and `counted` is of them."""
+def check_streams(inputs: Tensor, targets: Tensor, counted: Tensor | None = None, resets: Tensor | None = None) -> None:
+    """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B), as are the others if given."""
     for name, values in (("inputs", inputs), ("targets", targets)):
         require(isinstance(values, Tensor), name, type(values).__name__, "must be a tensor")
     shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
@@ -194,6 +194,10 @@ def check_streams(inputs: Tensor, targets: Tensor, counted: Tensor | None = None
     require(same, "inputs and targets", shapes, rule)
     if counted is not None:
         check_counted(counted, shapes[1])
+    if resets is not None:
+        fits = isinstance(resets, Tensor) and resets.dtype == torch.bool and tuple(resets.shape) == shapes[1]
+        found = f"{tuple(resets.shape)} {resets.dtype}" if isinstance(resets, Tensor) else type(resets).__name__
+        require(fits, "resets", found, f"must say by booleans (T, B), {shapes[1]}, where streams begin anew")
 
 
 def widened(values: Tensor) -> Tensor:

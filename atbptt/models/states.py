@@ -1,8 +1,9 @@
 """Recurrent states: a tensor, or tuples, lists and dicts of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 State = Any
@@ -37,3 +38,44 @@ def leaves(state: State) -> State:
 def detach(state: State) -> State:
     """The state without history, where backpropagation is cut."""
     return map_state(Tensor.detach, state)
+
+
+def begun_anew(state: State, first: State, resets: Tensor) -> State:
+    """The state, but of the streams that begin anew, (B,), the first one; no gradient comes through it there."""
+    firsts = iter(tensors(first))
+    # The streams are the last axis but one, of (L, B, H) and (B, H).
+    return map_state(lambda part: torch.where(resets[:, None], next(firsts), part), state)
+
+
+def resetting(resets: Tensor | None) -> list[int]:
+    """The steps at which any stream begins anew."""
+    return [] if resets is None else resets.any(dim=1).nonzero().flatten().tolist()
+
+
+def recur_anew(
+    recur: Callable[[Tensor, State], tuple[Tensor, State]],
+    inputs: Tensor,
+    state: State,
+    resets: Tensor | None,
+    first: State,
+    steps: Sequence[int] | None = None,
+) -> tuple[Tensor, State]:
+    """recur(inputs, state), but in the first state before the steps at which streams begin anew.
+
+    Arguments:
+        inputs: (T, B, ...).
+        resets: which streams begin anew, (T, B); None if none does.
+        steps: those at which any does, in order, if they are known.
+    """
+    if resets is None:
+        return recur(inputs, state)
+    steps = resetting(resets) if steps is None else steps
+    features, start = [], 0
+    for stop in (*steps, len(inputs)):
+        if stop > start:
+            piece, state = recur(inputs[start:stop], state)
+            features.append(piece)
+        if stop < len(inputs):
+            state = begun_anew(state, first, resets[stop])
+        start = stop
+    return torch.cat(features) if len(features) > 1 else features[0], state

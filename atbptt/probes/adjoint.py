@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.models import State, leaves, tensors
-from atbptt.probes.lags import LagSums, ProbeWindow, Segment, segments
-from atbptt.probes.layers import Layer, layers_of
+from atbptt.probes.lags import Kept, LagSums, ProbeWindow, Segment, segments
+from atbptt.probes.layers import Beginnings, Layer, layers_of
 from atbptt.probes.parameters import ParameterSums
 
 SEGMENT = 2**19  # numbers: the gradients of this many lags are summed up at once, while they are in cache
@@ -32,6 +32,7 @@ class Recording:
     rnn: nn.RNNBase
     layers: list[Layer]  # after their `run`
     order: list[int]  # the place of each part of the module's state (h, c) among the tensors of the model's state
+    keep: Kept | None = None  # (W, B, 1): 0 where a stream begins anew, so that no gradient reaches the state before
 
     @property
     def outputs(self) -> Tensor:  # (W, B, H)
@@ -48,16 +49,21 @@ def record(window: ProbeWindow) -> Recording:
     if layers is None:
         raise UnsuitedError("its recurrent module is not a plain torch.nn.LSTM, GRU or RNN with parameters of its own")
     recorded: list[Recording] = []
+    keep = None
+    if window.resets is not None and window.resetting:
+        keep = Kept((~window.resets).to(tensors(window.state)[0].dtype)[:, :, None])
 
     def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
         order = _order(given, window.state)
         if recorded or len(features) != len(window.inputs):
             raise UnsuitedError("its recurrent module is not run once over the window")
         after = []
+        begun = tensors(given), [tensors(window.first)[place] for place in order] if window.resetting else []
         for index, layer in enumerate(layers):
-            features, last = layer.run(features, [part[index] for part in tensors(given)])
+            state, first = ([part[index] for part in parts] for parts in begun)
+            features, last = layer.run(features, state, Beginnings(window.resets, window.resetting, first))
             after.append(last)
-        recorded.append(Recording(rnns[0], layers, order))
+        recorded.append(Recording(rnns[0], layers, order, keep))
         # A copy: the model may change it in place.
         return features.clone(), [torch.stack(parts) for parts in zip(*after, strict=True)]
 
@@ -131,7 +137,7 @@ def sum_lags(
         kept: list[list[Tensor]] = []
         state = [[torch.zeros_like(gradient)] * layer.states for layer in layers]
         for segment in all_lags:
-            before, gates = _back(layers, gradient, segment, state)
+            before, gates = _back(layers, gradient, segment, state, recording.keep)
             if part == 0:
                 for level, of_layer in enumerate(before):
                     for place, of_state in zip(recording.order, of_layer, strict=True):
@@ -148,7 +154,7 @@ def sum_lags(
 
 
 def _back(
-    layers: list[Layer], gradient: Tensor, segment: Segment, after: list[list[Tensor]]
+    layers: list[Layer], gradient: Tensor, segment: Segment, after: list[list[Tensor]], keep: Kept | None
 ) -> tuple[list[list[Tensor]], list[Tensor]]:
     """Gradients by each layer's states before the cells, (lags, P', B, H), and gates, (lags, P', B, gates * H).
 
@@ -171,6 +177,9 @@ def _back(
                 after[level][0] = after[level][0] + above
             layers[level].back(segment, index, after[level], filled[level][index])
             after[level] = list(states[level][index])
+            if keep is not None:
+                for part in after[level]:
+                    part *= keep.at(segment, index)
             above = layers[level].below(gates[level][index]) if level else None
     return before, gates
 

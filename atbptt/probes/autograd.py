@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.models import Halves, State, detach, leaves, map_state, native_layers, tensors, thawed
+from atbptt.models import Halves, State, begun_anew, detach, leaves, map_state, native_layers, tensors, thawed
 from atbptt.probes.lags import LAGS_AT_ONCE, LagGradients, LagSums, ProbeWindow, segments
 from atbptt.probes.parameters import ParameterGradients, TruncationSums
 
@@ -21,7 +21,7 @@ def unrolled_gradients(
     with native_layers():
         parameters = recurrent_parameters(window.halves, window.inputs[:1], window.state) if scheme else {}
         unrolled = _Unrolled(window, parameters)
-        sums = LagSums(components, len(window.inputs), unrolled.losses, weights, window.shares)
+        sums = LagSums(components, window, unrolled.losses, weights)
         unrolled.sum_lags(sums)
         return sums.result(unrolled.measure(scheme) if scheme and parameters else None, unsuited)
 
@@ -51,7 +51,7 @@ class _Unrolled:
         features = []
         with torch.enable_grad(), thawed(self.parameters):
             for t in range(window.positions[-1] + 1):
-                feature, after = window.halves.recur(window.inputs[t : t + 1], self.states[-1])
+                feature, after = window.halves.recur(window.inputs[t : t + 1], self._begun(t))
                 features.append(feature)
                 # Nodes of their own: what one part of the state adds to another within the step, as an LSTM's c to
                 # its h, is no way through the state. A part that nothing before decides still has a gradient.
@@ -63,6 +63,13 @@ class _Unrolled:
                 rule = "must make outputs that depend on its state, which it must not detach"
                 raise ConfigError("model", f"(={type(window.halves.model).__name__}) {rule}")
         self.losses = torch.cat([value.detach() for value in values])
+
+    def _begun(self, step: int) -> State:
+        """The state that a step reads: the first one, of streams that begin anew."""
+        if step not in self.window.resetting:
+            return self.states[step]
+        assert self.window.resets is not None
+        return begun_anew(self.states[step], self.window.first, self.window.resets[step])
 
     def _loss(self, features: Tensor, position: int) -> Tensor:
         return self.window.losses(features, slice(position, position + 1), features.dtype)
@@ -123,7 +130,7 @@ class _Unrolled:
     def _of_cell(self, number: int, position: int, lag: int) -> Sequence[Tensor]:
         """The part of a loss's parameter gradient that comes from the step `lag` steps before it."""
         step, factors = position - lag, self.window.of_mean()
-        features, after = self.window.halves.recur(self.window.inputs[step : step + 1], self.states[step])
+        features, after = self.window.halves.recur(self.window.inputs[step : step + 1], self._begun(step))
         if lag == 0:
             # The loss may have been decided before the step.
             losses = self._loss(features, position)

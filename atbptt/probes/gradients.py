@@ -29,6 +29,7 @@ def lag_gradients(
     weights: np.ndarray | None = None,
     generator: torch.Generator | None = None,
     counted: Tensor | None = None,
+    resets: Tensor | None = None,
 ) -> LagGradients:
     """Measure phi for every lag, stream and component at each loss position.
 
@@ -45,6 +46,7 @@ def lag_gradients(
         weights: of each loss in R resamples, see `resampling_weights`.
         generator: on the CPU, for the random projections of the resampled measured bias and of the noise.
         counted: which losses count, (burn_in + W, B); all by default. A resample in which none does is left out.
+        resets: where sequences begin, (burn_in + W, B); by default only at the start.
 
     Raises:
         ConfigError: no output of the model depends on its state.
@@ -58,13 +60,15 @@ def lag_gradients(
         some = (weights * shares.cpu().numpy()).sum(axis=(1, 2)) > 0
         weights = weights[some]
     with models.evaluating(model), models.frozen(model), models.flushing_subnormals():
-        state = models.starting_state(model, inputs, state)
+        state = first = models.starting_state(model, inputs, state)
         parts = models.halves(model)
         if burn_in:
             with torch.no_grad():
-                _, state = parts.recur(inputs[:burn_in], state)
+                before = None if resets is None else resets[:burn_in]
+                _, state = models.recur_anew(parts.recur, inputs[:burn_in], state, before, first)
         of_window = inputs[burn_in:], targets[burn_in:], models.detach(state)
-        window = ProbeWindow(parts, loss, *of_window, positions, shares)
+        anew = (None, None) if resets is None else (resets[burn_in:], models.detach(first))
+        window = ProbeWindow(parts, loss, *of_window, positions, shares, *anew)
         components = _component_names(model, models.tensors(state))
         try:
             recording = record(window)
@@ -72,7 +76,7 @@ def lag_gradients(
         except UnsuitedError as why:
             return unrolled_gradients(window, components, weights, scheme, str(why))
         with torch.no_grad():
-            lags, parameters = LagSums(components, steps, losses, weights, shares), None
+            lags, parameters = LagSums(components, window, losses, weights), None
             if scheme is not None:
                 of_layers = {id(parameter) for parameter in recording.rnn.parameters()}
                 names = [name for name, parameter in model.named_parameters() if id(parameter) in of_layers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.models import Halves, LossFunction, State, losses_of
+from atbptt.models import Halves, LossFunction, State, losses_of, resetting
+from atbptt.probes.bias import mean_norms
 
 if TYPE_CHECKING:
     from atbptt.probes.parameters import ParameterGradients
@@ -30,6 +32,24 @@ class ProbeWindow:
     state: State  # before the window, detached
     positions: list[int]  # of the losses, in ascending order
     shares: Tensor | None = None  # of each loss in the mean, (P, B), where not all count
+    resets: Tensor | None = None  # which streams begin anew before a step, (W, B), if any do
+    first: State = None  # in which they begin
+
+    @cached_property
+    def resetting(self) -> frozenset[int]:
+        """The steps at which any stream begins anew."""
+        return frozenset(resetting(self.resets))
+
+    def reach(self) -> np.ndarray | None:
+        """Whether a loss's sequence reaches back to a lag, (P, W, B): 1 or 0, NaN where the window does not."""
+        if self.resets is None:
+            return None
+        steps = np.arange(len(self.inputs))
+        # The step at which the last sequence began; before the window's first one if that is no beginning.
+        begun = np.maximum.accumulate(np.where(self.resets.cpu().numpy(), steps[:, None], -1))
+        lags, positions = steps + 1, np.array(self.positions)
+        reached = lags[:, None] <= (positions[:, None] - begun[positions])[:, None, :]
+        return np.where((lags > positions[:, None] + 1)[:, :, None], np.nan, reached)
 
     def of_mean(self) -> Tensor | None:
         """Factors (P, B) of the losses, each a mean over streams, with which their mean over P is that of all."""
@@ -101,6 +121,8 @@ class LagGradients:
         parameters: gradients of the recurrent parameters; None if they were not measured.
         unsuited: why the model was run step by step; None if its layers were taken apart.
         shares: of each loss in the mean over those that count, (P, B); None if all do. NaN if none does.
+        reached: whether the loss's sequence reaches back to the lag, (P, W, B), 1 or 0; None if all do. Where it does
+            not, norms are 0.
     """
 
     losses: np.ndarray
@@ -114,6 +136,12 @@ class LagGradients:
     parameters: ParameterGradients | None
     unsuited: str | None
     shares: np.ndarray | None = None
+    reached: np.ndarray | None = None
+
+    @property
+    def reach(self) -> np.ndarray:
+        """The share of the losses that count whose sequence reaches back to a lag, (W,)."""
+        return np.ones(self.norms.shape[1]) if self.reached is None else mean_norms(self.reached, self.shares)
 
     @property
     def counted(self) -> np.ndarray:
@@ -130,25 +158,19 @@ class LagGradients:
 class LagSums:
     """Sums gradients with respect to states, some lags of a component at a time, to `LagGradients`."""
 
-    def __init__(
-        self,
-        components: Sequence[str],
-        window: int,
-        losses: Tensor,
-        weights: np.ndarray,
-        shares: Tensor | None = None,
-    ) -> None:
+    def __init__(self, components: Sequence[str], window: ProbeWindow, losses: Tensor, weights: np.ndarray) -> None:
         self.components = tuple(components)
         self.losses = losses
-        self.shares = None if shares is None else shares.double().cpu().numpy()
+        self.reach = window.reach()
+        self.shares = None if window.shares is None else window.shares.double().cpu().numpy()
         self.resampling = weights if self.shares is None else _of_counted(weights, self.shares)
         self.weights = with_mean(self.resampling, losses)
-        if shares is not None:
-            self.weights[0] = shares
-        count = len(self.components)
-        self.squares = losses.new_full((count, len(losses), window, losses.shape[1]), torch.nan, dtype=torch.float64)
+        if window.shares is not None:
+            self.weights[0] = window.shares
+        count, lags = len(self.components), len(window.inputs)
+        self.squares = losses.new_full((count, len(losses), lags, losses.shape[1]), torch.nan, dtype=torch.float64)
         self.sums = [losses.new_zeros(1, 1)] * count  # of the gradients up to a lag, (1 + R, H)
-        self.squares_of_sums = losses.new_full((count, window, 1 + len(weights)), torch.nan, dtype=torch.float64)
+        self.squares_of_sums = losses.new_full((count, lags, 1 + len(weights)), torch.nan, dtype=torch.float64)
 
     def add(self, component: int, row: int, gradients: Tensor) -> None:
         """Add (lags, P', B, H) of the last P' positions, from lag row + 1 on; lags must come in order."""
@@ -174,6 +196,7 @@ class LagSums:
         return LagGradients(
             losses=self.losses.double().cpu().numpy(),
             shares=self.shares,
+            reached=self.reach,
             norms=np.sqrt(squares.sum(axis=0)),
             component_norms=np.sqrt(squares),
             components=self.components,

@@ -29,6 +29,28 @@ class Product:
     kept: Kept  # (T, B, n): the layer's inputs, its state, ones for the biases, zeros for the alignment
 
 
+@dataclass(frozen=True)
+class Beginnings:
+    """Where streams begin anew within the steps of a layer."""
+
+    resets: Tensor | None  # (T, B)
+    steps: frozenset[int]  # at which any does
+    first: list[Tensor]  # the parts of the state in which they begin, (B, H)
+
+    def before(self, states: Tensor, part: int) -> Tensor:
+        """States (T, B, H) as the steps read them, of those that the steps before have left."""
+        if not self.steps:
+            return states
+        assert self.resets is not None
+        return torch.where(self.resets[:, :, None], self.first[part], states)
+
+    def at(self, step: int, state: list[Tensor]) -> list[Tensor]:
+        """The same of one step, each part (B, H)."""
+        assert self.resets is not None
+        mask = self.resets[step][:, None]
+        return [torch.where(mask, first, part) for first, part in zip(self.first, state, strict=True)]
+
+
 class Layer(ABC):
     """One layer of H hidden units; weights are torch's weight_ih, weight_hh, and with biases bias_ih and bias_hh."""
 
@@ -43,9 +65,9 @@ class Layer(ABC):
         self.biased = bool(biases)
         self.input_bias, self.state_bias = biases or [weights[0].new_zeros(len(weights[0]))] * 2
 
-    def run(self, inputs: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def run(self, inputs: Tensor, state: list[Tensor], anew: Beginnings) -> tuple[Tensor, list[Tensor]]:
         """Inputs (T, B, D) and the state, each part (B, H), to outputs (T, B, H) and the state after; keeps factors."""
-        self.inputs, self.first = inputs, state[0]
+        self.inputs, self.first, self.anew = inputs, state[0], anew
         return self._run(inputs, state)
 
     @abstractmethod
@@ -70,7 +92,7 @@ class Layer(ABC):
         return [Product(0, self.gates * self.hidden, _aligned(columns))]
 
     def _states_before(self) -> Tensor:
-        return torch.cat([self.first.unsqueeze(0), self.outputs[:-1]])  # (T, B, H)
+        return self.anew.before(torch.cat([self.first.unsqueeze(0), self.outputs[:-1]]), 0)  # (T, B, H)
 
     def _ones(self, value: float) -> list[Tensor]:
         return [self.inputs.new_full((*self.inputs.shape[:2], 1), value)] if self.biased else []
@@ -101,15 +123,18 @@ class LSTMLayer(Layer):
         hidden, cell = state[0], cells[0]
         o, i, f, g = gates.chunk(4, dim=-1)
         in_steps = (gates, gates[..., : 3 * H], o, i, f, g, cells[1:], squashed, self.outputs)
-        for gate, sigmoids, o_t, i_t, f_t, g_t, cell_after, squashed_after, hidden_after in zip(
-            *(part.unbind(0) for part in in_steps), strict=True
+        for step, (gate, sigmoids, o_t, i_t, f_t, g_t, cell_after, squashed_after, hidden_after) in enumerate(
+            zip(*(part.unbind(0) for part in in_steps), strict=True)
         ):
+            if step in self.anew.steps:
+                hidden, cell = self.anew.at(step, [hidden, cell])
             gate.addmm_(hidden, weight)
             sigmoids.sigmoid_()
             g_t.tanh_()
             cell = torch.mul(f_t, cell, out=cell_after).addcmul_(i_t, g_t)
             torch.tanh(cell, out=squashed_after)
             hidden = torch.mul(o_t, squashed_after, out=hidden_after)
+        before = self.anew.before(cells[:-1], 1)
         forget, through = torch.empty_like(squashed), torch.empty_like(squashed)
         for at in _chunks(self.outputs):
             o, i, f, g = gates[at].chunk(4, dim=-1)
@@ -121,7 +146,7 @@ class LSTMLayer(Layer):
             slopes = torch.addcmul(sigmoids, sigmoids, sigmoids, value=-1)
             torch.mul(slopes[..., :H], tanh, out=o)
             torch.mul(slopes[..., H : 2 * H], g, out=i)
-            torch.mul(slopes[..., 2 * H :], cells[:-1][at], out=f)
+            torch.mul(slopes[..., 2 * H :], before[at], out=f)
             g.copy_(of_g)
         # The gates' derivatives, by the gradient of the output and by that of the cell; dc/dc before, and dh/dc.
         self.by_output, self.by_cell = Kept(gates[..., :H]), Kept(gates[..., H:].unflatten(-1, (3, H)))
@@ -161,14 +186,17 @@ class GRULayer(Layer):
         r, z, n = by_input.chunk(3, dim=-1)
         sums, q = by_state[..., : 2 * H], by_state[..., 2 * H :]
         in_steps = (by_state, by_input[..., : 2 * H], sums, r, z, n, q, states[:-1], states[1:])
-        for product, sigmoids, sums_t, r_t, z_t, n_t, q_t, before, after in zip(
-            *(part.unbind(0) for part in in_steps), strict=True
+        for step, (product, sigmoids, sums_t, r_t, z_t, n_t, q_t, before, after) in enumerate(
+            zip(*(part.unbind(0) for part in in_steps), strict=True)
         ):
+            if step in self.anew.steps:
+                (before,) = self.anew.at(step, [before])
             torch.addmm(self.state_bias, before, weight, out=product)
             sigmoids.add_(sums_t).sigmoid_()
             n_t.addcmul_(r_t, q_t).tanh_()
             torch.lerp(n_t, before, z_t, out=after)
         self.outputs = states[1:]
+        earlier = self.anew.before(states[:-1], 0)
         factors = inputs.new_empty(*inputs.shape[:2], 4, H)
         update = torch.empty_like(self.outputs)
         for at in _chunks(self.outputs):
@@ -176,7 +204,7 @@ class GRULayer(Layer):
             torch.mul(1 - z[at], 1 - n[at].square(), out=of_n)
             torch.mul(of_n, r[at], out=of_q)
             torch.mul(of_q * q[at], 1 - r[at], out=of_r)
-            torch.mul((states[:-1][at] - n[at]) * z[at], 1 - z[at], out=of_z)
+            torch.mul((earlier[at] - n[at]) * z[at], 1 - z[at], out=of_z)
             update[at] = z[at]
         self.factors, self.update = Kept(factors), Kept(update)
         return self.outputs, [states[-1]]
@@ -212,7 +240,9 @@ class RNNLayer(Layer):
         (hidden,) = state
         self.outputs = self._projected(inputs, self.input_bias + self.state_bias)
         activate = torch.relu_ if self.relu else torch.tanh_
-        for output in self.outputs:
+        for step, output in enumerate(self.outputs):
+            if step in self.anew.steps:
+                (hidden,) = self.anew.at(step, [hidden])
             hidden = activate(output.addmm_(hidden, self.state_weight.t()))
         self.slope = Kept((self.outputs > 0).to(self.outputs.dtype) if self.relu else 1 - self.outputs.square())
         return self.outputs, [hidden]

@@ -39,8 +39,13 @@ class Measurement:
 
     @property
     def phi(self) -> np.ndarray:
-        """Norm of the gradient with respect to the state at lags 1..W, averaged over streams and positions: (W,)."""
-        return self.estimate.bound.phi
+        """Norm of the gradient with respect to the state at lags 1..W, averaged over streams and positions: (W,).
+
+        Where sequences begin within the window, over those that reach back to the lag; NaN where none does.
+        """
+        with np.errstate(invalid="ignore"):
+            phi: np.ndarray = self.estimate.bound.phi / self.gradients.reach
+        return phi
 
     @property
     def bound(self) -> np.ndarray:
@@ -87,7 +92,7 @@ class Measurement:
         wrong = counted & ~np.isfinite(losses)
         if wrong.any():
             return f"its loss must be finite, and is {losses[wrong][0]} in stream {np.argwhere(wrong)[0, 1]}"
-        finite = np.isfinite(self.phi[: self.gradients.lags])
+        finite = np.isfinite(self.estimate.bound.phi[: self.gradients.lags])
         if not finite.all():
             lag = int(np.argmin(finite)) + 1
             return f"its losses are finite, but their gradient at lag {lag} is not"
@@ -106,6 +111,7 @@ def probe(
     targets: Tensor,
     *,
     counted: Tensor | None = None,
+    resets: Tensor | None = None,
     scheme: str = "original-buffer",
     state: State = None,
     burn_in: int = 0,
@@ -129,6 +135,7 @@ def probe(
             `counted`, which must depend on the targets only.
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
         counted: which losses count, (burn_in + W, B), as booleans or as weights from 0 on; all by default.
+        resets: where a new sequence begins, (burn_in + W, B) booleans, before which no gradient reaches.
         scheme: how training will cut the stream, one of `SCHEMES`: the measured bias and the noise are of it.
         state: before the first of them; zero by default.
         burn_in: steps run without gradient before the window.
@@ -143,7 +150,7 @@ def probe(
         ConfigError: an argument breaks its rule, or the model, the loss or the streams do not fit together.
     """
     require_choice("scheme", scheme, SCHEMES)
-    check_streams(inputs, targets, counted)
+    check_streams(inputs, targets, counted, resets)
     inputs, targets = widened(inputs), widened(targets)
     check_recurrent(model, inputs, state, training=False)
     output = output_of_step(model, loss, inputs, targets, state)
@@ -154,9 +161,18 @@ def probe(
     positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
     at = None if counted is None else _positions(counted, settings)
-    drawn_for = ("probe", seed)
     return measure(
-        model, loss, inputs, targets, settings, scheme, state=state, drawn_for=drawn_for, counted=counted, positions=at
+        model,
+        loss,
+        inputs,
+        targets,
+        settings,
+        scheme,
+        state=state,
+        drawn_for=("probe", seed),
+        counted=counted,
+        resets=resets,
+        positions=at,
     )
 
 
@@ -184,6 +200,7 @@ def measure(
     noise: bool = True,
     longest: int | None = None,
     counted: Tensor | None = None,
+    resets: Tensor | None = None,
     positions: list[int] | None = None,
 ) -> Measurement:
     """Measure one window, of the length in the settings; see `probe`.
@@ -195,6 +212,7 @@ def measure(
         noise: measure the noise of the gradient, if the bias is measured.
         longest: largest K of interest if it exceeds W.
         counted: which losses count, (burn_in + W, B); all by default.
+        resets: where sequences begin, (burn_in + W, B) booleans; by default only at the start.
         positions: steps of the window whose loss is differentiated, by default those of the settings.
     """
     purpose, *numbers = drawn_for
@@ -218,6 +236,7 @@ def measure(
         weights=weights,
         generator=torch_generator(f"sketch of {purpose}", *numbers),
         counted=counted,
+        resets=resets,
     )
     bound = bias_bound(
         gradients.norms,

@@ -42,10 +42,10 @@ _EVALUATION = [
 # Of truncation at K = lag: the bound on the relative bias of K steps; the scheme's bias as measured and the cosine of
 # the angle to the whole window's gradient, and both with every loss backpropagated through exactly K steps; the mean
 # square of one loss's gradient, its standard deviation over streams, the square of the mean gradient, and that over the
-# variance of an update.
+# variance of an update; the share of losses whose sequence reaches back to the lag.
 READINGS = (
     *("relative_bias", "measured_bias", "cosine", "measured_bias_of_steps", "cosine_of_steps"),
-    *("square", "spread", "signal", "signal_to_noise"),
+    *("square", "spread", "signal", "signal_to_noise", "reach"),
 )
 METRICS_SCHEMA = pa.schema(
     [

@@ -44,7 +44,7 @@ def check_task(task: Task) -> None:
         name = f"dataset.{split}"
         require(isinstance(stream, Stream), name, type(stream).__name__, "must be an atbptt.datasets.Stream")
         with _errors_of(name):
-            models.check_streams(stream.inputs, stream.targets, stream.counted)
+            models.check_streams(stream.inputs, stream.targets, stream.counted, stream.resets)
         with _errors_of("dataset"):
             setattr(task, split, counting(task, stream))
         require(getattr(task, split).losses(0, stream.length) > 0, f"{name}.counted", 0, "must count a loss")

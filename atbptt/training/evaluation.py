@@ -46,12 +46,12 @@ def outputs_of(
     parts = halves(model)
     decoded = steps_at_once(split.batch, task.output_size)
     steps = min(CHUNK, decoded) if parts.whole else CHUNK  # a model without halves decodes every step that it runs
-    state = starting_state(model, split.read(0, 1)[0])
+    state = first = starting_state(model, split.read(0, 1)[0])
     for start in range(0, stop, steps):
         pause()
         end = min(start + steps, stop)
         inputs, targets = split.read(start, end)
-        features, state = parts.recur(inputs, state)
+        features, state = split.recur(parts, start, inputs, state, first)
         for at, part, its_targets in zip(
             range(start, end, decoded), features.split(decoded), targets.split(decoded), strict=True
         ):
@@ -123,7 +123,7 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
         gradients, found = measurement.gradients, measurement.gradients.parameters
         lags = np.arange(1, len(gradients.kept_of_mean) + 1)
         unknown = np.full(len(lags), np.nan)
-        of_all = {"relative_bias": measurement.estimate.bound.values[: len(lags)]}
+        of_all = {"relative_bias": measurement.estimate.bound.values[: len(lags)], "reach": gradients.reach}
         if found is not None:
             of_all |= {"measured_bias": found.bias, "measured_bias_of_steps": found.bias_of_steps}
             of_all |= {"cosine": found.cosine, "cosine_of_steps": found.cosine_of_steps}
@@ -139,7 +139,7 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
         for name, norms, kept in components:
             known = of_all if name == "all" else {}
             readings = (known.get(reading, unknown) for reading in schema.READINGS)
-            phi = mean_norms(norms, gradients.shares, average)
+            phi = mean_norms(norms, gradients.shares, average) / gradients.reach
             rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *readings))
     return _joined(("replicate", "component", "lag", "phi", "kept_of_mean", *schema.READINGS), rows)
 

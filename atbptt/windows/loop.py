@@ -77,8 +77,9 @@ class StreamWindow:
             steps_at_once: the most steps that are decoded at once, to bound the memory of many outputs; all by default.
         """
         windows = self._windows
+        first = windows._first() if self._stream.resets is not None else None
         objective, self._mean_loss, handed_over = window_loss(
-            windows.halves, windows.loss, self._stream, self.steps, self._state, steps_at_once, self._factors
+            windows.halves, windows.loss, self._stream, self.steps, self._state, steps_at_once, self._factors, first
         )
         windows._hand_over(self, handed_over)
         return objective
@@ -110,6 +111,8 @@ class Windows:
         policy: sets K before each window. One that has changed in other `Windows` is refused, as its clock would begin
             anew: `feed` these their next streams instead.
         counted: which losses count, (T, B), as booleans or as weights from 0 on; all by default.
+        resets: where a new sequence begins, (T, B) booleans: before these steps the state is the first one, and no
+            gradient goes through it; by default only at the start.
         scheme: one of `SCHEMES`.
         phase: `random` draws the length of the first window of each pass, so that windows do not end at the same steps
             in every pass; or `fixed`.
@@ -130,14 +133,15 @@ class Windows:
         policy: AnyPolicy,
         *,
         counted: Tensor | None = None,
+        resets: Tensor | None = None,
         scheme: str = "original-buffer",
         phase: str = "fixed",
         state: State = None,
         probes: ProbeSettings | None = None,
         seed: int = 0,
     ) -> None:
-        check_streams(inputs, targets, counted)
-        stream = Stream(inputs, targets, counted=counted)
+        check_streams(inputs, targets, counted, resets)
+        stream = Stream(inputs, targets, counted=counted, resets=resets)
         _refuse_moved(policy)
         try:
             policy = completed(policy)
@@ -197,18 +201,21 @@ class Windows:
         self._seed = seed
         self._current: StreamWindow | None = None
 
-    def feed(self, inputs: Tensor, targets: Tensor, counted: Tensor | None = None) -> None:
+    def feed(
+        self, inputs: Tensor, targets: Tensor, counted: Tensor | None = None, resets: Tensor | None = None
+    ) -> None:
         """Read other streams from the next window on; probes draw from them, too. For data that change between passes.
 
         Arguments:
             inputs, targets: of the shapes and types of those before.
             counted: which of their losses count; all by default.
+            resets: where new sequences begin; by default only at the start.
 
         Raises:
             ConfigError: they are not.
         """
-        check_streams(inputs, targets, counted)
-        self.read(Stream(inputs, targets, counted=counted).counting(self.loss, self._output))
+        check_streams(inputs, targets, counted, resets)
+        self.read(Stream(inputs, targets, counted=counted, resets=resets).counting(self.loss, self._output))
 
     def read(self, stream: Stream) -> None:
         """`feed` of a stream."""
@@ -255,7 +262,7 @@ class Windows:
     def _next(self) -> StreamWindow:
         state = self.cursor.state
         if self.cursor.position == 0:
-            state = starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
+            state = self._first()
         if self._seed is not None:
             self._seed("policy", self.step)
         steps = self.cursor.next_window(self._probe)
@@ -265,7 +272,12 @@ class Windows:
 
     def _pass_over(self, window: StreamWindow) -> None:
         self.passed_over += 1
-        self._hand_over(window, pass_over(self.halves, window._stream, window.steps, window._state))
+        first = self._first() if window._stream.resets is not None else None
+        self._hand_over(window, pass_over(self.halves, window._stream, window.steps, window._state, first))
+
+    def _first(self) -> State:
+        """The state in which sequences begin."""
+        return starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
 
     def _hand_over(self, window: StreamWindow, state: State) -> None:
         if self._current is window:  # else its loss is called again
@@ -308,7 +320,7 @@ class Windows:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go back to where it was when `saved` was called, with the same policy, scheme and stream."""
         self._current = None
-        self.cursor.restore(saved, starting_state(self.model, self.stream.read(0, 1)[0], self.first_state))
+        self.cursor.restore(saved, self._first())
         require_whole("probe_steps", saved["probe_steps"], 0)
         self.probe_steps = saved["probe_steps"]
         self.passed_over = saved.get("passed_over", 0)  # earlier versions did not store it

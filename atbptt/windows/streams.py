@@ -1,5 +1,6 @@
 """Streams: sequences that are read side by side."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import require
-from atbptt.models import LossFunction, both_counted, counted_by, widened
+from atbptt.models import Halves, LossFunction, State, both_counted, counted_by, recur_anew, resetting, widened
 
 Sequenced = TypeVar("Sequenced", Tensor, np.ndarray)
 AT_ONCE = 2**22  # outputs for which a loss tells at once which of its losses count
@@ -22,6 +23,7 @@ class Drawn(NamedTuple):
     inputs: Tensor  # (T', B, ...)
     targets: Tensor  # (T', B, ...)
     counted: Tensor | None  # (T', B)
+    resets: Tensor | None  # (T', B)
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,14 @@ class Stream:
         inputs: (T, B) symbols, of any integer type, or (T, B, D) reals.
         targets: (T, B) symbols or (T, B, D) reals.
         counted: which losses count, (T, B), as booleans or as weights from 0 on; all if None.
+        resets: where a new sequence begins, (T, B), so that the state before the step is the model's first; nowhere
+            but at the start if None.
     """
 
     inputs: Tensor
     targets: Tensor
     counted: Tensor | None = field(default=None, kw_only=True)
+    resets: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def length(self) -> int:
@@ -48,8 +53,24 @@ class Stream:
 
     def to(self, device: torch.device) -> Self:
         """The same streams on a device."""
-        counted = None if self.counted is None else self.counted.to(device)
-        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device), counted=counted)
+        parts = {name: getattr(self, name) for name in ("inputs", "targets", "counted", "resets")}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
+
+    def recur(self, halves: Halves, start: int, inputs: Tensor, state: State, first: State) -> tuple[Tensor, State]:
+        """Run a model's first half over inputs read from `start` on; `first` is the state in which sequences begin."""
+        if self.resets is None:
+            return halves.recur(inputs, state)
+        stop = start + len(inputs)
+        return recur_anew(halves.recur, inputs, state, self.resets[start:stop], first, self.resetting(start, stop))
+
+    def resetting(self, start: int, stop: int) -> list[int]:
+        """The steps from start to stop - 1, counted from `start`, at which a stream begins anew."""
+        first, last = bisect_left(self._resetting, start), bisect_left(self._resetting, stop)
+        return [step - start for step in self._resetting[first:last]]
+
+    @cached_property
+    def _resetting(self) -> list[int]:
+        return resetting(self.resets)
 
     def losses(self, start: int, stop: int) -> float:
         """How many losses of steps start..stop-1 count, as a mean over streams: stop - start if all do."""
@@ -92,7 +113,8 @@ class Stream:
         rows = starts + torch.arange(steps, device=device)[:, None]  # (steps, B)
         columns = torch.arange(self.batch, device=device)
         inputs, targets = self.present(self.inputs[rows, columns], self.targets[rows, columns])
-        return Drawn(inputs, targets, None if self.counted is None else self.counted[rows, columns])
+        counted, resets = (None if part is None else part[rows, columns] for part in (self.counted, self.resets))
+        return Drawn(inputs, targets, counted, resets)
 
     def _starts(self, steps: int, generator: torch.Generator) -> Tensor:
         if self._ranks is None:
@@ -119,9 +141,9 @@ class Stream:
 
 def side_by_side(drawn: Sequence[Drawn]) -> Drawn:
     """Steps drawn one after another from the same streams, as of so many times the streams."""
-    inputs, targets, counted = zip(*drawn, strict=True)
-    weights = None if counted[0] is None else torch.cat(counted, dim=1)
-    return Drawn(torch.cat(inputs, dim=1), torch.cat(targets, dim=1), weights)
+    inputs, targets, *others = zip(*drawn, strict=True)
+    counted, resets = (None if parts[0] is None else torch.cat(parts, dim=1) for parts in others)
+    return Drawn(torch.cat(inputs, dim=1), torch.cat(targets, dim=1), counted, resets)
 
 
 def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:

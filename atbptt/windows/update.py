@@ -1,12 +1,23 @@
 """One update: a window's loss, its gradient, clipping, a step of the optimizer."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import Halves, LossFunction, State, detach, frozen, map_state, mean_loss, native_layers
+from atbptt.models import (
+    Halves,
+    LossFunction,
+    State,
+    begun_anew,
+    detach,
+    frozen,
+    map_state,
+    mean_loss,
+    native_layers,
+)
 from atbptt.windows.schemes import Window
 from atbptt.windows.streams import Stream
 
@@ -19,25 +30,34 @@ def window_loss(
     state: State,
     steps_at_once: int | None = None,
     factors: Sequence[float] | None = None,
+    first: State = None,
 ) -> tuple[Tensor, Tensor, State]:
     """The scalar to differentiate, the mean of the counted losses, and the state at `window.next_start`, both detached.
 
     The first two differ by the look-ahead of scheme `buffer`. `state` is at `window.start`, detached; `factors` are the
     policy's `adjoint_factors`. Of a stream in which not all losses count, one of the window's must (see `averaged`).
+    `first` is the state of streams that begin anew, if any do.
     """
-    recur = halves.recur if factors is None else partial(recur_reweighted, halves.recur, factors=factors)
     inputs, targets = stream.read(window.start, window.stop)
+
+    def recur(start: int, stop: int, state: State) -> tuple[Tensor, State]:
+        at = window.start + start
+        if factors is not None:
+            anew = {step: stream.resets[at + step] for step in stream.resetting(at, window.start + stop)}  # type: ignore[index]
+            return recur_reweighted(halves.recur, inputs[start:stop], state, factors, anew, first)
+        return stream.recur(halves, at, inputs[start:stop], state, first)
+
     handed_over_at, counted_from, counted_to = (
         step - window.start for step in (window.next_start, window.loss_start, window.loss_stop)
     )
     pieces = []
     handed_over: State = state
     if handed_over_at > 0:
-        piece, handed_over = recur(inputs[:handed_over_at], state)
+        piece, handed_over = recur(0, handed_over_at, state)
         pieces.append(piece)
     after = handed_over
     if counted_to > handed_over_at:
-        piece, after = recur(inputs[handed_over_at:counted_to], handed_over)
+        piece, after = recur(handed_over_at, counted_to, handed_over)
         pieces.append(piece)
     features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
@@ -51,7 +71,7 @@ def window_loss(
     objective = mean if losses == (divisor := averaged(stream, window)) else mean * (losses / divisor)
     if ahead_of:
         with frozen(halves.model):
-            ahead, _ = recur(inputs[counted_to:], after)
+            ahead, _ = recur(counted_to, len(inputs), after)
             beyond = mean_of(ahead, counted_to, len(inputs))
         objective = objective + beyond * (ahead_of / divisor)
     return objective, mean.detach(), detach(handed_over)
@@ -68,28 +88,36 @@ def averaged(stream: Stream, window: Window) -> float:
     return losses / (window.stop - window.loss_start) * window.losses
 
 
-def pass_over(halves: Halves, stream: Stream, window: Window, state: State) -> State:
+def pass_over(halves: Halves, stream: Stream, window: Window, state: State, first: State = None) -> State:
     """The state at `window.next_start`, of a window in which no loss counts."""
     if window.next_start == window.start:
         return state
     with torch.no_grad():
         inputs, _ = stream.read(window.start, window.next_start)
-        return detach(halves.recur(inputs, state)[1])
+        return detach(stream.recur(halves, window.start, inputs, state, first)[1])
 
 
 def recur_reweighted(
-    recur: Callable[[Tensor, State], tuple[Tensor, State]], inputs: Tensor, state: State, factors: Sequence[float]
+    recur: Callable[[Tensor, State], tuple[Tensor, State]],
+    inputs: Tensor,
+    state: State,
+    factors: Sequence[float],
+    resets: Mapping[int, Tensor] = MappingProxyType({}),
+    first: State = None,
 ) -> tuple[Tensor, State]:
     """recur(inputs, state), run step by step, with the same values and a reweighted gradient.
 
     The gradient that flows through the state from step t+1 (counted from 1) to step t is multiplied by factors[t-1];
-    that of a step's own features is not. Takes 1.5 to 3 times as long as torch's layers over all steps at once.
+    that of a step's own features is not. Takes 1.5 to 3 times as long as torch's layers over all steps at once. At the
+    steps in `resets` the streams (B,) given there begin anew, in the state `first`.
     """
     features = []
     with native_layers():
         for t, step in enumerate(inputs.split(1)):
             if t:
                 state = map_state(partial(_with_scaled_gradient, factor=factors[t - 1]), state)
+            if t in resets:
+                state = begun_anew(state, first, resets[t])
             feature, state = recur(step, state)
             features.append(feature)
     return torch.cat(features), state

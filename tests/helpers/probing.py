@@ -112,3 +112,24 @@ class OfCells(nn.Module):
     def initial_state(self, batch: int) -> Any:
         zeros = torch.zeros(batch, 4, dtype=torch.float64)
         return {"lower": zeros, "upper": (zeros.clone(), zeros.clone())}
+
+
+class Resetting(nn.Module):
+    """A network that reads symbols and where its streams begin anew, (T, B, 2), and does so by itself."""
+
+    def __init__(self, inner: RecurrentNetwork, first: Any = None) -> None:
+        super().__init__()
+        self.inner, self.first = inner, first
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs = []
+        for step in inputs.split(1):
+            firsts = iter(tensors(self.initial_state(inputs.shape[1])))
+            anew = step[0, :, 1:].bool()
+            state = map_state(lambda part: torch.where(anew, next(firsts), part), state)  # noqa: B023
+            output, state = self.inner(step[..., 0], state)
+            outputs.append(output)
+        return torch.cat(outputs), state
+
+    def initial_state(self, batch: int) -> Any:
+        return self.inner.initial_state(batch) if self.first is None else self.first

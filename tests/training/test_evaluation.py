@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +74,23 @@ def test_only_losses_that_count_are_averaged_and_predicted() -> None:
     kept = counted[:STEPS, :STREAMS].T > 0
     assert found["target"].tolist() == split.targets[:STEPS, :STREAMS].T[kept].tolist()
     assert np.column_stack([found["stream"], found["position"]]).tolist() == kept.nonzero().tolist()
+
+
+def test_sequences_that_begin_anew_are_evaluated_as_each_by_itself() -> None:
+    torch.manual_seed(0)
+    model, task, split = RecurrentNetwork(4, 4, hidden=5), task_of_symbols(), symbols(CHUNK + 9)
+    resets = torch.zeros(CHUNK + 9, 3, dtype=torch.bool)
+    resets[[0, 7, CHUNK], [0, 1, 2]] = resets[CHUNK + 8] = True
+    losses = []
+    for stream in range(3):
+        begins = [0, *(resets[1:, stream].nonzero().flatten() + 1).tolist(), CHUNK + 9]
+        for start, stop in pairwise(begins):
+            inputs, targets = (part[start:stop, [stream]] for part in (split.inputs, split.targets))
+            with torch.no_grad():
+                losses.append(task.loss(model(inputs, model.initial_state(1))[0], targets))
+    expected = float(torch.cat(losses).double().mean())
+    assert len(losses) == 8
+    assert evaluate(model, task, replace(split, resets=resets))["loss"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_no_forward_pass_puts_out_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,7 @@ def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: in
             settings,
             trained.settings.scheme,
             counted=counted,
+            share=stream.share,
             resets=resets,
             drawn_for=(PURPOSE, seed, trained.step),
             longest=trained.task.train.length,  # a longer K truncates nothing

@@ -39,11 +39,10 @@ class Task(Protocol):
     output_size: int
     metric_names: tuple[str, ...]
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Losses in nats per step and stream, (T, B), of outputs (T, B, output_size).
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses in nats per step and stream, (T, B), of outputs (T, B, output_size); finite where they do not count.
 
-        If not all count, a stream says so by its `counted`, or this returns the pair of losses and `counted`, (T, B),
-        which must depend on the targets only. Losses that do not count must be finite, too.
+        Which count is said by the streams' `counted`.
         """
 
     def measures(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

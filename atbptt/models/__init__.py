@@ -6,13 +6,12 @@ if TYPE_CHECKING:
     from atbptt.models.losses import (
         LossFunction as LossFunction,
         both_counted as both_counted,
-        check_counted as check_counted,
-        check_counting as check_counting,
         counted_by as counted_by,
         counted_of as counted_of,
         cross_entropy as cross_entropy,
         losses_of as losses_of,
         mean_loss as mean_loss,
+        share_counted as share_counted,
         shares_of as shares_of,
         steps_at_once as steps_at_once,
     )

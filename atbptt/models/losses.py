@@ -65,22 +65,17 @@ def counted_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor |
     return counted
 
 
-def counted_by(loss: LossFunction, targets: Tensor, output: Tensor) -> Tensor | None:
-    """`counted_of` for targets (T, B, ...) alone; `output` is like those of the model for a step of a stream."""
+def counted_by(loss: LossFunction, targets: Tensor, output: Tensor | None) -> Tensor | None:
+    """Which losses of targets (T, B, ...) count, for a loss that says so; see `output_of_step`."""
+    if output is None:
+        return None
     with torch.no_grad():
-        return counted_of(loss, output.new_zeros(*targets.shape[:2], *output.shape), targets)
+        return counted_of(loss, output.expand(*targets.shape[:2], *output.shape), targets)
 
 
 def both_counted(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     """What counts for both, of two masks or weights, which may be None."""
     return other if one is None else one if other is None else one * other
-
-
-def check_counting(loss: LossFunction, outputs: Tensor, targets: Tensor) -> None:
-    """Raise a `ConfigError` unless a loss says by the targets alone which of its losses count, if it says so."""
-    found, expected = counted_of(loss, outputs, targets), counted_by(loss, targets, outputs[0, 0])
-    same = found is expected is None or (found is not None and expected is not None and torch.equal(found, expected))
-    require(same, "loss", "a pair", "must say by the targets alone which losses count, and says so by the outputs")
 
 
 def check_counted(counted: Tensor, shape: tuple[int, ...], name: str = "counted") -> None:
@@ -102,6 +97,11 @@ def shares_of(counted: Tensor) -> Tensor:
     """The share of each loss in the mean of those that count, as float64; NaN if none does."""
     weights = counted.double()
     return weights / weights.sum()
+
+
+def share_counted(weights: Tensor) -> float:
+    """The share of losses that count; of weighted ones, the share with whose mean theirs has the same variance."""
+    return float(weights.double().sum().square() / weights.double().square().sum() / weights.numel())
 
 
 def _pair(loss: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -130,10 +130,10 @@ def mean_loss(
     it is decoded and its outputs are freed; `backward` only scales the gradient. With `counted`, (T, B), the mean of
     the losses that count, of which there must be one.
     """
-    shares = None if counted is None else shares_of(counted).to(features.dtype)
+    shares = None if counted is None else shares_of(counted)
     if steps is None or len(features) <= steps:
         losses = losses_of(loss, decode(features), targets)
-        return losses.mean() if shares is None else (losses * shares).sum()
+        return losses.mean() if shares is None else (losses * shares.to(losses)).sum()
     parameters = (parameter for parameter in model.parameters() if parameter.requires_grad)
     mean: Tensor = _MeanLossInParts.apply(decode, loss, features, targets, shares, steps, *parameters)
     return mean
@@ -163,7 +163,7 @@ class _MeanLossInParts(torch.autograd.Function):
             with torch.enable_grad():
                 outputs = decode(leaf.clone())  # a copy, since decode may change it in place
                 losses = losses_of(loss, outputs, its_targets)
-                mean = losses.sum() / count if its_shares is None else (losses * its_shares).sum()
+                mean = losses.sum() / count if its_shares is None else (losses * its_shares.to(losses)).sum()
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])

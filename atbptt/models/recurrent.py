@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, described, require
-from atbptt.models.losses import LossFunction, check_counted, check_counting
+from atbptt.models.losses import LossFunction, check_counted, counted_of
 from atbptt.models.memory import TRIED_STEPS, check_memory
 from atbptt.models.modes import evaluating, preserved
 from atbptt.models.states import State, map_state, tensors
@@ -156,12 +156,20 @@ def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:
 
 def output_of_step(
     model: nn.Module, loss: LossFunction, inputs: Tensor, targets: Tensor, state: State = None
-) -> Tensor:
-    """The model's output at the first step of the first stream; ConfigError as in `check_counting` of the loss."""
+) -> Tensor | None:
+    """An output of one step of one stream, with which a loss that says which losses count tells that of any targets.
+
+    None if the loss says nothing of the kind; a `ConfigError` if it does not go by the targets alone.
+    """
+    model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for this length
     inputs, targets = inputs[:TRIED_STEPS], targets[:TRIED_STEPS]
     with preserved(model), evaluating(model), torch.no_grad():
         outputs, _ = pair_of(model, model(inputs, starting_state(model, inputs, state)))
-        check_counting(loss, outputs, targets)
+        found, again = (counted_of(loss, each, targets) for each in (outputs, outputs.flip(0, 1)))
+    if found is None or again is None:
+        return None
+    rule = "must say by the targets alone which losses count, and says so by the outputs"
+    require(torch.equal(found, again), "loss", "a pair", rule)
     return outputs[0, 0]
 
 

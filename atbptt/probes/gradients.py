@@ -29,6 +29,7 @@ def lag_gradients(
     weights: np.ndarray | None = None,
     generator: torch.Generator | None = None,
     counted: Tensor | None = None,
+    share: float = 1.0,
     resets: Tensor | None = None,
 ) -> LagGradients:
     """Measure phi for every lag, stream and component at each loss position.
@@ -46,6 +47,7 @@ def lag_gradients(
         weights: of each loss in R resamples, see `resampling_weights`.
         generator: on the CPU, for the random projections of the resampled measured bias and of the noise.
         counted: which losses count, (burn_in + W, B); all by default. A resample in which none does is left out.
+        share: of the stream's losses that count, of which an update has the noise; see `models.share_counted`.
         resets: where sequences begin, (burn_in + W, B); by default only at the start.
 
     Raises:
@@ -82,7 +84,7 @@ def lag_gradients(
                 names = [name for name, parameter in model.named_parameters() if id(parameter) in of_layers]
                 sketched = (weights, generator or torch.Generator()) if noise or len(weights) else None
                 layers, factors = recording.layers, window.of_mean()
-                parameters = ParameterSums(names, layers, steps, losses, scheme, sketched, factors)
+                parameters = ParameterSums(names, layers, steps, losses, scheme, sketched, factors, share)
             sum_lags(recording, gradient, window.positions, lags, parameters)
             return lags.result(None if parameters is None else parameters.result())
 

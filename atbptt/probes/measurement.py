@@ -15,6 +15,7 @@ from atbptt.models import (
     check_streams,
     counted_by,
     output_of_step,
+    share_counted,
     widened,
 )
 from atbptt.probes.bias import ESTIMATORS, BiasEstimate, RelativeBias, bias_bound, resampling_weights
@@ -200,6 +201,7 @@ def measure(
     noise: bool = True,
     longest: int | None = None,
     counted: Tensor | None = None,
+    share: float | None = None,
     resets: Tensor | None = None,
     positions: list[int] | None = None,
 ) -> Measurement:
@@ -212,10 +214,13 @@ def measure(
         noise: measure the noise of the gradient, if the bias is measured.
         longest: largest K of interest if it exceeds W.
         counted: which losses count, (burn_in + W, B); all by default.
+        share: of the losses of training that count; by default that of the window.
         resets: where sequences begin, (burn_in + W, B) booleans; by default only at the start.
         positions: steps of the window whose loss is differentiated, by default those of the settings.
     """
     purpose, *numbers = drawn_for
+    if share is None:
+        share = 1.0 if counted is None else share_counted(counted[settings.burn_in :])
     positions = settings.loss_positions if positions is None else positions
     weights = resampling_weights(
         settings.resamples if resampled else 0,
@@ -236,6 +241,7 @@ def measure(
         weights=weights,
         generator=torch_generator(f"sketch of {purpose}", *numbers),
         counted=counted,
+        share=share,
         resets=resets,
     )
     bound = bias_bound(

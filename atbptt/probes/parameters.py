@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atbptt.models import share_counted
 from atbptt.probes.lags import Segment, with_mean
 from atbptt.probes.layers import Layer, Product
 from atbptt.probes.settings import FEW_SKETCHES, SKETCH, lengths_seen
@@ -61,7 +62,7 @@ class GradientNoise:
 
     Attributes:
         streams: B.
-        losses: of each stream in an update, (W,).
+        losses: of each stream in an update, (W,); of those that count, as a mean over updates.
         steps: that an update reads, (W,).
         square: mean of the squared norm over streams and positions, (W,).
         spread: standard deviation of that over streams, each averaged over positions, (W,); NaN with one stream.
@@ -164,8 +165,17 @@ class LossSketches:
     """Random projections of every loss's gradient, lag by lag, from which its norms and products are estimated."""
 
     def __init__(
-        self, products: list[LayerProduct], window: int, losses: Tensor, weights: np.ndarray, generator: torch.Generator
+        self,
+        products: list[LayerProduct],
+        window: int,
+        losses: Tensor,
+        weights: np.ndarray,
+        generator: torch.Generator,
+        counted: float,
+        counted_in_probe: float,
     ) -> None:
+        """`counted` is the share of the stream's losses that count, then that of the probe's."""
+        self.counted, self.counted_in_probe = counted, counted_in_probe
         self.products = products
         self.weights = weights
         count = SKETCH if len(weights) else FEW_SKETCHES
@@ -209,6 +219,7 @@ class LossSketches:
         found = [self._of_streams(each * streams, truncation) for each in self.lags.split(some, dim=2)]
         means, *others = (torch.cat(each, dim=1).double() for each in zip(*found, strict=True))
         squares, own, own_along = (each.cpu().numpy() for each in others)
+        squares = squares * self.counted_in_probe  # where a loss does not count, its square is 0
         pairs = streams - 1 if streams > 1 else np.nan
         signal = (streams * kept - own.mean(axis=1)) / pairs
         # What the projections make of the signal is taken from what they make of the squares: of a strong signal their
@@ -217,7 +228,7 @@ class LossSketches:
         in_sketch = (streams * kept_in_sketch - own.mean(axis=1)) / pairs
         return GradientNoise(
             streams,
-            truncation.count,
+            truncation.count * self.counted,
             truncation.steps,
             squares.mean(axis=1) - in_sketch + signal if streams > 1 else squares.mean(axis=1),
             squares.std(axis=1, ddof=1) if streams > 1 else np.full(window, np.nan),
@@ -260,15 +271,18 @@ class ParameterSums:
         scheme: str,
         sketched: tuple[np.ndarray, torch.Generator] | None,
         factors: Tensor | None = None,
+        counted: float = 1.0,
     ) -> None:
-        """`factors` multiply the losses' gradients, (P, B)."""
+        """`factors` multiply the gradients of losses, (P, B); `counted` is the share of the stream's that count."""
         self.names = names
         self.factors = None if factors is None else factors.to(losses)[:, :, None]
+        in_probe = 1.0 if factors is None else share_counted(factors)
         self.positions = len(losses)
         made = ((level, product) for level, layer in enumerate(layers) for product in layer.products())
         self.products = [LayerProduct(*each) for each in made]
         self.truncation = TruncationSums(window, scheme, losses.device)
-        self.sketches = None if sketched is None else LossSketches(self.products, window, losses, *sketched)
+        shares = counted, in_probe
+        self.sketches = None if sketched is None else LossSketches(self.products, window, losses, *sketched, *shares)
 
     def scale(self, gates: list[Tensor]) -> None:
         """Multiply the gates of the last positions, in place, by their factors."""

@@ -211,7 +211,7 @@ def report(
 ) -> int:
     """Print why runs are not finished, where the results are, and the sums; the exit code."""
     counts: Counter[str] = Counter({SKIPPED: len(planned.jobs) - len(planned.ahead)})
-    traced = False
+    traced, launched = False, time.time() - seconds
     for number, job in enumerate(planned.ahead):
         status = runs.read_run(job.directory.path)
         before = planned.command.rerun and not job.directory.begun_anew(sweep)
@@ -222,7 +222,6 @@ def report(
             where = f"by process {status.pid} on {status.host} ({job.directory.path})"
             console.print(f"running      {job.label}: {where}")
         else:
-            launched = time.time() - seconds
             state, reason = settled(job.directory, status, outcomes.get(number), sweep, launched, before)
             counts[state] += 1
             traced |= state == schema.FAILED and job.directory.path.is_dir()

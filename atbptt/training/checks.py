@@ -45,14 +45,7 @@ def check_task(task: Task) -> None:
         require(isinstance(stream, Stream), name, type(stream).__name__, "must be an atbptt.datasets.Stream")
         with _errors_of(name):
             models.check_streams(stream.inputs, stream.targets, stream.counted, stream.resets)
-        with _errors_of("dataset"):
-            setattr(task, split, counting(task, stream))
-        require(getattr(task, split).losses(0, stream.length) > 0, f"{name}.counted", 0, "must count a loss")
-
-
-def counting(task: Task, stream: Stream) -> Stream:
-    """The stream with what its task's loss says of which losses count (ConfigError if that is nothing of the kind)."""
-    return stream.counting(task.loss, torch.zeros(task.output_size))
+        require(stream.losses(0, stream.length) > 0, f"{name}.counted", 0, "must count a loss")
 
 
 def read_pass(task: Task, number: int, seed: int) -> None:
@@ -68,7 +61,7 @@ def read_pass(task: Task, number: int, seed: int) -> None:
         parts = (getattr(each, name) for each in (stream, task.train))
         found, own = ((tuple(part.shape), str(part.dtype)) for part in parts)
         require(found == own, f"dataset.{call}.{name}", found, f"must be like those of the pass before: {own}")
-    task.train = counting(task, stream)
+    task.train = stream
 
 
 def _check_description(task: Task) -> None:
@@ -118,7 +111,9 @@ def _check_outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor
         state = models.leaves(models.starting_state(model, inputs))
         outputs, _ = models.pair_of(model, model(inputs, state))
     with _errors_of("dataset"):
-        models.check_counting(task.loss, outputs, targets)
+        pair = models.counted_of(task.loss, outputs, targets) is not None
+        rule = "must return losses alone: a stream says which count, Stream(inputs, targets, counted=...)"
+        require(not pair, "loss", "a pair", rule)
         losses = models.losses_of(task.loss, outputs, targets)
         wrong = losses.detach()[~losses.isfinite()]
         rule = f"must be finite for the model's first outputs, on the first {models.TRIED_STEPS} steps of the data"

@@ -177,6 +177,7 @@ class Trainer:
         window = next(iter(self.windows), None)
         if window is None:  # in the rest of the pass no loss counts
             self.sums["steps"] += self.windows.step - step_before
+            self._spend(time.perf_counter() - began)
             return
         settings = self.settings
         lr = window_lr(self._decayed_lr(), settings.lr_scaling, self.policy, settings.scheme, window.averaged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from torch import Tensor, nn
 
@@ -29,8 +29,7 @@ from atbptt.windows.schemes import Window, check_scheme, lr_scale
 from atbptt.windows.streams import Stream
 from atbptt.windows.update import averaged, pass_over, window_loss
 
-# What policies were, in words, when their first `Windows` was made.
-BEGUN: WeakKeyDictionary[AnyPolicy, str] = WeakKeyDictionary()
+MOVED: WeakSet[AnyPolicy] = WeakSet()  # policies that have changed in an update of some `Windows`
 # Called with a purpose and the step: `policy` before the policy sets K, `dropout` before a window runs.
 Seed = Callable[[str, int], object]
 
@@ -142,7 +141,9 @@ class Windows:
     ) -> None:
         check_streams(inputs, targets, counted, resets)
         stream = Stream(inputs, targets, counted=counted, resets=resets)
-        _refuse_moved(policy)
+        rule = "has changed in other Windows, where its clock stands: feed them the next streams, or give a new policy"
+        require(not _is_moved(policy), "policy", type(policy).__name__, rule)
+        self._given = policy
         try:
             policy = completed(policy)
         except ConfigError as error:
@@ -159,6 +160,8 @@ class Windows:
             check_asked(probes, model, loss, stream, policy, first_state)
         self._begin(model, loss, stream, policy, scheme, phase, Prober(probes, scheme, seed), first_state)
 
+    _given: AnyPolicy | None  # until it has changed
+
     @classmethod
     def over(
         cls,
@@ -174,6 +177,7 @@ class Windows:
     ) -> Windows:
         """Windows of parts that fit together, with a prober; `seed` is called before random numbers are drawn."""
         windows = cls.__new__(cls)
+        windows._given = None
         windows._begin(model, loss, stream, policy, scheme, phase, prober, None, seed)
         return windows
 
@@ -265,7 +269,13 @@ class Windows:
             state = self._first()
         if self._seed is not None:
             self._seed("policy", self.step)
+        given, policy = self._given, self.cursor.policy
+        before = {} if given is None else policy.state_dict()
         steps = self.cursor.next_window(self._probe)
+        if given is not None and _differ(before, policy.state_dict()):
+            with suppress(TypeError):  # it cannot be hashed or referred to weakly
+                MOVED.add(given)
+            self._given = None
         if self._seed is not None:
             self._seed("dropout", self.step)
         return StreamWindow(self, steps, state)
@@ -329,9 +339,18 @@ class Windows:
         require_whole("K", self.cursor.policy.K, 1)
 
 
-def _refuse_moved(policy: AnyPolicy) -> None:
-    """Raise a `ConfigError` if a policy has changed since other `Windows` were made with it."""
-    with suppress(TypeError):  # it has no __dict__, cannot be hashed or referred to weakly
-        now = repr(vars(policy))
-        rule = "has changed in other Windows, where its clock stands: feed them the next streams, or give a new policy"
-        require(BEGUN.setdefault(policy, now) == now, "policy", type(policy).__name__, rule)
+def _is_moved(policy: AnyPolicy) -> bool:
+    try:
+        return policy in MOVED
+    except TypeError:  # it cannot be hashed
+        return False
+
+
+def _differ(some: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether two states of a policy differ; values that cannot be compared, as arrays, do unless they are the same."""
+    if some.keys() != others.keys():
+        return True
+    try:
+        return any(value is not others[name] and bool(value != others[name]) for name, value in some.items())
+    except (ValueError, RuntimeError):
+        return True

@@ -96,6 +96,7 @@ class Prober:
                 self.settings,
                 self.scheme,
                 counted=drawn.counted,
+                share=stream.share,
                 resets=drawn.resets,
                 state=state,
                 drawn_for=drawn_for,

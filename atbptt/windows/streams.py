@@ -11,7 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import require
-from atbptt.models import Halves, LossFunction, State, both_counted, counted_by, recur_anew, resetting, widened
+from atbptt.models import (
+    Halves,
+    LossFunction,
+    State,
+    both_counted,
+    counted_by,
+    recur_anew,
+    resetting,
+    share_counted,
+    widened,
+)
 
 Sequenced = TypeVar("Sequenced", Tensor, np.ndarray)
 AT_ONCE = 2**22  # outputs for which a loss tells at once which of its losses count
@@ -79,6 +89,11 @@ class Stream:
         return float(self._counts[stop] - self._counts[start]) / self.batch
 
     @cached_property
+    def share(self) -> float:
+        """The share of the losses that count, see `models.share_counted`."""
+        return 1.0 if self.counted is None else share_counted(self.counted)
+
+    @cached_property
     def _counts(self) -> np.ndarray | None:
         """Losses of all streams that count before each step, (T + 1,)."""
         if self.counted is None:
@@ -86,9 +101,9 @@ class Stream:
         of_steps = self.counted.sum(dim=1, dtype=torch.float64).cpu().numpy()
         return np.concatenate([[0.0], np.cumsum(of_steps)])
 
-    def counting(self, loss: LossFunction, output: Tensor) -> Self:
+    def counting(self, loss: LossFunction, output: Tensor | None) -> Self:
         """The same streams, of which only those losses count that count for `loss`, too; see `models.counted_by`."""
-        if counted_by(loss, self.read(0, 1)[1], output) is None:
+        if output is None:
             return self
         steps = max(1, AT_ONCE // (self.batch * output.numel()))
         found = []

@@ -147,7 +147,7 @@ def test_an_odd_run_is_named_and_the_rest_is_read(
 
 
 # What other commands read of the same, and show of what they leave out.
-READ = {"report": ("table", *STATES), "figures": ("table",), "export": ("table",), "follow": ("table",)}
+READ = {"report": ("table", "failures"), "figures": ("table",), "export": ("table",), "follow": ("table",)}
 
 
 @pytest.fixture(scope="session")

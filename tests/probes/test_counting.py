@@ -10,11 +10,13 @@ from torch import Tensor
 
 from atbptt.errors import ConfigError
 from atbptt.models.losses import cross_entropy
-from atbptt.probes.bias import resampling_weights
+from atbptt.probes import parameters
+from atbptt.probes.bias import mean_norms, resampling_weights
 from atbptt.probes.gradients import lag_gradients
-from atbptt.probes.measurement import probe
-from atbptt.probes.parameters import GradientNoise
+from atbptt.probes.measurement import measure, probe
+from atbptt.probes.settings import ProbeSettings
 from tests.helpers.probing import network, symbols
+from tests.probes.test_parameters import truncated
 
 POSITIONS = [5, 7, 9]
 WEIGHTS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.5, 2.0, 0.0]], dtype=torch.float64)  # (P, B)
@@ -46,10 +48,26 @@ def test_what_is_measured_is_that_of_the_losses_times_their_weights(way: str) ->
     assert found.parameters.norm == pytest.approx(scale * expected.parameters.norm)
     noise, of_weighed = found.parameters.noise, expected.parameters.noise
     if way == "adjoint":
-        for name in ("square", "spread", "signal", "along"):
+        for name in ("signal", "along"):
             np.testing.assert_allclose(getattr(noise, name), scale**2 * getattr(of_weighed, name), rtol=1e-6)
     else:
         assert noise is of_weighed is None
+
+
+def test_the_noise_is_that_of_the_losses_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an update has as many as count in the stream, of which probes see more."""
+    monkeypatch.setattr(parameters, "FEW_SKETCHES", 2**15)
+    model, (inputs, targets), positions = network(), symbols(6, batch=4), [3, 5]
+    counted = torch.zeros(6, 4, dtype=torch.bool)
+    counted[3, 1] = counted[5] = True
+    how: dict[str, Any] = {"scheme": "tf", "noise": True, "counted": counted, "share": 0.25}
+    found = lag_gradients(model, cross_entropy, inputs, targets, positions, **how).parameters
+    own = np.array(
+        [truncated(model, cross_entropy, inputs, targets, int(t), int(b)) for t, b in counted.nonzero()]
+    )  # (losses, W, n)
+    means = own.cumsum(axis=1) / np.arange(1, 7)[:, None]  # under tf, losses see 1..K steps
+    np.testing.assert_allclose(found.noise.square, (means**2).sum(axis=-1).mean(axis=0), rtol=0.05)
+    np.testing.assert_allclose(found.noise.losses, np.arange(1, 7) / 4)
 
 
 def test_phi_is_the_mean_of_what_counts_and_resamples_are_of_it() -> None:
@@ -58,6 +76,9 @@ def test_phi_is_the_mean_of_what_counts_and_resamples_are_of_it() -> None:
     counted[POSITIONS] = WEIGHTS
     weights = resampling_weights(50, 3, 3, np.random.default_rng(1))
     found = lag_gradients(model, cross_entropy, inputs, targets, POSITIONS, counted=counted, weights=weights)
+    mean = (found.norms[:, 0] * WEIGHTS.numpy()).sum() / float(WEIGHTS.sum())
+    assert mean_norms(found.norms, found.shares)[0] == pytest.approx(mean)
+    assert mean_norms(np.where(found.norms == found.norms[0, 0, 0], np.inf, found.norms), found.shares)[0] == np.inf
     some = (weights * WEIGHTS.numpy()).sum(axis=(1, 2)) > 0
     assert 0 < some.sum() < 50
     kept = weights[some] * WEIGHTS.numpy()
@@ -96,7 +117,11 @@ def test_where_nothing_counts_a_probe_says_so(way: str) -> None:
     model, (inputs, targets) = network(), symbols(10)
     nothing = torch.zeros(10, 3)
     weights = resampling_weights(5, 1, 3, np.random.default_rng(1))
-    found = lag_gradients(model, cross_entropy, inputs, targets, [9], counted=nothing, weights=weights, scheme="tf")
+    how: dict[str, Any] = {"counted": nothing, "scheme": "tf"}
+    found = lag_gradients(model, cross_entropy, inputs, targets, [9], weights=weights, **how)
     assert (found.lags, len(found.weights)) == (0, 0), way
     assert np.isnan(found.parameters.bias).all()
-    assert not isinstance(found.parameters.noise, GradientNoise)
+    settings = ProbeSettings(window=10, tau=6, burn_in=0, positions=1)
+    made = measure(model, cross_entropy, inputs, targets, settings, "tf", counted=nothing, drawn_for=("test", 0))
+    assert made.problem() == "no loss at its positions counts"
+    assert made.K(0.5) is None

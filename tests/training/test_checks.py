@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,18 @@ def test_the_stream_of_a_pass_is_the_same_whatever_was_drawn_before() -> None:
         read.append(changing.train.inputs)
     assert torch.equal(read[0], read[1])
     assert not any(torch.equal(read[0], other) for other in read[2:])
+
+
+def test_streams_say_what_counts_and_no_loss_of_a_data_set() -> None:
+    of_pairs = task()
+    loss = of_pairs.loss
+    of_pairs.loss = lambda outputs, targets: (loss(outputs, targets), targets > 0)
+    with pytest.raises(ConfigError, match=r"^dataset.loss \(=a pair\) must return losses alone: a stream says which"):
+        check_fit(Halved(), of_pairs)
+    nothing = task()
+    nothing.valid = replace(nothing.valid, counted=torch.zeros(nothing.valid.inputs.shape[:2]))
+    with pytest.raises(ConfigError, match=r"^dataset.valid.counted \(=0\) must count a loss"):
+        check_task(nothing)
 
 
 PREDICTIONS = r"^dataset.predictions.symbol"

@@ -47,14 +47,13 @@ def test_mean_K_is_of_the_windows_since_the_last_evaluation(settings: Make) -> N
     assert series(directory, "K") == [2, lengths[-1], 32]  # at an evaluation, K is that of the window before
 
 
-def test_losses_that_do_not_count_are_in_no_mean(settings: Make, tmp_path: Path, project: Project) -> None:
-    """Of an ignored symbol, or as a loss of one's own says; with clipping and steps that are as good as none."""
+def test_losses_that_do_not_count_are_in_no_mean(settings: Make, tmp_path: Path) -> None:
+    """With clipping, and steps that are as good as none."""
     drawn = np.random.default_rng(0)
     arrays = {f"{split}_{of}": drawn.integers(5, size=(60, 4)) for split in SPLITS for of in ("inputs", "targets")}
     for split in SPLITS:
         arrays[f"{split}_targets"][np.arange(60) % 12 < 8] = -1
     np.savez(tmp_path / "mine.npz", **arrays)  # type: ignore[arg-type]
-    project.write(mine=IGNORING)
     options = ("scheme=buffer", "truncation=adaptive", "truncation.K_init=3", "lr=1e-9", "lr_scaling=linear")
     data = ("dataset=arrays", f"dataset.path={tmp_path / 'mine.npz'}", "dataset.ignored=-1")
     size = ("model.hidden=6", "epochs=2", *TINY_PROBE)
@@ -70,31 +69,6 @@ def test_losses_that_do_not_count_are_in_no_mean(settings: Make, tmp_path: Path,
     assert series(directory, "valid_loss")[0] == pytest.approx(expected["valid"], rel=1e-6)
     assert series(directory, "train_loss") == pytest.approx([expected["train"]] * 2, rel=1e-5)
     assert read_checkpoint(directory.path / schema.CHECKPOINT)["passed_over"] > 0
-    own = run(settings(*data[:-1], "dataset._target_=mine.Ignoring", *options, size=size))
-    assert series(own, "train_loss") == series(directory, "train_loss")
-    assert series(own, "K_0.5") == series(directory, "K_0.5")
-
-
-IGNORING = """
-    import numpy as np
-    import torch
-    import atbptt
-    from atbptt.datasets import Stream, SymbolTask
-
-    class Ignoring(SymbolTask):
-        def __init__(self, path, symbols, batch_size, ignored):
-            arrays = np.load(path)
-            for split in ("train", "valid", "test"):
-                parts = (torch.from_numpy(arrays[f"{split}_{of}"]) for of in ("inputs", "targets"))
-                setattr(self, split, Stream(*parts))
-            self.input_size = self.output_size = 5
-
-        def loss(self, outputs, targets):
-            return atbptt.cross_entropy(outputs, targets, ignore_index=-1)
-
-        def measures(self, outputs, targets):
-            return {"loss": self.loss(outputs, targets)[0]}
-"""
 
 
 def test_a_model_may_take_none_for_the_zero_state(settings: Make, project: Project) -> None:

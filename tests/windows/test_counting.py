@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from atbptt.errors import ConfigError
-from atbptt.models.losses import cross_entropy
+from atbptt.models.losses import cross_entropy, mean_loss
 from atbptt.models.recurrent import halves
 from atbptt.probes.settings import ProbeSettings
 from atbptt.truncation import Adaptive, Fixed, Full, Variable
@@ -107,9 +107,39 @@ def test_a_loss_may_say_which_of_its_losses_count() -> None:
     # Both together, also of what is fed later.
     ours.feed(inputs, ignored, torch.arange(T)[:, None].expand(T, 3) > 9)
     assert ours.stream.losses(0, T) == (9 + 2) / 3
-    by_outputs = lambda outputs, _: (outputs.sum(-1), outputs[..., 0] != 0)  # noqa: E731
+    by_outputs = lambda outputs, _: (outputs.sum(-1), outputs[..., 0] > outputs[..., 0].mean())  # noqa: E731
     with pytest.raises(ConfigError, match="must say by the targets alone which losses count"):
         Windows(model, by_outputs, inputs, targets, Full())
+    # Outputs that no model makes are shown to no loss.
+    density = lambda outputs, _: -torch.distributions.Normal(0.0, outputs[..., 0]).log_prob(torch.ones(()))  # noqa: E731
+    Windows(Positive(), density, inputs, targets, Full())
+
+
+class Positive(torch.nn.Module):
+    """Outputs that a standard deviation may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        outputs, state = self.inner(inputs, state)
+        return outputs.exp(), state
+
+
+def test_shares_are_not_rounded_to_the_type_of_the_features() -> None:
+    features = torch.ones(700, 1, 1, dtype=torch.bfloat16)
+    for steps in (None, 100):
+        one = mean_loss(
+            torch.nn.Identity(),
+            lambda given: given.float(),
+            lambda outputs, _: outputs[..., 0],
+            features,
+            features,
+            steps,
+            torch.ones(700, 1, dtype=torch.bool),
+        )
+        assert float(one) == pytest.approx(1, abs=1e-6)
 
 
 def test_the_learning_rates_share_is_that_of_what_counts() -> None:

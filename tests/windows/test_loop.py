@@ -124,11 +124,12 @@ def test_every_pass_begins_in_the_first_state_that_was_given() -> None:
 
 
 def test_a_policy_that_has_changed_in_other_windows_is_refused() -> None:
-    """Its probes and schedule would begin anew with each; one that does not change goes on."""
+    """Its probes and schedule would begin anew with each; one that does not change, or is changed, goes on."""
     model, streams = network(), symbols(19)
     policy, constant = adaptive(), Fixed(4)
-    for _ in range(2):
+    for K in (4, 5):
         Windows(model, cross_entropy, *streams, policy, probes=PROBES)
+        constant.K = K
         next(iter(Windows(model, cross_entropy, *streams, constant))).loss()
     next(iter(Windows(model, cross_entropy, *streams, policy, probes=PROBES)))
     with pytest.raises(ConfigError, match=r"^policy \(=Adaptive\) has changed in other Windows, .* feed them the next"):

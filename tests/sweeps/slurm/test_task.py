@@ -74,7 +74,7 @@ def test_why_a_run_failed_is_where_the_launching_process_looks(
     out, err = capsys.readouterr()
     assert (out, err) == ("", "error: StorageError: no\n")
     (tmp_path / "err").write_text(f"{err}srun: the end\n")
-    assert SlurmJob("7", tmp_path / "out", tmp_path / "err").complaint() == "error: StorageError: no"
+    assert SlurmJob("7", tmp_path / "out", tmp_path / "err").complaint(tmp_path) == "error: StorageError: no"
 
 
 def test_a_job_whose_plan_is_gone_does_not_run_the_config_of_the_sweep(

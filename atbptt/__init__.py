@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StreamWindow as StreamWindow,
         Windows as Windows,
         batchify as batchify,
+        padded as padded,
     )
 else:
     from atbptt.lazy import exports

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
         window_lr as window_lr,
         windows as windows,
     )
-    from atbptt.windows.streams import Stream as Stream, batchify as batchify, side_by_side as side_by_side
+    from atbptt.windows.streams import (
+        Stream as Stream,
+        batchify as batchify,
+        padded as padded,
+        side_by_side as side_by_side,
+    )
     from atbptt.windows.update import clip as clip, step as step
 else:
     from atbptt.lazy import exports

@@ -14,20 +14,28 @@ SAVED = ("epochs_done", "start", "position")
 class Cursor:
     """Moves over a stream of T steps, pass after pass, in windows that a scheme cuts."""
 
-    def __init__(self, scheme: str, policy: Policy, length: int, phase_seed: int | None = None) -> None:
-        """With a seed for the phase, the length of each pass's first window is drawn by it."""
+    def __init__(
+        self, scheme: str, policy: Policy, length: int, phase_seed: int | None = None, epoch_steps: int | None = None
+    ) -> None:
+        """With a seed for the phase, the length of each pass's first window is drawn by it.
+
+        `length`, T, may be another in another pass; `epoch_steps` are those by which the policy's schedule counts, T if
+        None.
+        """
         self.scheme = scheme
         self.phase_seed = phase_seed
         self.policy = policy
         self.length = length
+        self.epoch_steps = epoch_steps
         self.epochs_done = 0
+        self.steps_before = 0  # of the passes done
         self.start = self.position = 0  # within the pass, see `schemes.cut`
         self.state: State = None  # at `start`, detached; None at the start of a pass
 
     @property
     def step(self) -> int:
-        """Steps whose loss has been counted, over all passes."""
-        return self.epochs_done * self.length + self.position
+        """Steps behind it, over all passes."""
+        return self.steps_before + self.position
 
     @property
     def pass_read(self) -> int:
@@ -41,7 +49,7 @@ class Cursor:
 
     def next_window(self, probe: Probe) -> Window:
         """Let the policy set its K with the help of `probe`, and cut the next window."""
-        update(self.policy, Progress(self.step, self.length), probe)
+        update(self.policy, Progress(self.step, self.epoch_steps or self.length), probe)
         phase = None
         if self.position == 0 and self.phase_seed is not None:
             phase = random_phase(self.scheme, self.policy.K, self.length, self.phase_seed, self.epochs_done)
@@ -52,13 +60,15 @@ class Cursor:
         self.start, self.position, self.state = window.next_start, window.loss_stop, state
         if self.position == self.length:
             self.epochs_done += 1
+            self.steps_before += self.length
             self.start = self.position = 0
             self.state = None
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint needs; of the state, its tensors, since a class of the model's own cannot be stored."""
         state = None if self.state is None else tensors(self.state)
-        return {**{name: getattr(self, name) for name in SAVED}, "state": state}
+        own = {name: getattr(self, name) for name in SAVED}
+        return {**own, "steps_before": self.steps_before, "state": state}
 
     def restore(self, saved: Mapping[str, Any], first_state: State) -> None:
         """Go back to where it was when `saved` was called.
@@ -73,6 +83,9 @@ class Cursor:
         for name in SAVED:
             require_whole(name, saved[name], 0)
             setattr(self, name, saved[name])
+        # Earlier versions, in which all passes had the same length, did not store it.
+        self.steps_before = saved.get("steps_before", self.epochs_done * self.length)
+        require_whole("steps_before", self.steps_before, 0)
         for name in ("start", "position"):
             require(saved[name] < self.length, name, saved[name], f"must be less than {self.length}")
         require_64_bits("step", self.step)

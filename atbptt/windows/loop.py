@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
@@ -117,6 +117,10 @@ class Windows:
             in every pass; or `fixed`.
         state: before the first step of every pass and of every probe; zero by default.
         probes: settings of the policy's probes, if it makes any.
+        probe_streams: inputs and targets, and as above counted and resets, from which they are drawn; by default from
+            the streams that are read.
+        epoch_steps: steps by which the policy's schedule and `epoch` count; T by default. With many batches, those of
+            all of them.
         seed: of the probes' and the phase's draws.
 
     Raises:
@@ -137,6 +141,8 @@ class Windows:
         phase: str = "fixed",
         state: State = None,
         probes: ProbeSettings | None = None,
+        probe_streams: Sequence[Tensor] | None = None,
+        epoch_steps: int | None = None,
         seed: int = 0,
     ) -> None:
         check_streams(inputs, targets, counted, resets)
@@ -155,12 +161,28 @@ class Windows:
         stream = stream.counting(loss, self._output)
         require(stream.losses(0, stream.length) > 0, "counted", 0, "must count a loss, and counts none")
         probes = ProbeSettings() if probes is None else probes
+        if epoch_steps is not None:
+            require_whole("epoch_steps", epoch_steps, 1)
+        probed = None if probe_streams is None else self._stream(loss, *_batch(probe_streams, "probe_streams"))
         if policy.probes:  # before training rather than at its first update
-            probes.check_stream(stream.length)
-            check_asked(probes, model, loss, stream, policy, first_state)
+            probes.check_stream((probed or stream).length)
+            check_asked(probes, model, loss, probed or stream, policy, first_state)
         self._begin(model, loss, stream, policy, scheme, phase, Prober(probes, scheme, seed), first_state)
+        self.cursor.epoch_steps, self._probed = epoch_steps, probed
 
-    _given: AnyPolicy | None  # until it has changed
+    _given: AnyPolicy | None = None  # until it has changed
+    _probed: Stream | None = None  # from which probes are drawn, if from other than is read
+
+    def _stream(
+        self,
+        loss: LossFunction,
+        inputs: Tensor,
+        targets: Tensor,
+        counted: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> Stream:
+        check_streams(inputs, targets, counted, resets)
+        return Stream(inputs, targets, counted=counted, resets=resets).counting(loss, self._output)
 
     @classmethod
     def over(
@@ -177,7 +199,6 @@ class Windows:
     ) -> Windows:
         """Windows of parts that fit together, with a prober; `seed` is called before random numbers are drawn."""
         windows = cls.__new__(cls)
-        windows._given = None
         windows._begin(model, loss, stream, policy, scheme, phase, prober, None, seed)
         return windows
 
@@ -211,39 +232,61 @@ class Windows:
         """Read other streams from the next window on; probes draw from them, too. For data that change between passes.
 
         Arguments:
-            inputs, targets: of the shapes and types of those before.
+            inputs, targets: of the types of those before; within a pass of their shapes, between two of any (T, B).
             counted: which of their losses count; all by default.
             resets: where new sequences begin; by default only at the start.
 
         Raises:
-            ConfigError: they are not.
+            ConfigError: they are not, or the policy's probes do not fit in them.
         """
-        check_streams(inputs, targets, counted, resets)
-        self.read(Stream(inputs, targets, counted=counted, resets=resets).counting(self.loss, self._output))
+        stream = self._stream(self.loss, inputs, targets, counted, resets)
+        if self.cursor.policy.probes and self._probed is None:
+            self.prober.settings.check_stream(stream.length)
+        self.read(stream)
 
     def read(self, stream: Stream) -> None:
         """`feed` of a stream."""
+        within = self.cursor.position > 0 or self._current is not None
         for name in ("inputs", "targets"):
             found, own = (
-                (tuple(part.shape), part.dtype) for part in (getattr(stream, name), getattr(self.stream, name))
+                (tuple(part.shape)[0 if within else 2 :], part.dtype)
+                for part in (getattr(stream, name), getattr(self.stream, name))
             )
-            require(found == own, name, found, f"must be like those before: {own}")
+            rule = f"must be like those before{'' if within else ', but for (T, B)'}: {own}"
+            require(found == own, name, found, rule)
         self.stream = stream
+        self.cursor.length = stream.length
+
+    def each(self, batches: Iterable[Sequence[Tensor]]) -> Iterator[StreamWindow]:
+        """The windows of one batch after another, as of a DataLoader; each is fed and read in a pass of its own.
+
+        Arguments:
+            batches: the arguments of `feed`, (inputs, targets), (inputs, targets, counted) or with resets, too.
+
+        Raises:
+            RuntimeError: the last batch has not been read to its end.
+            ConfigError: as `feed`.
+        """
+        for batch in batches:
+            if self.cursor.position > 0 or self._current is not None:
+                raise RuntimeError("the batch before must be read to its end: for window in windows: ...")
+            self.feed(*_batch(batch, "batches"))
+            yield from self
 
     @property
     def step(self) -> int:
-        """Steps whose loss has been counted, over all passes."""
+        """Steps of the streams behind it, over all passes."""
         return self.cursor.step
 
     @property
     def epoch(self) -> float:
-        """Passes over the stream so far."""
-        return self.step / self.stream.length
+        """Passes over the stream so far, or with `epoch_steps` over so many steps."""
+        return self.step / (self.cursor.epoch_steps or self.stream.length)
 
     @property
     def adaptive_epoch(self) -> float:
         """`epoch`, counting the steps of the policy's probes too."""
-        return (self.step + self.probe_steps) / self.stream.length
+        return (self.step + self.probe_steps) / (self.cursor.epoch_steps or self.stream.length)
 
     def __iter__(self) -> Iterator[StreamWindow]:
         """The windows to the end of the pass.
@@ -297,7 +340,7 @@ class Windows:
     def _probe(self, *, measured: bool = False, resampled: bool = False, noise: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
         how: dict[str, Any] = {"measured": measured, "resampled": resampled, "noise": noise, "state": self.first_state}
-        found = self.prober.measure(self.model, self.loss, self.stream, "policy", self.step, **how)
+        found = self.prober.measure(self.model, self.loss, self._probed or self.stream, "policy", self.step, **how)
         return [each.estimate for each in found if each.problem() is None]
 
     def _made_for(self) -> dict[str, Any]:
@@ -313,12 +356,14 @@ class Windows:
         return {"made_for": self._made_for(), **self.saved()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go back to where it was when its `state_dict` was taken.
+        """Go back to where it was when its `state_dict` was taken; within a pass, that pass's streams must be fed.
 
         Raises:
-            ConfigError: it was taken with another policy, scheme, phase or stream.
+            ConfigError: it was taken with another policy, scheme, phase, or within a pass of streams of another shape.
         """
         found, own = saved.get("made_for"), self._made_for()
+        if saved.get("position") == 0 and isinstance(found, dict):
+            found = found | {"streams": own["streams"]}
         require(found == own, "state_dict", found, f"must be of the same policy, scheme, phase and streams: {own}")
         self.restore(saved)
 
@@ -354,3 +399,11 @@ def _differ(some: dict[str, Any], others: dict[str, Any]) -> bool:
         return any(value is not others[name] and bool(value != others[name]) for name, value in some.items())
     except (ValueError, RuntimeError):
         return True
+
+
+def _batch(parts: Sequence[Tensor], name: str) -> Sequence[Tensor]:
+    """The arguments of `feed`, or a `ConfigError`."""
+    fits = isinstance(parts, tuple | list) and 2 <= len(parts) <= 4
+    found = f"{type(parts).__name__} of {len(parts)}" if isinstance(parts, tuple | list) else type(parts).__name__
+    require(fits, name, found, "must be (inputs, targets), (inputs, targets, counted) or with resets, too")
+    return parts

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence, pad_sequence
 
 from atbptt.errors import require
 from atbptt.models import (
@@ -159,6 +160,27 @@ def side_by_side(drawn: Sequence[Drawn]) -> Drawn:
     inputs, targets, *others = zip(*drawn, strict=True)
     counted, resets = (None if parts[0] is None else torch.cat(parts, dim=1) for parts in others)
     return Drawn(torch.cat(inputs, dim=1), torch.cat(targets, dim=1), counted, resets)
+
+
+def padded(sequences: Sequence[Tensor] | PackedSequence | Tensor) -> tuple[Tensor, Tensor]:
+    """Sequences of unequal length side by side, (T, B, ...), zeros behind their ends; and where they are, (T, B).
+
+    Arguments:
+        sequences: a list of tensors (T_b, ...), a nested tensor of them, or a `PackedSequence`.
+
+    Raises:
+        ConfigError: there is none, or one is empty.
+    """
+    if isinstance(sequences, PackedSequence):
+        values, lengths = pad_packed_sequence(sequences)
+    else:
+        parts = list(sequences.unbind() if isinstance(sequences, Tensor) else sequences)
+        lengths = torch.tensor([len(part) for part in parts])
+        require(len(parts) > 0, "sequences", [], "must hold a sequence")
+        values = pad_sequence(parts)
+    shortest = int(lengths.min())
+    require(shortest > 0, "sequences", lengths.tolist(), "must have lengths of at least 1")
+    return values, torch.arange(len(values), device=values.device)[:, None] < lengths.to(values.device)
 
 
 def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:

@@ -152,7 +152,7 @@ def evil_config(target: str, **options: Any) -> Spoil:
         (bomb, UNPACKED),
         (restored("epochs_done", value=None), ("epochs_done (=null) must be a whole number, at least 0",)),
         (restored("epochs_done", value=10**400), ("epochs_done (=1000", "must fit in 64 bits")),
-        (restored("epochs_done", value=2**62), ("step (=", "must fit in 64 bits")),
+        (restored("steps_before", value=2**63), ("steps_before (=", "must fit in 64 bits")),
         (restored("policy", "K", value="x"), ("K (=x) must be a whole number, at least 1",)),
         (restored("policy", "K", value=10**400), ("K (=1000", "must fit in 64 bits")),
         (replaced(schema.CONFIG, pipe), ("config.yaml cannot be read", "is a pipe or a device")),

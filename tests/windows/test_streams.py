@@ -26,7 +26,7 @@ def test_symbols_are_read_as_int64_however_they_are_stored_and_reals_as_they_are
 def test_windows_are_consecutive_steps_of_each_stream(steps: int, seed: int) -> None:
     length, batch = 12, 4
     inputs = torch.arange(length * batch).view(length, batch)
-    found, same, _ = Stream(inputs, inputs).draw(steps, torch.Generator().manual_seed(seed))
+    found, same, *_ = Stream(inputs, inputs).draw(steps, torch.Generator().manual_seed(seed))
     assert torch.equal(found, same)
     assert torch.equal(found % batch, torch.arange(batch).expand(steps, batch))
     assert torch.equal(found - found[0], batch * torch.arange(steps)[:, None].expand(steps, batch))
@@ -34,5 +34,5 @@ def test_windows_are_consecutive_steps_of_each_stream(steps: int, seed: int) -> 
 
 def test_starts_are_independent_and_reach_both_ends() -> None:
     inputs = torch.arange(10)[:, None].expand(10, 400)
-    starts, _, _ = Stream(inputs, inputs).draw(4, torch.Generator().manual_seed(0))
+    starts, *_ = Stream(inputs, inputs).draw(4, torch.Generator().manual_seed(0))
     assert set(starts[0].tolist()) == set(range(7))

@@ -1,0 +1,169 @@
+"""Many sequences: batches of other lengths and widths, one policy, one clock."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from atbptt.errors import ConfigError
+from atbptt.models.losses import cross_entropy
+from atbptt.probes.settings import ProbeSettings
+from atbptt.truncation import Adaptive, Fixed, Full, Warmup
+from atbptt.windows.loop import Windows
+from atbptt.windows.streams import padded
+from tests.helpers.probing import network, symbols
+
+PROBES = ProbeSettings(window=8, tau=5, burn_in=2, positions=2)
+LENGTHS = ((12, 4), (15, 3), (7, 5))  # (T, B) of batches
+
+
+def batches() -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Padded sequences, of which the last steps do not count."""
+    found = []
+    for steps, batch in LENGTHS:
+        inputs, targets = symbols(steps, batch)
+        found.append((inputs, targets, torch.arange(steps)[:, None] <= steps - 2 + torch.arange(batch) % 2))
+    return found
+
+
+def test_every_batch_is_read_from_its_start_to_its_end() -> None:
+    """With the loss of each by itself, and K from a schedule that goes on over all of them."""
+    model, data = network(), batches()
+    steps = sum(length for length, _ in LENGTHS)
+    warmup = Warmup(K_init=2, K_final=5, epochs=1)
+    windows = Windows(model, cross_entropy, *data[0][:2], warmup, scheme="tf", epoch_steps=steps)
+    read: dict[int, list[Any]] = {}
+    for window in windows.each(data):
+        window.loss().backward()
+        read.setdefault(windows.cursor.length, []).append((window.K, float(window.mean_loss) * window.losses))
+    lengths = [K for found in read.values() for K, _ in found]
+    assert lengths == sorted(lengths)
+    assert (lengths[0], lengths[-1]) == (2, 4)
+    for inputs, targets, counted in data:
+        losses = cross_entropy(model(inputs, None)[0], targets)
+        expected = float((losses * counted).detach().sum()) / inputs.shape[1]
+        assert sum(loss for _, loss in read[len(inputs)]) == pytest.approx(expected)
+    assert (windows.step, windows.epoch, windows.cursor.epochs_done) == (steps, 1, 3)
+
+
+def test_an_adaptive_policy_probes_by_the_clock_of_all_batches() -> None:
+    model, (inputs, targets) = network(), symbols(12, 24)
+    loader = DataLoader(TensorDataset(inputs.T, targets.T), batch_size=4, collate_fn=stacked)
+    policy = Adaptive(delta=0.5, K_init=4, K_min=2, K_max=9, update_every=0.5)
+    windows = Windows(
+        model, cross_entropy, *next(iter(loader)), policy, probes=PROBES, epoch_steps=12 * len(loader), seed=1
+    )
+    for _ in range(2):
+        for window in windows.each(loader):
+            window.loss().backward()
+    assert windows.probe_steps == 3 * PROBES.steps  # at epochs 0.5, 1 and 1.5
+    assert windows.adaptive_epoch == 2 + 3 * PROBES.steps / 72
+
+
+def stacked(pairs: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    return [torch.stack(parts, dim=1) for parts in zip(*pairs, strict=True)]
+
+
+def test_probes_may_be_drawn_from_other_streams_than_are_read() -> None:
+    """So batches may be shorter than a probe; what is probed stays."""
+    model, data = network(), batches()
+    with pytest.raises(ConfigError, match=r"^burn_in \+ window \(=10\) must not exceed the stream's 7 steps"):
+        Windows(model, cross_entropy, *data[2][:2], adaptive(), probes=PROBES)
+    ours = Windows(model, cross_entropy, *data[2][:2], adaptive(), probes=PROBES, probe_streams=data[1], epoch_steps=7)
+    theirs = Windows(model, cross_entropy, *data[1][:2], adaptive(), counted=data[1][2], probes=PROBES)
+    found = [windows._probe(measured=True)[0].bound.values for windows in (ours, theirs)]
+    assert (found[0] == found[1]).all()
+    ours.feed(*data[0])
+    assert (ours._probe(measured=True)[0].bound.values == found[0]).all()
+    theirs.feed(*data[0])
+    assert not (theirs._probe(measured=True)[0].bound.values == found[0][:12]).all()
+    with pytest.raises(ConfigError, match=r"must not exceed the stream's 7 steps"):
+        theirs.feed(*data[2])
+
+
+def adaptive() -> Adaptive:
+    return Adaptive(delta=0.5, K_init=4, K_min=2, K_max=9, update_every=0.5)
+
+
+def test_a_loop_over_batches_continues_where_it_was() -> None:
+    data, found = batches(), []
+    for stops in ([(0, 0)], [(0, 0), (1, 3)], [(0, 0), (2, 0)]):  # at windows of batches; new objects continue
+        model, windows = made(data)
+        losses: list[float] = []
+        for number, batch in enumerate(data):
+            windows.feed(*batch)
+            for index, window in enumerate(windows):
+                if (number, index) in stops[1:]:
+                    window.loss()
+                    losses.append(float(window.mean_loss))
+                    saved = [each.state_dict() for each in (model, windows)]
+                    model, windows = made(data)
+                    windows.feed(*batch)
+                    for each, state in zip((model, windows), saved, strict=True):
+                        each.load_state_dict(state)
+                    break
+                losses.append(trained(model, window))
+            for window in windows if windows.cursor.position else ():
+                losses.append(trained(model, window))
+        found.append((len(losses), windows.step, windows.epoch))
+    assert found[0] == found[1] == found[2]
+
+
+def made(data: Any) -> tuple[nn.Module, Windows]:
+    model = network()
+    return model, Windows(model, cross_entropy, *data[0][:2], Fixed(3), scheme="tf", epoch_steps=34)
+
+
+def trained(model: nn.Module, window: Any) -> float:
+    gradients = torch.autograd.grad(window.loss(), list(model.parameters()))
+    with torch.no_grad():
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter -= 0.1 * gradient
+    return float(window.mean_loss)
+
+
+def test_batches_of_another_structure_are_refused() -> None:
+    (inputs, targets), others = symbols(12), symbols(9)
+    windows = Windows(network(), cross_entropy, inputs, targets, Fixed(3))
+    for batch, found in ((inputs, "Tensor"), ((inputs,), "tuple of 1"), ([inputs] * 5, "list of 5")):
+        with pytest.raises(ConfigError, match=rf"^batches \(={found}\) must be \(inputs, targets\)"):
+            next(windows.each([batch]))
+    with pytest.raises(ConfigError, match=r"^targets .* must be like those before, but for \(T, B\)"):
+        windows.feed(inputs, targets.double())
+    with pytest.raises(ConfigError, match=r"^epoch_steps \(=0\) must be at least 1"):
+        Windows(network(), cross_entropy, inputs, targets, Fixed(3), epoch_steps=0)
+    next(iter(windows)).loss()
+    with pytest.raises(ConfigError, match=r"^inputs .* must be like those before: \(\(12, 3\), torch.int64\)"):
+        windows.feed(*others)
+    with pytest.raises(RuntimeError, match="the batch before must be read to its end"):
+        next(windows.each([others]))
+
+
+def test_sequences_are_padded_from_lists_packed_and_nested() -> None:
+    """And classified at their ends, with the gradients of each by itself."""
+    sequences = [torch.arange(1.0, length + 1)[:, None] for length in (3, 5, 2)]
+    expected = nn.utils.rnn.pad_sequence(sequences)
+    packed = nn.utils.rnn.pack_sequence(sequences, enforce_sorted=False)
+    for given in (sequences, packed, torch.nested.nested_tensor(sequences, layout=torch.jagged)):
+        values, within = padded(given)
+        assert torch.equal(values, expected)
+        assert within.sum(dim=0).tolist() == [3, 5, 2]
+        assert torch.equal(values[..., 0] > 0, within)
+    with pytest.raises(ConfigError, match=r"^sequences \(=\[\]\) must hold a sequence"):
+        padded([])
+    with pytest.raises(ConfigError, match=r"^sequences \(=\[3, 0\]\) must have lengths of at least 1"):
+        padded([sequences[0], sequences[0][:0]])
+    model, (inputs, targets) = network(), symbols(5)
+    last = within & ~within.roll(-1, 0).logical_and(torch.arange(5)[:, None] < 4)
+    window = next(iter(Windows(model, cross_entropy, inputs, targets, Full(), counted=last)))
+    alone = [
+        cross_entropy(model(inputs[:length, [b]], None)[0][-1:], targets[length - 1 : length, [b]])
+        for b, length in enumerate((3, 5, 2))
+    ]
+    for ours, theirs in zip(
+        *(torch.autograd.grad(each, list(model.parameters())) for each in (window.loss(), torch.cat(alone).mean())),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)

@@ -59,7 +59,7 @@ def reach(
     Arguments:
         title: of the figure.
         phi: mean gradient norm at lags 1..W, (W,).
-        norms: of single losses, (P B, W); 90 % of them lie in the shaded band.
+        norms: of the single losses that count, (P B, W) at most; 90 % of them lie in the shaded band.
         fitted: the first lag of the fitted decay and log beta, its slope; not drawn unless that is finite.
         K: the truncation length in use.
         biases: by the name in the legend, at most 2.

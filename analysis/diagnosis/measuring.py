@@ -39,8 +39,8 @@ class Diagnosis:
 
     @property
     def phi(self) -> np.ndarray:
-        """The average of `norms`, (W,)."""
-        return self.settings.probes * self.measurement.phi
+        """The average of `norms`, (W,); losses whose sequence does not reach back to a lag have 0 there."""
+        return self.settings.probes * self.measurement.estimate.bound.phi
 
 
 def diagnose(trained: StoredModel, split: str, settings: ProbeSettings, seed: int) -> Diagnosis:

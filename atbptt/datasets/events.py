@@ -45,8 +45,8 @@ class Events:
     """Event sequences from two text files a split, `event-NAME.txt` and `time-NAME.txt`, one sequence a line.
 
     Events are numbered from 1; times do not decrease. Each event of a sequence predicts the next one and the interval
-    until it. All sequences together are cut in `batch_size` contiguous streams (the remainder is dropped): the state
-    carries over from one sequence to the next, whose first event is marked, unless `resets`.
+    until it. All sequences together are cut in `batch_size` contiguous streams (the remainder is dropped). Unless
+    `resets`, the state carries over from one sequence to the next; the first event of each is marked.
 
     Outputs are (T, B, E + 2): logits of the next event, log of the rate right after the present one, and the
     growth w of the log rate (see `point_process`). The loss is that of the event plus that of the interval, in nats.

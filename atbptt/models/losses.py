@@ -70,7 +70,7 @@ def counted_by(loss: LossFunction, targets: Tensor, output: Tensor | None) -> Te
     if output is None:
         return None
     with torch.no_grad():
-        return counted_of(loss, output.expand(*targets.shape[:2], *output.shape), targets)
+        return counted_of(loss, output.expand(*targets.shape[:2], *output.shape).contiguous(), targets)
 
 
 def both_counted(one: Tensor | None, other: Tensor | None) -> Tensor | None:
@@ -133,10 +133,15 @@ def mean_loss(
     shares = None if counted is None else shares_of(counted)
     if steps is None or len(features) <= steps:
         losses = losses_of(loss, decode(features), targets)
-        return losses.mean() if shares is None else (losses * shares.to(losses)).sum()
+        return losses.mean() if shares is None else _weighted_sum(losses, shares)
     parameters = (parameter for parameter in model.parameters() if parameter.requires_grad)
     mean: Tensor = _MeanLossInParts.apply(decode, loss, features, targets, shares, steps, *parameters)
     return mean
+
+
+def _weighted_sum(losses: Tensor, shares: Tensor) -> Tensor:
+    kind = torch.promote_types(losses.dtype, torch.float32)  # in half precision, small shares would be rounded alike
+    return (losses.to(kind) * shares.to(kind)).sum()
 
 
 class _MeanLossInParts(torch.autograd.Function):
@@ -163,7 +168,7 @@ class _MeanLossInParts(torch.autograd.Function):
             with torch.enable_grad():
                 outputs = decode(leaf.clone())  # a copy, since decode may change it in place
                 losses = losses_of(loss, outputs, its_targets)
-                mean = losses.sum() / count if its_shares is None else (losses * its_shares.to(losses)).sum()
+                mean = losses.sum() / count if its_shares is None else _weighted_sum(losses, its_shares)
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])

@@ -26,7 +26,7 @@ class Recurrent(Protocol):
     later steps nor on other streams. This is checked before training (see `check_recurrent`).
 
     A model may also have two methods `recur` and `decode` with decode(recur(inputs)) = outputs (see `halves`). Then
-    only steps whose loss is needed are decoded, which saves time and memory if there are many outputs.
+    the steps of the pre-roll are not decoded, which saves time and memory if there are many outputs.
     """
 
     def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -200,6 +200,10 @@ def check_streams(inputs: Tensor, targets: Tensor, counted: Tensor | None = None
     same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
     rule = "must begin with the same (T, B), time before streams, none of them 0"
     require(same, "inputs and targets", shapes, rule)
+    for name, mask in (("counted", counted), ("resets", resets)):
+        if isinstance(mask, Tensor):
+            rule = f"must be on the device of the inputs, {inputs.device}"
+            require(mask.device == inputs.device, name, str(mask.device), rule)
     if counted is not None:
         check_counted(counted, shapes[1])
     if resets is not None:

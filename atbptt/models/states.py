@@ -42,9 +42,13 @@ def detach(state: State) -> State:
 
 def begun_anew(state: State, first: State, resets: Tensor) -> State:
     """The state, but of the streams that begin anew, (B,), the first one; no gradient comes through it there."""
-    firsts = iter(tensors(first))
-    # The streams are the last axis but one, of (L, B, H) and (B, H).
-    return map_state(lambda part: torch.where(resets[:, None], next(firsts), part), state)
+    if isinstance(state, Tensor):
+        # The streams are the last axis but one, of (L, B, H) and (B, H).
+        return torch.where(resets[:, None], first, state)
+    if isinstance(state, dict):  # which two may have in another order
+        return {key: begun_anew(part, first[key], resets) for key, part in state.items()}
+    parts = (begun_anew(*pair, resets) for pair in zip(state, first, strict=True))
+    return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
 
 
 def resetting(resets: Tensor | None) -> list[int]:

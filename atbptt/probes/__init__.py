@@ -9,7 +9,6 @@ if TYPE_CHECKING:
         RelativeBias as RelativeBias,
         at_length as at_length,
         average_norms as average_norms,
-        mean_norms as mean_norms,
         resampling_weights as resampling_weights,
     )
     from atbptt.probes.gradients import lag_gradients as lag_gradients

@@ -58,10 +58,10 @@ def record(window: ProbeWindow) -> Recording:
         if recorded or len(features) != len(window.inputs):
             raise UnsuitedError("its recurrent module is not run once over the window")
         after = []
-        begun = tensors(given), [tensors(window.first)[place] for place in order] if window.resetting else []
+        firsts = [tensors(window.first)[place] for place in order] if window.resetting else []
         for index, layer in enumerate(layers):
-            state, first = ([part[index] for part in parts] for parts in begun)
-            features, last = layer.run(features, state, Beginnings(window.resets, window.resetting, first))
+            anew = Beginnings(window.resets, window.resetting, [part[index] for part in firsts])
+            features, last = layer.run(features, [part[index] for part in tensors(given)], anew)
             after.append(last)
         recorded.append(Recording(rnns[0], layers, order, keep))
         # A copy: the model may change it in place.

@@ -68,7 +68,7 @@ def _weighted_average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     finite = np.isfinite(losses)
     average = weights @ np.where(finite, losses, 0) / (weights @ ~np.isnan(losses))
     # Products with infinite numbers are NaN where the weight is 0.
-    for infinite in (np.inf, -np.inf):
+    for infinite in (-np.inf, np.inf):
         average = np.where(weights @ (losses == infinite) > 0, infinite, average)
     return average
 

@@ -69,7 +69,10 @@ def lag_gradients(
                 before = None if resets is None else resets[:burn_in]
                 _, state = models.recur_anew(parts.recur, inputs[:burn_in], state, before, first)
         of_window = inputs[burn_in:], targets[burn_in:], models.detach(state)
-        anew = (None, None) if resets is None else (resets[burn_in:], models.detach(first))
+        anew: tuple[Tensor | None, State] = (None, None)
+        if resets is not None:  # the first state, with its parts in the order of those of the state
+            first = models.begun_anew(state, first, torch.ones_like(resets[0]))
+            anew = resets[burn_in:], models.detach(first)
         window = ProbeWindow(parts, loss, *of_window, positions, shares, *anew)
         components = _component_names(model, models.tensors(state))
         try:

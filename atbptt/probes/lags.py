@@ -143,6 +143,19 @@ class LagGradients:
         """The share of the losses that count whose sequence reaches back to a lag, (W,)."""
         return np.ones(self.norms.shape[1]) if self.reached is None else mean_norms(self.reached, self.shares)
 
+    def phi(self, norms: np.ndarray, average: str = "mean", position: int | None = None) -> np.ndarray:
+        """Norms (P, W, B) averaged over the losses that count and reach back to the lag, (W,); NaN where none does.
+
+        With a position's number, over the streams of that loss position alone.
+        """
+        chosen = slice(None) if position is None else slice(position, position + 1)
+        shares = None if self.shares is None else self.shares[chosen]
+        phi = mean_norms(norms[chosen], shares, average)
+        if self.reached is None:
+            return phi
+        with np.errstate(invalid="ignore"):
+            return phi / mean_norms(self.reached[chosen], shares)
+
     @property
     def counted(self) -> np.ndarray:
         """Which losses count, (P, B)."""

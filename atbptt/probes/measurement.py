@@ -44,9 +44,9 @@ class Measurement:
 
         Where sequences begin within the window, over those that reach back to the lag; NaN where none does.
         """
-        with np.errstate(invalid="ignore"):
-            phi: np.ndarray = self.estimate.bound.phi / self.gradients.reach
-        return phi
+        if self.gradients.reached is None:
+            return self.estimate.bound.phi
+        return self.gradients.phi(self.gradients.norms)
 
     @property
     def bound(self) -> np.ndarray:
@@ -136,7 +136,8 @@ def probe(
             `counted`, which must depend on the targets only.
         inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
         counted: which losses count, (burn_in + W, B), as booleans or as weights from 0 on; all by default.
-        resets: where a new sequence begins, (burn_in + W, B) booleans, before which no gradient reaches.
+        resets: where a new sequence begins, (burn_in + W, B) booleans, in the state before the first step or if none is
+            given in the model's initial one; no gradient reaches back beyond that.
         scheme: how training will cut the stream, one of `SCHEMES`: the measured bias and the noise are of it.
         state: before the first of them; zero by default.
         burn_in: steps run without gradient before the window.
@@ -218,6 +219,9 @@ def measure(
         resets: where sequences begin, (burn_in + W, B) booleans; by default only at the start.
         positions: steps of the window whose loss is differentiated, by default those of the settings.
     """
+    if resets is not None:
+        rule = "must be mean where sequences begin within streams: the geometric one of gradients that are 0 is 0"
+        require(settings.average == "mean", "average", settings.average, rule)
     purpose, *numbers = drawn_for
     if share is None:
         share = 1.0 if counted is None else share_counted(counted[settings.burn_in :])

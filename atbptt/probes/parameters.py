@@ -22,6 +22,7 @@ from atbptt.probes.lags import Segment, with_mean
 from atbptt.probes.layers import Layer, Product
 from atbptt.probes.settings import FEW_SKETCHES, SKETCH, lengths_seen
 
+ALONE = 1e-9  # pairs of streams, below which all that counts is in one
 SUMMED = 2**24  # numbers: of so many parameters, times W, the sums over lags are kept at once
 
 
@@ -62,7 +63,7 @@ class GradientNoise:
 
     Attributes:
         streams: B.
-        losses: of each stream in an update, (W,); of those that count, as a mean over updates.
+        losses: of each stream in an update, (W,); of those that count, as if they were spread evenly.
         steps: that an update reads, (W,).
         square: mean of the squared norm over streams and positions, (W,).
         spread: standard deviation of that over streams, each averaged over positions, (W,); NaN with one stream.
@@ -172,10 +173,17 @@ class LossSketches:
         weights: np.ndarray,
         generator: torch.Generator,
         counted: float,
-        counted_in_probe: float,
+        factors: Tensor | None,
     ) -> None:
-        """`counted` is the share of the stream's losses that count, then that of the probe's."""
-        self.counted, self.counted_in_probe = counted, counted_in_probe
+        """`factors` and `counted` as in `ParameterSums`."""
+        self.counted = counted
+        self.counted_in_probe = 1.0 if factors is None else share_counted(factors)
+        streams = losses.shape[1]
+        # Pairs of different streams for each stream; fewer where the losses that count are in few streams.
+        self.pairs = float(streams - 1)
+        if factors is not None:
+            of_streams = factors.double().sum(dim=0) / factors.double().sum()
+            self.pairs = streams * (1 - float(of_streams.square().sum()))
         self.products = products
         self.weights = weights
         count = SKETCH if len(weights) else FEW_SKETCHES
@@ -220,7 +228,7 @@ class LossSketches:
         means, *others = (torch.cat(each, dim=1).double() for each in zip(*found, strict=True))
         squares, own, own_along = (each.cpu().numpy() for each in others)
         squares = squares * self.counted_in_probe  # where a loss does not count, its square is 0
-        pairs = streams - 1 if streams > 1 else np.nan
+        pairs = self.pairs if self.pairs > ALONE else np.nan
         signal = (streams * kept - own.mean(axis=1)) / pairs
         # What the projections make of the signal is taken from what they make of the squares: of a strong signal their
         # error would be large beside the noise.
@@ -230,7 +238,7 @@ class LossSketches:
             streams,
             truncation.count * self.counted,
             truncation.steps,
-            squares.mean(axis=1) - in_sketch + signal if streams > 1 else squares.mean(axis=1),
+            squares.mean(axis=1) - in_sketch + signal if self.pairs > ALONE else squares.mean(axis=1),
             squares.std(axis=1, ddof=1) if streams > 1 else np.full(window, np.nan),
             signal,
             (streams * along - own_along.mean(axis=1)) / pairs,
@@ -276,13 +284,12 @@ class ParameterSums:
         """`factors` multiply the gradients of losses, (P, B); `counted` is the share of the stream's that count."""
         self.names = names
         self.factors = None if factors is None else factors.to(losses)[:, :, None]
-        in_probe = 1.0 if factors is None else share_counted(factors)
         self.positions = len(losses)
         made = ((level, product) for level, layer in enumerate(layers) for product in layer.products())
         self.products = [LayerProduct(*each) for each in made]
         self.truncation = TruncationSums(window, scheme, losses.device)
-        shares = counted, in_probe
-        self.sketches = None if sketched is None else LossSketches(self.products, window, losses, *sketched, *shares)
+        masks = counted, factors
+        self.sketches = None if sketched is None else LossSketches(self.products, window, losses, *sketched, *masks)
 
     def scale(self, gates: list[Tensor]) -> None:
         """Multiply the gates of the last positions, in place, by their factors."""

@@ -28,7 +28,7 @@ _errors_of = partial(errors_of, rule="fails on the first steps of the data")
 
 GROUPS = {  # of options in `check_asked`
     **dict.fromkeys(("estimator", "confidence"), "truncation"),
-    **dict.fromkeys(("resamples", "positions", "window"), "probe"),
+    **dict.fromkeys(("resamples", "positions", "window", "average"), "probe"),
 }
 
 
@@ -57,6 +57,8 @@ def read_pass(task: Task, number: int, seed: int) -> None:
     with errors_of("dataset", f"fails in {call}"):
         stream = task.train_pass(number)
     require(isinstance(stream, Stream), f"dataset.{call}", type(stream).__name__, "must be an atbptt.datasets.Stream")
+    with errors_of("dataset", f"fails in {call}"):
+        models.check_streams(stream.inputs, stream.targets, stream.counted, stream.resets)
     for name in ("inputs", "targets"):
         parts = (getattr(each, name) for each in (stream, task.train))
         found, own = ((tuple(part.shape), str(part.dtype)) for part in parts)

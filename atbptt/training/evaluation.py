@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
 from atbptt.models import evaluating, halves, starting_state, steps_at_once
-from atbptt.probes import Measurement, RelativeBias, at_length, mean_norms
+from atbptt.probes import Measurement, RelativeBias, at_length
 from atbptt.runs import schema
 from atbptt.windows import Stream
 
@@ -139,7 +139,7 @@ def lag_profiles(measurements: Sequence[Measurement], average: str) -> dict[str,
         for name, norms, kept in components:
             known = of_all if name == "all" else {}
             readings = (known.get(reading, unknown) for reading in schema.READINGS)
-            phi = mean_norms(norms, gradients.shares, average) / gradients.reach
+            phi = gradients.phi(norms, average)
             rows.append((np.full_like(lags, replicate), np.full(len(lags), name), lags, phi, kept, *readings))
     return _joined(("replicate", "component", "lag", "phi", "kept_of_mean", *schema.READINGS), rows)
 
@@ -152,11 +152,10 @@ def position_profiles(
     for replicate, measurement in enumerate(measurements):
         gradients = measurement.gradients
         for number, (position, norms) in enumerate(zip(positions, gradients.norms, strict=True)):
-            shares = None if gradients.shares is None else gradients.shares[[number]]
-            if shares is not None and not (shares > 0).any():
+            if gradients.shares is not None and not (gradients.shares[number] > 0).any():
                 continue
             lags = 1 + np.flatnonzero(~np.isnan(norms[:, 0]))
-            phi = mean_norms(norms[None, lags - 1], shares, average)
+            phi = gradients.phi(gradients.norms, average, number)[lags - 1]
             rows.append((np.full_like(lags, replicate), np.full_like(lags, position), lags, phi))
     return _joined(("replicate", "position", "lag", "phi"), rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from typing import Any
 from weakref import WeakSet
 
@@ -76,12 +77,23 @@ class StreamWindow:
             steps_at_once: the most steps that are decoded at once, to bound the memory of many outputs; all by default.
         """
         windows = self._windows
-        first = windows._first() if self._stream.resets is not None else None
         objective, self._mean_loss, handed_over = window_loss(
-            windows.halves, windows.loss, self._stream, self.steps, self._state, steps_at_once, self._factors, first
+            windows.halves,
+            windows.loss,
+            self._stream,
+            self.steps,
+            self._state,
+            steps_at_once,
+            self._factors,
+            self._first(),
         )
         windows._hand_over(self, handed_over)
         return objective
+
+    def _first(self) -> State:
+        """The state of sequences that begin within the window, if any does."""
+        within = self._stream.resetting(self.steps.start, self.steps.stop)
+        return self._windows._first() if within else None
 
 
 class Windows:
@@ -127,6 +139,10 @@ class Windows:
         ConfigError: an argument breaks its rule, or the arguments do not fit together.
     """
 
+    _given: AnyPolicy | None = None  # until it has changed
+    _output: Tensor | None = None  # see `output_of_step`
+    _probed: Stream | None = None  # from which probes are drawn, if from other than is read
+
     def __init__(
         self,
         model: nn.Module,
@@ -169,9 +185,6 @@ class Windows:
             check_asked(probes, model, loss, probed or stream, policy, first_state)
         self._begin(model, loss, stream, policy, scheme, phase, Prober(probes, scheme, seed), first_state)
         self.cursor.epoch_steps, self._probed = epoch_steps, probed
-
-    _given: AnyPolicy | None = None  # until it has changed
-    _probed: Stream | None = None  # from which probes are drawn, if from other than is read
 
     def _stream(
         self,
@@ -313,7 +326,7 @@ class Windows:
         if self._seed is not None:
             self._seed("policy", self.step)
         given, policy = self._given, self.cursor.policy
-        before = {} if given is None else policy.state_dict()
+        before = {} if given is None else deepcopy(policy.state_dict())
         steps = self.cursor.next_window(self._probe)
         if given is not None and _differ(before, policy.state_dict()):
             with suppress(TypeError):  # it cannot be hashed or referred to weakly
@@ -325,8 +338,8 @@ class Windows:
 
     def _pass_over(self, window: StreamWindow) -> None:
         self.passed_over += 1
-        first = self._first() if window._stream.resets is not None else None
-        self._hand_over(window, pass_over(self.halves, window._stream, window.steps, window._state, first))
+        state = pass_over(self.halves, window._stream, window.steps, window._state, window._first())
+        self._hand_over(window, state)
 
     def _first(self) -> State:
         """The state in which sequences begin."""

@@ -67,6 +67,15 @@ def test_steps_are_cut_in_streams_and_what_is_dropped_is_noted(tmp_path: Path) -
     assert "train: 10 events to predict in 3 streams of 3 steps, the last 1 dropped" in task.notes
 
 
+def test_sequences_begin_anew_if_asked_for(tmp_path: Path) -> None:
+    for resets in (False, True):
+        task = made(write(tmp_path), resets=resets)
+        for split in SPLITS:
+            stream = getattr(task, split)
+            assert (stream.resets is None) == (not resets)
+            assert not resets or torch.equal(stream.resets, stream.inputs[..., 1] == 1)
+
+
 def test_sequences_with_nothing_to_predict_are_left_out(tmp_path: Path) -> None:
     folder = write(tmp_path, event_train="1\n1 2 1 1\n\n2 1\n\n\n", time_train="5\n1 2 3 4\n\n1 2\n")
     task = made(folder)

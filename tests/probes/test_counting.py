@@ -48,8 +48,11 @@ def test_what_is_measured_is_that_of_the_losses_times_their_weights(way: str) ->
     assert found.parameters.norm == pytest.approx(scale * expected.parameters.norm)
     noise, of_weighed = found.parameters.noise, expected.parameters.noise
     if way == "adjoint":
+        # Of the pairs of streams, those count in which both do.
+        pairs = 3 * (1 - float((WEIGHTS.sum(dim=0) / WEIGHTS.sum()).square().sum()))
         for name in ("signal", "along"):
-            np.testing.assert_allclose(getattr(noise, name), scale**2 * getattr(of_weighed, name), rtol=1e-6)
+            expected_one = scale**2 * getattr(of_weighed, name) * 2 / pairs
+            np.testing.assert_allclose(getattr(noise, name), expected_one, rtol=1e-6)
     else:
         assert noise is of_weighed is None
 

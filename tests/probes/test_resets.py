@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from atbptt.errors import ConfigError
 from atbptt.models.losses import cross_entropy
 from atbptt.probes.measurement import probe
 from tests.helpers.probing import CELLS, Resetting, network, symbols
@@ -14,13 +15,14 @@ T = 23
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("layers", [1, 2])
-def test_probes_see_no_lag_that_a_beginning_cuts(cell: str, layers: int, way: str) -> None:
+@pytest.mark.parametrize(("layers", "at_once"), [(1, True), (2, False)])
+def test_probes_see_no_lag_that_a_beginning_cuts(cell: str, layers: int, at_once: bool, way: str) -> None:
     """Both ways to measure, against the network that begins anew by itself."""
     inputs, targets = symbols(T)
     resets = torch.rand(T, 3, generator=torch.Generator().manual_seed(5)) < 0.15
     resets[:, 0] = False
     resets[3, 0] = True  # in the burn-in
+    resets[10] |= at_once
     model = network(cell=cell, layers=layers)
     how: dict[str, Any] = {"burn_in": 5, "tau": 8, "positions": 3, "resamples": 4, "scheme": "tf"}
     found = probe(model, cross_entropy, inputs, targets, resets=resets, **how)
@@ -33,6 +35,13 @@ def test_probes_see_no_lag_that_a_beginning_cuts(cell: str, layers: int, way: st
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), **close)
     reached = found.gradients.reached
     assert reached is not None
-    np.testing.assert_array_equal(found.gradients.norms[~np.isnan(reached) & (reached == 0)], 0)
-    np.testing.assert_allclose(np.nan_to_num(found.phi * found.gradients.reach), expected.phi, **close)
+    known = ~np.isnan(reached)
+    np.testing.assert_array_equal(found.gradients.norms[known] == 0, reached[known] == 0)
+    norms = np.where(reached == 1, expected.gradients.norms, np.nan)
+    by_hand = [np.nanmean(norms[:, lag]) if (reached[:, lag] == 1).any() else np.nan for lag in range(18)]
+    np.testing.assert_allclose(found.phi, by_hand, **close)
+    assert np.isnan(found.phi[-1]) == at_once
+    assert found.problem() is None
     assert 0 < found.gradients.reach[5] < 1
+    with pytest.raises(ConfigError, match=r"^average \(=geometric\) must be mean where sequences begin within"):
+        probe(model, cross_entropy, inputs, targets, resets=resets, average="geometric", **how)

@@ -132,7 +132,7 @@ def test_shares_are_not_rounded_to_the_type_of_the_features() -> None:
     for steps in (None, 100):
         one = mean_loss(
             torch.nn.Identity(),
-            lambda given: given.float(),
+            lambda given: given,
             lambda outputs, _: outputs[..., 0],
             features,
             features,

@@ -1,4 +1,11 @@
-from atbptt.earlier import filled_in
+from atbptt.earlier import filled_in, later_arguments
+
+
+def test_later_arguments_of_data_sets_are_those_by_which_they_were_made_before() -> None:
+    for module in ("", "events."):
+        assert later_arguments(f"atbptt.datasets.{module}Events", {}) == {"resets": False}
+    assert later_arguments("atbptt.datasets.Arrays", {}) == {"ignored": None}
+    assert later_arguments("atbptt.datasets.Copy", {}) == {}
 
 
 def test_stored_options_gain_what_their_version_did() -> None:

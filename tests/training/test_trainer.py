@@ -1,3 +1,4 @@
+import io
 import itertools
 import math
 import time
@@ -11,12 +12,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 
+from analysis.diagnosis.figure import draw
+from analysis.diagnosis.measuring import diagnose
+from analysis.diagnosis.report import report
 from atbptt.config.settings import Settings
 from atbptt.datasets import SPLITS
 from atbptt.runs import read_checkpoint, schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import build, run
+from atbptt.training.stored_model import open_stored_model
 from atbptt.training.trainer import DivergedError, Trainer
 from atbptt.windows import prober
 from tests.conftest import TINY_PROBE
@@ -79,6 +85,31 @@ def test_a_model_may_take_none_for_the_zero_state(settings: Make, project: Proje
     timed = own["metric"].str.contains("second|memory")
     assert len(own) == len(other)
     pd.testing.assert_series_equal(own["value"][~timed], other["value"][~timed])
+
+
+def test_a_run_whose_sequences_begin_anew_tells_of_how_many_losses_a_lag_is(settings: Make, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0)
+    for split in SPLITS:
+        lengths = drawn.integers(4, 9, size=40)
+        for kind, make in (("event", lambda n: drawn.integers(1, 4, n)), ("time", lambda n: drawn.random(n).cumsum())):
+            lines = (" ".join(map(str, make(length))) for length in lengths)
+            (tmp_path / f"{kind}-{split}.txt").write_text("\n".join(lines))
+    chosen = ("truncation=adaptive", "truncation.K_init=4", "model=point_process", "lr=0.1")
+    data = ("dataset=events", f"dataset.path={tmp_path}", "dataset.batch_size=3", "dataset.resets=true")
+    made = settings(*data, *chosen, size=("model.hidden=6", "model.embedding=4", "epochs=1", *TINY_PROBE))
+    directory = run(made)
+    frame = pq.read_table(directory.path / schema.GRADIENTS).to_pandas().query("component == 'all'")
+    reach = frame[frame["step"] == 0].set_index("lag")["reach"]
+    assert (reach.diff().dropna() <= 0).all()
+    assert reach[1] > 0.6
+    assert reach[9] == 0  # the longest sequence has 8 events, of which the last is predicted only
+    assert (frame["phi"].isna() == (frame["reach"] == 0)).all()
+    positions = pq.read_table(directory.path / schema.POSITIONS).to_pandas()
+    assert positions["phi"].isna().any()
+    found = diagnose(open_stored_model(directory.path), "valid", made.probe, seed=0)
+    assert found.phi[-1] == 0 < found.phi[0]
+    assert draw(found, (0.5,), tmp_path / "reach.png").stat().st_size > 0
+    Console(file=io.StringIO()).print(report(found, (0.5,)))
 
 
 STATELESS = """

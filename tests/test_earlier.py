@@ -15,6 +15,8 @@ def test_stored_options_gain_what_their_version_did() -> None:
     assert filled_in(variable) == {**variable, "phase": "fixed"}
     measured = {**adaptive, "truncation.estimator": "measured"}  # of something else than now
     assert filled_in(measured) == {**measured, "phase": "fixed"}
+    events = {"scheme": "tf", "dataset._target_": "atbptt.datasets.Events"}
+    assert filled_in(events) == {**events, "phase": "fixed", "dataset.resets": False}
     now = {**adaptive, "phase": "random", "truncation.as_published": False}
     assert filled_in(now) == now
     assert filled_in({"lr": 1.0}) == {"lr": 1.0}  # of something else

@@ -274,7 +274,7 @@ class Windows:
         """The windows of one batch after another, as of a DataLoader; each is fed and read in a pass of its own.
 
         Arguments:
-            batches: the arguments of `feed`, (inputs, targets), (inputs, targets, counted) or with resets, too.
+            batches: of the arguments of `feed`, two to four of them.
 
         Raises:
             RuntimeError: the last batch has not been read to its end.

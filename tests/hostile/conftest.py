@@ -3,6 +3,7 @@
 A new process for each of the cases would take minutes.
 """
 
+import logging
 import re
 import signal
 import subprocess
@@ -61,7 +62,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def launched(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`launched(*arguments)`: what `python launch.py` answers in `here`."""
     handlers = {number: signal.getsignal(number) for number in (*ENDING, *STORING)}
-    shown = warnings.showwarning
+    shown, level, modules = warnings.showwarning, logging.root.level, {*sys.modules}
     monkeypatch.chdir(here)
 
     def run(*arguments: str) -> Answer:
@@ -71,6 +72,14 @@ def launched(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
     yield run
     warnings.showwarning = shown
+    # With hydra/launcher=basic a run is in this process, for which Hydra silences all loggers.
+    logging.root.setLevel(level)
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
+    for name in {*sys.modules} - modules:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(here)):
+            del sys.modules[name]
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

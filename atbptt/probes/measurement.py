@@ -220,8 +220,7 @@ def measure(
         positions: steps of the window whose loss is differentiated, by default those of the settings.
     """
     if resets is not None:
-        rule = "must be mean where sequences begin within streams: the geometric one of gradients that are 0 is 0"
-        require(settings.average == "mean", "average", settings.average, rule)
+        settings.check_average()
     purpose, *numbers = drawn_for
     if share is None:
         share = 1.0 if counted is None else share_counted(counted[settings.burn_in :])

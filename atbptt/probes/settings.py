@@ -121,6 +121,11 @@ class ProbeSettings:
         rule = f"must not exceed {stream}'s {length} steps: a probe reads that many"
         require(self.steps <= length, name, self.steps, rule)
 
+    def check_average(self) -> None:
+        """Raise a `ConfigError` unless norms can be averaged where sequences begin within streams."""
+        rule = "must be mean where sequences begin within streams: the geometric one of gradients that are 0 is 0"
+        require(self.average == "mean", "average", self.average, rule)
+
     def check_memory(self, batch: int, components: int, numbers: int) -> None:
         """Raise a `ConfigError` if a probe needs more memory than is free, in numbers of 8 bytes.
 

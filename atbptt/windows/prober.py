@@ -22,8 +22,7 @@ def check_asked(
     Nor if they need more memory than is free.
     """
     if stream.resets is not None:
-        rule = "must be mean where sequences begin within streams: the geometric one of gradients that are 0 is 0"
-        require(settings.average == "mean", "average", settings.average, rule)
+        settings.check_average()
     measured, confidence = policy.estimator == "measured", policy.confidence
     # The first two steps of the data, measured as a probe measures its window.
     weights = np.full((1, 2, stream.batch), 1 / (2 * stream.batch))

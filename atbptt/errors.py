@@ -127,6 +127,11 @@ def in_one_line(text: str) -> str:
     return text.replace("\n", "\\n")
 
 
+def line_of(text: str, length: int | None = None) -> str:
+    """The text in one line, with escapes for control characters; cut to a length first, if one is given."""
+    return printable(in_one_line(text if length is None else shortened(text, length)))
+
+
 def shortened(text: str, length: int) -> str:
     """The text, cut to a length, with the number of characters that it had."""
     return text if len(text) <= length else f"{text[:length]}... ({len(text):,} characters)"

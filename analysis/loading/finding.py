@@ -143,7 +143,7 @@ def _stored(folder: str, problems: list[str]) -> dict[str, Row] | None:
     path = os.path.join(folder, STATUSES)
     try:
         table = read_rows(path)
-        check_columns(table.schema, [ID, "state"])
+        check_columns(table.schema, ["state"])
         rows = table.to_pylist()
     except FileNotFoundError:
         return {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from atbptt.errors import in_one_line, printable
+from atbptt.errors import line_of
 from atbptt.monitor import sweeps_with
 from atbptt.runs import SearchRecord, read_search, reason
 from atbptt.runs.schema import ID, TRIALS
@@ -37,7 +37,7 @@ def find_searches(runs: Sequence[Run], problems: list[str]) -> list[Search]:
         try:
             record = read_search(file.parent)
         except (OSError, ValueError) as error:
-            problems.append(f"{printable(in_one_line(str(file)))}: {reason(error)}; search left out")
+            problems.append(f"{line_of(str(file))}: {reason(error)}; search left out")
             continue
         places = [[os.path.realpath(file.parent / run) for run in trial.runs] for trial in record.trials]
         if not ids.keys().isdisjoint(place for own in places for place in own):

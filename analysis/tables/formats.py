@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
-from atbptt.errors import in_one_line, printable
+from atbptt.errors import line_of, printable
 from atbptt.system import Console
 
 from .cells import Table
@@ -33,14 +33,14 @@ def print_terminal(table: Table, console: Console, most: int | None = None) -> N
     """Print title, the first `most` rows and the notes; `console` has the width `WIDE`: the terminal wraps the rest."""
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for column in table.columns:
-        grid.add_column(Text(_line(column.heading)), justify=column.align)
+        grid.add_column(Text(line_of(column.heading)), justify=column.align)
     for row in table.rows[:most]:
-        grid.add_row(*(Text(_line(cell.text), style="bold" if cell.bold else "") for cell in row))
-    console.print(Text(_line(table.title)), soft_wrap=True)  # the grid's own title would be wrapped to its width
+        grid.add_row(*(Text(line_of(cell.text), style="bold" if cell.bold else "") for cell in row))
+    console.print(Text(line_of(table.title)), soft_wrap=True)  # the grid's own title would be wrapped to its width
     console.print(grid)
     more = len(table.frame) - len(grid.rows)
     for note in [*([f"and {more} more row{'s' if more > 1 else ''}"] if more else []), *table.notes]:
-        console.print(Text(_line(note)), soft_wrap=True)
+        console.print(Text(line_of(note)), soft_wrap=True)
     console.print()
 
 
@@ -122,19 +122,14 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     return found.rename(columns=cell)
 
 
-def _line(text: str) -> str:
-    """A text as one line, of which nothing ends a row."""
-    return printable(in_one_line(text))
-
-
 def _markdown_text(text: str) -> str:
     # Within a word an underscore is itself; `$` begins mathematics on GitHub, `](` ends the text of a link.
-    return re.sub(r"([\\|*<`~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|\](?=[(\[:]))", r"\\\1", _line(text))
+    return re.sub(r"([\\|*<`~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|\](?=[(\[:]))", r"\\\1", line_of(text))
 
 
 def _latex_text(text: str, bold: bool = False) -> str:
     """Escaped; numbers with a sign or an exponent, and values of K and delta, in mathematics."""
-    text = NUMBER.sub(_mathematics, _line(text).translate(LATEX))
+    text = NUMBER.sub(_mathematics, line_of(text).translate(LATEX))
     if not (bold and text):
         return text
     return rf"{{\bfseries\boldmath {text}}}" if "$" in text else rf"\textbf{{{text}}}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from atbptt.errors import AnalysisError, in_one_line, printable, shortened, show
+from atbptt.errors import AnalysisError, in_one_line, line_of, shortened, show
 from atbptt.runs import LATEST, UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import is_utf8, locks
@@ -270,7 +270,7 @@ def _may_have(file: str, folder: str) -> bool:
 
 
 def _line(text: object) -> str:
-    return printable(in_one_line(shortened(str(text), LINE_LENGTH)))
+    return line_of(str(text), LINE_LENGTH)
 
 
 def _launching(folder: str) -> bool | None:

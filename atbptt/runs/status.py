@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from atbptt.errors import in_one_line, listed, printable, shortened, show
+from atbptt.errors import line_of, listed, printable, show
 from atbptt.runs.schema import FAILED, FINISHED, ID, INTERRUPTED, LOCK, RUNNING, STATUS
 from atbptt.system import is_file_name, locks, read_json
 
@@ -216,7 +216,7 @@ def _number(name: str, value: object) -> float | None:
 
 
 def _text(value: object) -> str | None:
-    return printable(in_one_line(shortened(value, TEXT_LENGTH))) if isinstance(value, str) else None
+    return line_of(value, TEXT_LENGTH) if isinstance(value, str) else None
 
 
 def _held(directory: Path) -> bool | None:

@@ -55,8 +55,7 @@ def outputs_of(
         for at, part, its_targets in zip(
             range(start, end, decoded), features.split(decoded), targets.split(decoded), strict=True
         ):
-            counted = None if split.counted is None else split.counted[at : at + len(part)]
-            yield parts.decode(part), its_targets, counted
+            yield parts.decode(part), its_targets, split.counting_in(at, at + len(part))
 
 
 def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:

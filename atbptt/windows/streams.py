@@ -83,6 +83,10 @@ class Stream:
     def _resetting(self) -> list[int]:
         return resetting(self.resets)
 
+    def counting_in(self, start: int, stop: int) -> Tensor | None:
+        """`counted` of steps start..stop-1; None if all losses count."""
+        return None if self.counted is None else self.counted[start:stop]
+
     def losses(self, start: int, stop: int) -> float:
         """How many losses of steps start..stop-1 count, as a mean over streams: stop - start if all do."""
         if self._counts is None:

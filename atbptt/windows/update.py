@@ -62,7 +62,7 @@ def window_loss(
     features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
     def mean_of(features: Tensor, start: int, stop: int) -> Tensor:
-        counted = None if stream.counted is None else stream.counted[window.start + start : window.start + stop]
+        counted = stream.counting_in(window.start + start, window.start + stop)
         return mean_loss(halves.model, halves.decode, loss, features, targets[start:stop], steps_at_once, counted)
 
     losses, ahead_of = stream.losses(window.loss_start, window.loss_stop), stream.losses(window.loss_stop, window.stop)

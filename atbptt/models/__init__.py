@@ -24,6 +24,15 @@ if TYPE_CHECKING:
         preserved as preserved,
         thawed as thawed,
     )
+    from atbptt.models.nested import (
+        Nested as Nested,
+        at as at,
+        axes as axes,
+        joined as joined,
+        kinds as kinds,
+        map_tensors as map_tensors,
+        tensors as tensors,
+    )
     from atbptt.models.networks import PointProcessNetwork as PointProcessNetwork, RecurrentNetwork as RecurrentNetwork
     from atbptt.models.point_process import log_density as log_density, mean_interval as mean_interval
     from atbptt.models.recurrent import (
@@ -43,11 +52,10 @@ if TYPE_CHECKING:
         State as State,
         begun_anew as begun_anew,
         detach as detach,
+        differentiable as differentiable,
         leaves as leaves,
-        map_state as map_state,
         recur_anew as recur_anew,
         resetting as resetting,
-        tensors as tensors,
     )
 else:
     from atbptt.lazy import exports

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from atbptt.errors import ConfigError, require
+from atbptt.models.nested import Nested, at, axes, map_tensors, tensors
 
 # (outputs (T, B, ...), targets (T, B, ...)) -> losses (T, B) in nats, or the pair of them and which of them count
-LossFunction = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, Tensor]]
+LossFunction = Callable[[Nested, Nested], Tensor | tuple[Tensor, Tensor]]
 OUTPUTS = 2**23  # outputs decoded at once: 32 MB of logits; with fewer, matrix products are slower
 
 
@@ -38,22 +39,22 @@ def steps_at_once(batch: int, output_size: int) -> int:
     return max(1, OUTPUTS // (batch * output_size))
 
 
-def losses_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor:
+def losses_of(loss: LossFunction, outputs: Nested, targets: Nested) -> Tensor:
     """loss(outputs, targets), (T, B), of all steps, whether they count or not (see `counted_of`).
 
     Raises:
         ConfigError: it is something else, or does not depend on the outputs.
     """
     losses = _pair(loss, outputs, targets)[0]
-    if outputs.requires_grad and torch.is_grad_enabled() and not losses.requires_grad:
+    if torch.is_grad_enabled() and not losses.requires_grad and any(part.requires_grad for part in tensors(outputs)):
         raise ConfigError("loss", "must depend on the model's outputs")
-    made, expected = tuple(losses.shape), tuple(targets.shape[:2])
+    made, expected = tuple(losses.shape), axes(targets)
     rule = f'must have the shape (T, B) of its targets, {expected}: one a step and stream, as with reduction="none"'
     require(made == expected, "loss", made, rule)
     return losses
 
 
-def counted_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor | None:
+def counted_of(loss: LossFunction, outputs: Nested, targets: Nested) -> Tensor | None:
     """Which losses count, (T, B), if the loss returns the pair of losses and that; else None.
 
     Raises:
@@ -61,16 +62,18 @@ def counted_of(loss: LossFunction, outputs: Tensor, targets: Tensor) -> Tensor |
     """
     counted = _pair(loss, outputs, targets)[1]
     if counted is not None:
-        check_counted(counted, tuple(targets.shape[:2]), "loss")
+        check_counted(counted, axes(targets), "loss")
     return counted
 
 
-def counted_by(loss: LossFunction, targets: Tensor, output: Tensor | None) -> Tensor | None:
+def counted_by(loss: LossFunction, targets: Nested, output: Nested | None) -> Tensor | None:
     """Which losses of targets (T, B, ...) count, for a loss that says so; see `output_of_step`."""
     if output is None:
         return None
+    of_all = axes(targets)
     with torch.no_grad():
-        return counted_of(loss, output.expand(*targets.shape[:2], *output.shape).contiguous(), targets)
+        outputs = map_tensors(lambda part: part.expand(*of_all, *part.shape).contiguous(), output)
+        return counted_of(loss, outputs, targets)
 
 
 def both_counted(one: Tensor | None, other: Tensor | None) -> Tensor | None:
@@ -104,7 +107,7 @@ def share_counted(weights: Tensor) -> float:
     return float(weights.double().sum().square() / weights.double().square().sum() / weights.numel())
 
 
-def _pair(loss: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor | None]:
+def _pair(loss: LossFunction, outputs: Nested, targets: Nested) -> tuple[Tensor, Tensor | None]:
     if not callable(loss):
         raise ConfigError("loss", f"(={loss}) must be a function of (outputs, targets)")
     made: Any = loss(outputs, targets)
@@ -117,21 +120,21 @@ def _pair(loss: LossFunction, outputs: Tensor, targets: Tensor) -> tuple[Tensor,
 
 def mean_loss(
     model: nn.Module,
-    decode: Callable[[Tensor], Tensor],
+    decode: Callable[[Nested], Nested],
     loss: LossFunction,
-    features: Tensor,
-    targets: Tensor,
+    features: Nested,
+    targets: Nested,
     steps: int | None = None,
     counted: Tensor | None = None,
 ) -> Tensor:
     """The mean of loss(decode(features), targets), a scalar that can be differentiated once.
 
-    Of features (T, B, ...) at most `steps` are decoded at once. If T is larger, each part is differentiated as soon as
-    it is decoded and its outputs are freed; `backward` only scales the gradient. With `counted`, (T, B), the mean of
-    the losses that count, of which there must be one.
+    Of features (T, B, ...) at most `steps` are decoded at once, if they are one tensor. If T is larger, each part is
+    differentiated as soon as it is decoded and its outputs are freed; `backward` only scales the gradient. With
+    `counted`, (T, B), the mean of the losses that count, of which there must be one.
     """
     shares = None if counted is None else shares_of(counted)
-    if steps is None or len(features) <= steps:
+    if steps is None or not isinstance(features, Tensor) or len(features) <= steps:
         losses = losses_of(loss, decode(features), targets)
         return losses.mean() if shares is None else _weighted_sum(losses, shares)
     parameters = (parameter for parameter in model.parameters() if parameter.requires_grad)
@@ -148,27 +151,27 @@ class _MeanLossInParts(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        decode: Callable[[Tensor], Tensor],
+        decode: Callable[[Tensor], Nested],
         loss: LossFunction,
         features: Tensor,
-        targets: Tensor,
+        targets: Nested,
         shares: Tensor | None,
         steps: int,
         *parameters: Tensor,
     ) -> Tensor:
-        count = targets.shape[0] * targets.shape[1]
+        count = features.shape[0] * features.shape[1]
         parts = -(-len(features) // steps)
-        of_parts = [None] * parts if shares is None else shares.tensor_split(parts)
         means: list[Tensor] = []
         of_features: list[Tensor] = []
         of_parameters: list[Tensor | None] = [None] * len(parameters)
-        split = features.tensor_split(parts), targets.tensor_split(parts), of_parts
-        for part, its_targets, its_shares in zip(*split, strict=True):
+        stop = 0
+        for part in features.tensor_split(parts):
+            start, stop = stop, stop + len(part)
             leaf = part.detach().requires_grad_()
             with torch.enable_grad():
                 outputs = decode(leaf.clone())  # a copy, since decode may change it in place
-                losses = losses_of(loss, outputs, its_targets)
-                mean = losses.sum() / count if its_shares is None else _weighted_sum(losses, its_shares)
+                losses = losses_of(loss, outputs, at(targets, slice(start, stop)))
+                mean = losses.sum() / count if shares is None else _weighted_sum(losses, shares[start:stop])
             found = torch.autograd.grad(mean, [leaf, *parameters], allow_unused=True)
             means.append(mean.detach())
             of_features.append(torch.zeros_like(leaf) if found[0] is None else found[0])

@@ -11,7 +11,8 @@ from atbptt.errors import ConfigError, described, require
 from atbptt.models.losses import LossFunction, check_counted, counted_of
 from atbptt.models.memory import TRIED_STEPS, check_memory
 from atbptt.models.modes import evaluating, preserved
-from atbptt.models.states import State, map_state, tensors
+from atbptt.models.nested import Nested, at, axes, kinds, map_tensors, tensors
+from atbptt.models.states import State, differentiable
 from atbptt.randomness import seed_global
 
 
@@ -29,11 +30,11 @@ class Recurrent(Protocol):
     the steps of the pre-roll are not decoded, which saves time and memory if there are many outputs.
     """
 
-    def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def __call__(self, inputs: Nested, state: State) -> tuple[Nested, State]:
         """Map inputs (T, B, ...) and the state before them to outputs (T, B, V) and the state after."""
 
     def initial_state(self, batch: int) -> State:
-        """The zero state of `batch` streams: tensors of shape (L, B, H) or (B, H)."""
+        """The zero state of `batch` streams: tensors of shape (L, B, H) or (B, H); integers and booleans also (B,)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Halves:
     """A model and its two halves, (inputs, state) -> (features (T, B, ...), state) and features -> outputs."""
 
     model: nn.Module
-    recur: Callable[[Tensor, State], tuple[Tensor, State]]
-    decode: Callable[[Tensor], Tensor]
+    recur: Callable[[Nested, State], tuple[Nested, State]]
+    decode: Callable[[Nested], Nested]
 
     @property
     def whole(self) -> bool:
@@ -62,12 +63,12 @@ def halves(model: nn.Module) -> Halves:
     return Halves(model, model.recur, model.decode)  # type: ignore[arg-type]
 
 
-def starting_state(model: nn.Module, inputs: Tensor, state: State = None) -> State:
+def starting_state(model: nn.Module, inputs: Nested, state: State = None) -> State:
     """The state before inputs (T, B, ...): `state`, else the model's `initial_state`, else zeros."""
-    state = _given(model, inputs.shape[1], state)
+    state = _given(model, axes(inputs)[1], state)
     if state is None:
         with evaluating(model), torch.no_grad():
-            state = map_state(torch.zeros_like, model(inputs[:1], None)[1])
+            state = map_tensors(torch.zeros_like, model(at(inputs, slice(1)), None)[1])
     return state
 
 
@@ -77,7 +78,7 @@ def _given(model: nn.Module, batch: int, state: State) -> State:
 
 
 def check_recurrent(
-    model: nn.Module, inputs: Tensor, state: State = None, *, memory: bool = True, training: bool = True
+    model: nn.Module, inputs: Nested, state: State = None, *, memory: bool = True, training: bool = True
 ) -> None:
     """Run the first `TRIED_STEPS` of inputs (T, B, ...) from the starting state.
 
@@ -93,7 +94,7 @@ def check_recurrent(
     """
     require(isinstance(model, nn.Module), "model", type(model).__name__, "must be a torch.nn.Module")
     model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for every length that is tried
-    inputs, batch, begun = inputs[:TRIED_STEPS], inputs.shape[1], state is not None
+    inputs, batch, begun = at(inputs, slice(TRIED_STEPS)), axes(inputs)[1], state is not None
     state = _given(model, batch, state)
     if state is not None:
         check_state(state, batch)
@@ -116,7 +117,7 @@ def check_recurrent(
         raise ConfigError("model", rule) from error
 
 
-def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
+def _check_halves(model: nn.Module, inputs: Nested, state: State) -> None:
     parts = halves(model)
     if parts.whole:
         return
@@ -125,17 +126,20 @@ def _check_halves(model: nn.Module, inputs: Tensor, state: State) -> None:
         whole = model(inputs, state)[0]
         seed_global("check")
         by_halves = parts.decode(parts.recur(inputs, state)[0])
-    same = whole.shape == by_halves.shape and torch.allclose(whole, by_halves, rtol=1e-4, atol=1e-5, equal_nan=True)
+    same = kinds(whole) == kinds(by_halves) and all(
+        torch.allclose(*pair, rtol=1e-4, atol=1e-5, equal_nan=True)
+        for pair in zip(tensors(whole), tensors(by_halves), strict=True)
+    )
     require(same, "model", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
 
 
-def _check_beginning(model: nn.Module, inputs: Tensor) -> None:
+def _check_beginning(model: nn.Module, inputs: Nested) -> None:
     """Raise a `ConfigError` if `initial_state` depends on what the model has read before."""
     begun: list[list[Tensor]] = []
     with evaluating(model), torch.no_grad():
         for _ in range(2):
             seed_global("check")
-            state = _given(model, inputs.shape[1], None)
+            state = _given(model, axes(inputs)[1], None)
             if state is None:  # it has no initial_state
                 return
             begun.append([part.clone() for part in tensors(state)])
@@ -145,73 +149,90 @@ def _check_beginning(model: nn.Module, inputs: Tensor) -> None:
     require(same, "model", type(model).__name__, rule)
 
 
-def pair_of(model: nn.Module, made: Any) -> tuple[Tensor, State]:
+def pair_of(model: nn.Module, made: Any) -> tuple[Nested, State]:
     """The pair (outputs, state) that a model returned; a `ConfigError` if it is something else."""
-    if not (isinstance(made, tuple | list) and len(made) == 2 and isinstance(made[0], Tensor)):
+    if not (isinstance(made, tuple | list) and len(made) == 2):
         kind = "null" if made is None else type(made).__name__
         kind = f"{kind} of {len(made)}" if isinstance(made, tuple | list) else kind
         raise ConfigError("model", f"(={type(model).__name__}) must return the pair (outputs, state), not {kind}")
+    check_nested("outputs", made[0])
     return made[0], made[1]
 
 
+def check_nested(name: str, nested: Any) -> None:
+    """Raise a `ConfigError` unless it is a tensor or a tuple, list or dict of tensors, at least one."""
+    try:
+        found = tensors(nested)
+    except TypeError as error:
+        raise ConfigError(name, str(error)) from error
+    require(len(found) > 0, name, nested, "must hold at least one tensor")
+
+
 def output_of_step(
-    model: nn.Module, loss: LossFunction, inputs: Tensor, targets: Tensor, state: State = None
-) -> Tensor | None:
+    model: nn.Module, loss: LossFunction, inputs: Nested, targets: Nested, state: State = None
+) -> Nested | None:
     """An output of one step of one stream, with which a loss that says which losses count tells that of any targets.
 
     None if the loss says nothing of the kind; a `ConfigError` if it does not go by the targets alone.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for this length
-    inputs, targets = inputs[:TRIED_STEPS], targets[:TRIED_STEPS]
+    inputs, targets = (at(part, slice(TRIED_STEPS)) for part in (inputs, targets))
     with preserved(model), evaluating(model), torch.no_grad():
         outputs, _ = pair_of(model, model(inputs, starting_state(model, inputs, state)))
-        found, again = (counted_of(loss, each, targets) for each in (outputs, outputs.flip(0, 1)))
+        flipped = map_tensors(lambda part: part.flip(0, 1), outputs)
+        found, again = (counted_of(loss, each, targets) for each in (outputs, flipped))
     if found is None or again is None:
         return None
     rule = "must say by the targets alone which losses count, and says so by the outputs"
     require(torch.equal(found, again), "loss", "a pair", rule)
-    return outputs[0, 0]
+    return at(outputs, (0, 0))
 
 
 def check_state(state: State, batch: int) -> None:
-    """Raise a `ConfigError` unless a state consists of tensors (L, B, H) or (B, H) of real numbers."""
-    try:
-        parts = tensors(state)
-    except TypeError as error:
-        raise ConfigError("state", str(error).removeprefix("a recurrent state ")) from error
-    require(len(parts) > 0, "state", state, "must hold at least one tensor")
-    for part in parts:
-        fits = part.is_floating_point() and part.dim() in (2, 3) and part.shape[-2] == batch
-        rule = f"must be of floating point and of shape (L, B, H) or (B, H), B = {batch} (batch_first=False in torch)"
-        require(fits, "state", f"{tuple(part.shape)} {part.dtype}", rule)
+    """Raise a `ConfigError` unless a state consists of tensors (L, B, H) or (B, H), real numbers among them.
+
+    Those of integers and booleans, which have no gradient, may be of shape (B,), too.
+    """
+    check_nested("state", state)
+    for part in tensors(state):
+        one = part.dim() == 1 and not part.is_floating_point()
+        fits = (part.dim() in (2, 3) and part.shape[-2] == batch) or (one and len(part) == batch)
+        rule = f"must be of shape (L, B, H) or (B, H), B = {batch} (batch_first=False in torch)"
+        require(fits and not part.is_complex(), "state", f"{tuple(part.shape)} {part.dtype}", rule)
+    rule = "must have a tensor of floating point"
+    require(len(differentiable(state)) > 0, "state", [str(part.dtype) for part in tensors(state)], rule)
 
 
-def check_outputs(outputs: Tensor, inputs: Tensor) -> None:
+def check_outputs(outputs: Nested, inputs: Nested) -> None:
     """Raise a `ConfigError` unless outputs begin with the axes (T, B) of their inputs."""
-    made, expected = tuple(outputs.shape[:2]), tuple(inputs.shape[:2])
-    require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
+    expected = axes(inputs)
+    for part in tensors(outputs):
+        made = tuple(part.shape[:2])
+        require(made == expected, "outputs", made, f"must have the axes (T, B) of the inputs first, {expected}")
 
 
-def check_streams(inputs: Tensor, targets: Tensor, counted: Tensor | None = None, resets: Tensor | None = None) -> None:
+def check_streams(inputs: Nested, targets: Nested, counted: Tensor | None = None, resets: Tensor | None = None) -> None:
     """Raise a `ConfigError` unless inputs and targets are streams of the same (T, B), as are the others if given."""
     for name, values in (("inputs", inputs), ("targets", targets)):
-        require(isinstance(values, Tensor), name, type(values).__name__, "must be a tensor")
-    shapes = tuple(inputs.shape[:2]), tuple(targets.shape[:2])
-    same = shapes[0] == shapes[1] and len(shapes[0]) == 2 and min(shapes[0]) >= 1
+        check_nested(name, values)
+    parts = [*tensors(inputs), *tensors(targets)]
+    shapes = tuple(tuple(part.shape[:2]) for part in parts)
+    shape, device = shapes[0], parts[0].device
     rule = "must begin with the same (T, B), time before streams, none of them 0"
-    require(same, "inputs and targets", shapes, rule)
+    require(len({*shapes}) == 1 and len(shape) == 2 and min(shape) >= 1, "inputs and targets", shapes, rule)
     for name, mask in (("counted", counted), ("resets", resets)):
         if isinstance(mask, Tensor):
-            rule = f"must be on the device of the inputs, {inputs.device}"
-            require(mask.device == inputs.device, name, str(mask.device), rule)
+            require(mask.device == device, name, str(mask.device), f"must be on the device of the inputs, {device}")
     if counted is not None:
-        check_counted(counted, shapes[1])
+        check_counted(counted, shape)
     if resets is not None:
-        fits = isinstance(resets, Tensor) and resets.dtype == torch.bool and tuple(resets.shape) == shapes[1]
+        fits = isinstance(resets, Tensor) and resets.dtype == torch.bool and tuple(resets.shape) == shape
         found = f"{tuple(resets.shape)} {resets.dtype}" if isinstance(resets, Tensor) else type(resets).__name__
-        require(fits, "resets", found, f"must say by booleans (T, B), {shapes[1]}, where streams begin anew")
+        require(fits, "resets", found, f"must say by booleans (T, B), {shape}, where streams begin anew")
 
 
-def widened(values: Tensor) -> Tensor:
+def widened(values: Nested) -> Nested:
     """Inputs or targets as models and losses take them: symbols as int64, whatever they are stored as."""
-    return values if values.is_floating_point() else values.long()
+    return map_tensors(
+        lambda part: part if part.is_floating_point() or part.dtype == torch.bool else part.long(), values
+    )

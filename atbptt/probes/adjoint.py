@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from atbptt.models import State, leaves, tensors
+from atbptt.models import State, at, leaves, tensors
 from atbptt.probes.lags import Kept, LagSums, ProbeWindow, Segment, segments
 from atbptt.probes.layers import Beginnings, Layer, layers_of
 from atbptt.probes.parameters import ParameterSums
@@ -55,7 +55,7 @@ def record(window: ProbeWindow) -> Recording:
 
     def run(features: Tensor, given: State) -> tuple[Tensor, list[Tensor]]:
         order = _order(given, window.state)
-        if recorded or len(features) != len(window.inputs):
+        if recorded or len(features) != window.length:
             raise UnsuitedError("its recurrent module is not run once over the window")
         after = []
         firsts = [tensors(window.first)[place] for place in order] if window.resetting else []
@@ -108,7 +108,7 @@ class _Step:
             return self.handed_on, [self.after[place] for place in recording.order]
 
         with torch.enable_grad(), _standing_in(recording.rnn, run):
-            self.features, state_after = window.halves.recur(window.inputs[self.at], self.state)
+            self.features, state_after = window.halves.recur(at(window.inputs, self.at), self.state)
         if [id(part) for part in tensors(state_after)] != [id(part) for part in self.after]:
             raise UnsuitedError("the state it hands on is not its recurrent module's")
 

@@ -7,7 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
-from atbptt.models import Halves, State, begun_anew, detach, leaves, map_state, native_layers, tensors, thawed
+from atbptt.models import (
+    Halves,
+    Nested,
+    State,
+    at,
+    begun_anew,
+    detach,
+    differentiable,
+    leaves,
+    map_tensors,
+    native_layers,
+    tensors,
+    thawed,
+)
 from atbptt.probes.lags import LAGS_AT_ONCE, LagGradients, LagSums, ProbeWindow, segments
 from atbptt.probes.parameters import ParameterGradients, TruncationSums
 
@@ -19,14 +32,14 @@ def unrolled_gradients(
 ) -> LagGradients:
     """`lag_gradients` of any model; the measured bias is not resampled, and its noise not known."""
     with native_layers():
-        parameters = recurrent_parameters(window.halves, window.inputs[:1], window.state) if scheme else {}
+        parameters = recurrent_parameters(window.halves, at(window.inputs, slice(1)), window.state) if scheme else {}
         unrolled = _Unrolled(window, parameters)
         sums = LagSums(components, window, unrolled.losses, weights)
         unrolled.sum_lags(sums)
         return sums.result(unrolled.measure(scheme) if scheme and parameters else None, unsuited)
 
 
-def recurrent_parameters(halves: Halves, inputs: Tensor, state: State) -> dict[str, nn.Parameter]:
+def recurrent_parameters(halves: Halves, inputs: Nested, state: State) -> dict[str, nn.Parameter]:
     """The parameters on which the state after a step, (1, B, ...), depends, by name; embeddings are left out."""
     model = halves.model
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -51,12 +64,12 @@ class _Unrolled:
         features = []
         with torch.enable_grad(), thawed(self.parameters):
             for t in range(window.positions[-1] + 1):
-                feature, after = window.halves.recur(window.inputs[t : t + 1], self._begun(t))
+                feature, after = window.halves.recur(at(window.inputs, slice(t, t + 1)), self._begun(t))
                 features.append(feature)
                 # Nodes of their own: what one part of the state adds to another within the step, as an LSTM's c to
                 # its h, is no way through the state. A part that nothing before decides still has a gradient.
                 self.states.append(
-                    map_state(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after)
+                    map_tensors(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after)
                 )
             values = [self._loss(features[position], position) for position in window.positions]
             if not self._differentiate(values):
@@ -71,15 +84,15 @@ class _Unrolled:
         assert self.window.resets is not None
         return begun_anew(self.states[step], self.window.first, self.window.resets[step])
 
-    def _loss(self, features: Tensor, position: int) -> Tensor:
-        return self.window.losses(features, slice(position, position + 1), features.dtype)
+    def _loss(self, features: Nested, position: int) -> Tensor:
+        return self.window.losses(features, slice(position, position + 1), differentiable(features)[0].dtype)
 
     def _differentiate(self, values: list[Tensor]) -> bool:
         """Take the gradients of all positions; returns whether any depends on a state."""
         depends = False
         self.gradients: list[list[Tensor]] = []  # of each position, of each tensor of the state, (lags, [L,] B, H)
         for number, (value, position) in enumerate(zip(values, self.window.positions, strict=True)):
-            earlier = [tensors(state) for state in self.states[position::-1]]  # lag 1 first
+            earlier = [differentiable(state) for state in self.states[position::-1]]  # lag 1 first
             of_states = [part for parts in earlier for part in parts]
             gradients: Sequence[Tensor | None] = [None] * len(of_states)
             if value.requires_grad:
@@ -110,7 +123,7 @@ class _Unrolled:
 
         For every `SUMMED` numbers of parameters times W again, since their sums over lags take so much memory.
         """
-        positions, window = self.window.positions, len(self.window.inputs)
+        positions, window = self.window.positions, self.window.length
         sums = TruncationSums(window, scheme, self.losses.device)
         count, some = sum(parameter.numel() for parameter in self.parameters), max(1, SUMMED // (window + 1))
         for start in range(0, count, some):
@@ -130,7 +143,7 @@ class _Unrolled:
     def _of_cell(self, number: int, position: int, lag: int) -> Sequence[Tensor]:
         """The part of a loss's parameter gradient that comes from the step `lag` steps before it."""
         step, factors = position - lag, self.window.of_mean()
-        features, after = self.window.halves.recur(self.window.inputs[step : step + 1], self._begun(step))
+        features, after = self.window.halves.recur(at(self.window.inputs, slice(step, step + 1)), self._begun(step))
         if lag == 0:
             # The loss may have been decided before the step.
             losses = self._loss(features, position)
@@ -140,7 +153,7 @@ class _Unrolled:
             by_state = [of_kind[lag - 1] for of_kind in self.gradients[number]]  # ([L,] B, H)
             if factors is not None:
                 by_state = [gradient * factors[number].to(gradient)[:, None] for gradient in by_state]
-            pairs = list(zip(tensors(after), by_state, strict=True))
+            pairs = list(zip(differentiable(after), by_state, strict=True))
         pairs = [(made, gradient) for made, gradient in pairs if made.requires_grad]
         if not pairs:
             return [torch.zeros_like(parameter) for parameter in self.parameters]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt import models
-from atbptt.models import LossFunction, State
+from atbptt.models import LossFunction, Nested, State
 from atbptt.probes.adjoint import UnsuitedError, loss_gradients, record, sum_lags
 from atbptt.probes.autograd import unrolled_gradients
 from atbptt.probes.lags import LagGradients, LagSums, ProbeWindow
@@ -19,8 +19,8 @@ from atbptt.probes.parameters import ParameterSums
 def lag_gradients(
     model: nn.Module,
     loss: LossFunction,
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Nested,
+    targets: Nested,
     positions: list[int],
     burn_in: int = 0,
     state: State = None,
@@ -53,7 +53,7 @@ def lag_gradients(
     Raises:
         ConfigError: no output of the model depends on its state.
     """
-    steps = len(inputs) - burn_in
+    steps = models.axes(inputs)[0] - burn_in
     if weights is None:
         weights = np.empty((0, len(positions), inputs.shape[1]))
     shares = None
@@ -67,8 +67,9 @@ def lag_gradients(
         if burn_in:
             with torch.no_grad():
                 before = None if resets is None else resets[:burn_in]
-                _, state = models.recur_anew(parts.recur, inputs[:burn_in], state, before, first)
-        of_window = inputs[burn_in:], targets[burn_in:], models.detach(state)
+                _, state = models.recur_anew(parts.recur, models.at(inputs, slice(burn_in)), state, before, first)
+        within = slice(burn_in, None)
+        of_window = models.at(inputs, within), models.at(targets, within), models.detach(state)
         anew: tuple[Tensor | None, State] = (None, None)
         if resets is not None:  # the first state, with its parts in the order of those of the state
             first = models.begun_anew(state, first, torch.ones_like(resets[0]))
@@ -99,5 +100,6 @@ def _component_names(model: nn.Module, parts: list[Tensor]) -> tuple[str, ...]:
     return tuple(
         f"{name}{layer}"
         for name, part in zip(names, parts, strict=True)
+        if part.is_floating_point()
         for layer in range(part.shape[0] if part.dim() == 3 else 1)
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbptt.models import Halves, LossFunction, State, losses_of, resetting
+from atbptt.models import Halves, LossFunction, Nested, State, at, axes, losses_of, resetting
 from atbptt.probes.bias import mean_norms
 
 if TYPE_CHECKING:
@@ -27,13 +27,17 @@ class ProbeWindow:
 
     halves: Halves
     loss: LossFunction
-    inputs: Tensor  # (W, B, ...)
-    targets: Tensor  # (W, B, ...)
+    inputs: Nested  # (W, B, ...)
+    targets: Nested  # (W, B, ...)
     state: State  # before the window, detached
     positions: list[int]  # of the losses, in ascending order
     shares: Tensor | None = None  # of each loss in the mean, (P, B), where not all count
     resets: Tensor | None = None  # which streams begin anew before a step, (W, B), if any do
     first: State = None  # in which they begin
+
+    @cached_property
+    def length(self) -> int:
+        return axes(self.inputs)[0]
 
     @cached_property
     def resetting(self) -> frozenset[int]:
@@ -44,7 +48,7 @@ class ProbeWindow:
         """Whether a loss's sequence reaches back to a lag, (P, W, B): 1 or 0, NaN where the window does not."""
         if self.resets is None:
             return None
-        steps = np.arange(len(self.inputs))
+        steps = np.arange(self.length)
         # The step at which the last sequence began; before the window's first one if that is no beginning.
         begun = np.maximum.accumulate(np.where(self.resets.cpu().numpy(), steps[:, None], -1))
         lags, positions = steps + 1, np.array(self.positions)
@@ -55,9 +59,9 @@ class ProbeWindow:
         """Factors (P, B) of the losses, each a mean over streams, with which their mean over P is that of all."""
         return None if self.shares is None else self.shares * self.shares.numel()
 
-    def losses(self, features: Tensor, at: Any, dtype: torch.dtype) -> Tensor:
-        """Losses of the steps `at`, (steps, B), from the features of the model's first half."""
-        return losses_of(self.loss, self.halves.decode(features), self.targets[at]).to(dtype)
+    def losses(self, features: Nested, steps: Any, dtype: torch.dtype) -> Tensor:
+        """Losses of some steps, (steps, B), from the features of the model's first half."""
+        return losses_of(self.loss, self.halves.decode(features), at(self.targets, steps)).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ class LagSums:
         self.weights = with_mean(self.resampling, losses)
         if window.shares is not None:
             self.weights[0] = window.shares
-        count, lags = len(self.components), len(window.inputs)
+        count, lags = len(self.components), window.length
         self.squares = losses.new_full((count, len(losses), lags, losses.shape[1]), torch.nan, dtype=torch.float64)
         self.sums = [losses.new_zeros(1, 1)] * count  # of the gradients up to a lag, (1 + R, H)
         self.squares_of_sums = losses.new_full((count, lags, 1 + len(weights)), torch.nan, dtype=torch.float64)

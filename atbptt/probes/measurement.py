@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from atbptt.errors import ConfigError, require, require_choice
 from atbptt.models import (
     LossFunction,
+    Nested,
     State,
+    axes,
     both_counted,
     check_recurrent,
     check_streams,
@@ -108,8 +110,8 @@ class Measurement:
 def probe(
     model: nn.Module,
     loss: LossFunction,
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Nested,
+    targets: Nested,
     *,
     counted: Tensor | None = None,
     resets: Tensor | None = None,
@@ -134,7 +136,8 @@ def probe(
         model: (inputs, state) -> (outputs, state), time first.
         loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged; or the pair of them and
             `counted`, which must depend on the targets only.
-        inputs, targets: burn_in + W steps, (burn_in + W, B, ...).
+        inputs, targets: burn_in + W steps, (burn_in + W, B, ...); as outputs, a tensor, or a tuple, list or dict of
+            tensors.
         counted: which losses count, (burn_in + W, B), as booleans or as weights from 0 on; all by default.
         resets: where a new sequence begins, (burn_in + W, B) booleans, in the state before the first step or if none is
             given in the model's initial one; no gradient reaches back beyond that.
@@ -157,8 +160,9 @@ def probe(
     check_recurrent(model, inputs, state, training=False)
     output = output_of_step(model, loss, inputs, targets, state)
     counted = both_counted(counted, counted_by(loss, targets, output))
-    window = len(inputs) - burn_in
-    require(window >= 4, "inputs", len(inputs), f"must be burn_in (={burn_in}) and at least 4 steps")
+    length = axes(inputs)[0]
+    window = length - burn_in
+    require(window >= 4, "inputs", length, f"must be burn_in (={burn_in}) and at least 4 steps")
     tau = default_tau(window) if tau is None else tau
     positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
@@ -190,8 +194,8 @@ def _positions(counted: Tensor, settings: ProbeSettings) -> list[int]:
 def measure(
     model: nn.Module,
     loss: LossFunction,
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Nested,
+    targets: Nested,
     settings: ProbeSettings,
     scheme: str,
     *,
@@ -228,7 +232,7 @@ def measure(
     weights = resampling_weights(
         settings.resamples if resampled else 0,
         len(positions),
-        inputs.shape[1],
+        axes(inputs)[1],
         numpy_generator(f"resamples of {purpose}", *numbers),
     )
     gradients = lag_gradients(

@@ -60,8 +60,7 @@ def read_pass(task: Task, number: int, seed: int) -> None:
     with errors_of("dataset", f"fails in {call}"):
         models.check_streams(stream.inputs, stream.targets, stream.counted, stream.resets)
     for name in ("inputs", "targets"):
-        parts = (getattr(each, name) for each in (stream, task.train))
-        found, own = ((tuple(part.shape), str(part.dtype)) for part in parts)
+        found, own = (models.kinds(getattr(each, name)) for each in (stream, task.train))
         require(found == own, f"dataset.{call}.{name}", found, f"must be like those of the pass before: {own}")
     task.train = stream
 
@@ -107,7 +106,7 @@ def check_model(model: object) -> None:
     require_memory("model._target_", type(model).__name__, needed, f"with {count:,} parameters")
 
 
-def _check_outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor) -> None:
+def _check_outputs(model: nn.Module, task: Task, inputs: models.Nested, targets: models.Nested) -> None:
     """Check the model's outputs in training mode, with dropout: the loss, the metrics, whether the state matters."""
     with _errors_of("model"):
         state = models.leaves(models.starting_state(model, inputs))
@@ -120,19 +119,21 @@ def _check_outputs(model: nn.Module, task: Task, inputs: Tensor, targets: Tensor
         wrong = losses.detach()[~losses.isfinite()]
         rule = f"must be finite for the model's first outputs, on the first {models.TRIED_STEPS} steps of the data"
         require(not len(wrong), "loss", wrong[0].item() if len(wrong) else None, rule)
-        _check_metrics(task, outputs.detach(), targets)
-        _check_predictions(task, outputs.detach(), targets)
+        detached = models.detach(outputs)
+        _check_metrics(task, detached, targets)
+        _check_predictions(task, detached, targets)
+    parts = models.differentiable(state)
     depends = losses.requires_grad and any(
-        gradient is not None for gradient in torch.autograd.grad(losses.sum(), models.tensors(state), allow_unused=True)
+        gradient is not None for gradient in torch.autograd.grad(losses.sum(), parts, allow_unused=True)
     )
     require(depends, "model._target_", type(model).__name__, "must make outputs that depend on its state")
 
 
-def _check_metrics(task: Task, outputs: Tensor, targets: Tensor) -> None:
+def _check_metrics(task: Task, outputs: models.Nested, targets: models.Nested) -> None:
     measures = _by_name("measures", task.measures(outputs, targets), "tensors")
     means = {}
     for name, values in measures.items():
-        expected = tuple(targets.shape[:2])
+        expected = models.axes(targets)
         made = tuple(values.shape) if isinstance(values, Tensor) else _kind(values)
         require(made == expected, f"measures.{name}", made, f"must be a tensor of the shape (T, B), {expected}")
         means[name] = values.double().mean().item()
@@ -156,10 +157,10 @@ def _kind(value: object) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def _check_predictions(task: Task, outputs: Tensor, targets: Tensor) -> None:
+def _check_predictions(task: Task, outputs: models.Nested, targets: models.Nested) -> None:
     if not isinstance(task, Predicting):
         return
-    expected = tuple(targets.shape[:2])
+    expected = models.axes(targets)
     rule = f"must be two tensors of the shape (T, B) of the targets, {expected}"
     for quantity, pair in _by_name("predictions", task.predictions(outputs, targets), "pairs of tensors").items():
         parts = pair if isinstance(pair, tuple | list) else [pair]
@@ -232,8 +233,8 @@ def check_room(model: nn.Module, task: Task, steps: int) -> None:
         for some in (FEW_STEPS, 2 * FEW_STEPS):
             # What a user's own class raises is reported when it runs with all streams, unless it does so for few only.
             with suppress(ConfigError), _errors_of("model"), _Largest(model) as largest:
-                begun = models.starting_state(model, inputs[:some, :few])
-                models.halves(model).recur(inputs[:some, :few], begun)
+                part = models.at(inputs, (slice(some), slice(few)))
+                models.halves(model).recur(part, models.starting_state(model, part))
                 sizes.append(largest.bytes)
     if len(sizes) == 2:
         of_all = (sizes[1] - sizes[0]) * steps * task.train.batch // (FEW_STEPS * few)

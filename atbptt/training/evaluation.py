@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.datasets import Predicting, Task
-from atbptt.models import evaluating, halves, starting_state, steps_at_once
+from atbptt.models import Nested, at, axes, evaluating, halves, joined, starting_state, steps_at_once
 from atbptt.probes import Measurement, RelativeBias, at_length
 from atbptt.runs import schema
 from atbptt.windows import Stream
@@ -38,7 +38,7 @@ def evaluate(
 
 def outputs_of(
     model: nn.Module, task: Task, split: Stream, stop: int, pause: Callable[[], object] = lambda: None
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+) -> Iterator[tuple[Nested, Nested, Tensor | None]]:
     """Of the first `stop` steps, part by part, outputs, targets (T', B, ...), and which of them count.
 
     To be read within `evaluating`.
@@ -52,10 +52,10 @@ def outputs_of(
         end = min(start + steps, stop)
         inputs, targets = split.read(start, end)
         features, state = split.recur(parts, start, inputs, state, first)
-        for at, part, its_targets in zip(
-            range(start, end, decoded), features.split(decoded), targets.split(decoded), strict=True
-        ):
-            yield parts.decode(part), its_targets, split.counting_in(at, at + len(part))
+        for begin in range(start, end, decoded):
+            stop_at = min(begin + decoded, end)
+            some = slice(begin - start, stop_at - start)
+            yield parts.decode(at(features, some)), at(targets, some), split.counting_in(begin, stop_at)
 
 
 def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
@@ -65,11 +65,12 @@ def predict(model: nn.Module, task: Task) -> dict[str, np.ndarray]:
     rows: list[tuple[Any, ...]] = []
     with evaluating(model), torch.no_grad():
         parts = outputs_of(model, task, task.test, min(STEPS, task.test.length))
-        kept = ([values[:, :STREAMS] for values in part[:2]] for part in parts)
-        outputs, targets = (torch.cat(values) for values in zip(*kept, strict=True))
-        counts = np.ones(targets.shape[1::-1], dtype=bool)  # (B, T)
+        kept = ([at(values, (slice(None), slice(STREAMS))) for values in part[:2]] for part in parts)
+        outputs, targets = (joined(values) for values in zip(*kept, strict=True))
+        length, streams = axes(targets)
+        counts = np.ones((streams, length), dtype=bool)
         if task.test.counted is not None:
-            counts = task.test.counted[: len(targets), :STREAMS].cpu().numpy().T > 0
+            counts = task.test.counted[:length, :STREAMS].cpu().numpy().T > 0
         for quantity, pair in task.predictions(outputs, targets).items():
             predicted, target = (values.double().cpu().numpy().T for values in pair)
             columns = *np.indices(target.shape), np.full(target.shape, quantity), target, predicted

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atbptt.errors import require, require_64_bits, require_whole
-from atbptt.models import State, map_state, tensors
+from atbptt.models import State, map_tensors, tensors
 from atbptt.truncation import Policy, Probe, Progress, update
 from atbptt.windows.schemes import Window, cut, random_phase
 
@@ -96,4 +96,4 @@ class Cursor:
             shapes = [[tuple(part.shape) for part in each] for each in (parts, own)]
             require(shapes[0] == shapes[1], "state", shapes[0], f"must have tensors of the shapes {shapes[1]}")
             following = iter(parts)
-            self.state = map_state(lambda part: next(following).to(part.device), first_state)
+            self.state = map_tensors(lambda part: next(following).to(part.device), first_state)

@@ -14,11 +14,13 @@ from atbptt.errors import ConfigError, require, require_whole
 from atbptt.models import (
     TRIED_STEPS,
     LossFunction,
+    Nested,
     State,
     check_recurrent,
     check_streams,
     detach,
     halves,
+    kinds,
     output_of_step,
     starting_state,
 )
@@ -117,7 +119,8 @@ class Windows:
         model: (inputs, state) -> (outputs, state), time first; see `atbptt.models.Recurrent`.
         loss: (outputs, targets) -> losses (T, B), one a step and stream, not yet averaged; or the pair of them and
             `counted`, which must depend on the targets only.
-        inputs: B streams side by side, (T, B, ...), on the model's device; `batchify` makes them of one sequence.
+        inputs: B streams side by side, (T, B, ...), on the model's device; `batchify` makes them of one sequence. As
+            outputs and targets, a tensor, or a tuple, list or dict of tensors.
         targets: (T, B, ...).
         policy: sets K before each window. One that has changed in other `Windows` is refused, as its clock would begin
             anew: `feed` these their next streams instead.
@@ -140,15 +143,15 @@ class Windows:
     """
 
     _given: AnyPolicy | None = None  # until it has changed
-    _output: Tensor | None = None  # see `output_of_step`
+    _output: Nested | None = None  # see `output_of_step`
     _probed: Stream | None = None  # from which probes are drawn, if from other than is read
 
     def __init__(
         self,
         model: nn.Module,
         loss: LossFunction,
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Nested,
+        targets: Nested,
         policy: AnyPolicy,
         *,
         counted: Tensor | None = None,
@@ -157,7 +160,7 @@ class Windows:
         phase: str = "fixed",
         state: State = None,
         probes: ProbeSettings | None = None,
-        probe_streams: Sequence[Tensor] | None = None,
+        probe_streams: Sequence[Nested] | None = None,
         epoch_steps: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -189,8 +192,8 @@ class Windows:
     def _stream(
         self,
         loss: LossFunction,
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Nested,
+        targets: Nested,
         counted: Tensor | None = None,
         resets: Tensor | None = None,
     ) -> Stream:
@@ -240,7 +243,7 @@ class Windows:
         self._current: StreamWindow | None = None
 
     def feed(
-        self, inputs: Tensor, targets: Tensor, counted: Tensor | None = None, resets: Tensor | None = None
+        self, inputs: Nested, targets: Nested, counted: Tensor | None = None, resets: Tensor | None = None
     ) -> None:
         """Read other streams from the next window on; probes draw from them, too. For data that change between passes.
 
@@ -261,16 +264,13 @@ class Windows:
         """`feed` of a stream."""
         within = self.cursor.position > 0 or self._current is not None
         for name in ("inputs", "targets"):
-            found, own = (
-                (tuple(part.shape)[0 if within else 2 :], part.dtype)
-                for part in (getattr(stream, name), getattr(self.stream, name))
-            )
+            found, own = (kinds(getattr(each, name), 0 if within else 2) for each in (stream, self.stream))
             rule = f"must be like those before{'' if within else ', but for (T, B)'}: {own}"
             require(found == own, name, found, rule)
         self.stream = stream
         self.cursor.length = stream.length
 
-    def each(self, batches: Iterable[Sequence[Tensor]]) -> Iterator[StreamWindow]:
+    def each(self, batches: Iterable[Sequence[Nested]]) -> Iterator[StreamWindow]:
         """The windows of one batch after another, as of a DataLoader; each is fed and read in a pass of its own.
 
         Arguments:
@@ -360,7 +360,7 @@ class Windows:
         return {
             "policy": type(self.cursor.policy).__name__,
             "scheme": self.cursor.scheme,
-            "streams": tuple(self.stream.inputs.shape[:2]),
+            "streams": (self.stream.length, self.stream.batch),
             **({} if self.cursor.phase_seed is None else {"phase": "random"}),
         }
 
@@ -414,7 +414,7 @@ def _differ(some: dict[str, Any], others: dict[str, Any]) -> bool:
         return True
 
 
-def _batch(parts: Sequence[Tensor], name: str) -> Sequence[Tensor]:
+def _batch(parts: Sequence[Nested], name: str) -> Sequence[Nested]:
     """The arguments of `feed`, or a `ConfigError`."""
     fits = isinstance(parts, tuple | list) and 2 <= len(parts) <= 4
     found = f"{type(parts).__name__} of {len(parts)}" if isinstance(parts, tuple | list) else type(parts).__name__

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from atbptt.errors import ConfigError, DataWarning, require
-from atbptt.models import LossFunction, State, starting_state, tensors
+from atbptt.models import LossFunction, State, differentiable, starting_state
 from atbptt.probes import Measurement, ProbeSettings, lag_gradients, measure
 from atbptt.randomness import torch_generator
 from atbptt.truncation import Policy
@@ -27,7 +27,7 @@ def check_asked(
     # The first two steps of the data, measured as a probe measures its window.
     weights = np.full((1, 2, stream.batch), 1 / (2 * stream.batch))
     gradients = lag_gradients(model, loss, *stream.read(0, 2), [0, 1], state=state, scheme="tf", weights=weights)
-    begun = tensors(starting_state(model, stream.read(0, 1)[0], state))
+    begun = differentiable(starting_state(model, stream.read(0, 1)[0], state))
     numbers = sum(part.numel() for part in begun) // stream.batch
     if gradients.unsuited:  # run step by step, it keeps the gradients of all positions
         numbers *= settings.positions

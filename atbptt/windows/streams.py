@@ -15,12 +15,18 @@ from atbptt.errors import require
 from atbptt.models import (
     Halves,
     LossFunction,
+    Nested,
     State,
+    at,
+    axes,
     both_counted,
     counted_by,
+    joined,
+    map_tensors,
     recur_anew,
     resetting,
     share_counted,
+    tensors,
     widened,
 )
 
@@ -31,8 +37,8 @@ AT_ONCE = 2**22  # outputs for which a loss tells at once which of its losses co
 class Drawn(NamedTuple):
     """Steps of all streams, each from a start of its own."""
 
-    inputs: Tensor  # (T', B, ...)
-    targets: Tensor  # (T', B, ...)
+    inputs: Nested  # (T', B, ...)
+    targets: Nested  # (T', B, ...)
     counted: Tensor | None  # (T', B)
     resets: Tensor | None  # (T', B)
 
@@ -42,36 +48,37 @@ class Stream:
     """B streams of T steps, as they are stored; `read` and `draw` return them as a model takes them.
 
     Attributes:
-        inputs: (T, B) symbols, of any integer type, or (T, B, D) reals.
-        targets: (T, B) symbols or (T, B, D) reals.
+        inputs: (T, B) symbols, of any integer type, or (T, B, D) reals; or a tuple, list or dict of such.
+        targets: likewise.
         counted: which losses count, (T, B), as booleans or as weights from 0 on; all if None.
         resets: where a new sequence begins, (T, B), so that the state before the step is the model's first; nowhere
             but at the start if None.
     """
 
-    inputs: Tensor
-    targets: Tensor
+    inputs: Nested
+    targets: Nested
     counted: Tensor | None = field(default=None, kw_only=True)
     resets: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def length(self) -> int:
-        return len(self.inputs)
+        return axes(self.inputs)[0]
 
     @property
     def batch(self) -> int:
-        return self.inputs.shape[1]
+        return axes(self.inputs)[1]
 
     def to(self, device: torch.device) -> Self:
         """The same streams on a device."""
         parts = {name: getattr(self, name) for name in ("inputs", "targets", "counted", "resets")}
-        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
+        given = {name: part for name, part in parts.items() if part is not None}
+        return replace(self, **map_tensors(lambda part: part.to(device), given))
 
-    def recur(self, halves: Halves, start: int, inputs: Tensor, state: State, first: State) -> tuple[Tensor, State]:
+    def recur(self, halves: Halves, start: int, inputs: Nested, state: State, first: State) -> tuple[Nested, State]:
         """Run a model's first half over inputs read from `start` on; `first` is the state in which sequences begin."""
         if self.resets is None:
             return halves.recur(inputs, state)
-        stop = start + len(inputs)
+        stop = start + axes(inputs)[0]
         return recur_anew(halves.recur, inputs, state, self.resets[start:stop], first, self.resetting(start, stop))
 
     def resetting(self, start: int, stop: int) -> list[int]:
@@ -106,11 +113,11 @@ class Stream:
         of_steps = self.counted.sum(dim=1, dtype=torch.float64).cpu().numpy()
         return np.concatenate([[0.0], np.cumsum(of_steps)])
 
-    def counting(self, loss: LossFunction, output: Tensor | None) -> Self:
+    def counting(self, loss: LossFunction, output: Nested | None) -> Self:
         """The same streams, of which only those losses count that count for `loss`, too; see `models.counted_by`."""
         if output is None:
             return self
-        steps = max(1, AT_ONCE // (self.batch * output.numel()))
+        steps = max(1, AT_ONCE // (self.batch * sum(part.numel() for part in tensors(output))))
         found = []
         for start in range(0, self.length, steps):
             _, targets = self.read(start, min(start + steps, self.length))
@@ -119,21 +126,22 @@ class Stream:
             found.append(counted)
         return replace(self, counted=both_counted(self.counted, torch.cat(found)))
 
-    def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def read(self, start: int, stop: int) -> tuple[Nested, Nested]:
         """Inputs and targets of steps start..stop-1 of all streams, (stop - start, B, ...)."""
-        return self.present(self.inputs[start:stop], self.targets[start:stop])
+        steps = slice(start, stop)
+        return self.present(at(self.inputs, steps), at(self.targets, steps))
 
     def draw(self, steps: int, generator: torch.Generator) -> Drawn:
         """`steps` consecutive steps of every stream, from starts drawn by the CPU's generator.
 
         Where not all losses count, that of the last step does, if any from step `steps` on does in its stream.
         """
-        device = self.inputs.device
+        device = tensors(self.inputs)[0].device
         starts = self._starts(steps, generator).to(device)
         rows = starts + torch.arange(steps, device=device)[:, None]  # (steps, B)
-        columns = torch.arange(self.batch, device=device)
-        inputs, targets = self.present(self.inputs[rows, columns], self.targets[rows, columns])
-        counted, resets = (None if part is None else part[rows, columns] for part in (self.counted, self.resets))
+        drawn = rows, torch.arange(self.batch, device=device)
+        inputs, targets = self.present(at(self.inputs, drawn), at(self.targets, drawn))
+        counted, resets = (None if part is None else part[drawn] for part in (self.counted, self.resets))
         return Drawn(inputs, targets, counted, resets)
 
     def _starts(self, steps: int, generator: torch.Generator) -> Tensor:
@@ -154,7 +162,7 @@ class Stream:
             return None
         return nn.functional.pad((self.counted > 0).cpu().t().cumsum(dim=1), (1, 0)).contiguous()
 
-    def present(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def present(self, inputs: Nested, targets: Nested) -> tuple[Nested, Nested]:
         """Stored steps as a model takes them."""
         return widened(inputs), widened(targets)
 
@@ -163,7 +171,7 @@ def side_by_side(drawn: Sequence[Drawn]) -> Drawn:
     """Steps drawn one after another from the same streams, as of so many times the streams."""
     inputs, targets, *others = zip(*drawn, strict=True)
     counted, resets = (None if parts[0] is None else torch.cat(parts, dim=1) for parts in others)
-    return Drawn(torch.cat(inputs, dim=1), torch.cat(targets, dim=1), counted, resets)
+    return Drawn(joined(inputs, dim=1), joined(targets, dim=1), counted, resets)
 
 
 def padded(sequences: Sequence[Tensor] | PackedSequence | Tensor) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,18 @@ from torch import Tensor, nn
 from atbptt.models import (
     Halves,
     LossFunction,
+    Nested,
     State,
+    at,
+    axes,
     begun_anew,
     detach,
     frozen,
-    map_state,
+    joined,
+    map_tensors,
     mean_loss,
     native_layers,
+    tensors,
 )
 from atbptt.windows.schemes import Window
 from atbptt.windows.streams import Stream
@@ -40,12 +45,12 @@ def window_loss(
     """
     inputs, targets = stream.read(window.start, window.stop)
 
-    def recur(start: int, stop: int, state: State) -> tuple[Tensor, State]:
-        at = window.start + start
+    def recur(start: int, stop: int, state: State) -> tuple[Nested, State]:
+        begin, some = window.start + start, at(inputs, slice(start, stop))
         if factors is not None:
-            anew = {step: stream.resets[at + step] for step in stream.resetting(at, window.start + stop)}  # type: ignore[index]
-            return recur_reweighted(halves.recur, inputs[start:stop], state, factors, anew, first)
-        return stream.recur(halves, at, inputs[start:stop], state, first)
+            anew = {step: stream.resets[begin + step] for step in stream.resetting(begin, window.start + stop)}  # type: ignore[index]
+            return recur_reweighted(halves.recur, some, state, factors, anew, first)
+        return stream.recur(halves, begin, some, state, first)
 
     handed_over_at, counted_from, counted_to = (
         step - window.start for step in (window.next_start, window.loss_start, window.loss_stop)
@@ -59,20 +64,25 @@ def window_loss(
     if counted_to > handed_over_at:
         piece, after = recur(handed_over_at, counted_to, handed_over)
         pieces.append(piece)
-    features = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+    features = joined(pieces)
 
-    def mean_of(features: Tensor, start: int, stop: int) -> Tensor:
+    def mean_of(features: Nested, start: int, stop: int) -> Tensor:
         counted = stream.counting_in(window.start + start, window.start + stop)
-        return mean_loss(halves.model, halves.decode, loss, features, targets[start:stop], steps_at_once, counted)
+        of_steps = at(targets, slice(start, stop))
+        return mean_loss(halves.model, halves.decode, loss, features, of_steps, steps_at_once, counted)
 
     losses, ahead_of = stream.losses(window.loss_start, window.loss_stop), stream.losses(window.loss_stop, window.stop)
     # The pre-roll is not decoded: its losses are not counted.
-    mean = mean_of(features[counted_from:], counted_from, counted_to) if losses else features.new_zeros(())
+    if losses:
+        mean = mean_of(at(features, slice(counted_from, None)), counted_from, counted_to)
+    else:
+        mean = torch.zeros((), device=tensors(features)[0].device)
     objective = mean if losses == (divisor := averaged(stream, window)) else mean * (losses / divisor)
     if ahead_of:
         with frozen(halves.model):
-            ahead, _ = recur(counted_to, len(inputs), after)
-            beyond = mean_of(ahead, counted_to, len(inputs))
+            length = window.stop - window.start
+            ahead, _ = recur(counted_to, length, after)
+            beyond = mean_of(ahead, counted_to, length)
         objective = objective + beyond * (ahead_of / divisor)
     return objective, mean.detach(), detach(handed_over)
 
@@ -98,13 +108,13 @@ def pass_over(halves: Halves, stream: Stream, window: Window, state: State, firs
 
 
 def recur_reweighted(
-    recur: Callable[[Tensor, State], tuple[Tensor, State]],
-    inputs: Tensor,
+    recur: Callable[[Nested, State], tuple[Nested, State]],
+    inputs: Nested,
     state: State,
     factors: Sequence[float],
     resets: Mapping[int, Tensor] = MappingProxyType({}),
     first: State = None,
-) -> tuple[Tensor, State]:
+) -> tuple[Nested, State]:
     """recur(inputs, state), run step by step, with the same values and a reweighted gradient.
 
     The gradient that flows through the state from step t+1 (counted from 1) to step t is multiplied by factors[t-1];
@@ -113,14 +123,14 @@ def recur_reweighted(
     """
     features = []
     with native_layers():
-        for t, step in enumerate(inputs.split(1)):
+        for t in range(axes(inputs)[0]):
             if t:
-                state = map_state(partial(_with_scaled_gradient, factor=factors[t - 1]), state)
+                state = map_tensors(partial(_with_scaled_gradient, factor=factors[t - 1]), state)
             if t in resets:
                 state = begun_anew(state, first, resets[t])
-            feature, state = recur(step, state)
+            feature, state = recur(at(inputs, slice(t, t + 1)), state)
             features.append(feature)
-    return torch.cat(features), state
+    return joined(features), state
 
 
 def _with_scaled_gradient(tensor: Tensor, factor: float) -> Tensor:

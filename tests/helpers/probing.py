@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from atbptt.models import leaves, map_tensors, tensors
 from atbptt.models.networks import RecurrentNetwork
-from atbptt.models.states import leaves, map_state, tensors
 from atbptt.probes import gradients
 from atbptt.probes.adjoint import UnsuitedError
 from atbptt.probes.lags import LagGradients
@@ -57,7 +57,7 @@ def norms_by_hand(
         for t in range(position + 1):
             outputs, after = model(inputs[t : t + 1], states[-1])
             # c reaches h within a step, too; a state that depends on nothing still has a gradient.
-            states.append(map_state(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after))
+            states.append(map_tensors(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after))
         value = loss(outputs, targets[position : position + 1]).mean()
         for lag in range(1, position + 2):
             of = tensors(states[position + 1 - lag])
@@ -126,7 +126,7 @@ class Resetting(nn.Module):
         for step in inputs.split(1):
             firsts = iter(tensors(self.initial_state(inputs.shape[1])))
             anew = step[0, :, 1:].bool()
-            state = map_state(lambda part: torch.where(anew, next(firsts), part), state)  # noqa: B023
+            state = map_tensors(lambda part: torch.where(anew, next(firsts), part), state)  # noqa: B023
             output, state = self.inner(step[..., 0], state)
             outputs.append(output)
         return torch.cat(outputs), state

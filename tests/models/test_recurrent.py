@@ -87,7 +87,7 @@ class Returning(Decoded):
 
 MODEL = Decoded(nn.LSTM(D, H))
 PAIR = "model (=Returning) must return the pair (outputs, state), not "
-KIND = "must be of floating point and of shape (L, B, H) or (B, H), B = 3"
+KIND = "must be of shape (L, B, H) or (B, H), B = 3"
 UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no pair": (Returning(lambda outputs, _: outputs), {}, f"{PAIR}Tensor"),
     "three": (Returning(lambda *pair: (*pair, 0)), {}, f"{PAIR}tuple of 3"),
@@ -95,7 +95,7 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "no state": (
         Returning(lambda outputs, _: (outputs, None)),
         {},
-        "state must be a tensor, or a tuple, list or dict of tensors, not NoneType",
+        "state (=NoneType) must be a tensor, or a tuple, list or dict of tensors",
     ),
     "an empty state": (Returning(lambda outputs, _: (outputs, ())), {}, "state (=()) must hold at least one tensor"),
     "fewer outputs": (
@@ -106,7 +106,7 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "whole numbers": (
         Returning(lambda outputs, state: (outputs, state[0].long())),
         {},
-        f"state (=(1, 3, 5) torch.int64) {KIND} (batch_first=False in torch)",
+        "state (=['torch.int64']) must have a tensor of floating point",
     ),
     "no module": (len, {}, "model (=builtin_function_or_method) must be a torch.nn.Module"),
     "does not run": (nn.Linear(D, 2), {}, "model (=Linear) must run as model(inputs, state), ..."),
@@ -136,9 +136,9 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "state of other streams": (
         Decoded(nn.GRU(D, H)),
         {"state": torch.zeros(1, B + 1, H, dtype=torch.float64)},
-        f"state (=(1, 4, 5) torch.float64) {KIND}...",
+        f"state (=(1, 4, 5) torch.float64) {KIND} (batch_first=False in torch)",
     ),
-    "no tensor": (MODEL, {"targets": [1]}, "targets (=list) must be a tensor"),
+    "no tensor": (MODEL, {"targets": [1]}, "targets (=int) must be a tensor, or a tuple, list or dict of tensors"),
     **{
         f"targets {shape}": (
             MODEL,

@@ -24,13 +24,15 @@ from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import build, run
 from atbptt.training.stored_model import open_stored_model
 from atbptt.training.trainer import DivergedError, Trainer
+from atbptt.training.trust import Trust
 from atbptt.windows import prober
 from tests.conftest import TINY_PROBE
 from tests.helpers.measuring import made_measurement
 from tests.helpers.projects import Project
-from tests.helpers.training import DRAWING, composed, metrics, parameters, series
+from tests.helpers.training import DRAWING, composed, metrics, parameters, run_interrupted, series
 
 Make = Callable[..., Settings]
+HELPERS = "tests.helpers.nesting"
 
 
 @pytest.mark.parametrize("policy", DRAWING, ids=lambda policy: policy[0])
@@ -85,6 +87,25 @@ def test_a_model_may_take_none_for_the_zero_state(settings: Make, project: Proje
     timed = own["metric"].str.contains("second|memory")
     assert len(own) == len(other)
     pd.testing.assert_series_equal(own["value"][~timed], other["value"][~timed])
+
+
+def test_a_run_of_several_inputs_and_outputs_is_that_of_one_of_each(settings: Make) -> None:
+    """With predictions, a diagnosis of its stored model, and an integer count in the state of a run that goes on."""
+    chosen = settings("truncation=adaptive", "truncation.K_init=4", "lr=0.05", size=("epochs=2", *TINY_PROBE))
+    parts = (
+        {"dataset": {"_target_": f"{HELPERS}.{kind}Data"}, "model": {"_target_": f"{HELPERS}.{kind}"}}
+        for kind in ("Plain", "Parted")
+    )
+    plain, parted = (chosen.model_copy(update=each) for each in parts)
+    run_interrupted(parted, 9)
+    directories = [run(each) for each in (plain, parted)]
+    for name in ("test_loss", "train_loss", "K", "log_relative_bias_measured"):
+        expected, found = (series(directory, name) for directory in directories)
+        assert found == pytest.approx(expected, rel=1e-9), name
+    tables = [pq.read_table(directory.path / schema.PREDICTIONS) for directory in directories]
+    assert tables[0]["predicted"].equals(tables[1]["predicted"])
+    found = diagnose(open_stored_model(directories[1].path, Trust(all=True)), "valid", chosen.probe, seed=0)
+    assert found.phi[0] > 0
 
 
 def test_a_run_whose_sequences_begin_anew_tells_of_how_many_losses_a_lag_is(settings: Make, tmp_path: Path) -> None:

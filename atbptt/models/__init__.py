@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from atbptt.models.batch_first import time_first as time_first, turned as turned, turned_loss as turned_loss
     from atbptt.models.losses import (
         LossFunction as LossFunction,
         both_counted as both_counted,

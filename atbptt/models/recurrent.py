@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from atbptt.errors import ConfigError, described, require
+from atbptt.models.batch_first import TimeFirst, turned_half
 from atbptt.models.losses import LossFunction, check_counted, counted_of
 from atbptt.models.memory import TRIED_STEPS, check_memory
 from atbptt.models.modes import evaluating, preserved
@@ -56,6 +57,10 @@ def halves(model: nn.Module) -> Halves:
 
     The latter if a method is missing, or if a subclass overrides `forward`, which may then do more than the halves.
     """
+    if isinstance(model, TimeFirst):
+        parts = halves(model.model)
+        if not parts.whole:
+            return Halves(model, turned_half(parts.recur), turned_half(parts.decode))
     classes = type(model).__mro__
     defined = [next((c for c in classes if name in vars(c)), None) for name in ("forward", "recur", "decode")]
     if None in defined or any(issubclass(defined[0], c) and c is not defined[0] for c in defined[1:]):  # type: ignore[arg-type]

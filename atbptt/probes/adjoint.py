@@ -207,7 +207,8 @@ def _standing_in(rnn: nn.RNNBase, run: Callable[[Tensor, State], tuple[Tensor, l
     def forward(input: Tensor, hx: State = None) -> tuple[Tensor, State]:  # noqa: A002  # torch's name, by which some call
         if not isinstance(input, Tensor) or input.dim() != 3:
             raise UnsuitedError("its recurrent module reads no tensor (T, B, D)")
-        outputs, after = run(input, hx)
+        outputs, after = run(input.transpose(0, 1) if rnn.batch_first else input, hx)
+        outputs = outputs.transpose(0, 1) if rnn.batch_first else outputs
         return outputs, tuple(after) if isinstance(rnn, nn.LSTM) else after[0]
 
     rnn.forward = forward

@@ -270,7 +270,7 @@ LAYERS: dict[str, Callable[[list[Tensor]], Layer]] = {  # by the module's mode
 
 def layers_of(rnn: nn.RNNBase) -> list[Layer] | None:
     """The layers of a module, or None if its options, derived class or shared parameters do not allow it."""
-    if type(rnn) not in (nn.LSTM, nn.GRU, nn.RNN) or rnn.batch_first or rnn.bidirectional or rnn.proj_size:
+    if type(rnn) not in (nn.LSTM, nn.GRU, nn.RNN) or rnn.bidirectional or rnn.proj_size:
         return None
     weights = [weight for of_layer in rnn.all_weights for weight in of_layer]
     own = {id(weight) for weight in weights if isinstance(weight, nn.Parameter)}

@@ -18,6 +18,9 @@ from atbptt.models import (
     counted_by,
     output_of_step,
     share_counted,
+    time_first,
+    turned,
+    turned_loss,
     widened,
 )
 from atbptt.probes.bias import ESTIMATORS, BiasEstimate, RelativeBias, bias_bound, resampling_weights
@@ -126,6 +129,7 @@ def probe(
     fit_from: int | None = None,
     kept_norm: str = "of_mean",
     seed: int = 0,
+    batch_first: bool = False,
 ) -> Measurement:
     """How far back the gradient of a model's loss reaches, and the bias that truncation would cause.
 
@@ -150,11 +154,15 @@ def probe(
             which a loss counts; up to 4 by default.
         resamples, average, decay_fit, fit_from, kept_norm: see `ProbeSettings`.
         seed: of the resamples.
+        batch_first: whether all these, the model's outputs and the losses begin with (B, T) instead of (T, B).
 
     Raises:
         ConfigError: an argument breaks its rule, or the model, the loss or the streams do not fit together.
     """
     require_choice("scheme", scheme, SCHEMES)
+    if batch_first:
+        model, loss = time_first(model), turned_loss(loss)
+        inputs, targets, counted, resets = (turned(part) for part in (inputs, targets, counted, resets))
     check_streams(inputs, targets, counted, resets)
     inputs, targets = widened(inputs), widened(targets)
     check_recurrent(model, inputs, state, training=False)

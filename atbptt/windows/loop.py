@@ -23,6 +23,9 @@ from atbptt.models import (
     kinds,
     output_of_step,
     starting_state,
+    time_first,
+    turned,
+    turned_loss,
 )
 from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation import AnyPolicy, Policy, completed
@@ -137,11 +140,14 @@ class Windows:
         epoch_steps: steps by which the policy's schedule and `epoch` count; T by default. With many batches, those of
             all of them.
         seed: of the probes' and the phase's draws.
+        batch_first: whether data, outputs and losses begin with (B, T) instead of (T, B), here and in `feed`; messages
+            say (T, B).
 
     Raises:
         ConfigError: an argument breaks its rule, or the arguments do not fit together.
     """
 
+    _batch_first = False
     _given: AnyPolicy | None = None  # until it has changed
     _output: Nested | None = None  # see `output_of_step`
     _probed: Stream | None = None  # from which probes are drawn, if from other than is read
@@ -163,9 +169,12 @@ class Windows:
         probe_streams: Sequence[Nested] | None = None,
         epoch_steps: int | None = None,
         seed: int = 0,
+        batch_first: bool = False,
     ) -> None:
-        check_streams(inputs, targets, counted, resets)
-        stream = Stream(inputs, targets, counted=counted, resets=resets)
+        self._batch_first = batch_first
+        if batch_first:
+            model, loss = time_first(model), turned_loss(loss)
+        stream = self._stream(inputs, targets, counted, resets)
         rule = "has changed in other Windows, where its clock stands: feed them the next streams, or give a new policy"
         require(not _is_moved(policy), "policy", type(policy).__name__, rule)
         self._given = policy
@@ -182,7 +191,9 @@ class Windows:
         probes = ProbeSettings() if probes is None else probes
         if epoch_steps is not None:
             require_whole("epoch_steps", epoch_steps, 1)
-        probed = None if probe_streams is None else self._stream(loss, *_batch(probe_streams, "probe_streams"))
+        probed = None
+        if probe_streams is not None:
+            probed = self._stream(*_batch(probe_streams, "probe_streams")).counting(loss, self._output)
         if policy.probes:  # before training rather than at its first update
             probes.check_stream((probed or stream).length)
             check_asked(probes, model, loss, probed or stream, policy, first_state)
@@ -190,15 +201,12 @@ class Windows:
         self.cursor.epoch_steps, self._probed = epoch_steps, probed
 
     def _stream(
-        self,
-        loss: LossFunction,
-        inputs: Nested,
-        targets: Nested,
-        counted: Tensor | None = None,
-        resets: Tensor | None = None,
+        self, inputs: Nested, targets: Nested, counted: Tensor | None = None, resets: Tensor | None = None
     ) -> Stream:
+        parts = inputs, targets, counted, resets
+        inputs, targets, counted, resets = map(turned, parts) if self._batch_first else parts
         check_streams(inputs, targets, counted, resets)
-        return Stream(inputs, targets, counted=counted, resets=resets).counting(loss, self._output)
+        return Stream(inputs, targets, counted=counted, resets=resets)
 
     @classmethod
     def over(
@@ -255,7 +263,7 @@ class Windows:
         Raises:
             ConfigError: they are not, or the policy's probes do not fit in them.
         """
-        stream = self._stream(self.loss, inputs, targets, counted, resets)
+        stream = self._stream(inputs, targets, counted, resets).counting(self.loss, self._output)
         if self.cursor.policy.probes and self._probed is None:
             self.prober.settings.check_stream(stream.length)
         self.read(stream)

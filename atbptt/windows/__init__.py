@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from atbptt.probes import SCHEMES as SCHEMES
     from atbptt.windows.cursor import Cursor as Cursor
-    from atbptt.windows.loop import StreamWindow as StreamWindow, Windows as Windows
+    from atbptt.windows.loop import Windows as Windows
     from atbptt.windows.prober import Prober as Prober, check_asked as check_asked
     from atbptt.windows.schemes import (
         LR_SCALINGS as LR_SCALINGS,
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         window_lr as window_lr,
         windows as windows,
     )
+    from atbptt.windows.stream_window import StreamWindow as StreamWindow
     from atbptt.windows.streams import (
         Stream as Stream,
         batchify as batchify,

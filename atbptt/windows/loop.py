@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from copy import deepcopy
 from typing import Any
-from weakref import WeakSet
 
 from torch import Tensor, nn
 
@@ -31,74 +28,14 @@ from atbptt.probes import BiasEstimate, ProbeSettings
 from atbptt.truncation import AnyPolicy, Policy, completed
 from atbptt.windows.cursor import Cursor
 from atbptt.windows.prober import Prober, check_asked
-from atbptt.windows.schemes import Window, check_scheme, lr_scale
+from atbptt.windows.schemes import check_scheme
+from atbptt.windows.stream_window import StreamWindow
 from atbptt.windows.streams import Stream
-from atbptt.windows.update import averaged, pass_over, window_loss
+from atbptt.windows.update import pass_over
+from atbptt.windows.watch import Watch
 
-MOVED: WeakSet[AnyPolicy] = WeakSet()  # policies that have changed in an update of some `Windows`
 # Called with a purpose and the step: `policy` before the policy sets K, `dropout` before a window runs.
 Seed = Callable[[str, int], object]
-
-
-class StreamWindow:
-    """One window of a stream: one loss to differentiate, one update.
-
-    Attributes:
-        steps: the steps of the stream that it reads and whose loss it counts.
-        K: the policy's truncation length.
-        losses: number of steps whose loss it counts; where not all count, as a mean over streams.
-        averaged: number of losses, as a mean over streams, by which `loss` divides their sum: `losses`, but with scheme
-            `buffer` where not all losses count.
-        lr_scale: factor of the learning rate for a policy that draws K (AWD-LSTM's rule); 1 for others.
-    """
-
-    def __init__(self, windows: Windows, steps: Window, state: State) -> None:
-        policy = windows.cursor.policy
-        self._windows = windows
-        self._stream = windows.stream
-        self._state = state
-        self.steps = steps
-        self.K = windows.cursor.K
-        self.losses = self._stream.losses(steps.loss_start, steps.loss_stop)
-        self.averaged = averaged(self._stream, steps)
-        self.lr_scale = lr_scale(policy, windows.cursor.scheme, self.averaged)
-        self._factors = policy.adjoint_factors(steps.stop - steps.start)
-        self._mean_loss: Tensor | None = None
-
-    @property
-    def mean_loss(self) -> Tensor:
-        """Mean of the losses that it counts, detached (RuntimeError before `loss` is called)."""
-        if self._mean_loss is None:
-            raise RuntimeError("window.loss() must be called first: it computes the mean loss")
-        return self._mean_loss
-
-    def loss(self, steps_at_once: int | None = None) -> Tensor:
-        """Run the model over the window: the scalar to call `backward` on, the mean of the losses that it counts.
-
-        With scheme `buffer` it also has the losses of the look-ahead, which reach the parameters through the state
-        only. The next window starts in the state computed here. A second call computes the same again.
-
-        Arguments:
-            steps_at_once: the most steps that are decoded at once, to bound the memory of many outputs; all by default.
-        """
-        windows = self._windows
-        objective, self._mean_loss, handed_over = window_loss(
-            windows.halves,
-            windows.loss,
-            self._stream,
-            self.steps,
-            self._state,
-            steps_at_once,
-            self._factors,
-            self._first(),
-        )
-        windows._hand_over(self, handed_over)
-        return objective
-
-    def _first(self) -> State:
-        """The state of sequences that begin within the window, if any does."""
-        within = self._stream.resetting(self.steps.start, self.steps.stop)
-        return self._windows._first() if within else None
 
 
 class Windows:
@@ -148,7 +85,7 @@ class Windows:
     """
 
     _batch_first = False
-    _given: AnyPolicy | None = None  # until it has changed
+    _watch = Watch(None)
     _output: Nested | None = None  # see `output_of_step`
     _probed: Stream | None = None  # from which probes are drawn, if from other than is read
 
@@ -175,9 +112,7 @@ class Windows:
         if batch_first:
             model, loss = time_first(model), turned_loss(loss)
         stream = self._stream(inputs, targets, counted, resets)
-        rule = "has changed in other Windows, where its clock stands: feed them the next streams, or give a new policy"
-        require(not _is_moved(policy), "policy", type(policy).__name__, rule)
-        self._given = policy
+        self._watch = Watch(policy)
         try:
             policy = completed(policy)
         except ConfigError as error:
@@ -333,13 +268,8 @@ class Windows:
             state = self._first()
         if self._seed is not None:
             self._seed("policy", self.step)
-        given, policy = self._given, self.cursor.policy
-        before = {} if given is None else deepcopy(policy.state_dict())
-        steps = self.cursor.next_window(self._probe)
-        if given is not None and _differ(before, policy.state_dict()):
-            with suppress(TypeError):  # it cannot be hashed or referred to weakly
-                MOVED.add(given)
-            self._given = None
+        with self._watch.updating(self.cursor.policy):
+            steps = self.cursor.next_window(self._probe)
         if self._seed is not None:
             self._seed("dropout", self.step)
         return StreamWindow(self, steps, state)
@@ -403,23 +333,6 @@ class Windows:
         require_whole("passed_over", self.passed_over, 0)
         self.cursor.policy.load_state_dict(saved["policy"])
         require_whole("K", self.cursor.policy.K, 1)
-
-
-def _is_moved(policy: AnyPolicy) -> bool:
-    try:
-        return policy in MOVED
-    except TypeError:  # it cannot be hashed
-        return False
-
-
-def _differ(some: dict[str, Any], others: dict[str, Any]) -> bool:
-    """Whether two states of a policy differ; values that cannot be compared, as arrays, do unless they are the same."""
-    if some.keys() != others.keys():
-        return True
-    try:
-        return any(value is not others[name] and bool(value != others[name]) for name, value in some.items())
-    except (ValueError, RuntimeError):
-        return True
 
 
 def _batch(parts: Sequence[Nested], name: str) -> Sequence[Nested]:

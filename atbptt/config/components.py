@@ -69,12 +69,13 @@ class Component:
             return None
         located = locate(self.group, self.target)
         path = self.arguments["path"]
-        files = [Path(str(path))]
+        files: list[Path | list[Path]] = [Path(str(path))]
         if isinstance(inspect.getattr_static(located, "data_files", None), staticmethod):
             bound = inspect.signature(located).bind_partial(**self.arguments)
             bound.apply_defaults()
             with errors_of(self.group, f"fails in {show(self.target)}.data_files"):
-                files = [Path(file) for file in located.data_files(bound.arguments)]  # type: ignore[attr-defined]
+                found = located.data_files(bound.arguments)  # type: ignore[attr-defined]
+                files = [[*map(Path, part)] if isinstance(part, list) else Path(part) for part in found]
         try:
             return ",".join(map(content_digest, files))
         except (OSError, ValueError) as error:  # a ValueError is a path that no file can have

@@ -22,7 +22,8 @@ class Task(Protocol):
 
     The constructor checks its arguments and makes or opens the data; `atbptt.system.require_memory` refuses what needs
     too much. An argument named `path` counts in the experiment id by the content of that file or folder, or of the
-    files that a static method `data_files(arguments)` lists. The methods of `Predicting` and `Changing` are optional.
+    files that a static method `data_files(arguments)` lists; a list among them is of as many as there happen to be.
+    The methods of `Predicting` and `Changing` are optional.
 
     Attributes:
         train, valid, test: the three splits.

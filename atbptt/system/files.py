@@ -148,8 +148,13 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def content_digest(path: Path) -> str:
-    """A digest of the content of a file or of all files below a folder; the path itself if there is none."""
+def content_digest(path: Path | list[Path]) -> str:
+    """A digest of the content of a file or of all files below a folder; the path itself if there is none.
+
+    That of a list of files is of all of them, in this order (OSError if one is missing).
+    """
+    if isinstance(path, list):
+        return hashlib.sha256("\n".join(map(file_digest, path)).encode()).hexdigest()
     files = [path] if path.is_file() else sorted(part for part in path.rglob("*") if part.is_file())
     if not files:
         return str(path)
@@ -175,7 +180,7 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("atbptt")
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=2**19)  # a data set may have many documents
 def _digest(file: Path, changed_ns: int, size: int) -> str:  # noqa: ARG001  (a changed file is read again)
     with open_file(file) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -52,8 +52,9 @@ class Read:
         pass
 
     @staticmethod
-    def data_files(arguments: Mapping[str, Any]) -> list[Path]:
-        return [Path(arguments["path"]) / arguments["file"]]
+    def data_files(arguments: Mapping[str, Any]) -> list[Path | list[str]]:
+        files = [f"{arguments['path']}/{name}" for name in arguments["file"].split("+")]
+        return [Path(files[0])] if len(files) == 1 else [files]
 
 
 class ReadAll:
@@ -185,6 +186,7 @@ def test_data_count_by_the_files_that_the_class_lists_else_whole(tmp_path: Path)
     one, whole = digest(), digest("ReadAll")
     assert digest(file="one.txt") == digest(file="same.txt") == one
     assert digest(file="two.txt") != one
+    assert digest(file="one.txt+two.txt") == digest(file="same.txt+two.txt") != digest(file="two.txt+one.txt")
     (tmp_path / "two.txt").write_text("changed")
     assert digest() == one
     assert digest("ReadAll") != whole

@@ -137,3 +137,14 @@ def test_a_digest_is_of_the_content_of_a_file_or_folder_and_not_its_name(tmp_pat
     os.utime(tmp_path / "a" / "data.txt", ns=(1, 1))
     assert content_digest(tmp_path / "a") == c
     assert content_digest(tmp_path / "none") == str(tmp_path / "none")
+
+
+def test_a_digest_of_a_list_is_of_all_its_files_in_their_order(tmp_path: Path) -> None:
+    one, two, same = (tmp_path / name for name in ("one", "two", "same"))
+    for file, text in ((one, "1"), (two, "2"), (same, "1")):
+        file.write_text(text)
+    lists = [[], [one], [one, two], [two, one], [one, one, two]]
+    assert len({*map(content_digest, lists), content_digest(one)}) == 1 + len(lists)
+    assert content_digest([same, two]) == content_digest([one, two])
+    with pytest.raises(FileNotFoundError):
+        content_digest([one, tmp_path / "none"])

@@ -14,7 +14,11 @@ ADAPTIVE, VARIABLE = (
 )
 LATER_IN_DATA = {  # by data set
     f"atbptt.datasets.{module}{name}": later
-    for name, later in (("Arrays", {"ignored": None}), ("Events", {"resets": False}))
+    for name, later in (
+        ("Arrays", {"ignored": None}),
+        ("Events", {"resets": False}),
+        ("Text", {"unit": "word", "split": None, "resets": False}),
+    )
     for module in ("", f"{name.lower()}.")
 }
 

@@ -5,6 +5,7 @@ def test_later_arguments_of_data_sets_are_those_by_which_they_were_made_before()
     for module in ("", "events."):
         assert later_arguments(f"atbptt.datasets.{module}Events", {}) == {"resets": False}
     assert later_arguments("atbptt.datasets.Arrays", {}) == {"ignored": None}
+    assert later_arguments("atbptt.datasets.Text", {}) == {"unit": "word", "split": None, "resets": False}
     assert later_arguments("atbptt.datasets.Copy", {}) == {}
 
 
@@ -17,6 +18,8 @@ def test_stored_options_gain_what_their_version_did() -> None:
     assert filled_in(measured) == {**measured, "phase": "fixed"}
     events = {"scheme": "tf", "dataset._target_": "atbptt.datasets.Events"}
     assert filled_in(events) == {**events, "phase": "fixed", "dataset.resets": False}
+    text = {"scheme": "tf", "dataset._target_": "atbptt.datasets.text.Text"}
+    assert filled_in(text) == {**text, "phase": "fixed", "dataset.unit": "word", "dataset.resets": False}
     now = {**adaptive, "phase": "random", "truncation.as_published": False}
     assert filled_in(now) == now
     assert filled_in({"lr": 1.0}) == {"lr": 1.0}  # of something else

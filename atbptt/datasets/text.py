@@ -1,40 +1,40 @@
-"""Text: predict the next word."""
+"""Text: predict the next word, character or byte."""
 
-import hashlib
-import json
-import warnings
-from array import array
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from atbptt.datasets.reading import checked, require_files, text_lines
+from atbptt.datasets.corpus import UNITS, UNKNOWN, Corpus, read_corpus
+from atbptt.datasets.reading import checked, documents, require_files
 from atbptt.datasets.task import SPLITS, SymbolTask, cut, cut_note
-from atbptt.errors import DataWarning, described, require
-from atbptt.system import cache_folder, file_digest, open_file, read_file, write_atomically, write_text
+from atbptt.errors import listed, require, require_choice
+from atbptt.system import require_memory
 from atbptt.windows import Stream
-
-END_OF_LINE, UNKNOWN = "<eos>", "<unk>"
-FORMAT = 3  # of the cache's files; a new number leaves older files unread
-NUMBERS, DESCRIPTION = ".int32", ".json"  # the two files of a cache entry
-KIND = np.dtype("<i4")
 
 
 class Text(SymbolTask):
-    """Three text files of words separated by white space; every line ends in `<eos>`.
+    """Words, characters or bytes of text files; a split of N of them has N - 1 steps (input one, target the next).
 
-    The vocabulary is that of the training file, by first appearance; other words become `<unk>`. A split of N words
-    has N - 1 steps (input a word, target the next), cut in `batch_size` contiguous streams; the remainder is dropped.
+    Words are separated by white space, and every line ends in `<eos>`. The vocabulary `words` is that of the training
+    split, by first appearance; other words or characters become `<unk>`. For bytes it is all 256. Each split is cut in
+    `batch_size` contiguous streams; the remainder is dropped.
+
+    A folder in the place of a file holds documents: all files in it and below it, sorted by path, without hidden ones.
+    They are one long text unless `resets`.
 
     Arguments:
-        path: the folder of the files.
+        path: the folder of the three files; with `split` the file, or the folder of documents.
         batch_size: streams B.
         train_file, valid_file, test_file: their names in it.
+        unit: `word`, `character` or `byte`.
+        split: shares of the symbols for train, valid and test, in the order of the text, whose sum is 1. Documents are
+            given to a split as a whole. None takes the three files.
+        resets: each document begins in the model's first state, and its last symbol predicts nothing.
     """
 
     def __init__(
@@ -44,124 +44,89 @@ class Text(SymbolTask):
         train_file: str = "train.txt",
         valid_file: str = "valid.txt",
         test_file: str = "test.txt",
+        unit: str = "word",
+        split: list[float] | None = None,
+        resets: bool = False,
     ) -> None:
         require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+        require_choice("unit", unit, UNITS)
         names = (train_file, valid_file, test_file)
-        require_files(Path(path), names)
-        files = [Path(path) / name for name in names]
-        corpus = read_corpus(files, lambda corpus: _streams(corpus, batch_size, files))
+        if split is None:
+            require_files(Path(path), [name for name in names if not os.path.isdir(Path(path) / name)])
+            places, training = [str(Path(path) / name) for name in names], train_file
+        else:
+            _check_shares(split)
+            require(os.path.exists(path), "path", path, "must be a file, or a folder of documents; there is none")
+            places, training = [f"the {part} split of {path}" for part in SPLITS], "the train split"
+        texts = _texts(path, names, split)
+        _check_documents(path, texts, split, resets)
+
+        def streams(corpus: Corpus) -> list[Stream]:
+            given = zip(corpus.tokens.values(), corpus.documents.values(), places, strict=True)
+            return [_stream(tokens, lengths if resets else None, batch_size, unit, of) for tokens, lengths, of in given]
+
+        files = [text if isinstance(text, list) else [text] for text in texts]
+        corpus = read_corpus(path, files, unit, split, streams)
         self.words = corpus.words
         self.input_size = self.output_size = len(corpus.words)
-        self.train, self.valid, self.test = _streams(corpus, batch_size, files)
-        self.notes = (
-            f"vocabulary: {len(corpus.words):,} words",
-            *(cut_note(split, "words to predict", len(corpus.tokens[split]) - 1, batch_size) for split in SPLITS),
-            *(
-                f"{split}: words that {train_file} lacks, read as {UNKNOWN}: {count:,}"
-                for split, count in corpus.unknown.items()
-                if count
-            ),
-        )
+        self.train, self.valid, self.test = streams(corpus)
+        self.notes = tuple(_notes(corpus, batch_size, unit, training, resets))
 
     @staticmethod
-    def data_files(arguments: Mapping[str, Any]) -> list[Path]:
-        return checked(Path(arguments["path"]) / arguments[f"{split}_file"] for split in SPLITS)
+    def data_files(arguments: Mapping[str, Any]) -> list[Path | list[Path]]:
+        names = [arguments[f"{split}_file"] for split in SPLITS]
+        return _texts(arguments["path"], names, arguments["split"])
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """The three splits of a text."""
-
-    words: list[str]  # the vocabulary; a word's number is its index
-    tokens: dict[str, np.ndarray]  # the words of each split by number, int32
-    unknown: dict[str, int]  # how many words of each split became `<unk>`
+def _texts(path: str, names: Iterable[str], split: object) -> list[Path | list[Path]]:
+    """The three files, or with `split` the one; for a folder the list of its documents."""
+    places = [Path(path) / name for name in names] if split is None else [Path(path)]
+    return [documents(place) if os.path.isdir(place) else checked([place])[0] for place in places]
 
 
-def _streams(corpus: Corpus, batch_size: int, files: Sequence[Path]) -> list[Stream]:
-    streams = []
-    for tokens, file in zip((corpus.tokens[split] for split in SPLITS), files, strict=True):
-        # Views of one array, which may be memory-mapped.
-        parts = cut((tokens[:-1], tokens[1:]), batch_size, f"{len(tokens):,} words of {file}", ", and one word more")
-        streams.append(Stream(*map(torch.from_numpy, parts)))
-    return streams
+def _check_shares(split: Sequence[float]) -> None:
+    fine = len(split) == len(SPLITS) and min(split) > 0 and math.isclose(sum(split), 1, abs_tol=1e-6)
+    rule = f"must be three numbers greater than 0 with sum 1, the shares of {listed(SPLITS)}, or null"
+    require(fine, "split", split, rule)
 
 
-def read_corpus(files: Sequence[Path], check: Callable[[Corpus], object] = lambda _: None) -> Corpus:
-    """The corpus of a train, a valid and a test file, memory-mapped from the cache, in which it is stored first.
-
-    It is not stored if `check` raises an error.
-    """
-    key = _key(files)
-    cached = cache_folder() / f"text-{key}"
-    try:
-        with suppress(OSError):  # not there, or not readable
-            return _load(cached)
-    except ValueError as error:
-        message = f"the cache {cached.with_suffix(NUMBERS)} is damaged ({error}); it is made anew"
-        warnings.warn(message, DataWarning, stacklevel=2)
-    corpus = _tokenized(files)
-    require(_key(files) == key, "path", str(files[0].parent), "must not change while it is read: try again")
-    check(corpus)
-    try:
-        _store(corpus, cached)
-        return _load(cached)
-    except OSError as error:
-        failure = f"the cache {cached.with_suffix(NUMBERS)} cannot be written ({described(error)})"
-        hint = "every run reads the text again; set ATBPTT_CACHE to another folder"
-        warnings.warn(f"{failure}: {hint}", DataWarning, stacklevel=2)
-        return corpus
+def _check_documents(path: str, texts: Sequence[Path | list[Path]], split: object, resets: bool) -> None:
+    found = [len(text) for text in texts if isinstance(text, list)]
+    where = "train_file, valid_file or test_file" if split is None else "path"
+    rule = f"needs documents that can begin anew, the files of a folder: {where} must be one"
+    require(not resets or len(found) > 0, "resets", resets, rule)
+    if split is not None and found:
+        rule = f"must hold a document for each of {listed(SPLITS)}, and holds {found[0]}"
+        require(found[0] >= len(SPLITS), "path", path, rule)
 
 
-def _key(files: Sequence[Path]) -> str:
-    return hashlib.sha256(" ".join([str(FORMAT), *map(file_digest, files)]).encode()).hexdigest()[:32]
+def _stream(tokens: np.ndarray, lengths: list[int] | None, batch_size: int, unit: str, of: str) -> Stream:
+    """The streams of a split: of documents of these lengths, which begin anew, or of one long text."""
+    if lengths is None:
+        pair = tokens[:-1], tokens[1:]  # views of one array, which may be memory-mapped
+        parts = cut(pair, batch_size, f"{len(tokens):,} {unit}s of {of}", f", and one {unit} more")
+        return Stream(*map(torch.from_numpy, parts))
+    needed = len(tokens) * (2 * tokens.itemsize + 5)
+    require_memory("resets", True, needed, f"with {len(tokens):,} {unit}s of {of}")
+    first = np.zeros(len(tokens), dtype=bool)
+    first[np.cumsum(lengths) - lengths] = True
+    last = np.roll(first, -1)
+    steps = len(tokens) - len(lengths)
+    parts = cut((tokens[~last], tokens[~first], first[~last]), batch_size, f"{steps:,} steps of {of}")
+    inputs, targets, resets = map(torch.from_numpy, parts)
+    return Stream(inputs, targets, resets=resets)
 
 
-def _tokenized(files: Sequence[Path]) -> Corpus:
-    numbers: dict[str, int] = {}
-    tokens = {}
-    for split, file in zip(SPLITS, files, strict=True):
-        found = array("i")
-        empty = True
-        for line in text_lines(file):
-            words = [*line.split(), END_OF_LINE]
-            empty = empty and len(words) == 1
-            if split == "train":
-                found.extend([numbers.setdefault(word, len(numbers)) for word in words])
-            else:
-                found.extend([numbers.get(word, -1) for word in words])
-        require(not empty, "path", str(file), "must hold text, and there is no word in it")
-        tokens[split] = np.frombuffer(found, dtype=np.int32)
-    unknown = {split: int((found < 0).sum()) for split, found in tokens.items()}
-    if any(unknown.values()):
-        number = np.int32(numbers.setdefault(UNKNOWN, len(numbers)))
-        tokens = {split: np.where(found < 0, number, found) for split, found in tokens.items()}
-    return Corpus(list(numbers), tokens, unknown)
-
-
-def _store(corpus: Corpus, cached: Path) -> None:
-    numbers = np.concatenate([corpus.tokens[split] for split in SPLITS]).astype(KIND)
-    lengths = [len(corpus.tokens[split]) for split in SPLITS]
-    description = {"words": corpus.words, "lengths": lengths, "unknown": corpus.unknown}
-    text = json.dumps(description, ensure_ascii=False)
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    # The description last: without it the numbers are ignored.
-    write_atomically(cached.with_suffix(NUMBERS), lambda file: file.write(numbers.data))
-    write_text(cached.with_suffix(DESCRIPTION), f"{_checksum(text, numbers)}\n{text}")
-
-
-def _load(cached: Path) -> Corpus:
-    checksum, _, text = read_file(cached.with_suffix(DESCRIPTION)).decode().partition("\n")
-    with open_file(cached.with_suffix(NUMBERS)) as file:
-        # Copy on write: torch wants an array that it could write to.
-        numbers = np.memmap(file, dtype=KIND, mode="c")
-    if checksum != _checksum(text, numbers):
-        raise ValueError("its checksum is wrong")
-    description: dict[str, Any] = json.loads(text)
-    pieces = np.split(numbers, np.cumsum(description["lengths"])[:-1])
-    return Corpus(description["words"], dict(zip(SPLITS, pieces, strict=True)), description["unknown"])
-
-
-def _checksum(text: str, numbers: np.ndarray) -> str:
-    digest = hashlib.sha256(text.encode())
-    digest.update(numbers.data)
-    return digest.hexdigest()
+def _notes(corpus: Corpus, batch_size: int, unit: str, training: str, resets: bool) -> Iterator[str]:
+    yield f"vocabulary: {len(corpus.words):,} {unit}s"
+    for split, lengths in corpus.documents.items():
+        steps = sum(lengths) - (len(lengths) if resets else 1)
+        yield cut_note(split, f"{unit}s to predict", steps, batch_size)
+    counts = [len(lengths) for lengths in corpus.documents.values()]
+    if max(counts) > 1:
+        yield f"documents of {listed(SPLITS)}: {listed(f'{count:,}' for count in counts)}"
+    for split, lengths in corpus.documents.items():
+        if resets and 1 in lengths:
+            yield f"{split}: documents of one {unit}, left out: {lengths.count(1):,}"
+        if corpus.unknown[split]:
+            yield f"{split}: {unit}s that {training} lacks, read as {UNKNOWN}: {corpus.unknown[split]:,}"

@@ -197,6 +197,26 @@ def test_runs_fail_if_their_data_change_during_the_sweep(root: Path, tiny: tuple
     assert f"failed       init=1: {rule}" in printed
 
 
+def test_documents_of_characters_that_begin_anew_are_trained(root: Path, tiny: tuple[str, ...], tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"text/{number % 3}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"text/{number % 3}/{number}.txt").write_text("déjà vu\n" * 3)  # 24 characters
+    (tmp_path / "text" / "one.txt").write_text("x")
+    size = [option for option in tiny if not option.startswith("dataset.")]
+    data = ["dataset=text", "dataset.path=text", "dataset.split=[0.6,0.2,0.2]", "dataset.batch_size=4"]
+    chosen = ["dataset.unit=character", "dataset.resets=true", "truncation=adaptive", "output_dir=out"]
+    command = [sys.executable, str(root / "launch.py"), *size, *data, *chosen]
+    environment = {**os.environ, "ATBPTT_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    (path,) = runs(tmp_path / "out").values()
+    assert json.loads((path / schema.STATUS).read_text())["state"] == "finished"
+    log = (path / schema.LOG).read_text()
+    assert "vocabulary: 9 characters" in log
+    assert "documents of train, valid, test: 18, 6, 7" in log
+    assert "test: documents of one character, left out: 1" in log
+
+
 @pytest.mark.parametrize("end", ["| head -n 1", pytest.param("<&- >&- 2>&-", marks=pytest.mark.slow)])
 def test_nobody_needs_to_read_the_output(root: Path, tmp_path: Path, tiny: tuple[str, ...], end: str) -> None:
     """In a pipe that is closed, or with all of a terminal's files closed, the runs go on."""

@@ -282,3 +282,32 @@ def test_id_follows_all_files_that_are_read_and_not_what_else_lies_in_their_fold
         without = id_of(moved, valid=None)
         (moved / "time-valid.txt").unlink()
         assert id_of(moved, valid=None) == without
+
+
+def test_id_follows_documents_their_order_and_their_splits(tmp_path: Path) -> None:
+    def id_of(**arguments: Any) -> str:
+        node = {"_target_": "atbptt.datasets.Text", "path": str(tmp_path), "batch_size": 2, **arguments}
+        return validated({**BASE, "dataset": node}).experiment_id
+
+    for name in ("train/a", "train/b", "valid/d", "test/e", "train/.hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    names = {f"{split}_file": split for split in SPLITS}
+    first = id_of(**names)
+    assert id_of(**names, unit="word", split=None, resets=False) == first
+    (tmp_path / "train" / ".hidden").write_text("changed")
+    (tmp_path / "log.txt").write_text("of a run")
+    (tmp_path / "train" / "b").rename(tmp_path / "train" / "c")
+    assert id_of(**names) == first
+    found = [first, id_of(**names, unit="byte"), id_of(**names, resets=True)]
+    (tmp_path / "valid" / "d").write_text("changed")
+    found.append(id_of(**names))
+    (tmp_path / "train" / "c").rename(tmp_path / "train" / "0")
+    found.append(id_of(**names))
+    (tmp_path / "train" / "a").rename(tmp_path / "valid" / "a")  # all documents together stay in their order
+    found.append(id_of(**names))
+    for text in ("1", "2"):
+        (tmp_path / "valid" / "a").write_text(text)
+        for place in (tmp_path / "valid", tmp_path / "valid" / "a"):
+            found += [id_of(path=str(place), split=split) for split in ([0.5, 0.25, 0.25], [0.25, 0.5, 0.25])]
+    assert len({*found}) == len(found)

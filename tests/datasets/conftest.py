@@ -1,12 +1,12 @@
-"""Published data sets that are served from this machine."""
+"""Published data sets that are served from this machine, texts, and a cache of their own."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from atbptt.datasets import fetching
+from atbptt.datasets import SPLITS, fetching
 from atbptt.datasets.sources import Source
 from tests.helpers.serving import SHA256, Server
 
@@ -32,3 +32,32 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def one(server: Server, tmp_path: Path) -> Path:  # noqa: ARG001  (its data set is served)
     """Where the file of `ptb` goes."""
     return tmp_path / "data" / "ptb" / "one.txt"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ATBPTT_CACHE", str(folder))
+    return folder
+
+
+TRAIN = "the cat sat\n\n  on the mat \n"
+VALID = "the dog sat on it\n"
+TEST = "the mat\nsat\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """`write(train, valid, test)`: three files in a folder, or folders of documents, from dicts of them by name."""
+
+    def make(train: object = TRAIN, valid: object = VALID, test: object = TEST, name: str = "text") -> Path:
+        folder = tmp_path / name
+        for split, content in zip(SPLITS, (train, valid, test), strict=True):
+            named = content.items() if isinstance(content, dict) else [("", content)]
+            for document, each in named:
+                file = folder / (f"{split}/{document}" if document else f"{split}.txt")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(each if isinstance(each, bytes) else str(each).encode())
+        return folder
+
+    return make

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import os
 import socket
 import zipfile
@@ -14,7 +15,7 @@ import pytest
 from numpy.lib import format as npy
 
 from atbptt.config import validated
-from atbptt.datasets import SPLITS
+from atbptt.datasets import SPLITS, reading
 from atbptt.errors import ConfigError
 from atbptt.training.experiment import build
 from tests.helpers.refusing import HUGE, PIPE, bases, check_refused, defaults
@@ -124,11 +125,17 @@ def filled(folder: Path, name: str) -> dict[str, Any]:
     return {"path": str(folder)}
 
 
+# A folder in the place of a text holds its documents.
+OF_TEXTS = {"folder": "must hold documents, and there is no file", "folder of all": "must hold at most 1,000 files"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FILES)
-def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MOST_DOCUMENTS", 1000)
     given, file = filled(tmp_path, name), tmp_path / FILES[name]
     make, rule = KINDS[kind]
+    rule = OF_TEXTS.get(kind, rule) if name == "text" else rule
     file.unlink()
     make(file)
     check_refused("dataset", given, (file.name, rule), name)
@@ -161,6 +168,39 @@ def test_a_path_that_none_can_have_is_refused(name: str, path: str, words: tuple
     check_refused("dataset", {"path": path}, words, name)
 
 
+SHARES, WHOLE = [0.8, 0.1, 0.1], {"path": "HERE/train.txt"}
+TEXTS: list[tuple[dict[str, Any], tuple[str, ...]]] = [
+    ({"unit": "charakter"}, ("unit (=charakter) must be one of word, character, byte; did you mean character?",)),
+    ({"unit": None}, ("unit (=null) must be a valid string",)),
+    ({"split": "0.8"}, ("split (=0.8) must be a valid list",)),
+    ({"split": 0.8}, ("split (=0.8) must be a valid list",)),
+    ({"split": [0.8, "x", 0.2]}, ("split (=[0.8, 'x', 0.2]) must be a valid number",)),
+    ({"split": [0.8, math.nan, 0.2]}, ("split (=[0.8, nan, 0.2]) must be a finite number",)),
+    ({**WHOLE, "split": [1e308, 1e308, 1e308]}, ("split (=[1e+308, 1e+308, 1e+308]) must be three numbers",)),
+    ({**WHOLE, "split": [0.0] * 10**5}, ("split (=[0.0, 0.0, ", "must be three numbers greater than 0 with sum 1")),
+    ({"resets": "maybe"}, ("resets (=maybe) must be a valid boolean",)),
+    ({"resets": True}, ("resets (=true) needs documents",)),
+    ({"train_file": "train.txt/deeper"}, ("path (=", "lacks deeper")),
+    ({"train_file": "pipes"}, ("pipes/a) cannot be read: is a pipe or a device",)),
+    ({"path": "HERE/none", "split": SHARES}, ("none) must be a file, or a folder of documents; there is none",)),
+    ({"path": "HERE/pipes/a", "split": SHARES}, ("pipes/a) cannot be read: is a pipe or a device",)),
+    ({"path": "HERE/pair", "split": SHARES}, ("pair) must hold a document for each of train, valid, test",)),
+    ({**WHOLE, "split": SHARES, "batch_size": 10**9}, ("batch_size (=1000000000) is too large",)),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), TEXTS, ids=lambda value: str(value)[:50])
+def test_options_of_a_text_that_do_not_fit_are_refused(tmp_path: Path, changes: Any, words: tuple[str, ...]) -> None:
+    given = filled(tmp_path, "text") | changes
+    for name in ("pair/1", "pair/2", "pipes/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pipe(tmp_path / name) if name == "pipes/a" else (tmp_path / name).write_text("a b c d\n" * 9)
+    given["path"] = given["path"].replace("HERE", str(tmp_path))
+    check_refused("dataset", given, words, "text")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("unit", ["word", "character"])
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -170,8 +210,10 @@ def test_a_path_that_none_can_have_is_refused(name: str, path: str, words: tuple
     ],
     ids=["latin", "binary", "returns"],
 )
-def test_text_that_is_none_is_refused_and_leaves_no_cache(tmp_path: Path, content: bytes, words: Any) -> None:
-    given = filled(tmp_path, "text")
+def test_text_that_is_none_is_refused_and_leaves_no_cache(
+    tmp_path: Path, content: bytes, words: Any, unit: str
+) -> None:
+    given = filled(tmp_path, "text") | {"unit": unit}
     (tmp_path / "train.txt").write_bytes(content)
     check_refused("dataset", given, words, "text")
     assert not (tmp_path / "cache").exists()

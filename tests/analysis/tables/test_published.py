@@ -11,6 +11,7 @@ import pytest
 from analysis.statistics import Group
 from analysis.tables.published import EXPERIMENTS, beside, differences, settings
 from atbptt.config import CONFIG_NAME, composer, job_config, validated
+from atbptt.earlier import filled_in
 
 ROOT = Path(__file__).parents[3]
 NAMES = list(EXPERIMENTS)
@@ -54,7 +55,8 @@ FREE = re.compile(
 def test_settings_are_those_that_hydra_composes(name: str) -> None:
     with composer(ROOT / "conf") as hydra:
         job = job_config(hydra, CONFIG_NAME, [f"experiment={name}", "truncation=adaptive"])
-    composed = {key: value for key, value in validated(job).options().items() if not FREE.fullmatch(key)}
+    stored = filled_in(validated(job).options())  # as they are loaded
+    composed = {key: value for key, value in stored.items() if not FREE.fullmatch(key)}
     assert {key: value for key, value in settings(name, "adaptive").items() if value is not None} == composed
     assert not [key for key in settings(name, "fixed") if key.startswith(("probe.", "truncation."))]
 

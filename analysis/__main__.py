@@ -66,11 +66,13 @@ def figures(options: argparse.Namespace) -> None:
 
     For each dataset: validation, K and relative bias over training, lag profiles, options, predictions.
     """
-    from .figures import save_figures
+    from .figures import save_figures, without_probes
 
     with _results(options) as results:
         _require_evaluations(results)
         print_text(*save_figures(results, _target(options.out, options.path[0] / "figures", "--out")))
+        if remark := without_probes(results.options):
+            complain(remark)
 
 
 def report(options: argparse.Namespace) -> None:

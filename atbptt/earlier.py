@@ -43,7 +43,7 @@ def filled_in(options: dict[str, Any]) -> dict[str, Any]:
     """The stored options of a run, without nulls, by their dotted names, with those that its version did not have."""
     if "scheme" not in options:
         return options
-    filled = dict(OPTIONS)
+    filled = {"probe": "default", **OPTIONS}
     for group in ("truncation.", "dataset."):
         arguments = {name.removeprefix(group): value for name, value in options.items() if name.startswith(group)}
         later = later_arguments(str(arguments.get("_target_")), arguments)

@@ -81,6 +81,7 @@ def main() -> int:
 def look(cell: str, task: str, overrides: Sequence[str]) -> Iterator[Reading]:
     """Train one network, and read it at the given epochs."""
     settings = settings_of(f"model={cell}", f"dataset={task}", *overrides)
+    assert settings.probe is not None
     parts = build(settings)
     stream, done = parts.task.train, 0
     training = Windows(parts.model, parts.task.loss, stream.inputs, stream.targets, Fixed(10))

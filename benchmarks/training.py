@@ -122,6 +122,7 @@ def _begun(advance: Call) -> Call:
 def _probes_share(device: torch.device) -> Iterator[Row]:
     """The policy's probes in a published run: four of them, and the training before each."""
     settings = settings_of("experiment=copy_fixed", "truncation=adaptive")
+    assert settings.probe is not None
     parts = build(settings)
     policy = ClockedPolicy(parts.policy)
     trainer = trainer_of(settings, parts._replace(policy=policy), device)

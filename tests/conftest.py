@@ -37,7 +37,8 @@ hypothesis.settings.load_profile("untimed")
 # What makes a run a matter of a second, for tests of everything but the result.
 TINY_STREAMS = ("dataset.train_steps=60", "dataset.valid_steps=30", "dataset.test_steps=30", "dataset.batch_size=4")
 TINY_PROBE = ("probe.window=12", "probe.tau=8", "probe.burn_in=4", "probe.positions=2")
-TINY = (*TINY_STREAMS, *TINY_PROBE, "dataset.min_length=2", "dataset.max_length=2", "model.hidden=6", "epochs=2")
+TINY_RUN = (*TINY_STREAMS, "dataset.min_length=2", "dataset.max_length=2", "model.hidden=6", "epochs=2")
+TINY = (*TINY_RUN, *TINY_PROBE)
 
 
 def pytest_sessionstart() -> None:

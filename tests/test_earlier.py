@@ -11,15 +11,16 @@ def test_later_arguments_of_data_sets_are_those_by_which_they_were_made_before()
 
 def test_stored_options_gain_what_their_version_did() -> None:
     adaptive = {"scheme": "tf", "truncation._target_": "atbptt.truncation.Adaptive", "truncation.delta": 0.5}
-    assert filled_in(adaptive) == {**adaptive, "phase": "fixed", "truncation.as_published": True}
+    filled = {"phase": "fixed", "probe": "default"}
+    assert filled_in(adaptive) == {**adaptive, **filled, "truncation.as_published": True}
     variable = {"scheme": "tf", "truncation._target_": "atbptt.truncation.Variable"}
-    assert filled_in(variable) == {**variable, "phase": "fixed"}
+    assert filled_in(variable) == {**variable, **filled}
     measured = {**adaptive, "truncation.estimator": "measured"}  # of something else than now
-    assert filled_in(measured) == {**measured, "phase": "fixed"}
+    assert filled_in(measured) == {**measured, **filled}
     events = {"scheme": "tf", "dataset._target_": "atbptt.datasets.Events"}
-    assert filled_in(events) == {**events, "phase": "fixed", "dataset.resets": False}
+    assert filled_in(events) == {**events, **filled, "dataset.resets": False}
     text = {"scheme": "tf", "dataset._target_": "atbptt.datasets.text.Text"}
-    assert filled_in(text) == {**text, "phase": "fixed", "dataset.unit": "word", "dataset.resets": False}
-    now = {**adaptive, "phase": "random", "truncation.as_published": False}
+    assert filled_in(text) == {**text, **filled, "dataset.unit": "word", "dataset.resets": False}
+    now = {**adaptive, "phase": "random", "probe": "none", "truncation.as_published": False}
     assert filled_in(now) == now
     assert filled_in({"lr": 1.0}) == {"lr": 1.0}  # of something else

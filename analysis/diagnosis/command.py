@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> None:
     _warn(trained.remarks)
     seed = trained.settings.seed if options.seed is None else options.seed
     require_whole("--seed", seed, 0)
-    settings = _probe_settings(trained.settings.probe, options)
+    settings = _probe_settings(trained.settings.probe or ProbeSettings(), options)
     diagnosis = diagnose(trained, options.split, settings, seed)
     console = Console()
     console.width = min(console.width, WIDTH)
@@ -84,7 +84,7 @@ def _parser() -> Parser:
         prog=program("probe"),
         description="How far back must the network of a run backpropagate? Measures its gradients at every lag, at its "
         "checkpoint, on the CPU, and changes nothing of the run. Runs no code that the run names, unless told to.",
-        epilog="Options that are left out are those of the run's own probes (see its config.yaml).",
+        epilog="Options that are left out are those of the run's own probes (see its config.yaml), else the defaults.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="RUN", help="a run's directory, or a checkpoint in it")
     parser.add_argument(

@@ -7,6 +7,7 @@ from .drawing import (
     render as render,
     save as save,
     save_figures as save_figures,
+    without_probes as without_probes,
 )
 from .lags import (
     component_profiles as component_profiles,

@@ -95,7 +95,7 @@ def relative_bias(frame: pd.DataFrame, title: str, lines: Lines | None = None) -
     Raises:
         NoDataError: no run has measured a finite bias.
     """
-    lines = lines or default_lines(frame)
+    lines = (lines or default_lines(frame)).having(frame, PANELS)
     biases = {metric: _mean_over_probes(lines.rows(frame, metric)) for metric in PANELS}
     values = np.concatenate([rows["value"] for rows in biases.values()])
     values = np.exp(values[np.isfinite(values)])

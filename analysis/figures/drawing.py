@@ -18,12 +18,12 @@ from atbptt.errors import AnalysisError
 from atbptt.system import cut_name, replacing
 
 from ..loading import Results
-from ..statistics import ID, validation_metrics
+from ..statistics import ID, NO_PROBES, PROBE, validation_metrics
 from .convergence import clocks, convergence, relative_bias
 from .lags import component_profiles, lag_maps, lag_profiles, lag_ratios, noise_profiles, position_maps
 from .lines import default_lines
 from .predictions import intervals, symbols, values
-from .runs import choose_runs
+from .runs import Names, choose_runs
 from .style import STYLE, NoDataError
 from .sweeps import parallel, tuning
 from .trials import trials
@@ -76,6 +76,13 @@ def draw(results: Results) -> Iterator[Drawing]:
             yield Drawing(f"trials_{search.name}", "Trials of a search", SEARCHED, trials(search, search.name))
         except NoDataError:
             continue
+
+
+def without_probes(options: pd.DataFrame) -> str:
+    """That some runs, or all, are not in the figures of what probes measure; nothing if all can be."""
+    without = int((options[PROBE] == NO_PROBES).sum()) if PROBE in options else 0
+    which = "all runs" if without == len(options) else f"{without} of {len(options)} runs"
+    return f"without probes (probe=none): {which}, of which no figure shows bias, noise or lags" if without else ""
 
 
 def save_figures(results: Results, folder: Path) -> list[Path]:
@@ -166,6 +173,36 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
     names = choose_runs(frame, lines.metric)
     if not names:
         return
+    probed = frame[frame[PROBE] != NO_PROBES] if PROBE in frame else frame
+    if not probed.empty:
+        yield from _plans_of_probes(results, probed, dataset, choose_runs(probed, lines.metric))
+    few = dict(list(names.items())[:PREDICTED_RUNS])
+    predictions = _drawable(results.predictions(few))
+    frame = frame[frame[ID].isin(few)]
+    where = "at the beginning of the test split, by the parameters of the best validation"
+    yield (
+        "symbols",
+        "Target and predicted symbols",
+        f"Symbols {where}, of some streams; a mark below a strip: wrong.",
+        partial(symbols, predictions, frame, dataset, few),
+    )
+    yield (
+        "intervals",
+        "True and predicted intervals",
+        f"Intervals {where}: along the first stream (marks at the bottom: event missed), and predicted against true "
+        "of all stored streams.",
+        partial(intervals, predictions, frame, dataset, few),
+    )
+    yield (
+        "values",
+        "Target and predicted values",
+        f"Values {where}, of the first stream.",
+        partial(values, predictions, frame, dataset, few),
+    )
+
+
+def _plans_of_probes(results: Results, frame: pd.DataFrame, dataset: str, names: Names) -> Iterator[Plan]:
+    """The figures of the lags of single runs."""
     frame = frame[frame[ID].isin(names)]
     best = next(iter(names))
     chosen = "The best run of each policy" if len(names) > 1 else "The best run"
@@ -212,26 +249,4 @@ def _plans(results: Results, frame: pd.DataFrame, dataset: str) -> Iterator[Plan
         "Ratios of phi at lag k+1 to phi at lag k over loss positions, probes and evaluations after training began: "
         f"median, quartiles, 5 % to 95 %. Dashed: no decay. {chosen}",
         partial(lag_ratios, positions, frame, dataset, names),
-    )
-    few = dict(list(names.items())[:PREDICTED_RUNS])
-    predictions = _drawable(results.predictions(few))
-    where = "at the beginning of the test split, by the parameters of the best validation"
-    yield (
-        "symbols",
-        "Target and predicted symbols",
-        f"Symbols {where}, of some streams; a mark below a strip: wrong.",
-        partial(symbols, predictions, frame, dataset, few),
-    )
-    yield (
-        "intervals",
-        "True and predicted intervals",
-        f"Intervals {where}: along the first stream (marks at the bottom: event missed), and predicted against true "
-        "of all stored streams.",
-        partial(intervals, predictions, frame, dataset, few),
-    )
-    yield (
-        "values",
-        "Target and predicted values",
-        f"Values {where}, of the first stream.",
-        partial(values, predictions, frame, dataset, few),
     )

@@ -1,7 +1,8 @@
 """Lines of settings: which are drawn, their looks; mean over runs, band, runs."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,11 @@ class Lines:
     def rows(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:
         """The rows of a metric, of the runs that are drawn."""
         return frame[(frame["metric"] == metric) & frame[statistics.ID].isin(self.runs)]
+
+    def having(self, frame: pd.DataFrame, metrics: Iterable[str]) -> Self:
+        """Those of which a run has logged one of the metrics."""
+        runs = {*frame.loc[frame["metric"].isin([*metrics]), statistics.ID]}
+        return replace(self, chosen=tuple(line for line in self.chosen if not runs.isdisjoint(line.runs)))
 
     def remark(self) -> str:
         """A caption's sentences on lines, bands and thin lines."""

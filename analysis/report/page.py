@@ -18,7 +18,7 @@ from atbptt.monitor import Reader, Report, Run
 from atbptt.runs import duration_text
 from atbptt.system import replacing
 
-from ..figures import Drawing, draw, render as render_figure
+from ..figures import Drawing, draw, render as render_figure, without_probes
 from ..loading import Results, environment
 from ..statistics import ID, comparable
 from ..tables import compared_tables, tables_of
@@ -102,6 +102,7 @@ def render(results: Results, made: datetime, against: str | None = None) -> str:
         listed_runs=set(own[ID]),
         tables=tables,
         pictures=figures,
+        without_probes=without_probes(options),
         failures=failed,
         more_failures=more_failures,
         configuration=configuration(options),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         GROUPED as GROUPED,
         ID as ID,
         KEY_OF_POLICY as KEY_OF_POLICY,
+        NO_PROBES as NO_PROBES,
+        PROBE as PROBE,
         check_replicates as check_replicates,
         conditions as conditions,
         described as described,

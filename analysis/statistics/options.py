@@ -30,6 +30,7 @@ NOT_SETTINGS = {
 }  # replicates, and what changes no result
 # What is asked, not what is chosen to answer it best: runs are compared where these are equal.
 CONDITIONS = {"name", "dataset", "model", "scheme", "phase", "seed", "epochs", "seconds", "evaluate_every"}
+PROBE, NO_PROBES = "probe", "none"  # the option of runs without probes, and its value
 HASHES = "code_hash", "data_hash"  # of the source of a user's class, of the data at `path`
 
 
@@ -48,10 +49,10 @@ def settings(options: pd.DataFrame) -> list[str]:
     `init` does (see `replicates`) or as `seed` does. An option of a group (`model.hidden`) counts if it differs between
     runs with the same choice (`model`). An option that only some policies have counts if it differs between the runs
     that have it, or within a policy. Data are told apart by their hash, by their path where each path has one hash and
-    the reverse.
+    the reverse. Whether a run has probes counts only where it is all that tells two runs apart: it changes no result.
     """
     found = [name for name in options.columns if _differs(options, name)]
-    redundant = {*_of_init(options), *_as_seed(options, found), *_as_path(options, found)}
+    redundant = {*_of_init(options), *_as_seed(options, found), *_as_path(options, found), *_as_init(options, found)}
     return [name for name in found if name not in redundant]
 
 
@@ -184,6 +185,14 @@ def _as_path(options: pd.DataFrame, names: list[str]) -> Iterator[str]:
             yield path
         elif not pairs[path].duplicated().any():
             yield hashed
+
+
+def _as_init(options: pd.DataFrame, names: list[str]) -> Iterator[str]:
+    """Whether there are probes, where the others tell every two runs apart, with the policy and `init`."""
+    of_policy = [name for name in options.columns if name.split(".")[0] == "truncation"]
+    others = [name for name in [*of_policy, *names, "init"] if name != PROBE]
+    if PROBE in names and "init" in options and not options.duplicated(others).any():
+        yield PROBE
 
 
 def _as_one(options: pd.DataFrame, name: str, other: str) -> bool:

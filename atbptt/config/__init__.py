@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from atbptt.config.jobs import ConfigFile as ConfigFile, Shared as Shared, job_config as job_config
     from atbptt.config.narrowing import narrowed as narrowed
     from atbptt.config.settings import (
+        NO_PROBES as NO_PROBES,
         NOTED as NOTED,
         Settings as Settings,
         build_policy as build_policy,
         check_components as check_components,
         check_folder_name as check_folder_name,
+        check_probing as check_probing,
         flattened as flattened,
         typed as typed,
         validated as validated,

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -33,8 +33,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from atbptt.config.arms import FORMS, GROUP, make_arms
-from atbptt.config.explaining import explained
-from atbptt.config.settings import NOTED
+from atbptt.config.explaining import explained, option_names
+from atbptt.config.settings import NO_PROBES, NOTED
 from atbptt.errors import ConfigError, described, listed, require, show
 from atbptt.system import program, read_yaml
 
@@ -269,16 +269,25 @@ def expanded(hydra: Hydra, command: Command) -> tuple[list[list[str]], DictConfi
             raise ConfigError(show(typed[0]), rule)
         if sweeper == SEARCH and any(o.startswith("hydra/sweeper=") for o in overrides):
             raise ConfigError("hydra/sweeper", "(=optuna) is for several runs: add -m")
+        params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+        left = {*params} - {override.get_key_element() for override in parsed}
+        if left and not any(o.startswith("hydra.mode=") for o in overrides):
+            rule = f"sweeps {listed(sorted(left))}: add -m, or hydra.mode=RUN for one run without these values"
+            raise ConfigError("hydra.sweeper.params", rule)
         return [overrides], config, kept
-    if sweeper == SEARCH:
-        return [], config, kept
-    if not sweeper.endswith("BasicSweeper"):
+    if sweeper != SEARCH and not sweeper.endswith("BasicSweeper"):
         rule = f"(={sweeper}) must be basic or optuna: only their jobs are checked before the first one runs"
         raise ConfigError("hydra/sweeper", rule)
-    swept = parse(hydra, with_params(command, config.hydra.sweeper.params or {}))
-    for override in swept:
+    swept = parse(hydra, with_params(command, config))
+    last = {override.get_key_element(): override for override in swept}
+    searched = any(override.is_sweep_override() for key, override in last.items() if key != "init")
+    # What the search of a file chooses may be typed, all of it to repeat a trial.
+    if sweeper == SEARCH and (searched or any(o.startswith("hydra/sweeper=") for o in overrides)):
+        return [], config, kept
+    for override in last.values():
         if override.is_interval_sweep():
             raise ConfigError(show(override.input_line), "is a range to search: add hydra/sweeper=optuna")
+    swept = [override for override in swept if not override.is_interval_sweep()]  # in whose place a value is typed
     check_runs(swept)
     try:
         batches = BasicSweeper.split_arguments(swept, None)
@@ -354,9 +363,22 @@ def check_runs(overrides: Sequence[Override], each: int = 1) -> None:
         raise ConfigError(show(texts), f"asks for {shown} runs: a command line may have at most {RUNS:,}")
 
 
-def with_params(command: Command, params: Mapping[str, Any]) -> list[str]:
-    """The overrides of `hydra.sweeper.params`, then those of the command line; Hydra knows the arms of both."""
-    texts = [*with_former_names(f"{key}={value}" for key, value in params.items()), *command.overrides]
+def with_params(command: Command, config: DictConfig) -> list[str]:
+    """The overrides of `hydra.sweeper.params`, then those of the command line; Hydra knows the arms of both.
+
+    Raises a `ConfigError` for what YAML takes for a list of values, or for a section, and Hydra for one value.
+    """
+    found = OmegaConf.select(config, "hydra.sweeper.params")
+    params = found if OmegaConf.is_dict(found) else {}
+    for key, value in params.items():
+        name, present = f"hydra.sweeper.params.{key}", OmegaConf.select(config, key)
+        rule = "is a section, which has no values to sweep: an option has its full name, as in truncation.K: 5,10"
+        require(not OmegaConf.is_dict(value), name, value, rule)
+        if OmegaConf.is_list(value) and present is not None and not OmegaConf.is_list(present):
+            rule = f"is a list, a single value: several are a text, {key}: {','.join(map(show, value))}"
+            require(False, name, value, rule)
+    given = (quoted_notes(f"{key}={value}") for key, value in params.items())
+    texts = [*with_former_names(given), *command.overrides]
     make_arms(texts, command.folders)
     return texts
 
@@ -386,6 +408,18 @@ def _unswept(hydra: Hydra, command: Command, parsed: list[Override]) -> tuple[Di
 
 def composed(hydra: Hydra, name: str | None, overrides: list[str]) -> DictConfig:
     try:
-        return hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
+        config = hydra.compose_config(name, overrides, RunMode.RUN, from_shell=True, with_log_configuration=False)
     except Exception as error:  # not only Hydra's: a YAML error, a null as the choice of a group, ...
         raise explained(error, hydra, name, overrides) from error
+    check_no_probes(config)
+    return config
+
+
+def check_no_probes(config: DictConfig) -> None:
+    """Raise a `ConfigError` where options of probes are set after probe=none, which would turn them on again.
+
+    Those of experiments come before it; of a primary config, or added, as ++probe.window=60, after it.
+    """
+    if OmegaConf.select(config, "hydra.runtime.choices.probe") == NO_PROBES:
+        for name in option_names(config, "probe"):
+            raise ConfigError(f"probe.{name}", f"is no option of probe={NO_PROBES}, which has none")

@@ -69,11 +69,12 @@ def _explained(error: Exception, hydra: Hydra, name: str | None, overrides: list
         parent, _, leaf = key.rpartition(".")
         meant: list[str] = []
         names: list[str] = []
-        choice = None
+        choice = node = None
         with contextlib.suppress(HydraException, OmegaConfBaseException):
             groups = [o for o in overrides if hydra.config_loader.get_group_options(o.partition("=")[0])]
             whole = hydra.compose_config(name, groups, RunMode.RUN, with_log_configuration=False)
             choice = whole.hydra.runtime.choices.get(parent)
+            node = OmegaConf.select(whole, parent)
             names = option_names(whole, parent)
             meant = [] if parent else full_names(hydra, whole, key)
             if parent and not names:
@@ -81,6 +82,8 @@ def _explained(error: Exception, hydra: Hydra, name: str | None, overrides: list
                     f"{section}.{each}" for section in option_names(whole, "") for each in option_names(whole, section)
                 )
                 meant = [each for each in (nearest(key, full, 0.6),) if each]
+        if isinstance(node, str):
+            return ConfigError(key, f"is no option of {parent}={node}, which has none")
         if key.startswith(OPEN) and nearest(leaf, names, 0.5) in ("", leaf):
             typed = next(o for o in overrides if o.startswith(key))
             return ConfigError(key, f"takes new names with + only: +{typed}")

@@ -18,8 +18,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from atbptt.config.composing import Command, ConfigLoaderImpl, Hydra, composed
+from atbptt.config.composing import Command, ConfigLoaderImpl, Hydra, check_no_probes, composed
 from atbptt.config.hydra_options import REFERENCE, as_job, check_references, hydra_of, hydra_part, plain
+from atbptt.config.settings import NO_PROBES
 
 INTO_HYDRA = re.compile(r"\$\{.*hydra")  # an interpolation that may refer to Hydra's part
 
@@ -74,7 +75,10 @@ class Shared:
 
     def _composed(self, choices: tuple[str, ...]) -> DictConfig:
         """The config of these choices, with Hydra's part."""
-        return self.hydra.compose_config(self.command.name, list(choices), RunMode.RUN, with_log_configuration=False)
+        name, texts = self.command.name, list(choices)
+        config = self.hydra.compose_config(name, texts, RunMode.RUN, with_log_configuration=False)
+        check_no_probes(config)
+        return config
 
     def _without_hydra(self, choices: tuple[str, ...]) -> DictConfig:
         config = without_hydra(copy.deepcopy(self.composed(choices)))
@@ -91,8 +95,11 @@ class Shared:
             for override in values:
                 if "hydra" in override.get_key_element() or INTO_HYDRA.search(str(override.input_line)):
                     raise ValueError(f"{override.input_line} may refer to Hydra's part of the config")
-            config = copy.deepcopy(self._bare(self.choices(overrides)))
+            bare = self._bare(self.choices(overrides))
+            config = copy.deepcopy(bare)
             ConfigLoaderImpl._apply_overrides_to_config(values, config)
+            if bare.get("probe") == NO_PROBES != config.get("probe"):
+                raise ValueError("options of probes follow probe=none")
             return plain(config)
         except Exception:  # Hydra composes the job, or reports what is wrong
             return job_config(self.hydra, self.command.name, overrides, self.command.multirun)

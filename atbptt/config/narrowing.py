@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import AnyNode, DictConfig
 
 from atbptt.config.explaining import option_names
 from atbptt.config.jobs import Shared
@@ -46,6 +46,8 @@ def exists(config: DictConfig, key: str) -> bool:
     """Whether a config has an option, so that it can be set."""
     node: Any = config
     for part in key.split("."):
+        if isinstance(node, AnyNode) and not (node._is_interpolation() or node._is_none()):
+            return False  # a value has none, as probe=none
         if not isinstance(node, DictConfig) or node._is_interpolation() or node._is_none():
             return True  # for Hydra to decide
         if part not in node.keys():  # noqa: SIM118  (`in node` denies a key without a value)

@@ -5,7 +5,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
 
@@ -20,6 +20,7 @@ from atbptt.windows import LR_SCALINGS, PHASES, SCHEMES
 
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
+NO_PROBES = "none"  # in the place of the section `probe`
 PROBLEMS = 20  # in a message
 HASH_DIGITS = 8  # of 64: enough to tell versions apart
 NOTED = ("notes", "tags")  # describe runs: others make no other run
@@ -59,7 +60,7 @@ class Settings(Section):
     seconds: float | None = Field(gt=0)
     evaluate_every: float = Field(gt=0)
     monitor: str | None
-    probe: ProbeSettings
+    probe: ProbeSettings | None  # none of them with probe=none
     device: DeviceSettings
     model: dict[str, Any]
     dataset: dict[str, Any]
@@ -72,6 +73,10 @@ class Settings(Section):
     @field_validator("probe", mode="before")
     @classmethod
     def _probe_by_present_names(cls, value: Any) -> Any:
+        if value == NO_PROBES:
+            return None
+        if not isinstance(value, Mapping | ProbeSettings):
+            raise ValueError(f"must be {NO_PROBES}, or options as in conf/probe/default.yaml")
         return renamed(value) if isinstance(value, Mapping) else value
 
     @field_validator("truncation", mode="before")
@@ -88,7 +93,9 @@ class Settings(Section):
         return tags
 
     @field_serializer("probe")
-    def _probe_by_stored_names(self, probe: ProbeSettings) -> dict[str, Any]:
+    def _probe_by_stored_names(self, probe: ProbeSettings | None) -> dict[str, Any] | str:
+        if probe is None:
+            return NO_PROBES
         stored = {name: former for former, name in FORMER_NAMES.items()}
         return {stored.get(name, name): value for name, value in asdict(probe).items()}
 
@@ -154,10 +161,10 @@ class Settings(Section):
     def options(self) -> dict[str, Any]:
         """Every option by its dotted name, without nulls; a group's own name is that of its choice.
 
-        The `hashes` tell versions of code and data apart.
+        `probe` is `default`, or `none` without its section. The `hashes` tell versions of code and data apart.
         """
         tree: dict[str, Any] = self.model_dump()
-        flat: dict[str, Any] = {"experiment_id": self.experiment_id, **self.hashes()}
+        flat: dict[str, Any] = {"experiment_id": self.experiment_id, **self.hashes(), "probe": "default"}
         for group in SUPPLIED:
             part = self.component(group)
             flat[group] = part.name
@@ -238,6 +245,13 @@ def build_policy(settings: Settings) -> Policy:
         return completed(given)
 
 
+def check_probing(settings: Settings, policy: Policy) -> None:
+    """Raise a `ConfigError` for a policy that needs probes in a run without any."""
+    name = settings.component("truncation").name
+    rule = f"must be default with truncation={name}, which needs probes; fixed, for one, needs none"
+    require(settings.probe is not None or not policy.probes, "probe", NO_PROBES, rule)
+
+
 def flattened(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a tree by their dotted names; lists as JSON."""
     for key, value in tree.items():
@@ -258,6 +272,7 @@ def _explained(problem: Any) -> tuple[str, str]:
         section: Any = Settings
         for part in path[:-1]:
             section = section.model_fields[part].annotation
+            section = next(iter(get_args(section)), section)  # of one that may be none
         options = list(section.__annotations__)
         return name, f"is no option{did_you_mean(path[-1], options)}; the options are {listed(options)}"
     if problem["type"] == "missing":

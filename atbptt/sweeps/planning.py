@@ -102,6 +102,7 @@ def compose_jobs(
             except ConfigError as error:
                 raise config.beside_policy(error, overrides) from error
         check_scheme(policies[key], each.scheme, each.phase)
+        config.check_probing(each, policies[key])
     return Composed(made.command, batch, remarks, settings, files, policies, parts, shared, made)
 
 

@@ -97,7 +97,7 @@ def read_space(hydra: Hydra, command: Command, shared: DictConfig) -> Space:
     """The search that a command line asks for (ConfigError); `shared` is composed without swept overrides."""
     given = config.plain(shared.hydra.sweeper)
     options = SearchOptions(**{name: given[name] for name in SearchOptions.__annotations__})
-    parsed = config.parse(hydra, config.with_params(command, options.params or {}))
+    parsed = config.parse(hydra, config.with_params(command, shared))
     last = {override.get_key_element(): override for override in parsed}  # one in `params` is replaced by one typed
     found = Space(options)
     for key, override in sorted(last.items()):

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from atbptt.config import Settings, build_policy
+from atbptt.config import Settings, build_policy, check_probing
 from atbptt.datasets import Task
 from atbptt.errors import require_choice
 from atbptt.randomness import seed_global
@@ -48,6 +48,7 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True, 
     """
     policy = build_policy(settings)
     check_scheme(policy, settings.scheme, settings.phase)
+    check_probing(settings, policy)
     task = build_task(settings) if task is None else task
     if settings.monitor is not None:
         require_choice("monitor", settings.monitor, task.metric_names)
@@ -57,7 +58,8 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True, 
     if here and not on_gpu(settings.device.type):
         check_room(model, task, max(min(CHUNK, task.valid.length), min(policy.K, task.train.length)))
     check_fit(model, task, memory)
-    check_probe(settings.probe, model, task, policy)
+    if settings.probe is not None:
+        check_probe(settings.probe, model, task, policy)
     chosen = settings.component("optimizer")
     check_optimizer(chosen, settings.lr, model, task, settings.clip_norm)
     optimizer: torch.optim.Optimizer = chosen.build(model.parameters(), lr=settings.lr)

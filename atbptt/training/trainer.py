@@ -231,10 +231,12 @@ class Trainer:
             found |= {f"{split}_{name}": value for name, value in measured.items()}
         K = self.windows.cursor.K
         found |= {"K": K, "lr": full_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, K)}
-        all_readings = {"measured": True, "resampled": True, "noise": True}
-        measurements = self.prober.measure(
-            self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, **all_readings
-        )
+        probe, all_readings = self.settings.probe, {"measured": True, "resampled": True, "noise": True}
+        measurements = []
+        if probe is not None:
+            measurements = self.prober.measure(
+                self.model, self.task.loss, self.task.train, "evaluation", self.windows.step, **all_readings
+            )
         found |= self.costs.measured(self.device)
         values = [(metric, 0, value) for metric, value in found.items()] + bias_metrics(measurements, K)
         clock, tables = self._clock(), self.directory.tables
@@ -247,9 +249,9 @@ class Trainer:
             state = {"model": self.model.state_dict(), **self.windows.saved(), "best": self.best}
             self.directory.save_best(state)
         tables.add(schema.METRICS, _columns(values), clock)
-        probe = self.settings.probe
-        tables.add(schema.GRADIENTS, lag_profiles(measurements, probe.average), clock)
-        tables.add(schema.POSITIONS, position_profiles(measurements, probe.loss_positions, probe.average), clock)
+        if probe is not None:
+            tables.add(schema.GRADIENTS, lag_profiles(measurements, probe.average), clock)
+            tables.add(schema.POSITIONS, position_profiles(measurements, probe.loss_positions, probe.average), clock)
         shown = (each for each in values if each[1] == 0 and not each[0].endswith(("_low", "_high")))
         text = ", ".join(f"{metric} {value:.4g}" for metric, _, value in shown)
         self.log.info("epoch %.3g: %s", self.windows.epoch, text)

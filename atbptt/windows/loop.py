@@ -200,6 +200,7 @@ class Windows:
         """
         stream = self._stream(inputs, targets, counted, resets).counting(self.loss, self._output)
         if self.cursor.policy.probes and self._probed is None:
+            assert self.prober.settings is not None
             self.prober.settings.check_stream(stream.length)
         self.read(stream)
 

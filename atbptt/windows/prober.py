@@ -60,15 +60,18 @@ class Prober:
 
     The measured bias and the noise are of windows that the scheme cuts. Draws depend on the seed, the purpose and the
     step only. Which probes are not usable is written to the log, with once why probes are slow; without a log it is a
-    warning.
+    warning. Without settings it makes none, and refuses to.
     """
 
-    def __init__(self, settings: ProbeSettings, scheme: str, seed: int, log: logging.Logger | None = None) -> None:
+    def __init__(
+        self, settings: ProbeSettings | None, scheme: str, seed: int, log: logging.Logger | None = None
+    ) -> None:
         self.settings = settings
         self.scheme = scheme
         self.seed = seed
         self.log = log
-        self.steps = settings.probes * settings.steps  # of the stream that one call of `measure` reads
+        # Of the stream, that one call of `measure` reads.
+        self.steps = 0 if settings is None else settings.probes * settings.steps
         self.noted_unsuited = False
 
     def measure(
@@ -84,18 +87,24 @@ class Prober:
         noise: bool = False,
         state: State = None,
     ) -> list[Measurement]:
-        """Make the probes of one estimate, for the `policy` or an `evaluation`; see `probes.measure`."""
-        self.settings.check_stream(stream.length)
+        """Make the probes of one estimate, for the `policy` or an `evaluation`; see `probes.measure`.
+
+        Raises a `ConfigError` if it has no settings, or the stream is too short.
+        """
+        settings = self.settings
+        if settings is None:  # a policy that did not say so asks
+            raise ConfigError("probe", f"(=none) makes no probes, and the {purpose} asks for one")
+        settings.check_stream(stream.length)
         found = []
-        for number in range(self.settings.probes):
+        for number in range(settings.probes):
             drawn_for = (f"probe for {purpose}", self.seed, step, number)
-            drawn = stream.draw(self.settings.steps, torch_generator(*drawn_for))
+            drawn = stream.draw(settings.steps, torch_generator(*drawn_for))
             measurement = measure(
                 model,
                 loss,
                 drawn.inputs,
                 drawn.targets,
-                self.settings,
+                settings,
                 self.scheme,
                 counted=drawn.counted,
                 share=stream.share,

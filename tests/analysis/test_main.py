@@ -28,6 +28,15 @@ def test_figures_are_written_below_the_path_and_are_no_run(sweep: Path, capsys: 
     assert err == ""
 
 
+def test_figures_of_runs_without_probes_say_so(
+    write_run: WriteRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("analysis.figures.save_figures", lambda _, out: [out / "a"])
+    folder = write_run("000000000001", {"valid_ppl": [1.5]}, probe="none").parent
+    assert main(["figures", str(folder)]) == 0
+    assert capsys.readouterr().err.startswith("without probes (probe=none): all runs, ")
+
+
 def test_what_is_written_elsewhere(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

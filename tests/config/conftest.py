@@ -25,6 +25,7 @@ def users(tmp_path: Path) -> Path:
         "experiment/always": "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {truncation: "
         "'adaptive,fixed', truncation.K: '5,6'}}}\n",
         "truncation/nested": "_target_: mine.Policy\nK: ???\npart: {size: 1}\nother: ${lr}\n",
+        "experiment/noted": "# @package _global_\nhydra: {sweeper: {params: {notes: 'first, try', lr: '1,2'}}}\n",
         "experiment/former": "# @package _global_\nprobe:\n  estimator: quantile\n",
         "flavour/sweet": "sugar: ${lr}\n",
         "flavour/sour": "lemon: [1, 2]\n",

@@ -38,6 +38,7 @@ def test_an_option_is_set_by_its_former_name_too(opened: Opened, arguments: str,
         ("truncatoin=fixed", r"^truncatoin is no option; did you mean truncation\?"),
         ("preveiw=true", r"^preveiw is no option; "),
         ("lr.deep=1", r"^lr.deep is no option$"),
+        ("scheme.deep=1", r"^scheme.deep is no option of scheme=original-buffer, which has none$"),
         ("model=null", r"^model \(=null\) must be one of gru, lstm, point_process, rnn_relu, rnn_tanh$"),
         ("truncation=5", r"^truncation \(=5\) must be one of adaptive, fixed, full, progress, randomized, vari"),
         ("-m hydra.sweeper=null", r"^hydra/sweeper \(=None\) must be basic or optuna: "),
@@ -108,6 +109,11 @@ def test_notes_are_what_is_typed(opened: Opened, typed: str, notes: str | None) 
     """The shell takes the quotes, and Hydra would read a list or nothing."""
     (config,) = composed(opened, f"notes={typed}")
     assert validated(config).notes == notes
+
+
+def test_notes_among_what_is_swept_are_one_text(opened: Opened) -> None:
+    configs = composed(opened, "-m", "--config-dir=USERS/yaml", "experiment=noted")
+    assert [(config["notes"], config["lr"]) for config in configs] == [("first, try", 1), ("first, try", 2)]
 
 
 def test_a_launcher_without_a_class_is_left_to_the_check_of_its_options() -> None:

@@ -17,7 +17,7 @@ from atbptt.truncation.full import BEYOND_ANY_STREAM
 from tests.conftest import TINY_PROBE, TINY_STREAMS
 
 CONF = Path(__file__).parents[2] / "conf"
-GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "experiment", "size", "arm")
+GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "probe", "experiment", "size", "arm")
 OPTIONS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option in options]
 LEAF = re.compile(r"^ *(?P<key>[\w]+): +(?P<value>[^#\s].*)$")
@@ -225,7 +225,42 @@ def test_what_an_experiment_sets_for_a_choice_belongs_to_one(root: Path) -> None
     for path in (root / "conf" / "published").rglob("*.yaml"):
         group = path.parent.name
         names = [f"{experiment}_{option}" for experiment in OPTIONS["experiment"] for option in OPTIONS[group]]
+        names = OPTIONS[group] if group == "probe" else names  # with any experiment
         assert path.stem in names
+
+
+OWN = {
+    "overriding": "defaults:\n  - override /probe: none\nlr: 0.5\n",
+    "derived": "defaults:\n  - ptb\n  - override /probe: none\n  - _self_\nprobe: {window: 90}\n",
+    "plain": "probe: none\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "window"),
+    [
+        *((f"experiment={each} probe=none", None) for each in ("null", *OPTIONS["experiment"])),
+        ("experiment=ptb size=small probe=none arm=K5", None),
+        *((f"experiment={each}", None) for each in OWN),
+        ("experiment=overriding probe=default", 40),
+        ("experiment=derived probe=default size=small", 90),
+        ("probe=long", 70),
+        ("experiment=ptb probe=long", 400),  # as other groups: an experiment comes after them
+        ("experiment=ptb probe=long probe.window=390", 390),
+    ],
+)
+def test_probe_none_comes_after_whatever_an_experiment_says_of_probes(
+    tmp_path: Path, overrides: str, window: int | None
+) -> None:
+    for name, text in OWN.items():
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "long.yaml").write_text("defaults: [default]\nwindow: 70\n")
+    given = [override for override in overrides.split() if not override.endswith("=null")]
+    with composer(CONF, tmp_path) as hydra:
+        probe = job_config(hydra, CONFIG_NAME, given)["probe"]
+    assert (probe if probe == "none" else probe["window"]) == (window or "none")
 
 
 def test_the_librarys_adaptive_policy_has_the_defaults_of_conf(compose: Callable[..., Settings]) -> None:

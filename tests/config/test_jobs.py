@@ -17,8 +17,9 @@ SAME = [
     (2, ["-m", "model=glob(rnn*)", "dataset=linear", "seed=3,4", "model.hidden=4"]),
     (1, ["-m", "lr=range(0.5,1.5,0.5)", "init=shuffle(range(1))", "seed=sort(3,1)"]),
     (1, ["+model.extra=1", "++model.hidden=7", "++probe.more.deep=[1,2,{a:3}]", "+new.section={a:[b,null,1.5]}"]),
+    (2, ["-m", "probe=none,default", "lr=1,2", "experiment=ptb"]),
     (1, ["-m", "+model.extra=1,a,null", "~clip_norm"]),
-    (1, ["~truncation.K", "~lr=1.0", "~probe", "+probe.window=3"]),
+    (1, ["~truncation.K", "~lr=1.0", "~evaluate_every", "+evaluate_every.window=3"]),
     (2, ["-m", "+model@second=gru,lstm", "second.hidden=4,5"]),
     (2, ["-m", "+flavour=[sweet,sour],sour", "--config-dir=USERS/yaml", "lr=1,2"]),
     (1, ["-m", "monitor=null,'null',1,'1',true,1e3,???"]),
@@ -56,6 +57,7 @@ def test_jobs_that_share_a_composition_are_as_hydra_composes_each(
     "arguments",  # what only a job's own overrides show to be wrong
     [
         ["-m", "truncation=fixed,adaptive", "truncation.K=choice(3)"],
+        ["-m", "probe=none,default", "++probe.window=60"],
         ["-m", "lrr=1,2"],
         ["-m", "+lr=1,2"],
         ["-m", "lr=1,'${nosuch}'"],

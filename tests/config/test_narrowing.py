@@ -31,6 +31,11 @@ TABLE = [
         ["dataset.train_steps counts for dataset=copy_fixed only"],
     ),
     (
+        "probe=default,none probe.window=50",  # a value in the place of a section
+        ["probe=default probe.window=50", "probe=none"],
+        ["probe.window counts for probe=default only"],
+    ),
+    (
         "optimizer=adam,adadelta optimizer.eps=0.5",  # sgd, the default, has none
         ["optimizer=adam optimizer.eps=0.5", "optimizer=adadelta optimizer.eps=0.5"],
         [],

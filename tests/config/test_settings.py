@@ -70,6 +70,8 @@ IDS = {
     "dataset=text dataset.path=HERE truncation=randomized probe.decay_fit=quantile": "ef7a59e59fd1",
     "dataset=copy_variable model=gru truncation=warmup": "8d803c4d49a6",
     "truncation=variable optimizer=adam lr_scaling=sqrt scheme=tf": "22e997c19a50",
+    "probe=none": "295b62198ea8",
+    "probe=none experiment=copy_fixed size=small": "b6efd449bb45",
 }
 
 
@@ -134,11 +136,19 @@ def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
     groups = {"model": "lstm", "dataset": "linear", "truncation": "fixed", "optimizer": "adam"}
     left_out = {*(f"{group}.name" for group in groups), "seconds", "monitor", "probe.fit_from", "probe.decay_fit"}
     left_out |= {"notes", "tags"}
-    assert set(options) == set(leaves) - left_out | {*groups, "experiment_id", "probe.estimator"}
+    assert set(options) == set(leaves) - left_out | {*groups, "experiment_id", "probe", "probe.estimator"}
     assert options["experiment_id"] == settings.experiment_id
-    assert {group: options[group] for group in groups} == groups
+    assert {group: options[group] for group in (*groups, "probe")} == groups | {"probe": "default"}
     assert options["truncation.K"] == 5
     assert json.loads(options["optimizer.betas"]) == [0.5, 0.999]
+
+
+def test_without_probes_there_is_one_option_of_them_and_another_id() -> None:
+    settings = validated(changed(probe="none"))
+    assert (settings.probe, settings.model_dump()["probe"]) == (None, "none")
+    assert {name: value for name, value in settings.options().items() if "probe" in name} == {"probe": "none"}
+    assert validated(settings.model_dump()) == settings
+    assert settings.experiment_id != ID
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,11 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("device.type", "gpu", r"^device.type \(=gpu\) must be one of auto, cpu, cuda; did you mean cpu\?$"),
         ("device.jobs_per_gpu", 0, r"^device.jobs_per_gpu \(=0\) must be greater than or equal to 1$"),
         ("device.threads", 0, r"^device.threads \(=0\) must be greater than or equal to 1$"),
-        ("probe", None, r"^probe \(=null\) must be "),
+        *(
+            ("probe", value, rf"^probe \(={shown}\) must be none, or options as in conf/probe/default.yaml$")
+            for value, shown in ((None, "null"), ("off", "off"), (60, "60"), (["none"], r"\['none'\]"))
+        ),
+        ("probe", False, r"^probe \(=false\) must not be a truth value$"),
         ("model", None, r"^model \(=null\) must be a valid dictionary$"),
         ("truncation.K", "ten", r"^truncation.K \(=ten\) must be a valid integer$"),
         ("dataset.radius", math.inf, r"^dataset.radius \(=inf\) must be a finite number$"),

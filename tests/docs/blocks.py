@@ -132,7 +132,8 @@ def small(settings: Settings) -> Settings:
     generated = "train_steps" in dump["dataset"]
     dump["dataset"] |= {name: size for name, size in sizes.items() if generated and name in dump["dataset"]}
     dump["model"] |= {name: 6 for name in ("hidden", "embedding") if dump["model"].get(name) is not None}
-    dump["probe"] = {"window": 12, "tau": 8, "burn_in": 4, "positions": 2, "resamples": 5}
+    if settings.probe is not None:
+        dump["probe"] = {"window": 12, "tau": 8, "burn_in": 4, "positions": 2, "resamples": 5}
     dump |= {"epochs": min(settings.epochs, 2.0 if generated else 0.2), "evaluate_every": 1.0}
     return validated(dump)
 

@@ -170,6 +170,41 @@ def test_what_was_meant_is_said_in_one_line(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(
+            (arguments, "probe.window is no option of probe=none, which has none")
+            for arguments in (
+                *(f"probe=none {plus}probe.window=60" for plus in ("", "+", "++")),
+                "probe.window=60 probe=none",
+                "experiment=copy_fixed probe=none probe.window=60",
+                "probe=none probe={window:60}",
+                "-m probe=none,default ++probe.window=60",
+                "-m hydra/sweeper=optuna probe=none probe.window=range(50,60)",
+            )
+        ),
+        ("probe=none probe.estimator=max", "probe.estimator is no option of probe=none, which has none"),
+        ("probe=no", "probe (=no) is no option; did you mean none?; the options are default, none"),
+        *((f"probe={v}", f"probe (={v}) must be one of default, none") for v in ("null", "60", "false")),
+        ("+probe=none", "probe is chosen already: probe=... without + chooses another"),
+        ("probe=none lr=${probe.window}", "lr cannot be resolved"),
+        *(
+            (arguments, f"probe (=none) must be default with truncation={policy}, which needs probes; fixed, for one,")
+            for arguments, policy in (
+                ("probe=none truncation=progress", "progress"),
+                ("probe=none arm=delta0.5", "adaptive"),
+                ("-m probe=default,none truncation=fixed,adaptive", "adaptive"),
+            )
+        ),
+    ],
+)
+def test_probes_that_there_are_none_of_have_no_options_and_no_policy(
+    launched: Command, arguments: str, words: str
+) -> None:
+    launched(*arguments.split(), PREVIEW).check(1, words)
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [f"{ESCAPE}=1"],
@@ -285,6 +320,31 @@ def test_yaml_of_hydras_search_path_is_named(
     sys.modules.pop("yamls", None)
     searched = f"hydra.searchpath=['{place.format(here)}']"
     check_yaml(here, content, lambda: launched(searched, "model=mine", PREVIEW), words)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "words"),
+    [
+        ("-m", "lr: [0.3, 1]", "params.lr (=[0.3, 1]) is a list, a single value: several are a text, lr: 0.3,1"),
+        ("-m", "truncation: [fixed, full]", "is a list, a single value: several are a text, truncation: fixed,full"),
+        ("-m", "truncation: {K: 3}", "params.truncation (={'K': 3}) is a section, which has no values to sweep"),
+        ("-m", "lrr: 1,2", "lrr is no option; did you mean lr?"),
+        ("-m", "lr: 1,,2", "'lr=1,,2' cannot be read"),
+        ("-m", "lr: ''", "lr (=) must be a valid number"),
+        ("-m", "lr: null", "hydra.sweeper.params.lr cannot be set as in experiment/mine.yaml"),
+        ("-m", "tags: a,b", "are the same run with another tags: a sweep may name each run once"),
+        ("-m", "lr: interval(1,2)", "lr=interval(1,2) is a range to search: add hydra/sweeper=optuna"),
+        ("-m", "init: range(1000000)", "init=range(1000000) asks for 1,000,000 runs"),
+        ("lr=1", "lr: 1\n      init: 2", "hydra.sweeper.params sweeps init: add -m, or hydra.mode=RUN for one run"),
+    ],
+)
+def test_what_an_experiment_cannot_sweep_is_named(
+    launched: Command, here: Path, flag: str, text: str, words: str
+) -> None:
+    (here / "experiment").mkdir()
+    sweeper = f"hydra:\n  sweeper:\n    params:\n      {text}\n"
+    (here / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{sweeper}")
+    launched("--config-dir=.", flag, "experiment=mine", PREVIEW).check(1, words)
 
 
 def test_a_primary_config_and_what_it_sweeps_are_checked_alike(launched: Command, here: Path) -> None:

@@ -19,6 +19,7 @@ from analysis.diagnosis.measuring import diagnose
 from analysis.diagnosis.report import report
 from atbptt.config.settings import Settings
 from atbptt.datasets import SPLITS
+from atbptt.errors import ConfigError
 from atbptt.runs import read_checkpoint, schema
 from atbptt.runs.directory import RunDirectory
 from atbptt.training.experiment import build, run
@@ -26,10 +27,10 @@ from atbptt.training.stored_model import open_stored_model
 from atbptt.training.trainer import DivergedError, Trainer
 from atbptt.training.trust import Trust
 from atbptt.windows import prober
-from tests.conftest import TINY_PROBE
+from tests.conftest import TINY_PROBE, TINY_RUN
 from tests.helpers.measuring import made_measurement
 from tests.helpers.projects import Project
-from tests.helpers.training import DRAWING, composed, metrics, parameters, run_interrupted, series
+from tests.helpers.training import DRAWING, check_same, composed, metrics, parameters, run_interrupted, series
 
 Make = Callable[..., Settings]
 HELPERS = "tests.helpers.nesting"
@@ -41,6 +42,66 @@ def test_what_a_policy_draws_depends_on_the_seed_and_its_lr_does_not(settings: M
     first, other = (run(settings(f"truncation={name}", *options, "scheme=tf", f"seed={seed}")) for seed in (0, 1))
     assert series(first, "mean_K") != series(other, "mean_K")
     assert set(series(first, "lr")) == {6**0.5}
+
+
+@pytest.fixture
+def without(settings: Make) -> Make:
+    """Settings of a tiny run without probes."""
+    return lambda *overrides: settings("probe=none", *overrides, size=TINY_RUN)
+
+
+def test_without_probes_all_but_what_they_measure_is_the_same(settings: Make, without: Make) -> None:
+    chosen = ("model.dropout=0.3", "optimizer=momentum", "phase=random")
+    probed, plain = run(settings(*chosen)), run(without(*chosen))
+    for name, values in parameters(probed).items():
+        assert torch.equal(values, parameters(plain)[name])
+    every, left = metrics(probed), metrics(plain)
+    measured = every["metric"].str.match("K_|log_|gradient_cosine|signal_to_noise")
+    columns = [name for name in left if name != schema.ID]
+    pd.testing.assert_frame_equal(every.loc[~measured, columns].reset_index(drop=True), left[columns])
+    assert every["metric"][measured].nunique() > 20
+    assert not {schema.GRADIENTS, schema.POSITIONS} & {path.name for path in plain.path.iterdir()}
+    assert (plain.path / schema.PREDICTIONS).exists()
+
+
+@pytest.mark.parametrize(("updates", "checkpoint"), [(3, True), (11, False)])
+def test_a_run_without_probes_continues_exactly_and_is_extended(
+    without: Make, tmp_path: Path, updates: int, checkpoint: bool
+) -> None:
+    whole, broken = without(f"output_dir={tmp_path / 'whole'}", "epochs=3"), without("epochs=2")
+    run_interrupted(broken, updates, checkpoint)
+    run(broken)
+    longer = without("epochs=3")
+    assert not RunDirectory(longer).finished()
+    check_same(run(whole), run(longer))
+
+
+PROBING = """
+    class Mine:
+        K = 3
+        SAID
+        def update(self, progress, probe):
+            probe()
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("probes = True", r"^probe \(=none\) must be default with truncation=Mine, which needs probes"),
+        ("", r"^probe \(=none\) must be default with truncation=Mine, "),  # as its code shows
+        ("probes = False", r"^probe \(=none\) makes no probes, and the policy asks for one"),  # which is not so
+    ],
+)
+def test_a_policy_of_the_users_that_probes_is_refused_without_probes(
+    without: Make, project: Project, said: str, message: str
+) -> None:
+    project.write(mine=PROBING.replace("SAID", said or "pass"))
+    made = without("~truncation.K", "~truncation.name", "truncation._target_=mine.Mine")
+    with pytest.raises(ConfigError, match=message):
+        run(made)
+    if said == "probes = False":
+        assert read_checkpoint(RunDirectory(made).path / schema.CHECKPOINT)["updates"] == 0
 
 
 def test_mean_K_is_of_the_windows_since_the_last_evaluation(settings: Make) -> None:

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from analysis.__main__ import main
+from atbptt.config import composer, job_config, validated
 from atbptt.runs import schema
 from atbptt.training import StoredModel, open_stored_model
-from atbptt.training.experiment import build
-from tests.conftest import ROOT
+from atbptt.training.experiment import build, run
+from tests.conftest import ROOT, TINY_RUN
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,16 @@ def test_each_option_does_what_it_says(directory: Path, tmp_path: Path, capsys: 
     assert "--window" not in err  # the stream has no more
     assert "at least" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_probes_is_probed_by_the_defaults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with composer(ROOT / "conf") as hydra:
+        options = ["probe=none", *TINY_RUN, f"output_dir={tmp_path}"]
+        directory = run(validated(job_config(hydra, "config", options))).path
+    assert main(["probe", str(directory), "--no-figure"]) == 0
+    assert "W = 40 steps (tau = 30) after 20 of burn-in; 4 loss positions" in " ".join(capsys.readouterr().out.split())
+    assert main(["probe", str(directory), "--no-figure", "--window=12", "--burn-in=4"]) == 0
+    assert "W = 12 steps (tau = 9) after 4 of burn-in; 3 loss positions" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

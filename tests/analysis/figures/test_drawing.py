@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from analysis import AnalysisError
-from analysis.figures import clocks, convergence, draw, parallel, render, save_figures
+from analysis.figures import clocks, convergence, draw, parallel, render, save_figures, without_probes
 from analysis.figures.lines import choose_lines
 from analysis.loading import Results
 from atbptt.system import StorageError
@@ -22,7 +22,7 @@ def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.figures.drawing.DPI", 40)
 
 
-def names(results: Results) -> list[str]:
+def names_of(results: Results) -> list[str]:
     return [drawing.name for drawing in draw(results)]
 
 
@@ -50,6 +50,28 @@ def test_all_that_there_are_in_a_fixed_order() -> None:
         drawing.figure.draw_without_rendering()
 
 
+def test_figures_of_probes_are_of_the_runs_that_have_some() -> None:
+    """Of each policy the better run has none."""
+    bias = {"log_relative_bias": [0.0, 0.0]}
+    runs = [
+        made.run(f"{K}{probe}", {"valid_ppl": [6, best - K / 100], **logged}, truncation__K=K, init=init, probe=probe)
+        for K in (2, 5)
+        for probe, best, init, logged in (("none", 1.1, 0, {}), ("default", 1.5, 1, bias))
+    ]
+    tables = {"positions": made.positions("5default"), "predictions": made.predictions("5none", "symbol", [1], [1])}
+    results = made.results(*runs, gradients=made.gradients("5default"), **tables)
+    drawn = {drawing.name: drawing.figure for drawing in draw(results)}
+    of_probes = ("relative_bias", "lag_profiles", "noise_profiles", "components", "lag_maps")
+    assert [*drawn] == [*CURVES, *(f"{name}_copy" for name in (*of_probes, "position_maps", "lag_ratios", "symbols"))]
+    assert drawn["lag_profiles_copy"].axes[0].get_title("left") == "fixed K=5"
+    assert without_probes(results.options).startswith("without probes (probe=none): 2 of 4 runs, of which no figure")
+    alone = made.results(*runs[::2], predictions=tables["predictions"])
+    assert names_of(alone) == [*CURVES, "symbols_copy"]
+    assert without_probes(alone.options).startswith("without probes (probe=none): all runs, ")
+    assert without_probes(made.results(*runs[1::2]).options) == ""
+    assert without_probes(made.results(made.fixed_and_adaptive()).options) == ""
+
+
 @pytest.mark.parametrize(
     ("runs", "expected"),
     [
@@ -64,7 +86,7 @@ def test_all_that_there_are_in_a_fixed_order() -> None:
     ids=["texts as categories", "one run before training", "one that diverged", "two data sets"],
 )
 def test_of_metrics_alone(runs: list[pd.DataFrame], expected: list[str]) -> None:
-    assert names(made.results(*runs)) == expected
+    assert names_of(made.results(*runs)) == expected
 
 
 def test_names_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +134,7 @@ def test_numbers_that_no_axis_takes_are_gaps() -> None:
 
 def test_nothing_before_the_first_evaluation(tmp_path: Path) -> None:
     for frame in (made.fixed_and_adaptive().iloc[:0], made.run("a", {"K": [5]})):
-        assert names(made.results(frame)) == []
+        assert names_of(made.results(frame)) == []
         with pytest.raises(AnalysisError, match="no validation metric"):
             save_figures(made.results(frame), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -30,6 +30,13 @@ def test_the_best_adaptive_setting_is_among_them_however_many_fixed_ones_are_bet
     assert len({to_hex(color) for color in COLORS}) == len(COLORS)
 
 
+def test_settings_that_have_logged_a_metric() -> None:
+    frame = sweep(*(run(f"{K}", {METRIC: [1.5]} | ({"K": [1]} if K == 8 else {}), truncation__K=K) for K in (2, 5, 8)))
+    lines = choose_lines(frame, METRIC)
+    assert [line.label for line in lines.having(frame, ["K", "nothing"]).chosen] == ["fixed K=8"]
+    assert lines.having(frame, [METRIC]) == lines
+
+
 def test_diverged_settings_come_last() -> None:
     frame = sweep(run("a", {METRIC: [math.nan]}), *(run(f"{K}", {METRIC: [K]}, truncation__K=K) for K in (2, 3)))
     assert [line.label for line in choose_lines(frame, METRIC, most=2).chosen] == ["fixed K=2", "fixed K=3"]

@@ -326,6 +326,11 @@ def test_figures_are_images_within_the_page(sweep: Path, monkeypatch: pytest.Mon
     assert read.text("figures") == 'Figures Click a figure for its full size. A curve It says "up" & <more>.'
 
 
+def test_the_figures_say_which_runs_have_no_probes(sweep: Path, write_run: WriteRun) -> None:
+    write_run("000000000002", {"valid_ppl": [1.5]}, init=2, probe="none")
+    assert "Without probes (probe=none): 1 of 4 runs, of which no figure" in Document.of(sweep).text("figures")
+
+
 def _environment(directory: Path, *machines: dict[str, object], **changed: Any) -> None:
     """Store the environment of an attempt, and of a further one on each of the `machines`, by what differs there."""
     known = {name: changed.pop(name) for name in ("commit", "dirty", "diff") if name in changed}

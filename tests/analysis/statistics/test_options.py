@@ -74,6 +74,27 @@ def test_settings_are_the_options_that_tell_runs_apart() -> None:
     assert settings(frame) == ["lr", "seed", "epochs", "seconds", "model", "model.layers", "dataset.data_dir"]
 
 
+@pytest.mark.parametrize(
+    ("inits", "expected"),
+    [([0, 1, 0, 1], []), ([0, 0, 1, 1], ["probe"])],  # the first two runs have one K
+    ids=["as replicates", "as two runs of one setting and init"],
+)
+def test_whether_there_are_probes_counts_only_where_it_is_all_that_tells_runs_apart(
+    inits: list[int], expected: list[str]
+) -> None:
+    frame = options(
+        init=inits,
+        truncation=["fixed"] * 4,
+        truncation__K=[5, 5, 9, 9],
+        probe=["default", "none"] * 2,
+        probe__window=[40, None] * 2,
+    )
+    assert settings(frame) == expected
+    check_replicates(frame)
+    assert labels(frame)[1] == "fixed K=5" + ", probe=none" * len(expected)
+    assert conditions(frame) == []
+
+
 def test_an_option_set_in_some_runs_of_a_policy_counts() -> None:
     frame = options(truncation=["fixed", "fixed"], clip_norm=[None, 1.0])
     assert settings(frame) == ["clip_norm"]

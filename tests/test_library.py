@@ -73,7 +73,9 @@ def test_a_type_checker_sees_the_types_and_which_names_there_are(root: Path, tmp
     environment = {"PATH": "", "MYPYPATH": str(root)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=600)
     array = r"numpy\.ndarray\[.*\]"
-    types = rf"atbptt\.windows\.stream_window\.StreamWindow, torch\._tensor\.Tensor, {array}, {array} \| None, int \| None"
+    types = (
+        rf"atbptt\.windows\.stream_window\.StreamWindow, torch\._tensor\.Tensor, {array}, {array} \| None, int \| None"
+    )
     assert re.search(rf'Revealed type is "tuple\[{types}\]"', done.stdout), done.stdout
     assert '"Windows" has incompatible type "str"; expected "AnyPolicy"' in done.stdout
     assert 'Unexpected keyword argument "burnin"' in done.stdout

@@ -62,7 +62,7 @@ def _explained(error: Exception, hydra: Hydra, name: str | None, overrides: list
     match = re.search(r"Could not (?:override|delete from config\. ?)? ?'([^']*)'", text)
     if match:
         key = match[1]
-        if "/" in key:
+        if "/" in key or ("@" in key and not any(o.lstrip("+~").startswith(key) for o in overrides)):
             return ConfigError(
                 key, "is chosen nowhere: there is no such group, or `# @package _global_` is not a file's first line"
             )

@@ -21,6 +21,7 @@ from atbptt.windows import LR_SCALINGS, PHASES, SCHEMES
 LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
 NO_PROBES = "none"  # in the place of the section `probe`
+GLOBAL = ("experiment", "size", "arm")  # groups whose files set options of any section
 PROBLEMS = 20  # in a message
 HASH_DIGITS = 8  # of 64: enough to tell versions apart
 NOTED = ("notes", "tags")  # describe runs: others make no other run
@@ -268,6 +269,8 @@ def _explained(problem: Any) -> tuple[str, str]:
     name = ".".join(path)
     if isinstance(error := problem.get("ctx", {}).get("error"), ConfigError):  # of ProbeSettings
         return f"{name}.{error.name}", error.rule
+    if name in GLOBAL:
+        return name, "is no section: the first line of its file must be `# @package _global_`"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         section: Any = Settings
         for part in path[:-1]:

@@ -26,6 +26,8 @@ def users(tmp_path: Path) -> Path:
         "'adaptive,fixed', truncation.K: '5,6'}}}\n",
         "truncation/nested": "_target_: mine.Policy\nK: ???\npart: {size: 1}\nother: ${lr}\n",
         "experiment/noted": "# @package _global_\nhydra: {sweeper: {params: {notes: 'first, try', lr: '1,2'}}}\n",
+        "experiment/searched": "# @package _global_\ndefaults: [override /hydra/sweeper: optuna]\n"
+        "hydra: {mode: MULTIRUN, sweeper: {n_trials: 3, params: {lr: 'interval(1,2)', init: '1,2'}}}\n",
         "experiment/former": "# @package _global_\nprobe:\n  estimator: quantile\n",
         "flavour/sweet": "sugar: ${lr}\n",
         "flavour/sour": "lemon: [1, 2]\n",

@@ -70,6 +70,25 @@ def test_what_cannot_be_composed_is_reported(opened: Opened, arguments: str, mes
         composed(opened, *arguments.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "jobs"),
+    [
+        ("-m experiment=sweeping", ["truncation=fixed experiment=sweeping", "truncation=adaptive experiment=sweeping"]),
+        ("-m experiment=sweeping truncation=full", ["truncation=full experiment=sweeping"]),
+        ("experiment=sweeping truncation=full", ["experiment=sweeping truncation=full"]),
+        ("experiment=sweeping hydra.mode=RUN", ["experiment=sweeping hydra.mode=RUN"]),
+        ("experiment=searched", []),  # a search, whose jobs are not known yet
+        ("experiment=searched init=3", []),
+        ("experiment=searched lr=3", ["lr=3 init=1 experiment=searched", "lr=3 init=2 experiment=searched"]),
+    ],
+)
+def test_what_a_file_sweeps_or_searches_is_replaced_by_what_is_typed(
+    opened: Opened, arguments: str, jobs: list[str]
+) -> None:
+    _, _, batch = opened("--config-dir=USERS/yaml", *arguments.split())
+    assert sorted(map(sorted, batch)) == sorted(sorted(job.split()) for job in jobs)
+
+
 def test_a_command_is_taken_apart(root: Path, tmp_path: Path) -> None:
     flags = ["-m", f"--config-dir={tmp_path}", "--config-name=mine", "--config-path=docs"]
     command = read_command([*flags, "lr=1,2", "preview=true", "seed=3"], root / "conf")

@@ -21,7 +21,7 @@ from atbptt.training.experiment import run
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w./-]+\.\w+)\n")  # a first line that is a path and nothing else
+FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./-]+\.\w+)\n")  # a first line that is a path and nothing else
 
 
 class Block(NamedTuple):

@@ -347,6 +347,22 @@ def test_what_an_experiment_cannot_sweep_is_named(
     launched("--config-dir=.", flag, "experiment=mine", PREVIEW).check(1, words)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lr: 1", "experiment is no section: the first line of its file must be `# @package _global_`"),
+        ("defaults: [override /model: gru]", "or `# @package _global_` is not a file's first line"),
+        ("# mine\n# @package _global_\ndefaults: [override /hydra/launcher: basic]", "is not a file's first line"),
+    ],
+)
+def test_an_experiment_that_is_not_said_to_be_global_is_told_so(
+    launched: Command, here: Path, text: str, words: str
+) -> None:
+    (here / "experiment").mkdir()
+    (here / "experiment" / "mine.yaml").write_text(text + "\n")
+    launched("--config-dir=.", "experiment=mine", PREVIEW).check(1, words)
+
+
 def test_a_primary_config_and_what_it_sweeps_are_checked_alike(launched: Command, here: Path) -> None:
     (here / "bomb.yaml").write_text(bomb())
     launched("--config-dir=.", "--config-name=bomb", PREVIEW).check(1, "bomb.yaml holds 1,234,567,909 values")

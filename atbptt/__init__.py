@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     )
     from atbptt.windows import (
         SCHEMES as SCHEMES,
+        CosineDecay as CosineDecay,
+        InverseSqrtDecay as InverseSqrtDecay,
+        NoDecay as NoDecay,
+        PlateauDecay as PlateauDecay,
+        StepDecay as StepDecay,
         StreamWindow as StreamWindow,
         Windows as Windows,
         batchify as batchify,

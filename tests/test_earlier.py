@@ -21,6 +21,11 @@ def test_stored_options_gain_what_their_version_did() -> None:
     assert filled_in(events) == {**events, **filled, "dataset.resets": False}
     text = {"scheme": "tf", "dataset._target_": "atbptt.datasets.text.Text"}
     assert filled_in(text) == {**text, **filled, "dataset.unit": "word", "dataset.resets": False}
+    decayed = {"scheme": "tf", "lr_decay": "inverse_sqrt"}
+    its_class = {"lr_decay._target_": "atbptt.windows.InverseSqrtDecay", "lr_decay.warmup": 0.0}
+    assert filled_in(decayed) == {**decayed, **filled, **its_class}
+    mine = {"scheme": "tf", "phase": "fixed", "probe": "none", "lr_decay": "none", "lr_decay._target_": "mine.None"}
+    assert filled_in(mine) == mine
     now = {**adaptive, "phase": "random", "probe": "none", "truncation.as_published": False}
     assert filled_in(now) == now
     assert filled_in({"lr": 1.0}) == {"lr": 1.0}  # of something else

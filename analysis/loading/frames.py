@@ -86,7 +86,8 @@ def load_options(path: Paths, where: Where | None = None) -> pd.DataFrame:
     """The options of every run: a row per run, a column per option, null where a run has no such option.
 
     Nested options have dots in their name (`truncation.K`, steps; `optimizer.weight_decay`), and the groups
-    `model`, `dataset`, `truncation`, `optimizer` a column with the chosen name. `name` is the experiment.
+    `model`, `dataset`, `truncation`, `optimizer`, `lr_decay` a column with the chosen name. `name` is the experiment.
+    `ended_by` is `patience` for runs that ended by it.
     Integers are `Int64` and booleans `boolean`, whether or not one is null; a list is its JSON, but `tags` are
     `night, long`. An option
     that is a number in one run and a string in another is a string; one that is null in all runs has no column.

@@ -16,7 +16,7 @@ from .reading import as_text, read_rows
 
 Row = dict[str, Any]  # option -> value, without those that the run does not have
 Where = Mapping[str, object]  # option -> its value, or a collection of values
-NUMBERS = ("lr", "init", "seed", "epochs", "seconds", "evaluate_every")  # options of every run of ours
+NUMBERS = ("lr", "init", "seed", "epochs", "seconds", "patience", "evaluate_every")  # options of every run of ours
 PLAIN = (str, int, float, bool)
 INT64 = range(-(2**63), 2**63)
 MAGIC = b"PAR1"  # ends a Parquet file

@@ -10,7 +10,7 @@ from .validation import rows_of, validation_metrics
 
 COMPLETE, UNFINISHED, DIVERGED = "complete", "unfinished", "diverged"
 BETTER_FIRST = (COMPLETE, UNFINISHED, DIVERGED)
-BUDGETS = ("epochs", "seconds")
+BUDGETS = ("epochs", "seconds")  # which `schema.ENDED_BY` does not name
 
 
 def endings(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def endings(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
 
         - `diverged`: training or the last evaluation is not finite, or the last evaluation is worse than the first, or
           none is better than the one before training;
-        - `complete`: else, if it has reached its budget of `epochs` or `seconds`;
+        - `complete`: else, if it has reached its budget of `epochs` or `seconds`, or its patience has ended it;
         - `unfinished`: else. It failed, was interrupted, or still runs.
 
         and `counts`: whether it makes the mean of its setting. Complete runs do; in a setting that has none, the
@@ -51,9 +51,13 @@ def endings(frame: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
 
 
 def at_budget(rows: pd.DataFrame, options: pd.DataFrame) -> pd.Series:
-    """By run, whether it was evaluated at its budget of `epochs` or `seconds`; true where the options have neither."""
+    """By run, whether it was evaluated at its budget of `epochs` or `seconds`, or its patience has ended it.
+
+    True where the options have no budget.
+    """
     last = rows.groupby(ID, observed=True)[["epoch", "train_seconds"]].max()
-    budgets = options.set_index(ID).reindex(index=last.index, columns=BUDGETS)
+    budgets = options.set_index(ID).reindex(index=last.index, columns=[*BUDGETS, schema.ENDED_BY])
     epochs, seconds = (budgets[name].astype("Float64").to_numpy(float, na_value=np.nan) for name in BUDGETS)
     endless = np.isnan(epochs) & np.isnan(seconds)
-    return (last["epoch"] >= epochs) | (last["train_seconds"] >= seconds) | endless
+    ended = budgets[schema.ENDED_BY].notna()
+    return (last["epoch"] >= epochs) | (last["train_seconds"] >= seconds) | endless | ended

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from atbptt.errors import AnalysisError
-from atbptt.runs.schema import ID as ID, METRICS_SCHEMA
+from atbptt.runs.schema import ENDED_BY, ID as ID, METRICS_SCHEMA
 
 # The parameter that a policy's label always shows.
 KEY_OF_POLICY = {
@@ -27,9 +27,10 @@ NOT_SETTINGS = {
     "output_dir",
     "notes",
     "tags",
+    ENDED_BY,
 }  # replicates, and what changes no result
 # What is asked, not what is chosen to answer it best: runs are compared where these are equal.
-CONDITIONS = {"name", "dataset", "model", "scheme", "phase", "seed", "epochs", "seconds", "evaluate_every"}
+CONDITIONS = {"name", "dataset", "model", "scheme", "phase", "seed", "epochs", "seconds", "patience", "evaluate_every"}
 PROBE, NO_PROBES = "probe", "none"  # the option of runs without probes, and its value
 HASHES = "code_hash", "data_hash"  # of the source of a user's class, of the data at `path`
 

@@ -1,4 +1,4 @@
-"""Classes that YAML names by `_target_`: model, data set, policy, optimizer.
+"""Classes that YAML names by `_target_`: model, data set, policy, optimizer, learning-rate schedule.
 
 Their arguments are checked against their signature, so that a user's own class needs no schema.
 """
@@ -28,6 +28,7 @@ SUPPLIED: dict[str, tuple[str, ...]] = {
     "dataset": (),
     "truncation": (),
     "optimizer": ("params", "lr"),
+    "lr_decay": (),
 }
 
 
@@ -46,6 +47,11 @@ class Component:
         while isinstance(located, functools.partial):
             located = located.func
         return located.__module__ or ""  # None for some of Python's own
+
+    def may_have(self, method: str) -> bool:
+        """Whether its objects have a method, or may have it: what a function makes is unknown."""
+        located = locate(self.group, self.target)
+        return not inspect.isclass(located) or hasattr(located, method)
 
     def sources(self) -> dict[str, Source]:
         """The user's modules that its classes need, by name; nested ones too (ConfigError)."""

@@ -18,7 +18,6 @@ from atbptt.system import FILE_NAME_BYTES, is_file_name
 from atbptt.truncation import Policy, completed
 from atbptt.windows import LR_SCALINGS, PHASES, SCHEMES
 
-LR_DECAYS = ("none", "inverse_sqrt")
 DEVICES = ("auto", "cpu", "cuda")
 NO_PROBES = "none"  # in the place of the section `probe`
 GLOBAL = ("experiment", "size", "arm")  # groups whose files set options of any section
@@ -51,7 +50,6 @@ class Settings(Section):
     tags: list[str] | None = None  # likewise
     lr: float = Field(gt=0)
     lr_scaling: str
-    lr_decay: str
     clip_norm: float | None = Field(gt=0)
     scheme: str
     phase: str = "fixed"  # stored configs of earlier versions have none
@@ -59,6 +57,7 @@ class Settings(Section):
     init: int = Field(ge=0)
     epochs: float = Field(gt=0)
     seconds: float | None = Field(gt=0)
+    patience: float | None = Field(default=None, gt=0)  # as phase
     evaluate_every: float = Field(gt=0)
     monitor: str | None
     probe: ProbeSettings | None  # none of them with probe=none
@@ -67,6 +66,7 @@ class Settings(Section):
     dataset: dict[str, Any]
     truncation: dict[str, Any]
     optimizer: dict[str, Any]
+    lr_decay: dict[str, Any]
 
     def component(self, group: str) -> Component:
         return component(group, getattr(self, group))
@@ -84,6 +84,11 @@ class Settings(Section):
     @classmethod
     def _policy_with_defaults(cls, value: Any) -> Any:
         return earlier.with_defaults(dict(value)) if isinstance(value, Mapping) else value
+
+    @field_validator("lr_decay", mode="before")
+    @classmethod
+    def _schedule_with_class(cls, value: Any) -> Any:
+        return earlier.with_class(value) if isinstance(value, str) else value
 
     @field_validator("tags", mode="before")
     @classmethod
@@ -104,11 +109,13 @@ class Settings(Section):
     def experiment_id(self) -> str:
         """12 hex characters of a hash of all settings that decide the result.
 
-        The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name, notes,
-        tags and monitor, and options that came later where they do as earlier versions did. An argument named `path`
-        counts by the content of its files, a user's class by its code.
+        The budget is left out, so that raising `epochs` continues a run, as are device, output folder, name, notes and
+        tags, the monitor unless the learning rate depends on it, and options that came later where they do as earlier
+        versions did. An argument named `path` counts by the content of its files, a user's class by its code.
         """
-        where_and_how_long = {"name", "output_dir", *NOTED, "epochs", "seconds", "monitor", "device"}
+        where_and_how_long = {"name", "output_dir", *NOTED, "epochs", "seconds", "patience", "device"}
+        if not self.component("lr_decay").may_have("validated"):
+            where_and_how_long.add("monitor")
         decisive = self.model_dump(exclude=where_and_how_long)
         for name, value in earlier.OPTIONS.items():
             if decisive[name] == value:
@@ -123,11 +130,17 @@ class Settings(Section):
                 decisive[group]["path"] = digest
             if (digest := part.code_digest()) is not None:
                 decisive.setdefault("code", {})[group] = digest
+        decisive["lr_decay"] = earlier.former_name(decisive["lr_decay"])
         canonical = json.dumps(decisive, sort_keys=True, default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
-    def budget_spent(self, epoch: float, train_seconds: float) -> bool:
-        return epoch >= self.epochs or (self.seconds is not None and train_seconds >= self.seconds)
+    def budget_spent(self, epoch: float, train_seconds: float, waited: float = 0.0) -> bool:
+        """Whether training ends; `waited` are the epochs from the best to the latest evaluation."""
+        in_time = self.seconds is None or train_seconds < self.seconds
+        return epoch >= self.epochs or not in_time or self.out_of_patience(waited)
+
+    def out_of_patience(self, waited: float) -> bool:
+        return self.patience is not None and waited >= self.patience
 
     def sources(self) -> dict[str, bytes]:
         """The content of the user's Python modules that the classes need, by their paths: `package/module.py`."""
@@ -211,7 +224,6 @@ def typed(config: Mapping[str, Any]) -> Settings:
     require_choice("scheme", settings.scheme, SCHEMES)
     require_choice("phase", settings.phase, PHASES)
     require_choice("lr_scaling", settings.lr_scaling, LR_SCALINGS)
-    require_choice("lr_decay", settings.lr_decay, LR_DECAYS)
     require_choice("device.type", settings.device.type, DEVICES)
     return settings
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from atbptt.monitor.display import ROWS, WRONG, counts, counts_text, tables
 from atbptt.monitor.reading import Run, status_in_sweep
-from atbptt.runs import WAITING, Job, RunStatus, read_run, result_text
+from atbptt.runs import BUDGET, WAITING, Job, RunStatus, read_run, result_text
 from atbptt.runs.schema import FINISHED, RUNNING
 from atbptt.system import Console
 
@@ -58,10 +58,8 @@ class Watch:
         runs = []
         for i, job in enumerate(self.jobs):
             last = self.known[i] = read_run(job.directory.path, self.known[i])
-            budget = job.settings.epochs, job.settings.seconds
-            runs.append(
-                Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, self.rerun, *budget))
-            )
+            budget = [getattr(job.settings, name) for name in BUDGET]
+            runs.append(Run(job.label, last, status_in_sweep(last, self.sweep, self.started, True, self.rerun, budget)))
         if self.live:
             parts = [counts(runs, self.console), *best(runs), *tables(runs, self.console, (*WRONG, FINISHED), ROWS)]
             self.live.update(Group(*parts), refresh=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atbptt.errors import AnalysisError, in_one_line, line_of, shortened, show
-from atbptt.runs import LATEST, UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
+from atbptt.runs import BUDGET, LATEST, UNKNOWN, WAITING, RunStatus, read_plan, read_run, reason
 from atbptt.runs.schema import CONFIG, FINISHED, LOCK, METRICS, OPTIONS, PLAN, RUNNING, STATUS, SWEEPS
 from atbptt.system import is_utf8, locks
 
@@ -75,17 +75,17 @@ def status_in_sweep(
     started: float,
     launching: bool,
     rerun: bool,
-    epochs: float | None,
-    seconds: float | None,
+    budget: Sequence[float | None],
 ) -> RunStatus:
     """The status of a run in a sweep: that of its `last` attempt, or waiting for another one.
 
-    A finished run waits if its budget in the sweep is larger. While this sweep, begun at the unix time `started`, is
-    `launching`, so does one that an earlier sweep left unfinished, or any of an earlier sweep if this is a `rerun`.
+    A finished run waits if its `budget` in the sweep (see `RunStatus.reached`) is larger. While this sweep, begun at
+    the unix time `started`, is `launching`, so does one that an earlier sweep left unfinished, or any of an earlier
+    sweep if this is a `rerun`.
     """
     before = launching and last.sweep != sweep and (last.heartbeat or 0.0) < started
     if last.state == FINISHED:
-        ahead = not last.reached(epochs, seconds) or (rerun and before)
+        ahead = not last.reached(*budget) or (rerun and before)
     elif last.state in (RUNNING, WAITING):
         ahead = False
     else:
@@ -96,8 +96,8 @@ def status_in_sweep(
 class _Plan(NamedTuple):
     sweep: Sweep  # without its runs
     rerun: bool  # whether its runs begin anew
-    # Label and budgets of those at or below the paths, by the run's directory, resolved.
-    jobs: dict[str, tuple[str, float | None, float | None]]
+    # Label and budget of those at or below the paths, by the run's directory, resolved.
+    jobs: dict[str, tuple[str, list[float | None]]]
 
 
 class Reader:
@@ -141,8 +141,8 @@ class Reader:
             sweep, rerun, jobs = self._plans[folder]
             known = sweep.name, sweep.started, bool(launching[folder]), rerun
             runs = []
-            for key, (label, *budgets) in jobs.items():
-                runs.append(Run(label, statuses[key], status_in_sweep(statuses[key], *known, *budgets)))
+            for key, (label, budget) in jobs.items():
+                runs.append(Run(label, statuses[key], status_in_sweep(statuses[key], *known, budget)))
             sweeps.append(replace(sweep, launching=launching[folder], runs=tuple(runs)))
         unplanned = tuple(Run(self._label(key), statuses[key], statuses[key]) for key in loose)
         return Report(tuple(sweeps), unplanned, tuple(problems))
@@ -170,10 +170,9 @@ class Reader:
             key = os.path.normpath(os.path.join(folder, job["path"]))
             if not is_utf8(key) or "\0" in key:
                 raise ValueError(f"path (={show(job['path'])}) must be that of a run")
-            budget = [job["settings"].get(name) for name in ("epochs", "seconds")]
-            epochs, seconds = (None if value is None else float(value) for value in budget)
+            budget = [job["settings"].get(name) for name in BUDGET]
             if self._top(key) is not None:
-                jobs[key] = _line(job["label"]), epochs, seconds
+                jobs[key] = _line(job["label"]), [None if value is None else float(value) for value in budget]
         command = tuple(map(_line, content["command"]))
         launched = _line(content["host"]), int(content["pid"]), float(content["started"])
         if not 0 <= launched[2] <= LATEST:

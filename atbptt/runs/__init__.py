@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         write_search as write_search,
     )
     from atbptt.runs.status import (
+        BUDGET as BUDGET,
         LATEST as LATEST,
         STALE as STALE,
         STATES as STATES,

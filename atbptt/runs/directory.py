@@ -57,6 +57,7 @@ class RunDirectory:
         self.path = Path(settings.output_dir) / settings.name / self.experiment_id
         self.tables = tables.Tables(self.path, self.experiment_id)
         self._status: dict[str, Any] = {}
+        self._options: dict[str, Any] = {}  # of this attempt
         self._began = time.monotonic()
 
     @property
@@ -96,8 +97,8 @@ class RunDirectory:
         status = self.status()
         if status.get(schema.ID, self.experiment_id) != self.experiment_id:
             return False  # the directory of another run has been copied here
-        epoch, seconds = status.get("epoch", 0), status.get("train_seconds", 0)
-        spent = status.get("state") == schema.FINISHED and self.settings.budget_spent(epoch, seconds)
+        reached = (status.get(name, 0) for name in ("epoch", "train_seconds", "waited"))
+        spent = status.get("state") == schema.FINISHED and self.settings.budget_spent(*reached)
         return spent and status.get("files") == self._digests()
 
     def begun(self) -> bool:
@@ -146,8 +147,8 @@ class RunDirectory:
         self.check_unchanged(origin.hashes)
         noted = _noted(self.settings, tables.read_options(self.path / schema.OPTIONS))
         write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create(noted.model_dump())))
-        options = {**noted.options(), schema.ID: self.experiment_id}
-        tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
+        self._options = {**noted.options(), schema.ID: self.experiment_id}
+        self._write_options(self._options)
         self._write_sources()
 
     def note(self) -> bool:
@@ -170,10 +171,13 @@ class RunDirectory:
             except (OSError, ValueError) as error:
                 raise StorageError(f"{self.path / schema.CONFIG} cannot be read: {reason(error)}") from error
             write_text(self.path / schema.CONFIG, OmegaConf.to_yaml(OmegaConf.create({**config, **given})))
-            tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
+            self._write_options(options)
             # A kill before this leaves a run that is not skipped: its process finds nothing to train.
             write_text(self.path / schema.STATUS, json.dumps({**status, "files": self._digests()}, indent=1))
         return True
+
+    def _write_options(self, options: Mapping[str, Any]) -> None:
+        tables.write(self.path / schema.OPTIONS, tables.serialised_options(options))
 
     def check_unchanged(self, planned: Mapping[str, str]) -> None:
         """Raise a ConfigError if data or code are others than when the run was planned."""
@@ -226,6 +230,7 @@ class RunDirectory:
             "state": state,
             "epochs": self.settings.epochs,
             "seconds": self.settings.seconds,
+            "patience": self.settings.patience,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "heartbeat": time.time(),
@@ -234,8 +239,10 @@ class RunDirectory:
         }
         write_text(self.path / schema.STATUS, json.dumps(self._status, indent=1))
 
-    def finish(self, **details: Any) -> None:
-        """Set the status to finished, with digests of the results."""
+    def finish(self, ended_by: str | None = None, **details: Any) -> None:
+        """Set the status to finished, with digests of the results; the options say by what, unless by its budget."""
+        if ended_by is not None:
+            self._write_options({**self._options, schema.ENDED_BY: ended_by})
         self.set_status(schema.FINISHED, files=self._digests(), **details)
 
     def fail(self, error: BaseException) -> None:

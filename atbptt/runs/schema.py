@@ -99,6 +99,8 @@ SCHEMAS = {
     PREDICTIONS: PREDICTIONS_SCHEMA,
 }
 
+ENDED_BY = "ended_by"  # beside the options of a finished run: what ended it, unless a budget of epochs or seconds
+PATIENCE = "patience"  # without a better validation
 DIVERGED = "diverged"  # metric, 1 where training was no longer finite
 # The biases delta whose K(delta) every evaluation logs, whatever the policy.
 LOGGED_DELTAS = (1.0, 0.9, 0.5, 0.1)

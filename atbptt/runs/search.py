@@ -176,9 +176,10 @@ def best_value(directory: Path, metric: str, settings: Settings) -> float | None
     columns, of_metric = ["step", "epoch", "train_seconds", "value"], [("metric", "=", metric)]
     with open_file(os.path.join(directory, schema.METRICS)) as file:
         rows = pq.read_table(file, columns=columns, filters=of_metric).sort_by("step")
-    values = []
+    best, best_epoch = math.inf, 0.0
     for row in rows.to_pylist():
-        values.append(row["value"])
-        if settings.budget_spent(row["epoch"], row["train_seconds"]):
+        if math.isfinite(row["value"]) and row["value"] < best:
+            best, best_epoch = row["value"], row["epoch"]
+        if settings.budget_spent(row["epoch"], row["train_seconds"], row["epoch"] - best_epoch):
             break
-    return min(filter(math.isfinite, values), default=None)
+    return None if best == math.inf else best

@@ -23,6 +23,7 @@ STALE = "stale"  # running by its status file, but killed or hanging
 UNKNOWN = "unknown"  # the status file cannot be read
 STATES = (RUNNING, WAITING, FINISHED, INTERRUPTED, STALE, FAILED, UNKNOWN)
 ENDED = (FINISHED, FAILED, INTERRUPTED)
+BUDGET = ("epochs", "seconds", "patience")  # options, in the order of `RunStatus.reached`
 
 SILENT_SECONDS = 600.0  # without a heartbeat, after which a run is stale; a long evaluation or probe may take minutes
 LOOKS = 3  # at a run whose status changes meanwhile
@@ -34,7 +35,9 @@ WHOLE_NUMBERS = ("K", "pid", "attempt")
 NUMBERS = {
     **dict.fromkeys(("started", "heartbeat"), (0.0, LATEST)),
     **dict.fromkeys(("train_seconds", "seconds", "elapsed"), (-LATEST, LATEST)),
-    **dict.fromkeys(("epoch", "epochs", "first_epoch", "best", "best_epoch"), (-LARGEST, LARGEST)),
+    **dict.fromkeys(
+        ("epoch", "epochs", "first_epoch", "best", "best_epoch", "waited", "patience"), (-LARGEST, LARGEST)
+    ),
     **dict.fromkeys(WHOLE_NUMBERS, (-(2.0**53), 2.0**53)),
 }
 TEXTS = ("monitor", "host", "sweep", "why")
@@ -53,6 +56,8 @@ class RunStatus:
     epochs: float | None = None  # ... and its budget
     train_seconds: float | None = None  # time spent in training (s) ...
     seconds: float | None = None  # ... and its budget
+    waited: float | None = None  # epochs without a better evaluation ...
+    patience: float | None = None  # ... and how many may be
     K: int | None = None  # truncation length (steps)
     monitor: str | None = None  # the metric that is monitored ...
     best: float | None = None  # ... its lowest value so far ...
@@ -86,11 +91,12 @@ class RunStatus:
             left.append((self.seconds - self.train_seconds) * self.epoch / self.train_seconds)
         return max(min(left), 0.0) / self.speed if left else None
 
-    def reached(self, epochs: float | None, seconds: float | None) -> bool:
+    def reached(self, epochs: float | None, seconds: float | None, patience: float | None = None) -> bool:
         """Whether the run has finished with this budget or more; yes for a finished run of unknown progress."""
         if self.state != FINISHED or epochs is None or self.epoch is None:
             return self.state == FINISHED
-        return self.epoch >= epochs or (seconds is not None and (self.train_seconds or 0.0) >= seconds)
+        others = ((self.train_seconds, seconds), (self.waited, patience))
+        return self.epoch >= epochs or any(most is not None and (spent or 0.0) >= most for spent, most in others)
 
 
 def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
@@ -119,12 +125,17 @@ def read_run(directory: Path, known: RunStatus | None = None) -> RunStatus:
 
 
 def result_text(status: RunStatus) -> str:
-    """`epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why the run failed."""
+    """`epoch 12.5 of 30, K 9, valid_ppl 1.02 at epoch 11`; or why the run failed.
+
+    One that ended by its patience: `epoch 12 of 30, no better for 3, K 9, ...`.
+    """
     if status.why:
         return status.why
     if status.epoch is None:
         return ""
     text = f"epoch {status.epoch:.3g}" + ("" if status.epochs is None else f" of {status.epochs:g}")
+    if status.state == FINISHED and status.patience is not None and (status.waited or 0.0) >= status.patience:
+        text += f", no better for {status.waited:.3g}"
     text += "" if status.K is None else f", K {status.K}"
     if status.best is not None and status.best_epoch is not None:
         text += f", {status.monitor} {status.best:.4g} at epoch {status.best_epoch:.3g}"

@@ -29,7 +29,7 @@ AT_ONCE = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher
 ON_A_CLUSTER = "atbptt.sweeps.slurm.launcher.SlurmLauncher"
 # Settings with which the parts are built and checked alike; of the policy, only what it asks of a probe matters.
 BESIDES_PARTS = {
-    *("init", "lr", "lr_scaling", "lr_decay", "clip_norm", "scheme", "epochs", "seconds", "evaluate_every"),
+    *("init", "lr", "lr_scaling", "clip_norm", "scheme", "epochs", "seconds", "patience", "evaluate_every"),
     *("output_dir", "name", *config.NOTED, "device", "truncation"),
 }
 NOTES = re.compile(rf"\+*({'|'.join(config.NOTED)})=")  # overrides that tell no run from another

@@ -55,7 +55,7 @@ except ModuleNotFoundError as missing:
     raise ConfigError("hydra/sweeper", f"(=optuna) {needs_extra('search', missing)}") from missing
 
 # Settings that change no result, and what is no choice of the trials: those that differ in them cannot be compared.
-NOT_SEARCHED = ("name", "notes", "tags", "output_dir", "epochs", "seconds", "monitor", "seed", "init", "device")
+NOT_SEARCHED = (*config.NOTED, *runs.BUDGET, "name", "output_dir", "monitor", "seed", "init", "device")
 BESIDES = re.compile(rf"{NOTES.pattern}|[+~]*hydra[/.](sweeper|launcher)\b")  # overrides of no single run
 DIVERGED = "DivergedError: "  # how the reason begins why a diverged run failed
 OPEN = (schema.RUNNING, schema.INTERRUPTED)  # states of a run whose trial is not over
@@ -127,7 +127,7 @@ class Study:
         identity = {
             **space.definition(),
             "corners": [each.experiment_id for each in settings],
-            "budget": [settings[0].epochs, settings[0].seconds],
+            "budget": [settings[0].epochs, settings[0].seconds, *filter(None, [settings[0].patience])],
             "metric": metric,
         }
         definition = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

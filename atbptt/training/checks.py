@@ -20,7 +20,7 @@ from atbptt.probes import ProbeSettings
 from atbptt.randomness import seed_global
 from atbptt.system import plain, require_memory
 from atbptt.truncation import Policy
-from atbptt.windows import Stream, check_asked, clip
+from atbptt.windows import CheckedSchedule, Stream, check_asked, clip
 
 FEW_STEPS, FEW_STREAMS = 2, 4  # whose tensors tell how large those of all are
 OPTIMIZER = ("param_groups", "step", "state_dict", "load_state_dict")  # what training uses of one
@@ -210,6 +210,17 @@ def check_optimizer(part: Component, lr: float, model: nn.Module, task: Task, cl
         optimizer.load_state_dict(optimizer.state_dict())
     with errors_of("optimizer", f"(={kind}) cannot be stored in a checkpoint"):
         plain(optimizer.state_dict(), "state_dict")
+
+
+def check_schedule(part: Component, lr: float) -> None:
+    """Let another schedule of the same kind do what it does at the first evaluation and update."""
+    kind, given = show(part.target), part.build()
+    with errors_of("lr_decay", f"(={kind}) fails at the first update"):
+        schedule = CheckedSchedule(given)
+        schedule.validated(1.0)
+        schedule.rate(lr, 0.0)
+    with errors_of("lr_decay", f"(={kind}) cannot be stored in a checkpoint"):
+        schedule.load_state_dict(plain(schedule.state_dict(), "state_dict"))
 
 
 def _check_held(held: Sequence[bool], kind: str) -> None:

@@ -19,6 +19,7 @@ from atbptt.training.checks import (
     check_optimizer,
     check_probe,
     check_room,
+    check_schedule,
     check_task,
     read_pass,
 )
@@ -26,7 +27,7 @@ from atbptt.training.costs import Costs
 from atbptt.training.devices import configure_torch, leased_device, on_gpu
 from atbptt.training.evaluation import CHUNK
 from atbptt.training.trainer import Parts, Trainer
-from atbptt.windows import check_scheme
+from atbptt.windows import CheckedSchedule, check_scheme
 
 
 def build_task(settings: Settings) -> Task:
@@ -63,7 +64,9 @@ def build(settings: Settings, task: Task | None = None, *, memory: bool = True, 
     chosen = settings.component("optimizer")
     check_optimizer(chosen, settings.lr, model, task, settings.clip_norm)
     optimizer: torch.optim.Optimizer = chosen.build(model.parameters(), lr=settings.lr)
-    return Parts(task, model, policy, optimizer)
+    decay = settings.component("lr_decay")
+    check_schedule(decay, settings.lr)
+    return Parts(task, model, policy, optimizer, CheckedSchedule(decay.build()))
 
 
 def _check_checkpoint(directory: RunDirectory, parts: Parts) -> None:
@@ -80,6 +83,7 @@ def _check_checkpoint(directory: RunDirectory, parts: Parts) -> None:
     with fitting(path):
         for name in ("model", "optimizer", "policy"):
             getattr(parts, name).load_state_dict(saved[name])
+        parts.schedule.load_state_dict(saved.get("schedule", {}))
 
 
 def run(settings: Settings, origin: Origin | None = None, signals: Signals | None = None) -> RunDirectory:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from atbptt.config import Settings
+from atbptt.config import Settings, errors_of
 from atbptt.datasets import SPLITS, Changing, Task
 from atbptt.errors import require_64_bits, show
 from atbptt.models import steps_at_once
@@ -22,14 +22,14 @@ from atbptt.training.clock import ComputeClock
 from atbptt.training.costs import Costs
 from atbptt.training.evaluation import bias_metrics, evaluate, lag_profiles, position_profiles, predict
 from atbptt.truncation import Policy, next_due
-from atbptt.windows import Prober, Windows, full_lr, step, window_lr
+from atbptt.windows import CheckedSchedule, Prober, Windows, full_lr, step, window_lr
 
 HEARTBEAT_SECONDS = 1.0  # between updates of the status file
 CHECKPOINT_SECONDS = 30.0  # between checkpoints, besides those at evaluations; does not change results
 EVALUATION_SECONDS = 5.0  # of work that are worth a checkpoint before an evaluation
 # Attributes of a trainer in a checkpoint, besides model, optimizer and windows.
 EARLIER = {"K", "compute_seconds"}  # sums that earlier versions did not store
-RESUMED = ("updates", "train_seconds", "compute_seconds", "sums", "next_evaluation", "best")
+RESUMED = ("updates", "train_seconds", "compute_seconds", "sums", "next_evaluation", "best", "waited")
 
 
 class DivergedError(RuntimeError):
@@ -43,14 +43,15 @@ class Parts(NamedTuple):
     model: nn.Module
     policy: Policy
     optimizer: torch.optim.Optimizer
+    schedule: CheckedSchedule
 
 
 class Trainer:
     """The state of a run and the loop that advances it, window by window.
 
-    Its state is the model, the optimizer, the windows with their policy, and the attributes in `RESUMED`. Random
-    numbers are drawn anew for each step (see `randomness`). So a run can continue exactly from any window. The parts
-    move to `device`; `directory` must be locked by this process.
+    Its state is the model, the optimizer, the schedule, the windows with their policy, and the attributes in `RESUMED`.
+    Random numbers are drawn anew for each step (see `randomness`). So a run can continue exactly from any window. The
+    parts move to `device`; `directory` must be locked by this process.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Trainer:
         costs: Costs,
     ) -> None:
         self.settings = settings
-        self.task, self.model, self.policy, self.optimizer = parts
+        self.task, self.model, self.policy, self.optimizer, self.schedule = parts
         self.model.to(device)
         self.model.train()  # evaluation and probes restore this mode
         self.optimizer.load_state_dict(self.optimizer.state_dict())  # moves its state to the parameters' device
@@ -92,6 +93,7 @@ class Trainer:
         self.sums = self._zero_sums()  # since the last evaluation
         self.next_evaluation = 0  # step; the first evaluation is before training
         self.best: dict[str, Any] = {}
+        self.waited = 0.0  # epochs since the best evaluation, at the last that was due; 0 where no patience is set
 
     def _zero_sums(self) -> dict[str, Any]:
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -99,9 +101,9 @@ class Trainer:
         return {**sums, "compute_seconds": 0.0}
 
     def _decayed_lr(self) -> float:
-        """The learning rate of this epoch, before it is scaled with a window's length."""
-        decay = 1.0 if self.settings.lr_decay == "none" else math.sqrt(self.windows.cursor.epochs_done + 1)
-        return self.settings.lr / decay
+        """The learning rate now, before it is scaled with a window's length."""
+        with errors_of("lr_decay", f"fails at epoch {self.windows.epoch:.3g}"):
+            return self.schedule.rate(self.settings.lr, self.windows.epoch)
 
     def train(self) -> None:
         """Train until the budget is spent, with evaluations and checkpoints on the way.
@@ -122,7 +124,7 @@ class Trainer:
         self._read_pass(self.windows.cursor.pass_read)
         self.directory.set_status(schema.RUNNING, epoch=self.windows.epoch, first_epoch=self.windows.epoch)
         self._evaluate_if_due()
-        while not self.settings.budget_spent(self.windows.epoch, self.train_seconds):
+        while not self.settings.budget_spent(self.windows.epoch, self.train_seconds, self.waited):
             with self.clock.running():
                 self._advance()
             self._pause()
@@ -132,7 +134,10 @@ class Trainer:
             # checkpoint is the one before it: a run that continues drops the rows of this evaluation.
             self._checkpoint()
             self._evaluate()
-        self.directory.finish(**self._progress())
+        impatient = self.settings.out_of_patience(self.waited)
+        if impatient:
+            self.log.info("no better %s for %.3g epochs, which ends the run (patience)", self.monitor, self.waited)
+        self.directory.finish(schema.PATIENCE if impatient else None, **self._progress())
         self.log.info("finished: %.3g epochs, %d updates, %.1f s", self.windows.epoch, self.updates, self.train_seconds)
 
     def _read_pass(self, number: int) -> None:
@@ -149,6 +154,7 @@ class Trainer:
         if time.monotonic() - self.last_checkpoint > EVALUATION_SECONDS:
             self._checkpoint()  # the evaluation may take long
         self._evaluate()
+        self.waited = 0.0 if self.settings.patience is None else self.windows.epoch - self.best["epoch"]
         self.next_evaluation = next_due(self.windows.step, self.settings.evaluate_every, self.task.train.length)
         self.sums = self._zero_sums()
         self._checkpoint()
@@ -229,6 +235,7 @@ class Trainer:
         for split in ("valid", "test"):
             measured = evaluate(self.model, self.task, getattr(self.task, split), partial(self._pause, evaluating=True))
             found |= {f"{split}_{name}": value for name, value in measured.items()}
+        self.schedule.validated(float(found[self.monitor]))
         K = self.windows.cursor.K
         found |= {"K": K, "lr": full_lr(self._decayed_lr(), self.settings.lr_scaling, self.policy, K)}
         probe, all_readings = self.settings.probe, {"measured": True, "resampled": True, "noise": True}
@@ -296,6 +303,7 @@ class Trainer:
             "monitor": self.monitor,
             "best": self.best.get("value"),
             "best_epoch": self.best.get("epoch"),
+            "waited": self.waited,
             "device": str(self.device),
         }
 
@@ -306,6 +314,7 @@ class Trainer:
             {
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
                 **self.windows.saved(),
                 **{name: getattr(self, name) for name in RESUMED},
                 "costs": self.costs.measured(self.device),
@@ -325,8 +334,10 @@ class Trainer:
         """Take over the content of a checkpoint (any error if it is that of something else)."""
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved.get("schedule", {}))  # earlier versions had none with a state
         self.windows.restore(saved)
-        saved.setdefault("compute_seconds", math.nan)  # earlier versions did not store it, nor two of the sums
+        # Earlier versions did not store these, nor two of the sums.
+        saved = {"compute_seconds": math.nan, "waited": 0.0, **saved}
         for name in RESUMED:
             own = {"metric": "", "value": 0.0, "epoch": 0.0} if name == "best" and saved[name] else getattr(self, name)
             _check_kind(name, saved[name], own)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from atbptt.config import SUPPLIED, errors_of, leaves
 from atbptt.errors import AnalysisError, ConfigError, show
 
-WINGS = ("atbptt.models", "atbptt.datasets", "atbptt.truncation")
+WINGS = ("atbptt.models", "atbptt.datasets", "atbptt.truncation", "atbptt.windows")
 OPTIMIZERS = "torch.optim"
 
 

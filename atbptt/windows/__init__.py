@@ -7,6 +7,15 @@ if TYPE_CHECKING:
     from atbptt.windows.cursor import Cursor as Cursor
     from atbptt.windows.loop import Windows as Windows
     from atbptt.windows.prober import Prober as Prober, check_asked as check_asked
+    from atbptt.windows.schedules import (
+        CheckedSchedule as CheckedSchedule,
+        CosineDecay as CosineDecay,
+        InverseSqrtDecay as InverseSqrtDecay,
+        LrSchedule as LrSchedule,
+        NoDecay as NoDecay,
+        PlateauDecay as PlateauDecay,
+        StepDecay as StepDecay,
+    )
     from atbptt.windows.schemes import (
         LR_SCALINGS as LR_SCALINGS,
         PHASES as PHASES,

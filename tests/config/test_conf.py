@@ -17,7 +17,7 @@ from atbptt.truncation.full import BEYOND_ANY_STREAM
 from tests.conftest import TINY_PROBE, TINY_STREAMS
 
 CONF = Path(__file__).parents[2] / "conf"
-GROUPS = ("model", "dataset", "truncation", "optimizer", "device", "probe", "experiment", "size", "arm")
+GROUPS = ("model", "dataset", "truncation", "optimizer", "lr_decay", "device", "probe", "experiment", "size", "arm")
 OPTIONS = {group: sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
 EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option in options]
 LEAF = re.compile(r"^ *(?P<key>[\w]+): +(?P<value>[^#\s].*)$")
@@ -82,9 +82,10 @@ def test_every_class_can_be_built_and_steps(compose: Callable[..., Settings], gr
     size += [*TINY_PROBE, "probe.fit_from=null", "model.hidden=6", "scheme=tf"]
     size += TINY_STREAMS if data not in FILES else ()
     size += ["dataset.max_length=8"] if data == "copy_growing" else []
+    size += ["lr_decay.epochs=[5,10]"] if option == "step" else []
     composed = compose(group, option, *size)
     assert getattr(composed, group)["name"] == option
-    task, model, policy, optimizer = build(composed)
+    task, model, policy, optimizer, schedule = build(composed)
     batch = task.train.batch
     inputs, targets = task.train.read(0, 5)
     outputs, state = model(inputs, model.initial_state(batch))
@@ -96,6 +97,8 @@ def test_every_class_can_be_built_and_steps(compose: Callable[..., Settings], gr
     losses.mean().backward()
     optimizer.step()
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    schedule.validated(1.0)
+    assert schedule.rate(1.0, 0.0) == 1
     assert {"warmup": 2, "full": BEYOND_ANY_STREAM}.get(option, 10) == policy.K
 
 

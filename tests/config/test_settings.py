@@ -10,11 +10,12 @@ import yaml
 
 from atbptt.config.settings import Settings, flattened, validated
 from atbptt.errors import ConfigError
+from tests.helpers.projects import Project
 
 BASE: dict[str, Any] = yaml.safe_load("""
 {name: mine, output_dir: outputs, notes: null, tags: null,
- scheme: tf, phase: fixed, lr: 1.0, lr_scaling: sqrt, lr_decay: none, clip_norm: 1.0,
- seed: 0, init: 0, epochs: 2.0, seconds: null, evaluate_every: 1.0, monitor: null,
+ scheme: tf, phase: fixed, lr: 1.0, lr_scaling: sqrt, clip_norm: 1.0,
+ seed: 0, init: 0, epochs: 2.0, seconds: null, patience: null, evaluate_every: 1.0, monitor: null,
  probe: {window: 12, tau: 8, burn_in: 4, positions: 2, probes: 1, resamples: 100,
    average: mean, decay_fit: ols, fit_from: null, kept_norm: of_mean},
  device: {type: cpu, threads: 1, jobs_per_gpu: 1},
@@ -22,18 +23,20 @@ BASE: dict[str, Any] = yaml.safe_load("""
  dataset: {name: linear, _target_: atbptt.datasets.Linear, state_size: 2, features: 1, radius: 0.5, noise: 0.0,
    train_steps: 60, valid_steps: 30, test_steps: 30, batch_size: 4, seed: 0},
  truncation: {name: fixed, _target_: atbptt.truncation.Fixed, K: 5},
- optimizer: {name: adam, _target_: torch.optim.Adam, betas: [0.5, 0.999], weight_decay: 0.0}}
+ optimizer: {name: adam, _target_: torch.optim.Adam, betas: [0.5, 0.999], weight_decay: 0.0},
+ lr_decay: {name: none, _target_: atbptt.windows.NoDecay, warmup: 0.0}}
 """)
 
 SPLITS = ("train", "valid", "test")
 # Another value of every leaf: of those that the id ignores, and of those that decide it.
 IGNORED: dict[str, Any] = yaml.safe_load("""
-{name: yours, output_dir: elsewhere, notes: a remark, tags: [night], epochs: 3.0, seconds: 10.0, monitor: loss,
- device.type: auto, device.threads: 2, device.jobs_per_gpu: 2,
- model.name: my lstm, dataset.name: my data, truncation.name: my policy, optimizer.name: my adam}
+{name: yours, output_dir: elsewhere, notes: a remark, tags: [night], epochs: 3.0, seconds: 10.0, patience: 1.0,
+ monitor: loss, device.type: auto, device.threads: 2, device.jobs_per_gpu: 2,
+ model.name: my lstm, dataset.name: my data, truncation.name: my policy, optimizer.name: my adam,
+ lr_decay.name: my schedule}
 """)
 DECISIVE: dict[str, Any] = yaml.safe_load("""
-{lr: 2.0, lr_scaling: none, lr_decay: inverse_sqrt, clip_norm: null, scheme: double-tf, phase: random, seed: 1, init: 1,
+{lr: 2.0, lr_scaling: none, clip_norm: null, scheme: double-tf, phase: random, seed: 1, init: 1,
  evaluate_every: 0.5,
  probe.window: 13, probe.tau: 7, probe.burn_in: 5, probe.positions: 1, probe.probes: 2, probe.resamples: 10,
  probe.average: geometric, probe.decay_fit: max, probe.fit_from: 0, probe.kept_norm: sum,
@@ -41,7 +44,8 @@ DECISIVE: dict[str, Any] = yaml.safe_load("""
  dataset._target_: atbptt.datasets.linear.Linear, dataset.state_size: 3, dataset.features: 2, dataset.radius: 0.75,
  dataset.noise: 0.5, dataset.train_steps: 61, dataset.valid_steps: 31, dataset.test_steps: 31,
  dataset.batch_size: 5, dataset.seed: 1, truncation._target_: atbptt.truncation.fixed.Fixed, truncation.K: 6,
- optimizer._target_: torch.optim.AdamW, optimizer.betas: [0.25, 0.999], optimizer.weight_decay: 0.5}
+ optimizer._target_: torch.optim.AdamW, optimizer.betas: [0.25, 0.999], optimizer.weight_decay: 0.5,
+ lr_decay._target_: atbptt.windows.InverseSqrtDecay, lr_decay.warmup: 1.0}
 """)
 
 
@@ -72,6 +76,8 @@ IDS = {
     "truncation=variable optimizer=adam lr_scaling=sqrt scheme=tf": "22e997c19a50",
     "probe=none": "295b62198ea8",
     "probe=none experiment=copy_fixed size=small": "b6efd449bb45",
+    "lr_decay=inverse_sqrt": "e333567558ac",
+    "truncation=variable optimizer=momentum lr_decay=inverse_sqrt scheme=tf": "b5b434642ff5",
 }
 
 
@@ -90,6 +96,42 @@ def test_a_policys_config_without_a_later_argument_has_its_default_and_the_id_of
     for stored, same in ((False, True), (True, False)):
         told = validated(changed(truncation={**without.truncation, "as_published": stored}))
         assert (told.experiment_id == without.experiment_id) == same
+
+
+@pytest.mark.parametrize("name", ["none", "inverse_sqrt"])
+def test_a_schedule_is_read_by_its_former_name(settings: Callable[..., Settings], name: str) -> None:
+    """As the choice of the group; they stored no patience."""
+    chosen = settings(f"lr_decay={name}")
+    former = {**chosen.model_dump(), "lr_decay": name}
+    del former["patience"]
+    assert validated(former) == chosen
+    assert validated(former).experiment_id == chosen.experiment_id
+    assert chosen.options()["lr_decay"] == name
+
+
+def test_the_monitor_counts_where_the_learning_rate_depends_on_it(
+    settings: Callable[..., Settings], project: Project
+) -> None:
+    project.write(mine="class Mine:\n    def rate(self, lr, epoch): return lr\n\ndef make(): return Mine()")
+    own = ("~lr_decay.warmup", "lr_decay._target_=mine.")
+    for chosen, counts in (
+        (["lr_decay=plateau"], True),
+        (["lr_decay=cosine"], False),
+        ([own[0], f"{own[1]}Mine"], False),
+        ([own[0], f"{own[1]}make"], True),  # what it makes is not known yet
+    ):
+        ids = {settings(*chosen, f"monitor={monitor}").experiment_id for monitor in ("ppl", "loss")}
+        assert len(ids) == 1 + counts
+
+
+def test_a_cosine_over_the_budget_is_of_this_budget(settings: Callable[..., Settings]) -> None:
+    def id_of(name: str, *options: str) -> str:
+        return settings(f"lr_decay={name}", *options).experiment_id
+
+    assert id_of("cosine", "epochs=3") != id_of("cosine", "epochs=4")
+    assert id_of("cosine", "epochs=3") == id_of("cosine", "epochs=4", "lr_decay.epochs=3")
+    for name, *options in (("plateau",), ("step", "lr_decay.epochs=[1]")):
+        assert id_of(name, *options, "epochs=3") == id_of(name, *options, "epochs=4", "patience=2")
 
 
 def test_the_former_name_of_an_option_is_read_and_stored() -> None:
@@ -133,9 +175,16 @@ def test_options_are_all_leaves_by_dotted_name_without_nulls() -> None:
     settings = validated(BASE)
     options = settings.options()
     leaves = dict(flattened(BASE))
-    groups = {"model": "lstm", "dataset": "linear", "truncation": "fixed", "optimizer": "adam"}
-    left_out = {*(f"{group}.name" for group in groups), "seconds", "monitor", "probe.fit_from", "probe.decay_fit"}
-    left_out |= {"notes", "tags"}
+    groups = {"model": "lstm", "dataset": "linear", "truncation": "fixed", "optimizer": "adam", "lr_decay": "none"}
+    left_out = {
+        *(f"{group}.name" for group in groups),
+        "seconds",
+        "patience",
+        "monitor",
+        "probe.fit_from",
+        "probe.decay_fit",
+    }
+    left_out |= {"notes", "tags", "patience"}
     assert set(options) == set(leaves) - left_out | {*groups, "experiment_id", "probe", "probe.estimator"}
     assert options["experiment_id"] == settings.experiment_id
     assert {group: options[group] for group in (*groups, "probe")} == groups | {"probe": "default"}
@@ -215,7 +264,12 @@ NOT_AN_OPTION = r"^{} is no option; did you mean {}\?; the options are "
         ("tags", [f"{n}" for n in range(21)], r"^tags \(=21 tags\) must be at most 20$"),
         ("scheme", "tff", r"^scheme \(=tff\) must be one of .*double-tf.*; did you mean tf\?$"),
         ("lr_scaling", "sqr", r"^lr_scaling \(=sqr\) must be one of none, sqrt, linear; did you mean sqrt\?$"),
-        ("lr_decay", "step", r"^lr_decay \(=step\) must be one of none, inverse_sqrt$"),
+        ("lr_decay", "step", r"^lr_decay \(=step\) must be one of none, inverse_sqrt, or the config of a class$"),
+        ("lr_decay", None, r"^lr_decay \(=null\) must be a valid dictionary$"),
+        ("lr_decay.warmup", "two", r"^lr_decay.warmup \(=two\) must be a valid number$"),
+        ("lr_decay.epochs", 5, r"^lr_decay.epochs \(=5\) is no option of atbptt.windows.NoDecay; its options are war"),
+        ("patience", 0, r"^patience \(=0\) must be greater than 0$"),
+        ("patience", math.nan, r"^patience \(=nan\) must be a finite number$"),
         ("probe.decay_fit", "olss", r"^probe.decay_fit \(=olss\) must be one of .*; did you mean ols\?$"),
         ("probe.tau", 0, r"^probe.tau \(=0\) must be greater than or equal to 1$"),
         ("probe.tau", 11, r"^probe.tau \(=11\) must leave the decay's fit 2 rows"),

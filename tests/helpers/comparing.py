@@ -19,8 +19,8 @@ TIMED_METRICS = ("steps_per_second", "steps_per_compute_second", "processor_seco
 # Parts of a checkpoint that may differ: seconds and memory. Its tables are compared as tables.
 COSTS = tuple(f"{place}." for place in (*TIMES, "costs", "sums.seconds", "sums.compute_seconds"))
 # Entries of status.json that may not; the others tell of attempts, processes and times.
-BUDGET = ("epochs", "seconds")
-RESULTS = ("experiment_id", "state", "error", *BUDGET, "step", "epoch", "K", "monitor", "best", "best_epoch")
+BUDGET = ("epochs", "seconds", "patience")
+RESULTS = ("experiment_id", "state", "error", *BUDGET, "step", "epoch", "K", "monitor", "best", "best_epoch", "waited")
 
 
 def runs(output: Path) -> dict[str, Path]:

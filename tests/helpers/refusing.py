@@ -163,6 +163,24 @@ class Policy:
         pass
 
 
+class Schedule:
+    def __init__(self, rate=1.0, when: str = "", how: str = "exit"):
+        self.found, self.when, self.how = rate, when, how
+        if when == "init":
+            ended(how)
+        if when == "kept":
+            self.kept = ended
+
+    def rate(self, lr, epoch):
+        if self.when == "rate":
+            ended(self.how)
+        return self.found
+
+    def validated(self, value):
+        if self.when == "validated":
+            ended(self.how)
+
+
 class Files:
     def __init__(self, path: str):
         pass

@@ -190,6 +190,8 @@ def test_the_diagnosis_of_a_crafted_run_runs_no_code(
                 ("next_evaluation", "next_evaluation (=1000"),
                 ("sums", "losses", "sums.losses (=1000"),
                 ("best", "epoch", "best.epoch (=1000"),
+                ("waited", "waited (=1000"),
+                ("schedule", "TypeError"),
                 ("costs", "processor_seconds", "OverflowError"),
             )
         ),

@@ -74,6 +74,9 @@ def test_runs_left_by_an_earlier_sweep_wait_unless_they_are_finished_or_running(
     longer = Job("epochs=3", ["epochs=3"], jobs[0].settings.model_copy(update={"epochs": 3.0}), jobs[0].directory)
     watch = Watch([*jobs, longer], Console(file=io.StringIO(), width=60), SWEEP)
     assert [line.split()[:2] for line in lines(watch)] == [["finished", "init=0"], ["running", "init=2"]]
+    beat(jobs[0], schema.FINISHED, 2.0, sweep="earlier", waited=1.0)
+    longer.settings.__dict__["patience"] = 1.0  # which has ended it
+    assert [line.split()[:2] for line in lines(watch)] == [["finished", "epochs=3"]]
     beat(jobs[1], schema.FAILED, 1.0, error="ValueError: no")
     assert lines(watch) == ["failed       init=1  ValueError: no"]
 

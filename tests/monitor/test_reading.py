@@ -135,6 +135,13 @@ def test_what_an_earlier_sweep_left_waits_for_a_later_one(outputs: Path, runs: d
     assert states(read(outputs).sweeps[0]) == {"lr=1": "finished", "lr=10": "failed", "lr=100": "failed"}
     write_plan(outputs, "third", {"a": runs["lr=1"], "b": outputs / "demo" / "d4"}, epochs=5.0, started=3000.0)
     assert states(read(outputs).sweeps[1]) == {"a": "waiting", "b": "waiting"}  # for a larger budget
+    plan = (outputs / schema.SWEEPS / "third" / schema.PLAN).read_text()
+    write_status(runs["lr=1"], schema.FINISHED, waited=0.5)
+    for patience, state in ((0.5, "finished"), (1.0, "waiting")):
+        (outputs / schema.SWEEPS / "third" / schema.PLAN).write_text(
+            plan.replace("null", f'null, "patience": {patience}')
+        )
+        assert states(read(outputs).sweeps[1]) == {"a": state, "b": "waiting"}
 
 
 def test_pending_is_what_runs_or_will_be_launched(outputs: Path, runs: dict[str, Path], hold: Hold) -> None:

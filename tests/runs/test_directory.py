@@ -183,13 +183,13 @@ def test_the_code_of_the_users_is_stored_with_the_run(project: Project, tmp_path
 
 
 def test_finished_means_the_budget_asked_for_now(make: Make) -> None:
-    directory = make(epochs=2.0, seconds=8.0)
+    directory = make(epochs=2.0, seconds=8.0, patience=0.5)
     directory.make()
-    for state, epoch, seconds, finished in (
-        *(("finished", 2.0, 0.0, True), ("finished", 1.5, 9.0, True)),
-        *(("finished", 1.5, 0.0, False), ("running", 2.0, 0.0, False)),
+    for state, epoch, seconds, waited, finished in (
+        *(("finished", 2.0, 0.0, 0.0, True), ("finished", 1.5, 9.0, 0.0, True), ("finished", 1.5, 0.0, 0.5, True)),
+        *(("finished", 1.5, 0.0, 0.4, False), ("running", 2.0, 0.0, 0.5, False)),
     ):
-        directory.finish(epoch=epoch, train_seconds=seconds)
+        directory.finish(epoch=epoch, train_seconds=seconds, waited=waited)
         directory.set_status(state)
         assert directory.finished() is finished
 
@@ -213,7 +213,7 @@ def test_finished_means_that_what_others_read_is_as_it_was_left(directory: RunDi
         assert directory.finished()
 
 
-ENTRIES = ("attempt", "epoch", "train_seconds", "best", "best_epoch", "K", "files")
+ENTRIES = ("attempt", "epoch", "train_seconds", "waited", "best", "best_epoch", "K", "files")
 BROKEN = [{"state": "finished", **dict.fromkeys(ENTRIES, value)} for value in (None, "x", [], True)]
 
 

@@ -95,10 +95,23 @@ def test_a_record_with_a_value_that_no_search_writes_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("epochs", "seconds", "best"), [(9, None, -3.0), (2, None, -2.0), (1, None, 3.0), (9, 20, -2.0)]
+    ("epochs", "seconds", "patience", "best"),
+    [
+        (9, None, None, -3.0),
+        (2, None, None, -2.0),
+        (1, None, None, 3.0),
+        (9, 20, None, -2.0),
+        (9, None, 1, -2.0),
+        (9, None, 2, -3.0),
+    ],
 )
 def test_the_best_value_is_the_lowest_finite_one_within_the_budget(
-    settings: Callable[..., Settings], tmp_path: Path, epochs: float, seconds: float | None, best: float
+    settings: Callable[..., Settings],
+    tmp_path: Path,
+    epochs: float,
+    seconds: float | None,
+    patience: float | None,
+    best: float,
 ) -> None:
     rows = {"valid_ppl": (math.nan, 3.0, -2.0, -math.inf, -3.0), "valid_loss": (-5.0,), "valid_nll": (math.inf,)}
     columns = [
@@ -107,6 +120,6 @@ def test_the_best_value_is_the_lowest_finite_one_within_the_budget(
         for epoch, value in enumerate(values)
     ]
     pq.write_table(pa.Table.from_pylist(columns), tmp_path / schema.METRICS)
-    asked = settings().model_copy(update={"epochs": epochs, "seconds": seconds})
+    asked = settings().model_copy(update={"epochs": epochs, "seconds": seconds, "patience": patience})
     found = [best_value(tmp_path, metric, asked) for metric in (*rows, "valid_none")]
     assert found == [best, -5.0, None, None]

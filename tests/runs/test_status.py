@@ -47,7 +47,7 @@ def test_what_is_stored_is_read(write: WriteStatus, hold: Hold) -> None:
     stored = {
         "epoch": 2.5, "epochs": 30.0, "train_seconds": 12.5, "seconds": 60, "K": 7, "monitor": "valid_ppl",
         "best": 1.25, "best_epoch": 2.0, "host": "elsewhere", "pid": 12, "sweep": "2026-01-01_00-00-00_12",
-        "attempt": 2, "started": 1000.0, "elapsed": 20.0, "first_epoch": 0.5,
+        "attempt": 2, "started": 1000.0, "elapsed": 20.0, "first_epoch": 0.5, "waited": 0.5, "patience": 3.0,
     }  # fmt: skip
     directory = write(**stored)
     hold(directory)
@@ -213,6 +213,9 @@ def test_a_budget_is_reached_by_a_finished_run_that_came_so_far() -> None:
     assert not finished.reached(3.5, None)
     assert finished.reached(3.5, 10.0)
     assert not finished.reached(3.5, 11.0)
+    assert not finished.reached(3.5, 11.0, 0.5)
+    assert replace(finished, waited=0.5).reached(3.5, 11.0, 0.5)
+    assert not replace(finished, waited=0.5).reached(3.5, 11.0, 0.6)
     assert not progress(epoch=3.0).reached(3.0, None)
     assert RunStatus(Path("run"), "finished", "run").reached(3.0, None)  # it does not say
 

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,9 +17,9 @@ import pytest
 import torch
 
 from atbptt.config.settings import Settings
-from atbptt.runs import checkpoints, schema
+from atbptt.runs import checkpoints, read_run, result_text, schema
 from atbptt.runs.directory import RunDirectory
-from atbptt.runs.tables import Tables, serialised
+from atbptt.runs.tables import Tables, read_options, serialised
 from atbptt.system.signals import STORING, StoppedError
 from atbptt.training.experiment import run
 from atbptt.training.stored_model import open_stored_model
@@ -34,6 +35,7 @@ from tests.helpers.training import (
     metrics,
     parameters,
     run_interrupted,
+    score,
     series,
 )
 
@@ -197,6 +199,75 @@ def test_raising_epochs_extends_a_run_as_if_asked_for_at_once(
         patch.setattr("atbptt.training.trainer.CHECKPOINT_SECONDS", 0.0)
         run_interrupted(settings(*ADAPTIVE), 2 + int(metrics(done)["updates"].max()))
     check_same(whole, run(settings(*ADAPTIVE)))
+
+
+VALUES = (9, 5, 6, 7, 4, 5, 6, 6, 6)  # of validations after so many epochs
+PLATEAU = ("lr_decay=plateau", "lr=16", "lr_scaling=none", "truncation.K=10", "epochs=4")
+
+
+@pytest.mark.parametrize(("updates", "checkpoint"), [(4, True), (12, False), (15, True), (15, False), (18, True)])
+def test_a_run_whose_rate_depends_on_its_validations_continues_exactly(
+    settings: Make, tmp_path: Path, monkeypatch: Patch, updates: int, checkpoint: bool
+) -> None:
+    """Between two evaluations and right after one."""
+    score(monkeypatch, *VALUES)
+    whole, broken = run(settings(*PLATEAU)), settings(*PLATEAU, f"output_dir={tmp_path}/broken")
+    assert series(whole, "lr") == [16, 16, 4, 1, 1]
+    run_interrupted(broken, updates, checkpoint)
+    check_same(whole, run(broken))
+
+
+def test_the_last_validation_of_a_shorter_budget_lowers_no_rate(
+    settings: Make, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    score(monkeypatch, *VALUES)
+    whole, short = run(settings(*PLATEAU)), (*PLATEAU, f"output_dir={tmp_path}/short")
+    assert series(run(settings(*short, "epochs=2.5")), "lr") == [16, 16, 4, 1]
+    check_same(whole, run(settings(*short)))
+
+
+def test_patience_ends_a_run_and_more_of_it_continues_it_exactly(
+    settings: Make, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    score(monkeypatch, *VALUES)
+
+    def asked(folder: str, *patience: str) -> Settings:
+        return settings(*PLATEAU, "epochs=8", f"output_dir={tmp_path}/{folder}", *patience)
+
+    done = run(asked("a", "patience=2"))
+    assert done.status()["epoch"] == 3  # the best was after 1 epoch
+    assert "no better valid_ppl for 2 epochs, which ends the run (patience)" in (done.path / schema.LOG).read_text()
+    assert result_text(read_run(done.path)) == "epoch 3 of 8, no better for 2, K 10, valid_ppl 5 at epoch 1"
+    assert read_options(done.path / schema.OPTIONS)[schema.ENDED_BY] == "patience"
+    for patience, finished in (("2", True), ("1", True), ("2.5", False), ("null", False)):
+        assert RunDirectory(asked("a", f"patience={patience}")).finished() == finished
+    for patience, epoch in (("3", 7), ("null", 8)):
+        longer = run(asked("a", f"patience={patience}"))
+        assert longer.status()["epoch"] == epoch
+        check_same(run(asked(patience, f"patience={patience}")), longer)
+    assert schema.ENDED_BY not in read_options(longer.path / schema.OPTIONS)
+
+
+def test_patience_ends_a_run_at_an_evaluation_that_is_due(settings: Make, monkeypatch: Patch) -> None:
+    """Not between two, nor at the one where another budget ends."""
+    score(monkeypatch, *VALUES)
+    assert run(settings("patience=1.5", "epochs=2.75")).status()["epoch"] == 170 / 60
+    longer = settings("patience=1.5", "epochs=9")
+    assert not RunDirectory(longer).finished()
+    assert run(longer).status()["epoch"] == 3
+
+
+def test_a_run_killed_when_its_patience_has_ended_trains_no_more(
+    settings: Make, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    score(monkeypatch, *VALUES)
+    asked = ("patience=2", "epochs=9")
+    whole, broken = run(settings(*asked)), settings(*asked, f"output_dir={tmp_path}/broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "finish", Mock(side_effect=InterruptedTrainingError))
+        with pytest.raises(InterruptedTrainingError):
+            run(broken)
+    check_same(whole, run(broken))
 
 
 def other_model(path: Path) -> None:

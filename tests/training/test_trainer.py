@@ -286,6 +286,35 @@ def test_lr_scales_and_decays(settings: Make, lr_scaling: str, lr_decay: str, ex
     assert series(run(made), "lr") == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("lr_decay=none", "lr_decay.warmup=2"), [0, 1, 2]),
+        (("lr_decay=step", "lr_decay.epochs=[1]"), [2, 0.5, 0.5]),
+        (("lr_decay=cosine",), [2, 1, 0]),
+    ],
+)
+def test_a_schedule_is_logged_for_the_epoch_that_starts(
+    settings: Make, options: tuple[str, ...], expected: list[float]
+) -> None:
+    assert series(run(settings("lr=2", "lr_scaling=none", *options)), "lr") == pytest.approx(expected, abs=1e-12)
+
+
+def test_each_update_has_the_rate_at_its_window(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    monkeypatch.setattr("atbptt.training.trainer.step", lambda _, optim, *__: rates.append(optim.param_groups[0]["lr"]))
+    run(settings("lr=2", "lr_scaling=none", "lr_decay.warmup=1", "truncation.K=15", "scheme=tf"))
+    assert rates == [0, 0.5, 1, 1.5, 2, 2, 2, 2]
+
+
+def test_a_rate_that_is_none_ends_the_run_with_an_error(settings: Make, project: Project) -> None:
+    project.write(mine="class Mine:\n    def rate(self, lr, epoch): return 1 if epoch < 1 else -1")
+    made = settings("~lr_decay.warmup", "lr_decay._target_=mine.Mine")
+    with pytest.raises(ConfigError, match=r"^lr_decay.rate\(lr=1, epoch=1\) \(=-1\) must be a finite number"):
+        run(made)
+    assert RunDirectory(made).status()["state"] == "failed"
+
+
 def test_the_threshold_of_clipping_is_that_of_the_summed_loss(settings: Make) -> None:
     """One update with the mean of 60 losses moves by lr * clip_norm / 60."""
     made = settings("truncation.K=60", "scheme=tf", "clip_norm=0.06", "lr=2", "lr_scaling=none", "epochs=1")

@@ -23,7 +23,14 @@ def make():
 
 
 @pytest.mark.parametrize(
-    "target", ["atbptt.models.RecurrentNetwork", "atbptt.datasets.Copy", "atbptt.truncation:Fixed", "torch.optim.SGD"]
+    "target",
+    [
+        "atbptt.models.RecurrentNetwork",
+        "atbptt.datasets.Copy",
+        "atbptt.truncation:Fixed",
+        "atbptt.windows.PlateauDecay",
+        "torch.optim.SGD",
+    ],
 )
 def test_classes_of_atbptt_and_optimizers_are_trusted(target: str) -> None:
     Trust().check({"model": {"_target_": target}}, CONFIG)

@@ -289,7 +289,7 @@ def test_a_loop_of_your_own_ends_where_a_run_of_the_config_does(scheme: str, pha
     schedule = ("truncation.update_every=0.4", "lr_scaling=linear", "seed=3")
     made = settings("truncation=adaptive", f"scheme={scheme}", f"phase={phase}", *schedule)
     expected = torch.load(run(made).path / CHECKPOINT)["model"]
-    task, model, policy, optimizer = build(made)
+    task, model, policy, optimizer, _ = build(made)
     stream = task.train
     how = {"scheme": scheme, "phase": phase, "probes": made.probe, "seed": made.seed}
     windows = Windows(model, task.loss, stream.inputs, stream.targets, policy, **how)

@@ -33,7 +33,7 @@ def test_training_that_was_not_finite_has_diverged() -> None:
     assert endings(sweep(*runs))["ending"].tolist() == ["diverged", "unfinished"]
 
 
-def test_a_budget_is_of_epochs_or_of_seconds_or_unknown() -> None:
+def test_a_budget_is_of_epochs_or_seconds_or_patience_or_unknown() -> None:
     values = {"valid_loss": [9, 5, 4]}  # two epochs, four seconds
     for options, ending in (
         ({"epochs": 3.0}, "unfinished"),
@@ -41,6 +41,8 @@ def test_a_budget_is_of_epochs_or_of_seconds_or_unknown() -> None:
         ({"epochs": 3.0, "seconds": 5.0}, "unfinished"),
         ({"seconds": 5.0}, "unfinished"),
         ({}, "complete"),
+        ({"epochs": 3.0, "patience": 1.0}, "unfinished"),
+        ({"epochs": 3.0, "patience": 1.0, "ended_by": "patience"}, "complete"),
     ):
         assert endings(sweep(run("a", values, **options)))["ending"].tolist() == [ending]
 

@@ -148,9 +148,10 @@ def test_code_tells_policies_and_settings_apart() -> None:
 def test_conditions_are_what_is_asked_and_the_rest_is_chosen() -> None:
     frame = options(
         epochs=[1.0, 2.0], lr=[1.0, 2.0], model=["lstm", "lstm"], model__hidden=[1, 2], scheme=["tf", "buffer"],
-        dataset=["copy", "copy"], dataset__batch_size=[1, 2], optimizer=["sgd", "adam"],
+        dataset=["copy", "copy"], dataset__batch_size=[1, 2], optimizer=["sgd", "adam"], patience=[1.0, None],
+        ended_by=["patience", None],
     )  # fmt: skip
-    assert conditions(frame) == ["epochs", "scheme", "dataset.batch_size"]
+    assert conditions(frame) == ["epochs", "scheme", "dataset.batch_size", "patience"]
     assert {*settings(frame)} - {*conditions(frame)} == {"lr", "model.hidden", "optimizer"}
 
 

@@ -7,6 +7,7 @@ The blocks of a page share a folder and a namespace and run in order:
 - `python launch.py` composes and checks all its jobs, and runs the first one, made small.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -22,6 +23,7 @@ from omegaconf import OmegaConf
 import analysis
 from benchmarks.comparison.tasks import TASKS
 from tests.docs.blocks import ROOT, Checkout, blocks_of, furnish
+from tests.helpers.slurm import MadeUpSlurm
 
 SKIPPED = {  # beginnings of commands that are not run, with the reason
     "make ": "installs, or takes minutes",
@@ -44,6 +46,8 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def checkout(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Checkout]:
     monkeypatch.setenv("ATBPTT_CACHE", str(tmp_path / "cache"))
+    slurm = MadeUpSlurm(tmp_path / "slurm")  # a launcher on a cluster looks for its commands
+    monkeypatch.setenv("PATH", f"{slurm.folder}{os.pathsep}{os.environ['PATH']}")
     backend = mpl.get_backend()
     mpl.use("Agg")
     folder = shutil.copytree(furnished, tmp_path / "checkout", symlinks=True)

@@ -22,7 +22,7 @@ from atbptt.sweeps.slurm.jobs import SlurmJob, read_jobs, write_jobs
 from atbptt.sweeps.slurm.launcher import SlurmLauncher, counted
 from atbptt.system import locks
 from atbptt.system.signals import LeftRunningError
-from tests.sweeps.slurm.conftest import MadeUpSlurm
+from tests.helpers.slurm import MadeUpSlurm
 
 Make = Callable[..., SlurmLauncher]
 

@@ -17,7 +17,7 @@ from atbptt.sweeps.slurm.queue import (
     refused,
     state_of,
 )
-from tests.sweeps.slurm.conftest import MadeUpSlurm
+from tests.helpers.slurm import MadeUpSlurm
 
 RUNNING, PENDING = QueuedJob("RUNNING", "None"), QueuedJob("PENDING", "Resources")
 

@@ -141,8 +141,8 @@ def test_a_checkpoint_that_version_0_2_0_wrote_continues_as_if_this_one_had_begu
     assert "continues from its checkpoint at epoch 1.13" in (continued.path / schema.LOG).read_text()
     for metric in ("K", "mean_K", "train_loss", "valid_loss", "test_loss"):
         assert series(continued, metric) == pytest.approx(series(uninterrupted, metric), rel=1e-4), metric
-    for name, values in parameters(continued).items():  # it was stored on another machine
-        torch.testing.assert_close(values, parameters(uninterrupted)[name], rtol=1e-3, atol=1e-4)
+    for name, values in parameters(continued).items():  # it was stored on another machine, which rounds otherwise
+        torch.testing.assert_close(values, parameters(uninterrupted)[name], rtol=1e-3, atol=1e-3)
 
 
 def test_a_budget_in_seconds_counts_those_before_the_checkpoint(settings: Make) -> None:

@@ -93,6 +93,12 @@ def test_the_mean_of_the_logs_is_drawn_and_what_the_policy_allows() -> None:
     assert bound.get_yscale() == "log"
 
 
+def test_a_setting_without_a_bias_is_not_in_the_legend() -> None:
+    frame = sweep(fixed_and_adaptive(), run("d", {"valid_ppl": [6.0, 1.4], "K": [9, 9]}, truncation__K=9))
+    (legend,) = relative_bias(frame, "").legends
+    assert [text.get_text() for text in legend.get_texts()] == ["adaptive delta=0.9", "fixed K=5"]
+
+
 def test_mean_over_probes_and_gaps() -> None:
     first = run("a", {"valid_ppl": [2, 2, 2], "log_relative_bias": [0.0, np.inf, 0.0]})
     second = run("a", {"log_relative_bias": [2.0, 0.0, 0.0], "log_relative_bias_measured": [-1, -np.inf, 0]})

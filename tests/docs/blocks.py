@@ -20,6 +20,7 @@ from atbptt.sweeps.planning import compose, plan
 from atbptt.training.experiment import run
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = "docs/examples/"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:# @package _global_\n)?# ([\w./-]+\.\w+)\n")  # a first line that is a path and nothing else
 

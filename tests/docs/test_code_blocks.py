@@ -5,6 +5,8 @@ The blocks of a page share a folder and a namespace and run in order:
 - `python` is run, and `bash` line by line; `yaml` is parsed; `text` is output or a layout.
 - A `python` or `yaml` block whose first line is a comment with a path is written to that file instead.
 - `python launch.py` composes and checks all its jobs, and runs the first one, made small.
+
+test_examples.py runs those of docs/examples/.
 """
 
 import os
@@ -22,7 +24,7 @@ from omegaconf import OmegaConf
 
 import analysis
 from benchmarks.comparison.tasks import TASKS
-from tests.docs.blocks import ROOT, Checkout, blocks_of, furnish
+from tests.docs.blocks import EXAMPLES, ROOT, Checkout, blocks_of, furnish
 from tests.helpers.slurm import MadeUpSlurm
 
 SKIPPED = {  # beginnings of commands that are not run, with the reason
@@ -55,7 +57,7 @@ def checkout(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     mpl.use(backend)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page) and not page.startswith(EXAMPLES)])
 def test_the_blocks_of_a_page_run(page: str, checkout: Checkout) -> None:
     checkout.run_page(page)
 

@@ -14,6 +14,7 @@ from atbptt.models import (
     Nested,
     State,
     check_recurrent,
+    check_state,
     check_streams,
     detach,
     halves,
@@ -87,6 +88,7 @@ class Windows:
     _batch_first = False
     _watch = Watch(None)
     _output: Nested | None = None  # see `output_of_step`
+    _carried: State = None  # before the first step of the streams that are read, if they were fed with one
     _probed: Stream | None = None  # from which probes are drawn, if from other than is read
 
     def __init__(
@@ -186,7 +188,13 @@ class Windows:
         self._current: StreamWindow | None = None
 
     def feed(
-        self, inputs: Nested, targets: Nested, counted: Tensor | None = None, resets: Tensor | None = None
+        self,
+        inputs: Nested,
+        targets: Nested,
+        counted: Tensor | None = None,
+        resets: Tensor | None = None,
+        *,
+        state: State = None,
     ) -> None:
         """Read other streams from the next window on; probes draw from them, too. For data that change between passes.
 
@@ -194,6 +202,8 @@ class Windows:
             inputs, targets: of the types of those before; within a pass of their shapes, between two of any (T, B).
             counted: which of their losses count; all by default.
             resets: where new sequences begin; by default only at the start.
+            state: before the first step of these streams, as where a rollout goes on with the episode of the one
+                before; between two passes only. The first state by default, as it is wherever `resets` say.
 
         Raises:
             ConfigError: they are not, or the policy's probes do not fit in them.
@@ -203,10 +213,22 @@ class Windows:
             assert self.prober.settings is not None
             self.prober.settings.check_stream(stream.length)
         self.read(stream)
+        self._carried = None
+        if state is not None:
+            require(not self._within, "state", "given", "must be fed between two passes: within one, the state goes on")
+            check_state(state, stream.batch)
+            found, own = kinds(state), kinds(self._first())
+            require(found == own, "state", found, f"must be like the model's: {own}")
+            self._carried = detach(state)
+
+    @property
+    def _within(self) -> bool:
+        """Whether a pass has begun and not ended."""
+        return self.cursor.position > 0 or self._current is not None
 
     def read(self, stream: Stream) -> None:
         """`feed` of a stream."""
-        within = self.cursor.position > 0 or self._current is not None
+        within = self._within
         for name in ("inputs", "targets"):
             found, own = (kinds(getattr(each, name), 0 if within else 2) for each in (stream, self.stream))
             rule = f"must be like those before{'' if within else ', but for (T, B)'}: {own}"
@@ -225,7 +247,7 @@ class Windows:
             ConfigError: as `feed`.
         """
         for batch in batches:
-            if self.cursor.position > 0 or self._current is not None:
+            if self._within:
                 raise RuntimeError("the batch before must be read to its end: for window in windows: ...")
             self.feed(*_batch(batch, "batches"))
             yield from self
@@ -266,7 +288,7 @@ class Windows:
     def _next(self) -> StreamWindow:
         state = self.cursor.state
         if self.cursor.position == 0:
-            state = self._first()
+            state = self._first() if self._carried is None else self._carried
         if self._seed is not None:
             self._seed("policy", self.step)
         with self._watch.updating(self.cursor.policy):

@@ -141,6 +141,42 @@ def test_batches_of_another_structure_are_refused() -> None:
         next(windows.each([others]))
 
 
+def test_streams_go_on_in_the_state_that_they_are_fed_with() -> None:
+    """As the second half of an episode: the windows of two halves are those of the whole."""
+    (inputs, targets), resets = symbols(12), torch.zeros(12, 3, dtype=torch.bool)
+    resets[8, 1] = True  # here the state is the first one
+    model, first, rest = network(), slice(6), slice(6, None)
+    whole = Windows(model, cross_entropy, inputs, targets, Fixed(3), resets=resets, scheme="tf")
+    expected = gradients(model, whole)
+    halves = Windows(model, cross_entropy, inputs[first], targets[first], Fixed(3), scheme="tf")
+    found = gradients(model, halves)
+    _, state = model(inputs[first], None)
+    halves.feed(inputs[rest], targets[rest], resets=resets[rest], state=state)
+    for _ in range(2):  # the next pass over them begins there, too
+        torch.testing.assert_close(found + gradients(model, halves), expected)
+    halves.feed(inputs[first], targets[first])
+    torch.testing.assert_close(gradients(model, halves), found)
+
+
+def gradients(model: nn.Module, windows: Windows) -> list[tuple[Tensor, ...]]:
+    return [torch.autograd.grad(window.loss(), list(model.parameters())) for window in windows]
+
+
+def test_states_that_do_not_fit_are_refused() -> None:
+    (inputs, targets), model = symbols(12), network()
+    windows = Windows(model, cross_entropy, inputs, targets, Fixed(3))
+    _, state = model(inputs, None)
+    with pytest.raises(ConfigError, match=r"^state \(=int\) must be a tensor"):
+        windows.feed(inputs, targets, state=3)
+    with pytest.raises(ConfigError, match=r"^state \(=\(1, 2, 4\) .*\) must be of shape \(L, B, H\)"):
+        windows.feed(inputs, targets, state=[part[:, :2] for part in state])
+    with pytest.raises(ConfigError, match=r"^state \(=.*\) must be like the model's: \(\("):
+        windows.feed(inputs, targets, state=state[0])
+    next(iter(windows)).loss()
+    with pytest.raises(ConfigError, match=r"^state \(=given\) must be fed between two passes"):
+        windows.feed(inputs, targets, state=state)
+
+
 def test_sequences_are_padded_from_lists_packed_and_nested() -> None:
     """And classified at their ends, with the gradients of each by itself."""
     sequences = [torch.arange(1.0, length + 1)[:, None] for length in (3, 5, 2)]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from atbptt.truncation.adaptive import Adaptive as Adaptive
     from atbptt.truncation.fixed import Fixed as Fixed
-    from atbptt.truncation.full import BEYOND_ANY_STREAM as BEYOND_ANY_STREAM, Full as Full
+    from atbptt.truncation.full import Full as Full
     from atbptt.truncation.policy import (
+        BEYOND_ANY_STREAM as BEYOND_ANY_STREAM,
         AnyPolicy as AnyPolicy,
         Policy as Policy,
         Probe as Probe,

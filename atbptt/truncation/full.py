@@ -1,9 +1,7 @@
 """No truncation: backpropagation through the whole stream, or through pieces of it as a whole."""
 
 from atbptt.errors import require, require_whole
-from atbptt.truncation.policy import Policy, Probe, Progress
-
-BEYOND_ANY_STREAM = 2**31 - 1  # K until `update` receives the stream's length
+from atbptt.truncation.policy import BEYOND_ANY_STREAM, Policy, Probe, Progress
 
 
 class Full(Policy):
@@ -23,7 +21,7 @@ class Full(Policy):
         if window is not None:
             require_whole("window", window, 1)
         self.window = window
-        self.K = BEYOND_ANY_STREAM if window is None else window
+        self.K = BEYOND_ANY_STREAM if window is None else window  # until `update` receives the stream's length
 
     def check_scheme(self, scheme: str) -> None:
         """Raise a `ConfigError` for `original`, and with a window for all but `tf`."""
@@ -34,6 +32,6 @@ class Full(Policy):
         require(scheme != "original", "scheme", scheme, rule)
 
     def update(self, progress: Progress, probe: Probe) -> None:
-        """Set K to the stream's length, unless a window is given."""
+        """Set K to what is left of the stream, unless a window is given."""
         if self.window is None:
-            self.K = progress.epoch_steps
+            self.K = progress.left

@@ -14,6 +14,8 @@ from atbptt.errors import ConfigError, require, require_whole
 from atbptt.probes import BiasEstimate
 from atbptt.system import plain
 
+BEYOND_ANY_STREAM = 2**31 - 1  # steps
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -21,11 +23,13 @@ class Progress:
 
     Attributes:
         step: training steps so far, over all epochs.
-        epoch_steps: steps in an epoch, the stream's length T.
+        epoch_steps: steps in an epoch: the stream's length T, or with many batches those of all of them.
+        left: steps to the end of the stream that is read.
     """
 
     step: int
     epoch_steps: int
+    left: int = BEYOND_ANY_STREAM
 
 
 class Probe(Protocol):

@@ -61,13 +61,12 @@ class Randomized(Policy):
     def update(self, progress: Progress, probe: Probe) -> None:
         """Draw the next cut, at most at the stream's end."""
         generator = numpy_generator("randomized cuts", self.seed, progress.step)
-        left = progress.epoch_steps - progress.step % progress.epoch_steps
-        for first in range(1, left, DRAWN_AT_ONCE):
+        for first in range(1, progress.left, DRAWN_AT_ONCE):
             cut = generator.random(DRAWN_AT_ONCE) < self.cut_probabilities(first, DRAWN_AT_ONCE)
             if cut.any():
-                self.K = min(first + int(cut.argmax()), left)
+                self.K = min(first + int(cut.argmax()), progress.left)
                 return
-        self.K = left
+        self.K = progress.left
 
     def adjoint_factors(self, steps: int) -> list[float]:
         """1 / (1 - c) of the boundaries within a window of `steps` steps, none of which was cut."""

@@ -49,7 +49,8 @@ class Cursor:
 
     def next_window(self, probe: Probe) -> Window:
         """Let the policy set its K with the help of `probe`, and cut the next window."""
-        update(self.policy, Progress(self.step, self.epoch_steps or self.length), probe)
+        progress = Progress(self.step, self.epoch_steps or self.length, self.length - self.position)
+        update(self.policy, progress, probe)
         phase = None
         if self.position == 0 and self.phase_seed is not None:
             phase = random_phase(self.scheme, self.policy.K, self.length, self.phase_seed, self.epochs_done)

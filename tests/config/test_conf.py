@@ -12,8 +12,7 @@ import torch
 from atbptt.config import CONFIG_NAME, SUPPLIED, Settings, composer, flattened, job_config
 from atbptt.models.states import tensors
 from atbptt.training.experiment import build, build_policy
-from atbptt.truncation import Adaptive
-from atbptt.truncation.full import BEYOND_ANY_STREAM
+from atbptt.truncation import BEYOND_ANY_STREAM, Adaptive
 from tests.conftest import TINY_PROBE, TINY_STREAMS
 
 CONF = Path(__file__).parents[2] / "conf"

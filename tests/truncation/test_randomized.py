@@ -132,8 +132,8 @@ def test_gradients_that_are_not_cut_are_reweighted() -> None:
 def test_no_window_leaves_the_stream_and_long_ones_are_drawn_to_their_end(hazard: str) -> None:
     for step in range(200):
         policy = Randomized(length=50.0, hazard=hazard)
-        policy.update(Progress(step, 60), lambda **_: [])
+        policy.update(Progress(step, 60, left=60 - step % 60), lambda **_: [])
         assert 1 <= policy.K <= 60 - step % 60
     rarely = Randomized(length=1e9, hazard=hazard)
-    rarely.update(Progress(3, 5000), lambda **_: [])
+    rarely.update(Progress(3, 5000, left=4997), lambda **_: [])
     assert rarely.K == 4997

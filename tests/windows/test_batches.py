@@ -1,5 +1,6 @@
 """Many sequences: batches of other lengths and widths, one policy, one clock."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from atbptt.errors import ConfigError
 from atbptt.models.losses import cross_entropy
 from atbptt.probes.settings import ProbeSettings
-from atbptt.truncation import Adaptive, Fixed, Full, Warmup
+from atbptt.truncation import Adaptive, Fixed, Full, Policy, Randomized, Warmup
 from atbptt.windows.loop import Windows
 from atbptt.windows.streams import padded
 from tests.helpers.probing import network, symbols
@@ -46,6 +47,19 @@ def test_every_batch_is_read_from_its_start_to_its_end() -> None:
         expected = float((losses * counted).detach().sum()) / inputs.shape[1]
         assert sum(loss for _, loss in read[len(inputs)]) == pytest.approx(expected)
     assert (windows.step, windows.epoch, windows.cursor.epochs_done) == (steps, 1, 3)
+
+
+@pytest.mark.parametrize("whole", [Full, lambda: Randomized(length=1e9)])
+@pytest.mark.parametrize("epoch_steps", [None, 5, 34, 1000])
+def test_windows_that_may_be_whole_end_with_their_batch(whole: Callable[[], Policy], epoch_steps: int | None) -> None:
+    """Not with an epoch: there, the randomized policy would leave out a gradient that it does not make up for."""
+    data = batches()
+    windows = Windows(network(), cross_entropy, *data[0][:2], whole(), scheme="tf", epoch_steps=epoch_steps)
+    read = []
+    for window in windows.each([*data, data[1], data[2], data[0]]):
+        window.loss()
+        read.append(window.steps.stop - window.steps.start)
+    assert read == [12, 15, 7, 15, 7, 12]
 
 
 def test_an_adaptive_policy_probes_by_the_clock_of_all_batches() -> None:

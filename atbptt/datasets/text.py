@@ -52,6 +52,10 @@ class Text(SymbolTask):
         require_choice("unit", unit, UNITS)
         names = (train_file, valid_file, test_file)
         if split is None:
+            for part, name in zip(SPLITS, names, strict=True):  # else it would be all three, as documents
+                require(
+                    Path(path, name) != Path(path), f"{part}_file", name, "must be the name of a file or folder in path"
+                )
             require_files(Path(path), [name for name in names if not os.path.isdir(Path(path) / name)])
             places, training = [str(Path(path) / name) for name in names], train_file
         else:

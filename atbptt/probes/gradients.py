@@ -53,9 +53,10 @@ def lag_gradients(
     Raises:
         ConfigError: no output of the model depends on its state.
     """
-    steps = models.axes(inputs)[0] - burn_in
+    length, batch = models.axes(inputs)
+    steps = length - burn_in
     if weights is None:
-        weights = np.empty((0, len(positions), inputs.shape[1]))
+        weights = np.empty((0, len(positions), batch))
     shares = None
     if counted is not None:
         shares = models.shares_of(counted[burn_in:][positions])

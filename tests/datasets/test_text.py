@@ -181,6 +181,10 @@ OF_FILES = [
     ({}, {"unit": "line"}, r"^unit \(=line\) must be one of word, character, byte"),
     ({}, {"resets": True}, r"^resets \(=true\) needs documents .*: train_file, valid_file or test_file must be one$"),
     *(
+        ({}, {"test_file": name}, r"^test_file \(=\.?\) must be the name of a file or folder in path$")
+        for name in ("", ".")
+    ),
+    *(
         ({}, {"split": split}, rf"^split \(={re.escape(str(split))}\) must be three numbers greater than 0 with sum 1")
         for split in ([], [0.5, 0.5], [0.5, 0.5, 0], [0.9, 0.2, -0.1], [0.5, 0.3, 0.1], [0.4, 0.2, 0.2, 0.2])
     ),

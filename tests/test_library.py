@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,9 @@ import torch
 import atbptt
 
 
-@pytest.mark.parametrize("size", [0, 10])
-def test_more_streams_than_steps_are_refused(size: int) -> None:
-    with pytest.raises(atbptt.ConfigError, match=rf"batch_size \(={size}\) must lie in 1..9"):
+@pytest.mark.parametrize("size", [0, 10, 2.5])
+def test_more_streams_than_steps_are_refused(size: Any) -> None:
+    with pytest.raises(atbptt.ConfigError, match=rf"batch_size \(={size}\) must be a whole number in 1..9"):
         atbptt.batchify(torch.zeros(9), size)
 
 

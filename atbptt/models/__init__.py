@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         joined as joined,
         kinds as kinds,
         map_tensors as map_tensors,
+        ordered_as as ordered_as,
         tensors as tensors,
     )
     from atbptt.models.networks import PointProcessNetwork as PointProcessNetwork, RecurrentNetwork as RecurrentNetwork

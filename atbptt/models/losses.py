@@ -87,6 +87,9 @@ def check_counted(counted: Tensor, shape: tuple[int, ...], name: str = "counted"
     require(isinstance(counted, Tensor), name, kind, "must say which losses count by a tensor (T, B)")
     made = tuple(counted.shape)
     require(made == shape, name, made, f"must say which losses count in the shape (T, B) of the targets, {shape}")
+    plain = counted.layout == torch.strided and not counted.requires_grad
+    rule = "must say which losses count by a dense tensor without a gradient"
+    require(plain, name, "sparse" if counted.layout != torch.strided else "requires_grad", rule)
     if counted.dtype != torch.bool:
         real = counted.is_floating_point()
         rule = "must say which losses count by booleans, or by weights of floating point"

@@ -25,6 +25,11 @@ def map_tensors(function: Callable[..., Any], nested: Nested, *others: Nested) -
     raise TypeError(f"(={type(nested).__name__}) must be a tensor, or a tuple, list or dict of tensors")
 
 
+def ordered_as(like: Nested, nested: Nested) -> Nested:
+    """The same, with the tensors of dicts in the order in which `like` has them (KeyError if it lacks one)."""
+    return map_tensors(lambda _, part: part, like, nested)
+
+
 def tensors(nested: Nested) -> list[Tensor]:
     """The tensors, in a fixed order (TypeError if a part is not one)."""
     if isinstance(nested, Tensor):

@@ -6,13 +6,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from atbptt.errors import ConfigError, described, require
 from atbptt.models.batch_first import TimeFirst, turned_half
-from atbptt.models.losses import LossFunction, check_counted, counted_of
+from atbptt.models.losses import LossFunction, check_counted, counted_of, losses_of
 from atbptt.models.memory import TRIED_STEPS, check_memory
 from atbptt.models.modes import evaluating, preserved
-from atbptt.models.nested import Nested, at, axes, kinds, map_tensors, tensors
+from atbptt.models.nested import Nested, at, axes, kinds, map_tensors, ordered_as, tensors
 from atbptt.models.states import State, differentiable
 from atbptt.randomness import seed_global
 
@@ -108,18 +109,27 @@ def check_recurrent(
             with evaluating(model), torch.no_grad():
                 outputs, after = pair_of(model, model(inputs, state))
             check_state(after, batch)
+            rule = "must return a state of the same parts as its first one"
+            require(state is None or _of_same_parts(state, after), "model", type(model).__name__, rule)
             check_outputs(outputs, inputs)
             if memory:
                 check_memory(model, inputs, state, training)
             _check_halves(model, inputs, state)
             if not begun:
-                _check_beginning(model, inputs)
+                _check_beginning(model, inputs, state)
     except ConfigError:
         raise
     except Exception as error:  # of a user's own class
         without = ", with None for the zero state where it has no initial_state(batch)" if state is None else ""
         rule = f"(={type(model).__name__}) must run as model(inputs, state){without}: {described(error)}"
         raise ConfigError("model", rule) from error
+
+
+def _of_same_parts(state: State, after: State) -> bool:
+    try:
+        return len(tensors(ordered_as(state, after))) == len(tensors(after)) == len(tensors(state))
+    except (KeyError, ValueError, TypeError):
+        return False
 
 
 def _check_halves(model: nn.Module, inputs: Nested, state: State) -> None:
@@ -131,22 +141,35 @@ def _check_halves(model: nn.Module, inputs: Nested, state: State) -> None:
         whole = model(inputs, state)[0]
         seed_global("check")
         by_halves = parts.decode(parts.recur(inputs, state)[0])
-    same = kinds(whole) == kinds(by_halves) and all(
-        torch.allclose(*pair, rtol=1e-4, atol=1e-5, equal_nan=True)
-        for pair in zip(tensors(whole), tensors(by_halves), strict=True)
-    )
+    same = _alike(whole, by_halves)
     require(same, "model", type(model).__name__, "must make the same outputs by decode(recur(inputs)) as by a call")
 
 
-def _check_beginning(model: nn.Module, inputs: Nested) -> None:
-    """Raise a `ConfigError` if `initial_state` depends on what the model has read before."""
+def _alike(some: Nested, others: Nested) -> bool:
+    """Whether two outputs are equal but for rounding."""
+    pairs = zip(tensors(some), tensors(others), strict=True)
+    return kinds(some) == kinds(others) and all(
+        torch.allclose(*pair, rtol=1e-4, atol=1e-5, equal_nan=True) for pair in pairs
+    )
+
+
+def _check_beginning(model: nn.Module, inputs: Nested, state: State) -> None:
+    """Raise a `ConfigError` if None is no zero state, or `initial_state` depends on what the model has read before."""
+    if state is None:  # it has no initial_state
+        zeros = starting_state(model, inputs)
+        with evaluating(model), torch.no_grad():
+            seed_global("check")
+            by_none = model(inputs, None)[0]
+            seed_global("check")
+            by_zeros = model(inputs, zeros)[0]
+        rule = "must take None for a state of zeros; for another first state, give it a method initial_state(batch)"
+        require(_alike(by_none, by_zeros), "model", type(model).__name__, rule)
+        return
     begun: list[list[Tensor]] = []
     with evaluating(model), torch.no_grad():
         for _ in range(2):
             seed_global("check")
             state = _given(model, axes(inputs)[1], None)
-            if state is None:  # it has no initial_state
-                return
             begun.append([part.clone() for part in tensors(state)])
             model(inputs, state)
     same = all(torch.equal(*parts) for parts in zip(*begun, strict=True))
@@ -167,9 +190,12 @@ def pair_of(model: nn.Module, made: Any) -> tuple[Nested, State]:
 def check_nested(name: str, nested: Any) -> None:
     """Raise a `ConfigError` unless it is a tensor or a tuple, list or dict of tensors, at least one."""
     try:
-        found = tensors(nested)
+        found = [] if isinstance(nested, PackedSequence) else tensors(nested)
     except TypeError as error:
         raise ConfigError(name, str(error)) from error
+    ragged = isinstance(nested, PackedSequence) or any(part.is_nested for part in found)
+    rule = "must be a tensor with the time first: atbptt.padded makes one of sequences of unequal length"
+    require(not ragged, name, type(nested).__name__, rule)
     require(len(found) > 0, name, nested, "must hold at least one tensor")
 
 
@@ -178,19 +204,40 @@ def output_of_step(
 ) -> Nested | None:
     """An output of one step of one stream, with which a loss that says which losses count tells that of any targets.
 
-    None if the loss says nothing of the kind; a `ConfigError` if it does not go by the targets alone.
+    None if the loss says nothing of the kind.
+
+    Raises:
+        ConfigError: the loss does not run, does not return losses (T, B), or goes by the outputs to say which count.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile would compile it for this length
-    inputs, targets = (at(part, slice(TRIED_STEPS)) for part in (inputs, targets))
+    steps, batch = axes(inputs)
+    steps = min(steps, TRIED_STEPS)
+    steps -= steps == batch > 1  # or losses (B, T) would pass
+    inputs, targets = (at(part, slice(steps)) for part in (inputs, targets))
     with preserved(model), evaluating(model), torch.no_grad():
         outputs, _ = pair_of(model, model(inputs, starting_state(model, inputs, state)))
-        flipped = map_tensors(lambda part: part.flip(0, 1), outputs)
-        found, again = (counted_of(loss, each, targets) for each in (outputs, flipped))
-    if found is None or again is None:
-        return None
-    rule = "must say by the targets alone which losses count, and says so by the outputs"
-    require(torch.equal(found, again), "loss", "a pair", rule)
+        try:
+            losses_of(loss, outputs, targets)
+            found = counted_of(loss, outputs, targets)
+        except ConfigError:
+            raise
+        except Exception as error:  # of a user's own function
+            name = getattr(loss, "__name__", type(loss).__name__)
+            raise ConfigError("loss", f"(={name}) must run as loss(outputs, targets): {described(error)}") from error
+        if found is None:
+            return None
+        rule = "must say by the targets alone which losses count, and says so by the outputs"
+        for change in (lambda part: part.flip(0, 1), lambda part: 1e3 * part, lambda part: -1e3 * part):
+            require(_counts_alike(loss, map_tensors(change, outputs), targets, found), "loss", "a pair", rule)
     return at(outputs, (0, 0))
+
+
+def _counts_alike(loss: LossFunction, outputs: Nested, targets: Nested, counted: Tensor) -> bool:
+    try:
+        found = counted_of(loss, outputs, targets)
+    except Exception:  # of a user's own function, which need not take outputs that no model makes
+        return True
+    return found is not None and torch.equal(found, counted)
 
 
 def check_state(state: State, batch: int) -> None:
@@ -202,7 +249,7 @@ def check_state(state: State, batch: int) -> None:
     for part in tensors(state):
         one = part.dim() == 1 and not part.is_floating_point()
         fits = (part.dim() in (2, 3) and part.shape[-2] == batch) or (one and len(part) == batch)
-        rule = f"must be of shape (L, B, H) or (B, H), B = {batch} (batch_first=False in torch)"
+        rule = f"must be of shape (L, B, H) or (B, H), B = {batch} (batch_first of layers as that of Windows or probe)"
         require(fits and not part.is_complex(), "state", f"{tuple(part.shape)} {part.dtype}", rule)
     rule = "must have a tensor of floating point"
     require(len(differentiable(state)) > 0, "state", [str(part.dtype) for part in tensors(state)], rule)

@@ -18,6 +18,7 @@ from atbptt.models import (
     leaves,
     map_tensors,
     native_layers,
+    ordered_as,
     tensors,
     thawed,
 )
@@ -68,6 +69,7 @@ class _Unrolled:
                 features.append(feature)
                 # Nodes of their own: what one part of the state adds to another within the step, as an LSTM's c to
                 # its h, is no way through the state. A part that nothing before decides still has a gradient.
+                after = ordered_as(self.states[0], after)
                 self.states.append(
                     map_tensors(lambda part: part.view_as(part) if part.requires_grad else leaves(part), after)
                 )
@@ -144,6 +146,7 @@ class _Unrolled:
         """The part of a loss's parameter gradient that comes from the step `lag` steps before it."""
         step, factors = position - lag, self.window.of_mean()
         features, after = self.window.halves.recur(at(self.window.inputs, slice(step, step + 1)), self._begun(step))
+        after = ordered_as(self.states[0], after)
         if lag == 0:
             # The loss may have been decided before the step.
             losses = self._loss(features, position)

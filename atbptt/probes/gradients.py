@@ -69,11 +69,11 @@ def lag_gradients(
             with torch.no_grad():
                 before = None if resets is None else resets[:burn_in]
                 _, state = models.recur_anew(parts.recur, models.at(inputs, slice(burn_in)), state, before, first)
+            state = models.ordered_as(first, state)
         within = slice(burn_in, None)
         of_window = models.at(inputs, within), models.at(targets, within), models.detach(state)
         anew: tuple[Tensor | None, State] = (None, None)
-        if resets is not None:  # the first state, with its parts in the order of those of the state
-            first = models.begun_anew(state, first, torch.ones_like(resets[0]))
+        if resets is not None:
             anew = resets[burn_in:], models.detach(first)
         window = ProbeWindow(parts, loss, *of_window, positions, shares, *anew)
         components = _component_names(model, models.tensors(state))

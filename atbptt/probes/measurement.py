@@ -1,12 +1,13 @@
 """One probe: `probe` and `measure` take the gradients of a window and return a `Measurement`."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from atbptt.errors import ConfigError, require, require_choice
+from atbptt.errors import ConfigError, DataWarning, require, require_choice
 from atbptt.models import (
     LossFunction,
     Nested,
@@ -95,6 +96,8 @@ class Measurement:
         counted, losses = self.gradients.counted, self.gradients.losses
         if not counted.any():
             return "no loss at its positions counts"
+        if not self.gradients.reach.any():
+            return "a sequence begins at every step, so that no gradient goes back a step"
         wrong = counted & ~np.isfinite(losses)
         if wrong.any():
             return f"its loss must be finite, and is {losses[wrong][0]} in stream {np.argwhere(wrong)[0, 1]}"
@@ -175,7 +178,7 @@ def probe(
     positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
     at = None if counted is None else _positions(counted, settings)
-    return measure(
+    found = measure(
         model,
         loss,
         inputs,
@@ -188,12 +191,24 @@ def probe(
         resets=resets,
         positions=at,
     )
+    if counted is not None:
+        _warn_of_few(counted[burn_in:], found.gradients)
+    return found
+
+
+def _warn_of_few(counted: Tensor, gradients: LagGradients) -> None:
+    """Warn if most streams with losses that count have none at the positions, as those that end before."""
+    counting = (counted > 0).any(dim=0).cpu().numpy()
+    missed = int((counting & ~gradients.counted.any(axis=0)).sum())
+    if 2 * missed > counting.sum():
+        steps = f"{missed} of the {counting.sum()} streams with losses that count have none at the steps probed"
+        warnings.warn(f"{steps}: give more positions, or streams that end together", DataWarning, stacklevel=4)
 
 
 def _positions(counted: Tensor, settings: ProbeSettings) -> list[int]:
     """Steps of a window from tau on at which a loss counts, evenly chosen up to the last one."""
     first = settings.burn_in + settings.tau
-    steps = settings.tau + np.flatnonzero(counted[first:].cpu().numpy().any(axis=1))
+    steps = settings.tau + np.flatnonzero((counted[first:] > 0).any(dim=1).cpu().numpy())
     require(len(steps) > 0, "counted", 0, f"must count a loss from step burn_in + tau (={first}) on")
     chosen = np.linspace(len(steps) - 1, 0, settings.positions).round().astype(int)
     return [int(steps[each]) for each in sorted(set(chosen))]

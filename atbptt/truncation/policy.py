@@ -117,8 +117,11 @@ def completed(given: AnyPolicy) -> Policy:
     Raises:
         ConfigError: it is no policy, or a checkpoint cannot store it.
     """
-    kind = "type" if isinstance(given, type) else type(given).__name__  # a class was given, not an object
-    K = getattr(given, "K", None)
+    kind = type(given).__name__
+    rule = "must be an object with an attribute K and a method update"
+    fits = hasattr(given, "K") and not isinstance(given, type)
+    require(fits, "_target_", f"the class {given.__name__}" if isinstance(given, type) else kind, rule)
+    K = given.K
     require(isinstance(K, int) and K >= 1, "K", K, f"must be an integer from 1 on in an object of {kind}")
     require(callable(getattr(given, "update", None)), "_target_", kind, "must have a method update")
     try:

@@ -14,19 +14,17 @@ SAVED = ("epochs_done", "start", "position")
 class Cursor:
     """Moves over a stream of T steps, pass after pass, in windows that a scheme cuts."""
 
-    def __init__(
-        self, scheme: str, policy: Policy, length: int, phase_seed: int | None = None, epoch_steps: int | None = None
-    ) -> None:
+    def __init__(self, scheme: str, policy: Policy, length: int, phase_seed: int | None = None) -> None:
         """With a seed for the phase, the length of each pass's first window is drawn by it.
 
-        `length`, T, may be another in another pass; `epoch_steps` are those by which the policy's schedule counts, T if
-        None.
+        `length`, T, may be another in another pass; the policy's schedule counts by the first one unless `epoch_steps`
+        is set.
         """
         self.scheme = scheme
         self.phase_seed = phase_seed
         self.policy = policy
         self.length = length
-        self.epoch_steps = epoch_steps
+        self.epoch_steps = length
         self.epochs_done = 0
         self.steps_before = 0  # of the passes done
         self.start = self.position = 0  # within the pass, see `schemes.cut`
@@ -49,7 +47,7 @@ class Cursor:
 
     def next_window(self, probe: Probe) -> Window:
         """Let the policy set its K with the help of `probe`, and cut the next window."""
-        progress = Progress(self.step, self.epoch_steps or self.length, self.length - self.position)
+        progress = Progress(self.step, self.epoch_steps, self.length - self.position)
         update(self.policy, progress, probe)
         phase = None
         if self.position == 0 and self.phase_seed is not None:
@@ -60,10 +58,14 @@ class Cursor:
         """Move behind a window, given the state at its `next_start`."""
         self.start, self.position, self.state = window.next_start, window.loss_stop, state
         if self.position == self.length:
-            self.epochs_done += 1
-            self.steps_before += self.length
-            self.start = self.position = 0
-            self.state = None
+            self.end_pass()
+
+    def end_pass(self) -> None:
+        """Move to the start of the next pass."""
+        self.epochs_done += 1
+        self.steps_before += self.position
+        self.start = self.position = 0
+        self.state = None
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint needs; of the state, its tensors, since a class of the model's own cannot be stored."""

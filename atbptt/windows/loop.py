@@ -19,6 +19,7 @@ from atbptt.models import (
     detach,
     halves,
     kinds,
+    ordered_as,
     output_of_step,
     starting_state,
     time_first,
@@ -75,8 +76,8 @@ class Windows:
         probes: settings of the policy's probes, if it makes any.
         probe_streams: inputs and targets, and as above counted and resets, from which they are drawn; by default from
             the streams that are read.
-        epoch_steps: steps by which the policy's schedule and `epoch` count; T by default. With many batches, those of
-            all of them.
+        epoch_steps: steps by which the policy's schedule and `epoch` count; with many batches, those of all of them.
+            T of these streams by default.
         seed: of the probes' and the phase's draws.
         batch_first: whether data, outputs and losses begin with (B, T) instead of (T, B), here and in `feed`; messages
             say (T, B).
@@ -120,22 +121,33 @@ class Windows:
         except ConfigError as error:
             raise ConfigError("policy" if error.name == "_target_" else error.name, error.rule) from error
         check_scheme(policy, scheme, phase)
-        first_state = None if state is None else detach(state)
+        first_state = None
+        if state is not None:
+            check_state(state, stream.batch)
+            first_state = detach(state)
         check_recurrent(model, stream.read(0, TRIED_STEPS)[0], first_state)
         self._output = output_of_step(model, loss, *stream.read(0, TRIED_STEPS), first_state)
         stream = stream.counting(loss, self._output)
         require(stream.losses(0, stream.length) > 0, "counted", 0, "must count a loss, and counts none")
         probes = ProbeSettings() if probes is None else probes
+        require(isinstance(probes, ProbeSettings), "probes", type(probes).__name__, "must be ProbeSettings")
+        require_whole("seed", seed, 0)
         if epoch_steps is not None:
             require_whole("epoch_steps", epoch_steps, 1)
         probed = None
         if probe_streams is not None:
-            probed = self._stream(*_batch(probe_streams, "probe_streams")).counting(loss, self._output)
+            probed = self._stream(*_batch(probe_streams, "probe_streams"))
+            _require_alike(probed, stream, "those of training, but for (T, B)", "probe_streams: ")
+            if first_state is not None:
+                check_state(first_state, probed.batch)
+            probed = probed.counting(loss, self._output)
         if policy.probes:  # before training rather than at its first update
             probes.check_stream((probed or stream).length)
             check_asked(probes, model, loss, probed or stream, policy, first_state)
         self._begin(model, loss, stream, policy, scheme, phase, Prober(probes, scheme, seed), first_state)
-        self.cursor.epoch_steps, self._probed = epoch_steps, probed
+        self._probed = probed
+        if epoch_steps is not None:
+            self.cursor.epoch_steps = epoch_steps
 
     def _stream(
         self, inputs: Nested, targets: Nested, counted: Tensor | None = None, resets: Tensor | None = None
@@ -212,14 +224,20 @@ class Windows:
         if self.cursor.policy.probes and self._probed is None:
             assert self.prober.settings is not None
             self.prober.settings.check_stream(stream.length)
-        self.read(stream)
-        self._carried = None
+            if stream.resets is not None:
+                self.prober.settings.check_average()
+        first = None
+        if state is not None or stream.batch != self.stream.batch:  # first_state may be of other streams
+            first = self._first_of(stream)
+            check_state(first, stream.batch)
         if state is not None:
             require(not self._within, "state", "given", "must be fed between two passes: within one, the state goes on")
             check_state(state, stream.batch)
-            found, own = kinds(state), kinds(self._first())
+            found, own = kinds(state), kinds(first)
             require(found == own, "state", found, f"must be like the model's: {own}")
-            self._carried = detach(state)
+            state = ordered_as(first, detach(state))
+        self.read(stream)
+        self._carried = state
 
     @property
     def _within(self) -> bool:
@@ -228,11 +246,10 @@ class Windows:
 
     def read(self, stream: Stream) -> None:
         """`feed` of a stream."""
-        within = self._within
-        for name in ("inputs", "targets"):
-            found, own = (kinds(getattr(each, name), 0 if within else 2) for each in (stream, self.stream))
-            rule = f"must be like those before{'' if within else ', but for (T, B)'}: {own}"
-            require(found == own, name, found, rule)
+        if self._within:
+            _require_alike(stream, self.stream, "those before", axes=0)
+        else:
+            _require_alike(stream, self.stream, "those before, but for (T, B)")
         self.stream = stream
         self.cursor.length = stream.length
 
@@ -243,14 +260,21 @@ class Windows:
             batches: of the arguments of `feed`, two to four of them.
 
         Raises:
-            RuntimeError: the last batch has not been read to its end.
+            RuntimeError: the last batch has not been read to its end, nor its pass been ended.
             ConfigError: as `feed`.
         """
         for batch in batches:
             if self._within:
-                raise RuntimeError("the batch before must be read to its end: for window in windows: ...")
+                way = "for window in windows: ..., or windows.end_pass()"
+                raise RuntimeError(f"the batch before must be read to its end, or its pass be ended: {way}")
             self.feed(*_batch(batch, "batches"))
             yield from self
+
+    def end_pass(self) -> None:
+        """End the pass where it is, as after a `break`: the next window is the first one of another pass."""
+        if self._within:
+            self._current = None
+            self.cursor.end_pass()
 
     @property
     def step(self) -> int:
@@ -259,13 +283,13 @@ class Windows:
 
     @property
     def epoch(self) -> float:
-        """Passes over the stream so far, or with `epoch_steps` over so many steps."""
-        return self.step / (self.cursor.epoch_steps or self.stream.length)
+        """Steps so far over `epoch_steps`: passes over the stream, if all are over the same."""
+        return self.step / self.cursor.epoch_steps
 
     @property
     def adaptive_epoch(self) -> float:
         """`epoch`, counting the steps of the policy's probes too."""
-        return (self.step + self.probe_steps) / (self.cursor.epoch_steps or self.stream.length)
+        return (self.step + self.probe_steps) / self.cursor.epoch_steps
 
     def __iter__(self) -> Iterator[StreamWindow]:
         """The windows to the end of the pass.
@@ -304,16 +328,20 @@ class Windows:
 
     def _first(self) -> State:
         """The state in which sequences begin."""
-        return starting_state(self.model, self.stream.read(0, 1)[0], self.first_state)
+        return self._first_of(self.stream)
+
+    def _first_of(self, stream: Stream) -> State:
+        return starting_state(self.model, stream.read(0, 1)[0], self.first_state)
 
     def _hand_over(self, window: StreamWindow, state: State) -> None:
         if self._current is window:  # else its loss is called again
             self._current = None
-            self.cursor.advance(window.steps, state)
+            self.cursor.advance(window.steps, ordered_as(window._state, state))
 
     def _probe(self, *, measured: bool = False, resampled: bool = False, noise: bool = False) -> list[BiasEstimate]:
         self.probe_steps += self.prober.steps
         how: dict[str, Any] = {"measured": measured, "resampled": resampled, "noise": noise, "state": self.first_state}
+        how["epoch_steps"] = self.cursor.epoch_steps
         found = self.prober.measure(self.model, self.loss, self._probed or self.stream, "policy", self.step, **how)
         return [each.estimate for each in found if each.problem() is None]
 
@@ -327,7 +355,7 @@ class Windows:
 
     def state_dict(self) -> dict[str, Any]:
         """Its position and policy: with those of model and optimizer, all that it takes to continue."""
-        return {"made_for": self._made_for(), **self.saved()}
+        return {"made_for": self._made_for(), "epoch_steps": self.cursor.epoch_steps, **self.saved()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go back to where it was when its `state_dict` was taken; within a pass, that pass's streams must be fed.
@@ -335,11 +363,14 @@ class Windows:
         Raises:
             ConfigError: it was taken with another policy, scheme, phase, or within a pass of streams of another shape.
         """
+        require(isinstance(saved, dict), "state_dict", type(saved).__name__, "must be what state_dict() has returned")
         found, own = saved.get("made_for"), self._made_for()
         if saved.get("position") == 0 and isinstance(found, dict):
             found = found | {"streams": own["streams"]}
         require(found == own, "state_dict", found, f"must be of the same policy, scheme, phase and streams: {own}")
         self.restore(saved)
+        # By default it is the length of the first streams, which may be others now; earlier versions did not store it.
+        self.cursor.epoch_steps = saved.get("epoch_steps", self.cursor.epoch_steps)
 
     def saved(self) -> dict[str, Any]:
         """`state_dict` for a run's checkpoint, without `made_for`."""
@@ -356,6 +387,13 @@ class Windows:
         require_whole("passed_over", self.passed_over, 0)
         self.cursor.policy.load_state_dict(saved["policy"])
         require_whole("K", self.cursor.policy.K, 1)
+
+
+def _require_alike(stream: Stream, other: Stream, what: str, of: str = "", *, axes: int = 2) -> None:
+    """Raise a `ConfigError` unless the tensors of two streams are alike, but for so many axes."""
+    for name in ("inputs", "targets"):
+        found, own = (kinds(getattr(each, name), axes) for each in (stream, other))
+        require(found == own, f"{of}{name}", found, f"must be like {what}: {own}")
 
 
 def _batch(parts: Sequence[Nested], name: str) -> Sequence[Nested]:

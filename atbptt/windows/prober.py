@@ -86,10 +86,12 @@ class Prober:
         resampled: bool,
         noise: bool = False,
         state: State = None,
+        epoch_steps: int | None = None,
     ) -> list[Measurement]:
         """Make the probes of one estimate, for the `policy` or an `evaluation`; see `probes.measure`.
 
-        Raises a `ConfigError` if it has no settings, or the stream is too short.
+        Messages count epochs by `epoch_steps`, or by the stream's length. Raises a `ConfigError` if it has no settings,
+        or the stream is too short.
         """
         settings = self.settings
         if settings is None:  # a policy that did not say so asks
@@ -122,7 +124,7 @@ class Prober:
                 self.noted_unsuited = True
                 self.log.info("probes run the model step by step, which takes longer: %s", unsuited)
             if problem := measurement.problem():
-                epoch = f"{step / stream.length:.3g}"
+                epoch = f"{step / (epoch_steps or stream.length):.3g}"
                 self._warn(f"epoch {epoch}: probe {number} for {purpose} is not usable: {problem}")
         return found
 

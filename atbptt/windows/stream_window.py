@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from atbptt.errors import require_whole
 from atbptt.models import State
 from atbptt.windows.schemes import Window, lr_scale
 from atbptt.windows.update import averaged, window_loss
@@ -55,6 +56,8 @@ class StreamWindow:
         Arguments:
             steps_at_once: the most steps that are decoded at once, to bound the memory of many outputs; all by default.
         """
+        if steps_at_once is not None:
+            require_whole("steps_at_once", steps_at_once, 1)
         windows = self._windows
         objective, self._mean_loss, handed_over = window_loss(
             windows.halves,

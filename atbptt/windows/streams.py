@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence, pad_sequence
 
-from atbptt.errors import require
+from atbptt.errors import listed, require
 from atbptt.models import (
     Halves,
     LossFunction,
@@ -181,14 +181,20 @@ def padded(sequences: Sequence[Tensor] | PackedSequence | Tensor) -> tuple[Tenso
         sequences: a list of tensors (T_b, ...), a nested tensor of them, or a `PackedSequence`.
 
     Raises:
-        ConfigError: there is none, or one is empty.
+        ConfigError: there is none, one is empty, or they are not alike but for their length.
     """
     if isinstance(sequences, PackedSequence):
         values, lengths = pad_packed_sequence(sequences)
     else:
+        rule = "must be a list of tensors (T, ...), a nested tensor of them, or a PackedSequence"
+        require(isinstance(sequences, Tensor | list | tuple), "sequences", type(sequences).__name__, rule)
         parts = list(sequences.unbind() if isinstance(sequences, Tensor) else sequences)
-        lengths = torch.tensor([len(part) for part in parts])
         require(len(parts) > 0, "sequences", [], "must hold a sequence")
+        some = [part for part in parts if not isinstance(part, Tensor) or part.dim() == 0]
+        require(not some, "sequences", f"a list with {some[:1]}", rule)
+        features = {f"{tuple(part.shape[1:])} {part.dtype}": None for part in parts}
+        require(len(features) == 1, "sequences", listed(features), "must have features of one shape and type")
+        lengths = torch.tensor([len(part) for part in parts])
         values = pad_sequence(parts)
     shortest = int(lengths.min())
     require(shortest > 0, "sequences", lengths.tolist(), "must have lengths of at least 1")
@@ -205,6 +211,7 @@ def batchify(sequence: Sequenced, batch_size: int) -> Sequenced:
     Raises:
         ConfigError: B is not in 1..N.
     """
-    require(1 <= batch_size <= len(sequence), "batch_size", batch_size, f"must lie in 1..{len(sequence)}")
+    fits = isinstance(batch_size, int | np.integer) and 1 <= batch_size <= len(sequence)
+    require(fits, "batch_size", batch_size, f"must be a whole number in 1..{len(sequence)}")
     steps = len(sequence) // batch_size
     return sequence[: steps * batch_size].reshape(batch_size, steps, *sequence.shape[1:]).swapaxes(0, 1)

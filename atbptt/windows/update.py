@@ -45,7 +45,7 @@ def window_loss(
     """
     inputs, targets = stream.read(window.start, window.stop)
 
-    def recur(start: int, stop: int, state: State) -> tuple[Nested, State]:
+    def recur(start: int, stop: int, state: State, first: State = first) -> tuple[Nested, State]:
         begin, some = window.start + start, at(inputs, slice(start, stop))
         if factors is not None:
             anew = {step: stream.resets[begin + step] for step in stream.resetting(begin, window.start + stop)}  # type: ignore[index]
@@ -81,7 +81,7 @@ def window_loss(
     if ahead_of:
         with frozen(halves.model):
             length = window.stop - window.start
-            ahead, _ = recur(counted_to, length, after)
+            ahead, _ = recur(counted_to, length, after, None if first is None else detach(first))
             beyond = mean_of(ahead, counted_to, length)
         objective = objective + beyond * (ahead_of / divisor)
     return objective, mean.detach(), detach(handed_over)

@@ -62,6 +62,36 @@ def plain_and_parted(steps: int) -> tuple[tuple[Tensor, Tensor], tuple[Any, Any]
     return (inputs, torch.stack([wanted.double(), values], dim=-1)), ({"parts": [one, inputs - one]}, [wanted, values])
 
 
+class Cell(nn.Module):
+    """An LSTM cell whose state is a dict, returned in the order in which it begins, or in another."""
+
+    state_names = ("hidden", "cell")
+
+    def __init__(self, swapped: bool) -> None:
+        super().__init__()
+        self.cell, self.decoder, self.swapped = nn.LSTMCell(5, 4), nn.Linear(4, 5), swapped
+
+    def forward(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        hidden = []
+        for step in nn.functional.one_hot(inputs, 5).double():
+            pair = self.cell(step, (state["hidden"], state["cell"]))
+            state = dict(zip(("hidden", "cell"), pair, strict=True))
+            hidden.append(pair[0])
+        after = dict(reversed(state.items())) if self.swapped else state
+        return self.decoder(torch.stack(hidden)), after
+
+    def initial_state(self, batch: int) -> Any:
+        return {name: torch.zeros(batch, 4, dtype=torch.float64) for name in ("hidden", "cell")}
+
+
+def cells() -> list[Cell]:
+    """Both kinds, with the same parameters."""
+    torch.manual_seed(0)
+    found = [Cell(swapped).double() for swapped in (False, True)]
+    found[1].load_state_dict(found[0].state_dict())
+    return found
+
+
 class PlainData(SymbolTask):
     """A data set for `Plain`: predicts symbols, and the values beside them."""
 

@@ -85,6 +85,16 @@ class Returning(Decoded):
         return torch.zeros(1, batch, H, dtype=torch.float64), torch.zeros(1, batch, H, dtype=torch.float64)
 
 
+class FromOnes(Decoded):
+    """Begins in ones, of which only the model knows."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.GRU(D, H))
+
+    def forward(self, inputs: Tensor, state: Any) -> Any:
+        return super().forward(inputs, torch.ones(1, inputs.shape[1], H).double() if state is None else state)
+
+
 MODEL = Decoded(nn.LSTM(D, H))
 PAIR = "model (=Returning) must return the pair (outputs, state), not "
 KIND = "must be of shape (L, B, H) or (B, H), B = 3"
@@ -96,6 +106,16 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
         Returning(lambda outputs, _: (outputs, None)),
         {},
         "state (=NoneType) must be a tensor, or a tuple, list or dict of tensors",
+    ),
+    "other parts": (
+        Returning(lambda outputs, state: (outputs, {"hidden": state[0], "cell": state[1]})),
+        {},
+        "model (=Returning) must return a state of the same parts as its first one",
+    ),
+    "None for another state": (
+        FromOnes(),
+        {},
+        "model (=FromOnes) must take None for a state of zeros; for another first state, give it...",
     ),
     "an empty state": (Returning(lambda outputs, _: (outputs, ())), {}, "state (=()) must hold at least one tensor"),
     "fewer outputs": (
@@ -110,7 +130,11 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "no module": (len, {}, "model (=builtin_function_or_method) must be a torch.nn.Module"),
     "does not run": (nn.Linear(D, 2), {}, "model (=Linear) must run as model(inputs, state), ..."),
-    "batch first": (Decoded(nn.LSTM(D, H, batch_first=True)), {}, "...batch_first=False..."),
+    "batch first": (
+        Decoded(nn.LSTM(D, H, batch_first=True)),
+        {},
+        "...(batch_first of layers as that of Windows or probe)...",
+    ),
     "sees the future": (
         nn.GRU(D, H, bidirectional=True),
         {"loss": lambda outputs, _: outputs.square().sum(-1)},
@@ -119,14 +143,29 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "scalar loss": (
         MODEL,
         {"loss": nn.functional.mse_loss},
-        'loss (=()) must have the shape (T, B) of its targets, (1, 3): ...reduction="none"',
+        'loss (=()) must have the shape (T, B) of its targets, (8, 3): ...reduction="none"',
     ),
     "loss of every feature": (
         MODEL,
         {"loss": nn.MSELoss(reduction="none")},
-        "loss (=(1, 3, 2)) must have the shape...",
+        "loss (=(8, 3, 2)) must have the shape...",
     ),
     "a number": (MODEL, {"loss": lambda *_: 1.0}, "loss (=float) must return a tensor (T, B)..."),
+    "streams first": (
+        MODEL,
+        {"loss": lambda o, t: squared_error(o, t).T, "inputs": data()[0][:B], "targets": data()[1][:B]},
+        "loss (=(3, 2)) must have the shape...",
+    ),
+    "a loss that fails": (
+        MODEL,
+        {"loss": lambda o, t: squared_error(o, t) / {}},
+        "loss (=<lambda>) must run as loss(outputs, targets): TypeError: ...",
+    ),
+    "outliers": (
+        MODEL,
+        {"loss": lambda o, t: (squared_error(o, t), squared_error(o, t) < 100)},
+        "loss (=a pair) must say by the targets alone which losses count, and says so by the outputs",
+    ),
     "detached loss": (
         MODEL,
         {"loss": lambda outputs, targets: squared_error(outputs, targets).detach()},
@@ -136,7 +175,7 @@ UNFIT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "state of other streams": (
         Decoded(nn.GRU(D, H)),
         {"state": torch.zeros(1, B + 1, H, dtype=torch.float64)},
-        f"state (=(1, 4, 5) torch.float64) {KIND} (batch_first=False in torch)",
+        f"state (=(1, 4, 5) torch.float64) {KIND} (batch_first of layers as that of Windows or probe)",
     ),
     "no tensor": (MODEL, {"targets": [1]}, "targets (=int) must be a tensor, or a tuple, list or dict of tensors"),
     **{

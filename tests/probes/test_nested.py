@@ -9,7 +9,7 @@ from torch import nn
 
 from atbptt.models.losses import cross_entropy
 from atbptt.probes.measurement import Measurement, probe
-from tests.helpers.nesting import Parted, Plain, parted_loss, plain_and_parted, plain_loss
+from tests.helpers.nesting import Parted, Plain, cells, parted_loss, plain_and_parted, plain_loss
 from tests.helpers.probing import network, symbols
 
 T = 23
@@ -50,3 +50,16 @@ def test_layers_of_torch_are_taken_apart(way: str) -> None:
     found = probe(Described(), lambda o, t: cross_entropy(o["logits"], t[0]), {"symbol": inputs}, (targets,), **HOW)
     check_same(found, probe(network(layers=2), cross_entropy, inputs, targets, **HOW))
     assert (found.gradients.unsuited is None) == (way == "adjoint"), way
+
+
+@pytest.mark.parametrize("resets", [False, True])
+def test_parts_of_the_state_are_named_in_whatever_order_they_are_returned(resets: bool) -> None:
+    anew = torch.zeros(14, 3, dtype=torch.bool)
+    anew[5, 0] = anew[9, 1] = True
+    ours, theirs = (
+        probe(model, cross_entropy, *symbols(14), burn_in=3, resets=anew if resets else None) for model in cells()
+    )
+    assert ours.gradients.components == ("hidden0", "cell0")
+    np.testing.assert_allclose(ours.gradients.component_norms, theirs.gradients.component_norms)
+    np.testing.assert_allclose(ours.bound, theirs.bound)
+    np.testing.assert_allclose(ours.measured, theirs.measured)

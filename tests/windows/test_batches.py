@@ -1,6 +1,7 @@
 """Many sequences: batches of other lengths and widths, one policy, one clock."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,58 @@ def adaptive() -> Adaptive:
     return Adaptive(delta=0.5, K_init=4, K_min=2, K_max=9, update_every=0.5)
 
 
+def test_the_clock_counts_by_the_first_streams_unless_told_otherwise() -> None:
+    windows = Windows(network(), cross_entropy, *symbols(20), Warmup(K_init=2, K_final=20, epochs=5), scheme="tf")
+    found = []
+    for steps in (20, 10, 30):
+        windows.feed(*symbols(steps))
+        lengths = [window.loss() and window.K for window in windows]
+        found.append((windows.epoch, lengths == sorted(lengths)))
+    assert found == [(1.0, True), (1.5, True), (3.0, True)]
+    later = Windows(network(), cross_entropy, *symbols(7), Warmup(K_init=2, K_final=20, epochs=5), scheme="tf")
+    later.load_state_dict(windows.state_dict())
+    assert later.epoch == 3.0
+
+
+def test_a_pass_may_be_ended_before_the_streams_do() -> None:
+    data = batches()
+    model, windows = made(data)
+    windows.end_pass()  # none has begun
+    for position in (0, 4):
+        for window in windows.each(data):
+            if window.steps.loss_start >= position:
+                break
+            window.loss()
+        with pytest.raises(RuntimeError, match=r"read to its end, or its pass be ended: .* or windows.end_pass\(\)$"):
+            next(windows.each(data))
+        windows.end_pass()
+        window = next(iter(windows))
+        torch.testing.assert_close(window.loss(), cross_entropy(model(data[0][0][:3], None)[0], data[0][1][:3]).mean())
+        windows.end_pass()
+    assert (windows.cursor.epochs_done, windows.step) == (4, 3 + 6 + 3)
+
+
+def test_what_cannot_be_fed_changes_nothing() -> None:
+    model, (inputs, targets) = network(), symbols(12)
+    state, geometric = model.initial_state(3), replace(PROBES, average="geometric")
+    windows = Windows(model, cross_entropy, inputs, targets, adaptive(), state=state, probes=geometric)
+    resets = torch.zeros(20, 3, dtype=torch.bool)
+    for message, given, more in (
+        (r"^state \(=\(1, 3, 4\) .*, B = 5 ", symbols(12, 5), {}),
+        (r"^average \(=geometric\) ", symbols(20), {"resets": resets}),
+        (r"^state \(=\(1, 2, 4\) .*, B = 3 ", symbols(20), {"state": model.initial_state(2)}),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            windows.feed(*given, **more)
+        assert windows.stream.inputs is inputs
+    for probed, message in (
+        (symbols(20, 5), r"^state \(=\(1, 3, 4\) .*, B = 5 "),
+        ((inputs.double(), targets), r"^probe_streams: inputs \(=.*float64.* must be like those of training, but"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Windows(model, cross_entropy, inputs, targets, adaptive(), state=state, probes=PROBES, probe_streams=probed)
+
+
 def test_a_loop_over_batches_continues_where_it_was() -> None:
     data, found = batches(), []
     for stops in ([(0, 0)], [(0, 0), (1, 3)], [(0, 0), (2, 0)]):  # at windows of batches; new objects continue
@@ -110,8 +163,7 @@ def test_a_loop_over_batches_continues_where_it_was() -> None:
             windows.feed(*batch)
             for index, window in enumerate(windows):
                 if (number, index) in stops[1:]:
-                    window.loss()
-                    losses.append(float(window.mean_loss))
+                    losses.append(trained(model, window))
                     saved = [each.state_dict() for each in (model, windows)]
                     model, windows = made(data)
                     windows.feed(*batch)
@@ -121,7 +173,7 @@ def test_a_loop_over_batches_continues_where_it_was() -> None:
                 losses.append(trained(model, window))
             for window in windows if windows.cursor.position else ():
                 losses.append(trained(model, window))
-        found.append((len(losses), windows.step, windows.epoch))
+        found.append((losses, windows.step, windows.epoch))
     assert found[0] == found[1] == found[2]
 
 

@@ -136,6 +136,19 @@ def test_a_policy_that_has_changed_in_other_windows_is_refused() -> None:
         Windows(model, cross_entropy, *streams, policy, probes=PROBES)
 
 
+def test_a_policy_is_refused_where_it_comes_second() -> None:
+    model, streams, policy = network(), symbols(19), adaptive()
+    one, other = (Windows(model, cross_entropy, *streams, policy, probes=PROBES) for _ in range(2))
+    next(iter(one)).loss()
+    with pytest.raises(ConfigError, match=r"^policy \(=Adaptive\) has changed in other Windows"):
+        next(iter(other))
+    next(iter(one)).loss()
+    constant = Fixed(4)
+    constant.table = [{"a": torch.arange(3)}, np.float64("nan")]  # type: ignore[attr-defined]
+    for _ in range(2):  # it has tensors, but they do not change
+        next(iter(Windows(model, cross_entropy, *streams, constant))).loss()
+
+
 def test_windows_and_probes_read_the_streams_that_are_fed() -> None:
     (inputs, targets), (others, other_targets) = symbols(19), [part.flip(0) for part in symbols(19)]
     model, read = network(), Reading()
@@ -338,10 +351,10 @@ REFUSED = {
         lambda: start(Full(window=9), scheme="buffer"),
         r"scheme \(=buffer\) must be tf with the full policy's window \(=9\)",
     ),
-    "no policy": (lambda: start(10), r"K \(=null\) must be an integer from 1 on in an object of int"),
+    "no policy": (lambda: start(10), r"policy \(=int\) must be an object with an attribute K and a method update"),
     "no update": (lambda: start(type("Still", (), {"K": 1})()), r"policy \(=Still\) must have a method update"),
     "a phase of the whole": (lambda: start(Full(), phase="random"), r"phase \(=random\) must be fixed with the full"),
-    "a class": (lambda: start(Fixed), r"K \(=null\) must be an integer from 1 on in an object of type"),
+    "a class": (lambda: start(Fixed), r"policy \(=the class Fixed\) must be an object with an attribute K and"),
     "a stream shorter than a probe": (
         lambda: start(adaptive(), length=9),
         r"burn_in \+ window \(=10\) must not exceed the stream's 9 steps: a probe reads that many$",
@@ -390,7 +403,6 @@ def test_a_K_beyond_the_stream_is_the_streams_length_at_the_usual_learning_rate(
 
 
 @pytest.mark.parametrize("loss", [nn.functional.mse_loss, nn.MSELoss(reduction="none")])
-def test_a_loss_that_is_not_one_a_step_and_stream_is_refused_in_the_first_window(loss: Any) -> None:
-    window = next(iter(Windows(nn.GRU(3, 4), loss, torch.zeros(9, 2, 3), torch.zeros(9, 2, 4), Fixed(4))))
+def test_a_loss_that_is_not_one_a_step_and_stream_is_refused(loss: Any) -> None:
     with pytest.raises(ConfigError, match=r"^loss \(=.*\) must have the shape \(T, B\)"):
-        window.loss()
+        Windows(nn.GRU(3, 4), loss, torch.zeros(9, 2, 3), torch.zeros(9, 2, 4), Fixed(4))

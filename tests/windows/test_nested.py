@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from atbptt.errors import ConfigError
-from atbptt.models import map_tensors
+from atbptt.models import cross_entropy, map_tensors
 from atbptt.probes.settings import ProbeSettings
 from atbptt.truncation import Fixed
 from atbptt.windows.loop import Windows
-from tests.helpers.nesting import Parted, Plain, parted_loss, plain_and_parted, plain_loss
+from tests.helpers.nesting import Parted, Plain, cells, parted_loss, plain_and_parted, plain_loss
+from tests.helpers.probing import symbols
 from tests.windows.test_resets import POLICIES, T, beginnings, trained
 
 
@@ -58,6 +59,21 @@ def test_streams_continue_from_a_stored_state_and_are_fed() -> None:
     ][2:]
     with pytest.raises(ConfigError, match=r"^inputs \(=\{'parts': \(.*\)\}\) must be like those before.*\{'parts': \["):
         resumed.feed({"parts": tuple(inputs["parts"])}, targets)
+
+
+def test_a_state_that_is_returned_in_another_order_is_stored_and_fed_rightly() -> None:
+    found = []
+    for model in cells():
+        windows, resumed = (Windows(model, cross_entropy, *symbols(T), Fixed(4)) for _ in range(2))
+        losses = [float(window.loss().detach()) for window, _ in zip(windows, range(3), strict=False)]
+        resumed.load_state_dict(windows.state_dict())
+        losses += [float(window.loss().detach()) for window in resumed]
+        _, state = model(symbols(T)[0], model.initial_state(3))
+        resumed.feed(*symbols(T), state=state)
+        losses += [float(window.loss().detach()) for window, _ in zip(resumed, range(2), strict=False)]
+        resumed.load_state_dict(resumed.state_dict())
+        found.append([*losses, *(float(window.loss().detach()) for window in resumed)])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

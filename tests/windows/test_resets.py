@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atbptt.errors import ConfigError
 from atbptt.models.losses import cross_entropy
@@ -89,3 +89,17 @@ def test_streams_that_are_fed_bring_their_own_beginnings() -> None:
 def test_what_does_not_say_where_sequences_begin_is_refused(resets: Any, found: str) -> None:
     with pytest.raises(ConfigError, match=rf"^resets \(={found}\) must say by booleans \(T, B\), \(23, 3\), where"):
         Windows(network(), cross_entropy, *symbols(T), Fixed(5), resets=resets)
+
+
+def test_losses_of_a_look_ahead_do_not_reach_a_learned_beginning() -> None:
+    """With scheme `buffer` the next window counts them: here they begin anew where this window's losses end."""
+    model, first = network(), nn.Parameter(torch.randn(1, 3, 4, dtype=torch.float64))
+    cell = torch.zeros_like(first)
+    model.initial_state = lambda batch: (first[:, :batch], cell)  # type: ignore[assignment, method-assign]
+    inputs, targets = symbols(6)
+    resets = torch.zeros(6, 3, dtype=torch.bool)
+    resets[3] = True
+    window = next(iter(Windows(model, cross_entropy, inputs, targets, Fixed(3), resets=resets, scheme="buffer")))
+    found = torch.autograd.grad(window.loss(), first)
+    expected = torch.autograd.grad(cross_entropy(model(inputs[:3], (first, cell))[0], targets[:3]).mean(), first)
+    torch.testing.assert_close(found, expected)

@@ -2,7 +2,7 @@
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from atbptt.windows import Stream
 
 # Names of a split's arrays; the second pair is that of the released code.
 NAMES = ("{}_inputs", "{}_targets"), ("{}_X", "{}_Y")
-COUNTED = "{}_counted"
-COUNTS = [COUNTED.format(split) for split in SPLITS]
+OPTIONAL = {"{}_counted": ("biuf", "booleans or weights"), "{}_resets": ("b", "booleans")}
+KINDS = {name.format(split): kinds for name, kinds in OPTIONAL.items() for split in SPLITS}
 
 
 class Arrays(SymbolTask):
@@ -29,7 +29,8 @@ class Arrays(SymbolTask):
 
     Inputs and targets of a split have the same shape: (T, B), of which the first `batch_size` streams are taken, or
     (T,), which is cut in `batch_size` contiguous streams (the remainder is dropped). An array `train_counted` of their
-    shape, if there is one, says which losses count: booleans, or weights from 0 on. So for `valid` and `test`.
+    shape, if there is one, says which losses count: booleans, or weights from 0 on; and `train_resets` where a new
+    sequence begins, in booleans. So for `valid` and `test`.
 
     Arguments:
         path: the .npz file.
@@ -43,7 +44,7 @@ class Arrays(SymbolTask):
     ) -> None:
         require(batch_size is None or batch_size >= 1, "batch_size", batch_size, "must be at least 1, or null")
         arrays = _read(Path(path), ignored)
-        largest = max(int(array.max()) for parts in arrays.values() for array in parts[:2])
+        largest = max(int(parts[name].max()) for parts in arrays.values() for name in ("inputs", "targets"))
         if symbols is None:
             symbols = largest + 1
         require(symbols > largest, "symbols", symbols, f"must exceed the largest symbol in {path} (={largest})")
@@ -55,7 +56,8 @@ class Arrays(SymbolTask):
     def data_files(arguments: Mapping[str, Any]) -> list[Path]:
         return checked([Path(arguments["path"])])
 
-    def _stream(self, parts: Sequence[np.ndarray], split: str, batch_size: int | None) -> Stream:
+    def _stream(self, arrays: dict[str, np.ndarray], split: str, batch_size: int | None) -> Stream:
+        parts = list(arrays.values())
         length = len(parts[0])
         if parts[0].ndim == 1:
             if batch_size is None:
@@ -69,16 +71,20 @@ class Arrays(SymbolTask):
             if batch_size not in (None, streams):
                 self.notes.append(f"{split}: the first {batch_size} of {streams} streams")
             parts = [part[:, :batch_size] for part in parts]
-        stream = symbol_stream(*parts[:2])
-        if len(parts) == 2:
-            return stream
-        self.notes.append(f"{split}: {np.count_nonzero(parts[2]):,} of {parts[2].size:,} losses count")
-        counted = parts[2] if parts[2].dtype == bool else parts[2].astype(np.float32)
-        return replace(stream, counted=torch.from_numpy(np.ascontiguousarray(counted)))
+        named = dict(zip(arrays, parts, strict=True))
+        masks = {}
+        if (counted := named.get("counted")) is not None:
+            self.notes.append(f"{split}: {np.count_nonzero(counted):,} of {counted.size:,} losses count")
+            masks["counted"] = counted if counted.dtype == bool else counted.astype(np.float32)
+        if (resets := named.get("resets")) is not None:
+            self.notes.append(f"{split}: {np.count_nonzero(resets):,} sequences begin within the streams")
+            masks["resets"] = resets
+        stream = symbol_stream(named["inputs"], named["targets"])
+        return replace(stream, **{name: torch.from_numpy(np.ascontiguousarray(mask)) for name, mask in masks.items()})
 
 
-# Of each split inputs, targets and, if not all losses count, which do.
-Parts = dict[str, list[np.ndarray]]
+# Of each split `inputs`, `targets` and, where there are such, `counted` and `resets`.
+Parts = dict[str, dict[str, np.ndarray]]
 
 
 def _read(path: Path, ignored: int | None) -> Parts:
@@ -99,7 +105,7 @@ def _unreadable(path: Path, reason: str) -> ConfigError:
 
 def _arrays(path: Path, archive: zipfile.ZipFile, ignored: int | None) -> Parts:
     members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
-    chosen = {}
+    chosen: dict[str, dict[str, str]] = {}
     for split in SPLITS:
         pairs = [tuple(name.format(split) for name in names) for names in NAMES]
         pair = next((names for names in pairs if any(name in members for name in names)), pairs[0])
@@ -107,27 +113,36 @@ def _arrays(path: Path, archive: zipfile.ZipFile, ignored: int | None) -> Parts:
             rule = f"lacks the array {name}; it must hold {' and '.join(pair)} for each of {listed(SPLITS)}"
             holds = show(listed(sorted(members))) if members else "nothing"
             require(name in members, "path", str(path), f"{rule}, and holds {holds}")
-        chosen[split] = [*pair, *(name for name in [COUNTED.format(split)] if name in members)]
-    shapes = {name: _shape(path, archive, members[name]) for names in chosen.values() for name in names}
+        others = {name.format("").removeprefix("_"): name.format(split) for name in OPTIONAL}
+        chosen[split] = {"inputs": pair[0], "targets": pair[1]}
+        chosen[split] |= {part: name for part, name in others.items() if name in members}
+    read = {name for names in chosen.values() for name in names.values()}
+    unread = [name for name in members if name.partition("_")[0] in SPLITS and name not in read]
+    rule = f"holds {show(listed(unread))}, which would not be read: besides {' and '.join(pair)} there may be "
+    require(not unread, "path", str(path), rule + " and ".join(name.format(SPLITS[-1]) for name in OPTIONAL))
+    shapes = {name: _shape(path, archive, members[name]) for names in chosen.values() for name in names.values()}
     # As they are stored, and as int64 in streams.
     sizes = [members[name].file_size + 8 * math.prod(shape) for name, shape in shapes.items()]
     require_memory("path", str(path), sum(sizes), f"with arrays of the shapes {show(list(shapes.values()))}")
     arrays = {}
     for split, names in chosen.items():
-        for name in names[1:]:
-            rule = f"has {names[0]} of shape {shapes[names[0]]} and {name} of shape {shapes[name]}; they must match"
-            require(shapes[names[0]] == shapes[name], "path", str(path), rule)
-        parts = [_array(path, archive, members[name]) for name in names]
+        first = names["inputs"]
+        for name in names.values():
+            rule = f"has {first} of shape {shapes[first]} and {name} of shape {shapes[name]}; they must match"
+            require(shapes[first] == shapes[name], "path", str(path), rule)
+        parts = {part: _array(path, archive, members[name]) for part, name in names.items()}
         if ignored is not None:
-            counted = parts[1] != ignored
-            parts = [parts[0], np.where(counted, parts[1], 0), *(part * counted for part in parts[2:] or [counted])]
-        for name, part in zip(names[:2], parts[:2], strict=True):
-            require(part.min() >= 0, name, int(part.min()), f"in {path} must hold no negative symbol")
-        if len(parts) > 2:
-            good = np.isfinite(parts[2]) & (parts[2] >= 0)
+            counts = parts["targets"] != ignored
+            parts["targets"] = np.where(counts, parts["targets"], 0)
+            parts["counted"] = parts.get("counted", True) * counts
+        for part in ("inputs", "targets"):
+            least = int(parts[part].min())
+            require(least >= 0, names[part], least, f"in {path} must hold no negative symbol")
+        if (counted := parts.get("counted")) is not None:
+            good = np.isfinite(counted) & (counted >= 0)
             rule = f"in {path} must be finite and at least 0"
-            require(bool(good.all()), names[-1], None if good.all() else float(parts[2][~good][0]), rule)
-            require(bool(parts[2].any()), "path", str(path), f"counts no loss of the {split} split")
+            require(bool(good.all()), names.get("counted", ""), None if good.all() else float(counted[~good][0]), rule)
+            require(bool(counted.any()), "path", str(path), f"counts no loss of the {split} split")
         arrays[split] = parts
     return arrays
 
@@ -141,7 +156,7 @@ def _shape(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tup
         shape, _, dtype = read(file)
         there = member.file_size - file.tell()
     require(len(shape) in (1, 2), name, shape, f"in {path} must be of shape (T,) or (T, B)")
-    kinds, wanted = ("biuf", "booleans or weights") if name in COUNTS else ("iu", "integers")
+    kinds, wanted = KINDS.get(name, ("iu", "integers"))
     require(dtype.kind in kinds, name, str(dtype), f"in {path} must hold {wanted}")
     require(shape[0] >= 2 and math.prod(shape) > 0, name, shape, f"in {path} must have at least 2 steps")
     rule = f"in {path} has {there} bytes, which are not the numbers of its shape"

@@ -52,18 +52,23 @@ class Text(SymbolTask):
         require_choice("unit", unit, UNITS)
         names = (train_file, valid_file, test_file)
         if split is None:
-            for part, name in zip(SPLITS, names, strict=True):  # else it would be all three, as documents
-                require(
-                    Path(path, name) != Path(path), f"{part}_file", name, "must be the name of a file or folder in path"
-                )
+            rule = "must be a folder; of one file, split gives the shares, as [0.9,0.05,0.05]"
+            require(not os.path.isfile(path), "path", path, rule)
             require_files(Path(path), [name for name in names if not os.path.isdir(Path(path) / name)])
             places, training = [str(Path(path) / name) for name in names], train_file
         else:
             _check_shares(split)
+            for part, name in zip(SPLITS, names, strict=True):
+                own = f"{part}.txt"
+                require(name == own, f"{part}_file", name, f"must be {own} with split, which reads all from path")
             require(os.path.exists(path), "path", path, "must be a file, or a folder of documents; there is none")
+            rule = f"must be null for a folder with {listed(names)}, which would be divided anew as three documents"
+            require(not all(os.path.exists(Path(path, name)) for name in names), "split", split, rule)
             places, training = [f"the {part} split of {path}" for part in SPLITS], "the train split"
         texts = _texts(path, names, split)
         _check_documents(path, texts, split, resets)
+        if split is None:
+            _check_apart(names, texts)
 
         def streams(corpus: Corpus) -> list[Stream]:
             given = zip(corpus.tokens.values(), corpus.documents.values(), places, strict=True)
@@ -102,6 +107,18 @@ def _check_documents(path: str, texts: Sequence[Path | list[Path]], split: objec
     if split is not None and found:
         rule = f"must hold a document for each of {listed(SPLITS)}, and holds {found[0]}"
         require(found[0] >= len(SPLITS), "path", path, rule)
+
+
+def _check_apart(names: Sequence[str], texts: Sequence[Path | list[Path]]) -> None:
+    """Raise a `ConfigError` if a split's folder holds another's file, as the whole folder, `train_file=.`, does."""
+    folders = [isinstance(text, list) for text in texts]
+    if not any(folders):
+        return
+    files = [{file.resolve() for file in (text if isinstance(text, list) else [text])} for text in texts]
+    for part, name, own, folder in zip(SPLITS, names, files, folders, strict=True):
+        shared = sorted(file.name for other in files if other is not own for file in own & other)
+        rule = f"must be a file, or a folder without files of other splits, and holds {listed(shared[:3])}"
+        require(not (folder and shared), f"{part}_file", name, rule)
 
 
 def _stream(tokens: np.ndarray, lengths: list[int] | None, batch_size: int, unit: str, of: str) -> Stream:

@@ -87,6 +87,18 @@ def test_arrays_say_which_losses_count(path: Path, kind: Any, columns: tuple[int
     assert any(re.fullmatch(r"train: \d+ of \d+ losses count", note) for note in task.notes)
 
 
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_arrays_say_where_sequences_begin(path: Path, columns: tuple[int, ...]) -> None:
+    arrays = sequences(*columns)
+    arrays["train_resets"] = arrays["train_inputs"] == 2
+    task = made(path, arrays, batch_size=2)
+    expected = batchify(arrays["train_resets"], 2) if not columns else arrays["train_resets"][:, :2]
+    assert task.train.resets is not None
+    assert task.train.resets.tolist() == expected.tolist()
+    assert task.train.counted is task.valid.resets is None
+    assert f"train: {expected.sum()} sequences begin within the streams" in task.notes
+
+
 def test_an_ignored_symbol_counts_nothing_and_is_none_of_the_symbols(path: Path) -> None:
     arrays = sequences(3)
     for name in ("train_targets", "valid_targets"):
@@ -132,6 +144,12 @@ TRAIN = sequences(3)["train_inputs"]
         ({"test_counted": TRAIN[:6] * -0.5}, r"^test_counted \(=-0\.5\) in .*mine.npz must be finite and at least 0$"),
         ({"valid_counted": TRAIN[:8] * 0}, r"^path \(=.*\) counts no loss of the valid split$"),
         ({"test_counted": TRAIN[:6].astype("S1")}, r"^test_counted \(=\|S1\) in .* must hold booleans or weights$"),
+        ({"train_resets": TRAIN}, r"^train_resets \(=int64\) in .* must hold booleans$"),
+        (
+            {"train_reset": TRAIN > 2, "notes": TRAIN},
+            r"^path \(=.*\) holds train_reset, which would not be read: besides test_inputs and test_targets there may "
+            r"be test_counted and test_resets$",
+        ),
         ({"train_inputs": TRAIN[..., None]}, r"^train_inputs \(=\(12, 3, 1\)\) in .*mine.npz must be of shape \(T,\) "),
         ({"train_inputs": np.array(3)}, r"^train_inputs \(=\(\)\) in .* must be of shape \(T,\) or \(T, B\)$"),
         ({"train_inputs": TRAIN[:1]}, r"^train_inputs \(=\(1, 3\)\) in .* must have at least 2 steps$"),

@@ -178,10 +178,15 @@ OF_FILES = [
     ({}, {"batch_size": 0}, r"^batch_size \(=0\) must be at least 1$"),
     ({}, {"batch_size": 3}, r"^batch_size \(=3\) is too large for the 6 words of .*valid.txt: at least 2 steps a"),
     ({}, {"unit": "byte", "batch_size": 9}, r"for the 18 bytes of .*valid.txt: at least 2 .*, and one byte more$"),
+    ({}, {"split": [0.5, 0.25, 0.25]}, r"^split \(=.*\) must be null for a folder with train.txt, valid.txt, test.txt"),
     ({}, {"unit": "line"}, r"^unit \(=line\) must be one of word, character, byte"),
     ({}, {"resets": True}, r"^resets \(=true\) needs documents .*: train_file, valid_file or test_file must be one$"),
     *(
-        ({}, {"test_file": name}, r"^test_file \(=\.?\) must be the name of a file or folder in path$")
+        (
+            {},
+            {"test_file": name},
+            rf"^test_file \(={name}\) must be a file, or a folder without files of other splits, and",
+        )
         for name in ("", ".")
     ),
     *(
@@ -214,6 +219,14 @@ OF_DOCUMENTS = [
 def test_documents_that_do_not_fit_are_refused(write: Write, documents: Given, given: Given, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Text(str(write(train=documents) / "train"), **{"batch_size": 1, "split": THIRDS, **given})
+
+
+def test_one_file_needs_shares_and_no_names(write: Write) -> None:
+    file = str(write() / "train.txt")
+    with pytest.raises(ConfigError, match=r"^path \(=.*train.txt\) must be a folder; of one file, split gives the sha"):
+        Text(file, 1)
+    with pytest.raises(ConfigError, match=r"^valid_file \(=a\) must be valid.txt with split, which reads all"):
+        Text(file, 1, split=THIRDS, valid_file="a")
 
 
 def test_one_file_cannot_begin_anew(write: Write) -> None:

@@ -159,7 +159,11 @@ def _write_data(folder: Path) -> None:
     """Texts, events and symbols, large enough for the published probes and batches."""
     generator = np.random.default_rng(0)
     splits = ("train", "valid", "test")
-    texts = {"data/ptb": "ptb.{}.txt", **dict.fromkeys(("data/wikitext-2", "FOLDER", "mine"), "{}.txt")}
+    texts = {
+        "data/ptb": "ptb.{}.txt",
+        **dict.fromkeys(("data/wikitext-2", "FOLDER", "mine"), "{}.txt"),
+        "documents": "{}-essay.txt",
+    }
     for place, name in texts.items():
         (folder / place).mkdir(parents=True)
         for split, lines in zip(splits, (1600, 800, 800), strict=True):

@@ -180,6 +180,6 @@ def best_value(directory: Path, metric: str, settings: Settings) -> float | None
     for row in rows.to_pylist():
         if math.isfinite(row["value"]) and row["value"] < best:
             best, best_epoch = row["value"], row["epoch"]
-        if settings.budget_spent(row["epoch"], row["train_seconds"], row["epoch"] - best_epoch):
+        if settings.budget_spent(row["epoch"], row["train_seconds"], round(row["epoch"] - best_epoch, 9)):
             break
     return None if best == math.inf else best

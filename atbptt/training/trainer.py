@@ -154,7 +154,8 @@ class Trainer:
         if time.monotonic() - self.last_checkpoint > EVALUATION_SECONDS:
             self._checkpoint()  # the evaluation may take long
         self._evaluate()
-        self.waited = 0.0 if self.settings.patience is None else self.windows.epoch - self.best["epoch"]
+        waited = round(self.windows.epoch - self.best["epoch"], 9)  # else 0.7 - 0.4 is less than 0.3
+        self.waited = 0.0 if self.settings.patience is None else waited
         self.next_evaluation = next_due(self.windows.step, self.settings.evaluate_every, self.task.train.length)
         self.sums = self._zero_sums()
         self._checkpoint()

@@ -43,7 +43,8 @@ class Trust:
                 raise AnalysisError(f"{path}: {name} (={show(value)}) refers to something else; --trust allows all")
             module = str(value).replace(":", ".").rpartition(".")[0]
             rule = "is no class of atbptt, and to make it would run its code"
-            ways = f"if {show(module)} is a module of yours, add --module {show(module)}; --trust allows all"
+            mine = f"if {show(module)} is a module of yours, add --module {show(module)}"
+            ways = f"{mine}, or in Python modules=[...]; --trust allows all"
             raise AnalysisError(f"{path}: {name} (={show(value)}) {rule}; {ways}")
 
     @property

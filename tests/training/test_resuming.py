@@ -248,6 +248,17 @@ def test_patience_ends_a_run_and_more_of_it_continues_it_exactly(
     assert schema.ENDED_BY not in read_options(longer.path / schema.OPTIONS)
 
 
+def test_patience_is_counted_without_rounding(settings: Make, monkeypatch: Patch) -> None:
+    """From the best, at epoch 0.4, to 0.7, whose difference is less than 0.3 in floating point."""
+
+    def evaluate(*given: Any) -> dict[str, float]:
+        return {"ppl": 5 + abs(given[-1].func.__self__.windows.epoch - 0.4), "loss": 1.0}
+
+    monkeypatch.setattr("atbptt.training.trainer.evaluate", evaluate)
+    done = run(settings("patience=0.3", "evaluate_every=0.1", "truncation.K=3", "epochs=2"))
+    assert (done.status()["best_epoch"], done.status()["epoch"], done.status()["waited"]) == (0.4, 0.7, 0.3)
+
+
 def test_patience_ends_a_run_at_an_evaluation_that_is_due(settings: Make, monkeypatch: Patch) -> None:
     """Not between two, nor at the one where another budget ends."""
     score(monkeypatch, *VALUES)

@@ -182,8 +182,10 @@ class RelativeBias:
     def interval(self, delta: float, level: float) -> tuple[float, float]:
         """Bootstrap percentile interval that holds K(delta) in a share `level` of the resamples.
 
-        An end is infinite if no K has so small a bias there; both are NaN without resamples.
+        An end is infinite if no K has so small a bias there; both are NaN without resamples. A `ConfigError` unless the
+        level lies between 0 and 1.
         """
+        require(0 < level < 1, "level", level, "must lie between 0 and 1")
         if not len(self.resampled) or not self.finite:
             return np.nan, np.nan
         outside = (1 - level) / 2

@@ -2,12 +2,13 @@
 
 import warnings
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from atbptt.errors import ConfigError, DataWarning, require, require_choice
+from atbptt.errors import ConfigError, DataWarning, require, require_choice, require_whole
 from atbptt.models import (
     LossFunction,
     Nested,
@@ -84,7 +85,7 @@ class Measurement:
         Raises:
             ConfigError: an argument breaks its rule, or the bias was not measured.
         """
-        require(delta > 0, "delta", delta, "must be greater than 0")
+        require(isinstance(delta, Real) and delta > 0, "delta", delta, "must be greater than 0")
         require_choice("estimator", estimator, ESTIMATORS)
         bias: RelativeBias | None = getattr(self.estimate, estimator)
         if bias is None:
@@ -96,7 +97,7 @@ class Measurement:
         counted, losses = self.gradients.counted, self.gradients.losses
         if not counted.any():
             return "no loss at its positions counts"
-        if not self.gradients.reach.any():
+        if not (self.gradients.reach > 0).any():
             return "a sequence begins at every step, so that no gradient goes back a step"
         wrong = counted & ~np.isfinite(losses)
         if wrong.any():
@@ -171,11 +172,14 @@ def probe(
     check_recurrent(model, inputs, state, training=False)
     output = output_of_step(model, loss, inputs, targets, state)
     counted = both_counted(counted, counted_by(loss, targets, output))
+    require_whole("seed", seed, 0)
+    require(isinstance(burn_in, Integral), "burn_in", burn_in, "must be a whole number")
     length = axes(inputs)[0]
     window = length - burn_in
     require(window >= 4, "inputs", length, f"must be burn_in (={burn_in}) and at least 4 steps")
     tau = default_tau(window) if tau is None else tau
-    positions = max(1, min(4, window - tau)) if positions is None else positions
+    if positions is None:
+        positions = max(1, min(4, window - tau)) if isinstance(tau, Integral) else 1
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
     at = None if counted is None else _positions(counted, settings)
     found = measure(

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -97,6 +98,7 @@ class ProbeSettings:
         for name, least in lowest.items():
             value = getattr(self, name)
             if value is not None:
+                require(isinstance(value, Integral), name, value, "must be a whole number")
                 require(value >= least, name, value, f"must be greater than or equal to {least}")
         for name, most in MOST.items():
             require(getattr(self, name) <= most, name, getattr(self, name), f"must be at most {most}")

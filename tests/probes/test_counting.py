@@ -1,5 +1,6 @@
 """Probes of losses of which not all count."""
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -128,3 +129,16 @@ def test_where_nothing_counts_a_probe_says_so(way: str) -> None:
     made = measure(model, cross_entropy, inputs, targets, settings, "tf", counted=nothing, drawn_for=("test", 0))
     assert made.problem() == "no loss at its positions counts"
     assert made.K(0.5) is None
+
+
+@pytest.mark.parametrize(("ends", "missed"), [((19, 18, 9), 0), ((19, 10, 9), 2), ((19, 0, 0), 0)])
+def test_streams_whose_losses_are_not_probed_are_told(ends: tuple[int, ...], missed: int) -> None:
+    """Each has one loss that counts, or none; one is probed at the last step, another at the one before."""
+    counted = torch.arange(20)[:, None] == torch.tensor(ends)
+    counted[0] = False
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        probe(network(), cross_entropy, *symbols(20), counted=counted.bfloat16())
+    expected = f"{missed} of the 3 streams with losses that count have none at the steps probed: give more positions"
+    assert [str(each.message)[: len(expected)] for each in found] == [expected] * (missed > 0)
+    assert all(each.filename == __file__ for each in found)

@@ -14,6 +14,12 @@ from tests.helpers.probing import CELLS, Resetting, network, symbols
 T = 23
 
 
+def test_nothing_is_known_where_a_sequence_begins_at_every_step() -> None:
+    resets = torch.ones(T, 3, dtype=torch.bool)
+    found = probe(network(), cross_entropy, *symbols(T), resets=resets, burn_in=5)
+    assert found.problem() == "a sequence begins at every step, so that no gradient goes back a step"
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(("layers", "at_once"), [(1, True), (2, False)])
 def test_probes_see_no_lag_that_a_beginning_cuts(cell: str, layers: int, at_once: bool, way: str) -> None:

@@ -257,6 +257,21 @@ def test_sequences_are_padded_from_lists_packed_and_nested() -> None:
         padded([])
     with pytest.raises(ConfigError, match=r"^sequences \(=\[3, 0\]\) must have lengths of at least 1"):
         padded([sequences[0], sequences[0][:0]])
+    for wrong, message in (
+        (5, r"\(=int\) must be a list of tensors \(T, ...\), a nested tensor of them, or a PackedSequence$"),
+        ([[1, 2]], r"\(=a list with \[\[1, 2\]\]\) must be a list of tensors"),
+        (
+            [sequences[0], torch.ones(3)],
+            r"\(=\(1,\) torch.float32, \(\) torch.float32\) must have features of one shape",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=f"^sequences {message}"):
+            padded(wrong)  # type: ignore[arg-type]
+    for ragged in (packed, torch.nested.nested_tensor(sequences, layout=torch.jagged)):
+        with pytest.raises(
+            ConfigError, match=r"^inputs \(=.*\) must be a tensor with the time first: atbptt.padded makes"
+        ):
+            Windows(network(), cross_entropy, ragged, values, Full())
     model, (inputs, targets) = network(), symbols(5)
     last = within & ~within.roll(-1, 0).logical_and(torch.arange(5)[:, None] < 4)
     window = next(iter(Windows(model, cross_entropy, inputs, targets, Full(), counted=last)))

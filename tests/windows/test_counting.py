@@ -193,6 +193,11 @@ def test_starts_are_drawn_evenly_over_what_counts_of_each_stream() -> None:
         (torch.ones(T, 3, dtype=torch.int64), r"counted \(=torch.int64\) must .* booleans, or by weights"),
         (torch.full((T, 3), torch.nan), r"counted \(=nan\) must weigh losses by finite numbers from 0 on"),
         (torch.full((T, 3), -1.0), r"counted \(=-1\.0\) must weigh"),
+        (
+            torch.ones(T, 3, requires_grad=True),
+            r"counted \(=requires_grad\) must .* by a dense tensor without a gradient",
+        ),
+        (torch.ones(T, 3).to_sparse(), r"counted \(=sparse\) must say which losses count by a dense tensor"),
         (np.ones((T, 3)), r"counted \(=ndarray\) must say which losses count by a tensor"),
         (torch.zeros(T, 3), r"counted \(=0\) must count a loss"),
     ],

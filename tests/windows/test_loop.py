@@ -355,6 +355,11 @@ REFUSED = {
     "no update": (lambda: start(type("Still", (), {"K": 1})()), r"policy \(=Still\) must have a method update"),
     "a phase of the whole": (lambda: start(Full(), phase="random"), r"phase \(=random\) must be fixed with the full"),
     "a class": (lambda: start(Fixed), r"policy \(=the class Fixed\) must be an object with an attribute K and"),
+    "other probes": (lambda: start(Fixed(4), probes=5), r"probes \(=int\) must be ProbeSettings$"),
+    "a broken seed": (lambda: start(Fixed(4), seed=1.5), r"seed \(=1.5\) must be a whole number, at least 0$"),
+    "a state of nothing": (lambda: start(Fixed(4), state=5), r"state \(=int\) must be a tensor, or a tuple, list or"),
+    "no steps at once": (lambda: next(iter(start(Fixed(4)))).loss(0), r"steps_at_once \(=0\) must be at least 1$"),
+    "no saved state": (lambda: start(Fixed(4)).load_state_dict(None), r"state_dict \(=NoneType\) must be what state_d"),
     "a stream shorter than a probe": (
         lambda: start(adaptive(), length=9),
         r"burn_in \+ window \(=10\) must not exceed the stream's 9 steps: a probe reads that many$",

@@ -30,7 +30,7 @@ class Text(SymbolTask):
     Arguments:
         path: the folder of the three files; with `split` the file, or the folder of documents.
         batch_size: streams B.
-        train_file, valid_file, test_file: their names in it.
+        train_file, valid_file, test_file: their names in it; not with `split`.
         unit: `word`, `character` or `byte`.
         split: shares of the symbols for train, valid and test, in the order of the text, whose sum is 1. Documents are
             given to a split as a whole. None takes the three files.

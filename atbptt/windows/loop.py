@@ -358,7 +358,9 @@ class Windows:
         return {"made_for": self._made_for(), "epoch_steps": self.cursor.epoch_steps, **self.saved()}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go back to where it was when its `state_dict` was taken; within a pass, that pass's streams must be fed.
+        """Go back to where it was when its `state_dict` was taken.
+
+        Within a pass, that pass's streams must be fed before, and with the state that they were fed with, if any.
 
         Raises:
             ConfigError: it was taken with another policy, scheme, phase, or within a pass of streams of another shape.

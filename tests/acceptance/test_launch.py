@@ -81,6 +81,7 @@ def test_a_preview_lists_the_runs_and_their_states_and_runs_nothing(launch: Laun
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_copied_and_edited_file_is_taken_and_said_to_be(launch: Launch, root: Path, folder: Path) -> None:
     """In a sweep, in the preview, by --cfg, and afterwards in the run's own files."""
     mine = folder / "mine" / "model" / "gru.yaml"

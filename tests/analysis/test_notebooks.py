@@ -44,6 +44,7 @@ def test_it_is_stored_without_output(notebook: NotebookNode) -> None:
     assert all(not cell.outputs and cell.execution_count is None for cell in code_cells(notebook))
 
 
+@pytest.mark.slow
 def test_it_runs(notebook: NotebookNode, runs: Path) -> None:
     (parameters,) = (cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
     parameters.source = f"path = {str(runs)!r}"

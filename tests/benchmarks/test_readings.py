@@ -9,6 +9,7 @@ from benchmarks.composing import settings_of
 SMALL = ("model.hidden=20", "dataset.batch_size=32")
 
 
+@pytest.mark.slow
 def test_measured_bias_and_noise_are_those_of_the_schemes_updates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the exact gradients of the whole stream, of an LSTM that has learned a little."""
     monkeypatch.setattr(readings, "EPOCHS", (2,))

@@ -35,6 +35,7 @@ SKIPPED = {  # beginnings of commands that are not run, with the reason
     "python -m benchmarks.comparison ": "takes hours",
 }
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))]
+LONG = ("docs/published.md", "docs/cookbook/sweep.md")  # to run
 COMMANDS = [f"{command} " for page in PAGES for block in blocks_of(page) for command in block.commands()]
 
 
@@ -57,7 +58,14 @@ def checkout(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     mpl.use(backend)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page) and not page.startswith(EXAMPLES)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page in LONG else [])
+        for page in PAGES
+        if blocks_of(page) and not page.startswith(EXAMPLES)
+    ],
+)
 def test_the_blocks_of_a_page_run(page: str, checkout: Checkout) -> None:
     checkout.run_page(page)
 

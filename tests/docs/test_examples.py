@@ -42,6 +42,7 @@ def test_every_example_has_a_test() -> None:
     assert {f"test_{page}" for page in pages} <= globals().keys()
 
 
+@pytest.mark.slow
 def test_documents(ran: Ran) -> None:
     page = ran("documents")
     streams, documents = page["streams"], page["training"]
@@ -69,6 +70,7 @@ def test_documents(ran: Ran) -> None:
     torch.testing.assert_close(gradient(page["packed"](some, 2)), added, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_padded(ran: Ran) -> None:
     page = ran("padded")
     inputs, targets, last = page["collate"](
@@ -83,6 +85,7 @@ def test_padded(ran: Ran) -> None:
     assert K > 4
 
 
+@pytest.mark.slow
 def test_actor_critic(ran: Ran) -> None:
     page = ran("actor_critic")
     success = {name: [page["success"][name, seed] for seed in (0, 1)] for name in page["POLICIES"]}
@@ -101,6 +104,7 @@ def test_actor_critic(ran: Ran) -> None:
     assert not targets["advantages"].requires_grad
 
 
+@pytest.mark.slow
 def test_cells(ran: Ran) -> None:
     page = ran("cells")
     assert page["names"] == ("lower_hidden0", "lower_cell0", "upper0")
@@ -123,6 +127,7 @@ def test_cells(ran: Ran) -> None:
     assert means[0] == pytest.approx(means[1])
 
 
+@pytest.mark.slow
 def test_linear_recurrence(ran: Ran) -> None:
     page = ran("linear_recurrence")
     assert page["difference"] < 1e-12

@@ -20,8 +20,9 @@ from atbptt.windows import Stream
 
 # Names of a split's arrays; the second pair is that of the released code.
 NAMES = ("{}_inputs", "{}_targets"), ("{}_X", "{}_Y")
-OPTIONAL = {"{}_counted": ("biuf", "booleans or weights"), "{}_resets": ("b", "booleans")}
-KINDS = {name.format(split): kinds for name, kinds in OPTIONAL.items() for split in SPLITS}
+# Arrays that a split may have besides, as `train_counted`: their kinds of numbers, and what these are called.
+OPTIONAL = {"counted": ("biuf", "booleans or weights"), "resets": ("b", "booleans")}
+KINDS = {f"{split}_{part}": kinds for part, kinds in OPTIONAL.items() for split in SPLITS}
 
 
 class Arrays(SymbolTask):
@@ -57,20 +58,19 @@ class Arrays(SymbolTask):
         return checked([Path(arguments["path"])])
 
     def _stream(self, arrays: dict[str, np.ndarray], split: str, batch_size: int | None) -> Stream:
-        parts = list(arrays.values())
-        length = len(parts[0])
-        if parts[0].ndim == 1:
+        length = len(arrays["inputs"])
+        if arrays["inputs"].ndim == 1:
             if batch_size is None:
                 raise ConfigError("batch_size", f"(=null) must be given: the {split} arrays are 1-D")
             self.notes.append(cut_note(split, "symbols", length, batch_size))
-            parts = cut(parts, batch_size, f"{length} steps of the {split} arrays")
+            parts = cut([*arrays.values()], batch_size, f"{length} steps of the {split} arrays")
         else:
-            streams = parts[0].shape[1]
+            streams = arrays["inputs"].shape[1]
             rule = f"must not exceed the {streams} streams of the {split} arrays"
             require((batch_size or 1) <= streams, "batch_size", batch_size, rule)
             if batch_size not in (None, streams):
                 self.notes.append(f"{split}: the first {batch_size} of {streams} streams")
-            parts = [part[:, :batch_size] for part in parts]
+            parts = [part[:, :batch_size] for part in arrays.values()]
         named = dict(zip(arrays, parts, strict=True))
         masks = {}
         if (counted := named.get("counted")) is not None:
@@ -113,13 +113,13 @@ def _arrays(path: Path, archive: zipfile.ZipFile, ignored: int | None) -> Parts:
             rule = f"lacks the array {name}; it must hold {' and '.join(pair)} for each of {listed(SPLITS)}"
             holds = show(listed(sorted(members))) if members else "nothing"
             require(name in members, "path", str(path), f"{rule}, and holds {holds}")
-        others = {name.format("").removeprefix("_"): name.format(split) for name in OPTIONAL}
+        others = {part: f"{split}_{part}" for part in OPTIONAL}
         chosen[split] = {"inputs": pair[0], "targets": pair[1]}
         chosen[split] |= {part: name for part, name in others.items() if name in members}
     read = {name for names in chosen.values() for name in names.values()}
     unread = [name for name in members if name.partition("_")[0] in SPLITS and name not in read]
     rule = f"holds {show(listed(unread))}, which would not be read: besides {' and '.join(pair)} there may be "
-    require(not unread, "path", str(path), rule + " and ".join(name.format(SPLITS[-1]) for name in OPTIONAL))
+    require(not unread, "path", str(path), rule + " and ".join(others.values()))
     shapes = {name: _shape(path, archive, members[name]) for names in chosen.values() for name in names.values()}
     # As they are stored, and as int64 in streams.
     sizes = [members[name].file_size + 8 * math.prod(shape) for name, shape in shapes.items()]

@@ -66,15 +66,15 @@ class Text(SymbolTask):
             require(not all(os.path.exists(Path(path, name)) for name in names), "split", split, rule)
             places, training = [f"the {part} split of {path}" for part in SPLITS], "the train split"
         texts = _texts(path, names, split)
+        files = [text if isinstance(text, list) else [text] for text in texts]
         _check_documents(path, texts, split, resets)
         if split is None:
-            _check_apart(names, texts)
+            _check_apart(names, texts, files)
 
         def streams(corpus: Corpus) -> list[Stream]:
             given = zip(corpus.tokens.values(), corpus.documents.values(), places, strict=True)
             return [_stream(tokens, lengths if resets else None, batch_size, unit, of) for tokens, lengths, of in given]
 
-        files = [text if isinstance(text, list) else [text] for text in texts]
         corpus = read_corpus(path, files, unit, split, streams)
         self.words = corpus.words
         self.input_size = self.output_size = len(corpus.words)
@@ -109,16 +109,15 @@ def _check_documents(path: str, texts: Sequence[Path | list[Path]], split: objec
         require(found[0] >= len(SPLITS), "path", path, rule)
 
 
-def _check_apart(names: Sequence[str], texts: Sequence[Path | list[Path]]) -> None:
+def _check_apart(names: Sequence[str], texts: Sequence[Path | list[Path]], files: Sequence[list[Path]]) -> None:
     """Raise a `ConfigError` if a split's folder holds another's file, as the whole folder, `train_file=.`, does."""
-    folders = [isinstance(text, list) for text in texts]
-    if not any(folders):
+    if not any(isinstance(text, list) for text in texts):  # one file may be two splits
         return
-    files = [{file.resolve() for file in (text if isinstance(text, list) else [text])} for text in texts]
-    for part, name, own, folder in zip(SPLITS, names, files, folders, strict=True):
-        shared = sorted(file.name for other in files if other is not own for file in own & other)
+    resolved = [{file.resolve() for file in each} for each in files]
+    for part, name, own, text in zip(SPLITS, names, resolved, texts, strict=True):
+        shared = sorted(file.name for other in resolved if other is not own for file in own & other)
         rule = f"must be a file, or a folder without files of other splits, and holds {listed(shared[:3])}"
-        require(not (folder and shared), f"{part}_file", name, rule)
+        require(not (isinstance(text, list) and shared), f"{part}_file", name, rule)
 
 
 def _stream(tokens: np.ndarray, lengths: list[int] | None, batch_size: int, unit: str, of: str) -> Stream:

@@ -178,8 +178,8 @@ def probe(
     window = length - burn_in
     require(window >= 4, "inputs", length, f"must be burn_in (={burn_in}) and at least 4 steps")
     tau = default_tau(window) if tau is None else tau
-    if positions is None:
-        positions = max(1, min(4, window - tau)) if isinstance(tau, Integral) else 1
+    require(isinstance(tau, Integral), "tau", tau, "must be a whole number")
+    positions = max(1, min(4, window - tau)) if positions is None else positions
     settings = ProbeSettings(window, tau, burn_in, positions, 1, resamples, average, decay_fit, fit_from, kept_norm)
     at = None if counted is None else _positions(counted, settings)
     found = measure(
